@@ -44,7 +44,7 @@ from distill.files.atomic import read_json, write_json
 from distill.models.reference import resolve
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
-from distill.store.tables import QUERIES, passage_text, read_rows
+from distill.store.tables import QUERIES, join_passage, read_rows
 from distill.tasks import load_task
 
 RATES = {"contrast": 2e-5, "alignment": 1e-4}
@@ -151,7 +151,7 @@ def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
     row_of = {id_: row for row, id_ in enumerate(reader.read_ids())}
     for row in read_rows(QUERIES, folder / "queries"):
         (passage,) = reader.read_rows([row_of[row["seed_id"]]])
-        yield row["query"], passage_text(passage)
+        yield row["query"], join_passage(passage)
 
 
 def score_all(

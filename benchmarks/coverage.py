@@ -41,7 +41,7 @@ from distill.llm.transformers.engine import TransformersEngine
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.fusion import reciprocal_rank_fusion
 from distill.retrieve.terms import terms
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.student.base_model import first_transformer, load_encoder
 from distill.student.layers import resize_layers
 from distill.text.sanitize import sanitize_for_prompt
@@ -89,7 +89,7 @@ def rank_corpus(data: BeirDataset, cache: Path) -> Rankings:
     """Rank each query's documents by every system, or read the ranking of an earlier call."""
     if cache.is_file():
         return dict(read_json(cache))
-    documents = [passage_text(document) for document in data.corpus.values()]
+    documents = [join_passage(document) for document in data.corpus.values()]
     queries = list(data.queries.values())
     ranked: Rankings = {"BM25": _rank_by_words(documents, queries)}
     for name, layers in SYSTEMS.items():
@@ -233,7 +233,7 @@ def judge_by_llm(data: BeirDataset, ranked: Rankings, cache: Path) -> dict[str, 
         block = work[start : start + 32]
         requests = [
             (
-                sanitize_for_prompt(passage_text(data.corpus[document]), MAX_WORDS),
+                sanitize_for_prompt(join_passage(data.corpus[document]), MAX_WORDS),
                 [data.queries[query] for query in queries],
             )
             for document, queries in block

@@ -109,7 +109,7 @@ def _generated(folder: Path, recipe: Recipe) -> dict[str, object]:
 def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
     """The share of parsed queries that bring their seed passage among the first `depth`."""
     passages = open_stage(folder / "passages")
-    rows = open_stage(folder / "parsed").rows(PARSED)
+    rows = open_stage(folder / "parsed").read_rows(PARSED)
     draws = attach_passages(rows, PassageReader(passages.folder))
     with Run(folder) as run:
         SeedSearch(run, recipe.retriever, passages, depth).search(draws)

@@ -47,7 +47,7 @@ from distill.recipe import EmbedderConfig, Train
 from distill.recipe.sections.student import Lora
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.torch_exact import TorchExactIndex
-from distill.runtime.devices import free_memory, torch_dtype
+from distill.runtime.devices import free_memory, get_torch_dtype
 from distill.runtime.machine import describe_machine, format_machine
 from distill.student.base_model import first_transformer
 from distill.student.lora import add_lora
@@ -113,7 +113,7 @@ class Bench:
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.float32 if self.device == "cpu" else torch_dtype("auto", self.device)
+        return torch.float32 if self.device == "cpu" else get_torch_dtype("auto", self.device)
 
     @property
     def dtype_name(self) -> str:

@@ -88,7 +88,7 @@ def write_passages(run: Run, count: int) -> Stage:
 
     starts = range(0, count, PASSAGES_A_SHARD)
     items = [range(start, min(start + PASSAGES_A_SHARD, count)) for start in starts]
-    stage = run.stage("passages", {"count": count})
+    stage = run.open_stage("passages", {"count": count})
     stage.map_shards(PASSAGES, items, work, size=len, unit="passages")
     stage.finish()
     return stage

@@ -112,7 +112,7 @@ def write_queries(run: Run, count: int, passages: Stage) -> Stage:
     among = passages.manifest["rows"]
     starts = range(0, count, QUERIES_A_SHARD)
     items = [range(start, min(start + QUERIES_A_SHARD, count)) for start in starts]
-    stage = run.stage("queries", {"count": count}, [passages])
+    stage = run.open_stage("queries", {"count": count}, [passages])
     stage.map_shards(QUERIES, items, work, size=len, unit="queries")
     stage.finish()
     return stage

@@ -41,7 +41,7 @@ def measure(shards: int, store: str | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         with Run(place) as run, open_mirror(place, store) as run.mirror:
-            stage = run.stage("words", {})
+            stage = run.open_stage("words", {})
             stage.map_shards(DROPPED, range(shards), work)
             stage.finish()
     return {

@@ -49,7 +49,7 @@ def texts(count: int) -> list[str]:
 
 
 def write(run: Run, table: Table, rows: list[Row], size: int, *inputs: Stage) -> Stage:
-    stage = run.stage(table.name, {}, inputs)
+    stage = run.open_stage(table.name, {}, inputs)
     items = [rows[start : start + size] for start in range(0, len(rows), size)]
     stage.map_shards(table, items, ShardResult)
     stage.finish()
@@ -109,7 +109,7 @@ def ours(
     return seconds, {
         (row["ranker"], row["query_id"], row["passage_id"]): row["score"]
         for stage in made
-        for row in stage.rows(JUDGEMENTS)
+        for row in stage.read_rows(JUDGEMENTS)
     }
 
 
@@ -182,7 +182,7 @@ def main() -> None:
         own = every[number::rounds]
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run:
             *stages, found = prepare(run, recipe, own, encoder)
-            asked = {row["query_id"]: row["query"] for row in stages[1].rows(QUERIES)}
+            asked = {row["query_id"]: row["query"] for row in stages[1].read_rows(QUERIES)}
             some = sorted(asked)[:sampled]
             words = recipe.relabel.max_passage_words
             pairs = [

@@ -121,7 +121,7 @@ def make_parsed(run: Run, passages: Stage) -> Stage:
         return ShardResult([make_query(number) for number in numbers])
 
     items = [seeds[i : i + QUERIES_A_SHARD] for i in range(0, len(seeds), QUERIES_A_SHARD)]
-    stage = run.stage("parsed", {}, [passages])
+    stage = run.open_stage("parsed", {}, [passages])
     stage.map_shards(PARSED, items, work, size=len, unit="queries")
     stage.finish()
     return stage

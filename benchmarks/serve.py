@@ -43,7 +43,7 @@ from distill.export.parity import is_int8_near, refuse_int8, score_on_task
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.student.build import build_student
 from distill.tasks import load_task
 
@@ -126,7 +126,7 @@ def documents(folder: Path, count: int) -> list[str]:
     """Evenly spread over the corpus."""
     rows = [row for _, row in read_lines(folder / "corpus.jsonl")]
     step = max(1, len(rows) // count)
-    return [passage_text({"title": row.get("title") or "", **row}) for row in rows[::step]][:count]
+    return [join_passage({"title": row.get("title") or "", **row}) for row in rows[::step]][:count]
 
 
 @click.command()

@@ -19,7 +19,7 @@ import yaml
 import distill
 from distill.corpus.readers.jsonl import read_lines
 from distill.files.atomic import read_json
-from distill.store.tables import PASSAGES, passage_text, read_rows
+from distill.store.tables import PASSAGES, join_passage, read_rows
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TASKS = {

@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Write as an escape, such as \\x1b, what a terminal would take for a command, or what cannot
     be written as UTF-8."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -50,7 +50,7 @@ class UserError(DistillError):
     """
 
     def __init__(self, where: str, what: str, remedy: str) -> None:
-        self.where, self.what, self.remedy = map(printable, (where, what, remedy))
+        self.where, self.what, self.remedy = map(escape_unprintable, (where, what, remedy))
         super().__init__(f"{self.where}: {self.what}\n  remedy: {self.remedy}")
 
 
@@ -62,7 +62,7 @@ class EngineFailure(DistillError):
     """
 
     def __init__(self, where: str, what: str, remedy: str) -> None:
-        self.where, self.what, self.remedy = map(printable, (where, what, remedy))
+        self.where, self.what, self.remedy = map(escape_unprintable, (where, what, remedy))
         super().__init__(f"{self.where}: {self.what}\n  remedy: {self.remedy}")
 
 

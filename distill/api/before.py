@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distill.api.session import RecipeOrFile, load_recipe, settle
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.object_store.address import is_store_address
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
@@ -59,7 +59,7 @@ def init(
     from distill.start.write import check_target, write_recipe
 
     path, address = _find_corpus(corpus)
-    file = Path(f"{name or name_run(path)}.yaml") if out is None else user_path(fspath(out))
+    file = Path(f"{name or name_run(path)}.yaml") if out is None else parse_path(fspath(out))
     check_target(file, overwrite)
     proposal = propose_recipe(path, name, address)
     return InitResult(write_recipe(file, proposal.text), proposal)
@@ -84,7 +84,7 @@ def load_recipe_for(
     from distill.start.write import write_recipe
 
     path, address = _find_corpus(corpus)
-    place = Path("artifacts") / name_run(path) if folder is None else user_path(fspath(folder))
+    place = Path("artifacts") / name_run(path) if folder is None else parse_path(fspath(folder))
     if place.resolve() == path.resolve():
         what = "is the corpus, in which the run would write its files"
         raise UserError(str(place), what, "name another folder with --run")

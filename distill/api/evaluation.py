@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from distill.api.objects import name_model
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.recipe import ALL_TOKENS, BM25, EmbedderConfig, LabelledColumns
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def evaluate(
     opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
     loaded = _load_model(read_embedder(embedder), model, instructions)
     loaded = check_prompts(loaded, prompts or {}, force_prompts)
-    return score_tasks(loaded, opened, user_path(fspath(out)))
+    return score_tasks(loaded, opened, parse_path(fspath(out)))
 
 
 def compare(
@@ -179,7 +179,7 @@ def compare(
     from distill.evaluate.summary import write_summary
 
     opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
-    place = user_path(fspath(out))
+    place = parse_path(fspath(out))
     reference = read_published([Path(path) for path in published], opened, accept_versions)
     own, others = read_embedder(student_settings), read_embedder(teacher_settings)
     loaded = _load_model(own, student, instructions)
@@ -231,8 +231,8 @@ def _open_tasks(
         raise UserError(
             "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
         )
-    data = None if task_data is None else user_path(fspath(task_data))
+    data = None if task_data is None else parse_path(fspath(task_data))
     labelled = make_file_options(
-        read_columns(columns), None if corpus is None else user_path(fspath(corpus))
+        read_columns(columns), None if corpus is None else parse_path(fspath(corpus))
     )
     return load_tasks(list(tasks), list(benchmarks), data, labelled)

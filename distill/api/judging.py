@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distill.api.results import RunOrPath
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 
 if TYPE_CHECKING:
     from distill.evaluate.judged.results import JudgedResults
@@ -47,13 +47,13 @@ def judge(
     from distill.evaluate.judged.sheet import open_sheet
     from distill.store.run import Run
 
-    folder = user_path(fspath(run))
+    folder = parse_path(fspath(run))
     if not folder.is_dir():
         raise UserError(str(folder), "is not a run", "name a folder that `distill run` has written")
     with Run(folder):
         sheet = open_sheet(folder)
         if csv is not None:
-            file = user_path(fspath(csv))
+            file = parse_path(fspath(csv))
             if file.exists():
                 read_sheet(sheet, file)
             else:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from distill.api.objects import register_encoder
-from distill.files.read import user_path
+from distill.files.read import parse_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def report(run: RunOrPath, out: str | Path | None = None) -> Path:
     """
     from distill.report.html import write_html
 
-    return write_html(user_path(fspath(run)), None if out is None else user_path(fspath(out)))
+    return write_html(parse_path(fspath(run)), None if out is None else parse_path(fspath(out)))
 
 
 def export(
@@ -79,8 +79,8 @@ def export(
     if push_to is not None:
         check_push(push_to)
     place, data = (
-        user_path(fspath(out)),
-        None if task_data is None else user_path(fspath(task_data)),
+        parse_path(fspath(out)),
+        None if task_data is None else parse_path(fspath(task_data)),
     )
     files = export_model(fspath(model), place, list(formats), task, data, push_to, force)
     return ExportResult(place, files, None if push_to is None else push(place, push_to))
@@ -108,7 +108,7 @@ def export_index(
     """
     from distill.export.search_index import export_index
 
-    place = user_path(fspath(out))
+    place = parse_path(fspath(out))
     export_index(fspath(run), place, dtype, force)
     return place
 
@@ -126,9 +126,9 @@ def export_judge(run: RunOrPath, out: str | Path) -> Path:
     from distill.api.session import load_recipe
     from distill.export.judge.export import export_judge as write_judge
 
-    folder = user_path(fspath(run))
+    folder = parse_path(fspath(run))
     max_tokens = load_recipe(folder=folder).judge.max_tokens
-    return write_judge(folder, user_path(fspath(out)), max_tokens)
+    return write_judge(folder, parse_path(fspath(out)), max_tokens)
 
 
 def search(
@@ -158,7 +158,7 @@ def search(
 
     if teacher is not None:
         register_encoder(teacher)
-    return search_run(user_path(fspath(run)), query, k, hybrid)
+    return search_run(parse_path(fspath(run)), query, k, hybrid)
 
 
 def search_each(
@@ -180,7 +180,7 @@ def search_each(
     """
     from distill.inspect.search import search_each as search_run_for_each
 
-    return search_run_for_each(user_path(fspath(run)), queries, k, hybrid)
+    return search_run_for_each(parse_path(fspath(run)), queries, k, hybrid)
 
 
 def inspect(
@@ -207,7 +207,7 @@ def inspect(
 
     from distill.inspect.tables import show_query, show_rows, show_run
 
-    folder, console = user_path(fspath(run)), console or Console()
+    folder, console = parse_path(fspath(run)), console or Console()
     if query is not None:
         show_query(folder, query, console)
     elif table is not None:

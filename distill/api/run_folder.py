@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.recipe import Recipe
 from distill.recipe import load_recipe as read_recipe
 from distill.store.stage import Stage, open_stage
@@ -88,7 +88,7 @@ class RunFolder:
 
         from distill.inspect.tables import list_tables
         from distill.store.integrity import check_files
-        from distill.store.shards import shards
+        from distill.store.shards import list_shards
 
         tables = list_tables(self.folder)
         if name not in tables:
@@ -98,7 +98,7 @@ class RunFolder:
                 f"this run has: {', '.join(tables)}",
             )
         folder = self.folder / name
-        files = [str(path) for path in check_files(open_stage(folder), shards(folder))]
+        files = [str(path) for path in check_files(open_stage(folder), list_shards(folder))]
         features = Features.from_arrow_schema(tables[name].schema)
         return Dataset.from_parquet(files, features=features)
 
@@ -109,7 +109,7 @@ def open_run(folder: str | Path) -> RunFolder:
     Raises:
         UserError: if the folder holds no run.
     """
-    path = user_path(fspath(folder))
+    path = parse_path(fspath(folder))
     manifests = sorted(path.glob("*/.stage/manifest.json"), key=lambda p: p.stat().st_mtime)
     if not (path / "recipe.yaml").is_file():
         raise UserError(str(path), "is not a run", "name a folder that `distill run` has written")

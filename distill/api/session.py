@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.api.devices import Step, check_devices
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.object_store.mirror import open_mirror
 from distill.recipe import Recipe
 from distill.recipe import load_recipe as read_recipe
@@ -46,7 +46,7 @@ def load_recipe(
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
     sets = [*settings] if not isinstance(settings, Mapping) else _as_yaml(settings)
-    path = None if file is None else user_path(fspath(file))
+    path = None if file is None else parse_path(fspath(file))
     if path is None and folder is not None and (Path(folder) / "recipe.yaml").is_file():
         path = Path(folder) / "recipe.yaml"
     if path is None and not any(item.startswith("name=") for item in sets):
@@ -73,7 +73,7 @@ def settle(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Pat
     `artifacts/NAME`."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    return recipe, Path("artifacts") / recipe.name if folder is None else user_path(fspath(folder))
+    return recipe, Path("artifacts") / recipe.name if folder is None else parse_path(fspath(folder))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from distill.api.before import load_recipe_for, settle_source
 from distill.api.evaluation import read_embedder
 from distill.api.session import load_recipe
 from distill.errors import UserError
-from distill.files.read import is_text, user_path
+from distill.files.read import is_text, parse_path
 from distill.files.read_yaml import parse_yaml
 from distill.object_store.address import is_store_address, parse_address
 from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig
@@ -62,7 +62,7 @@ class _LocalPath(click.ParamType):
             self.fail(
                 f"{scheme}://... is an address: name a file or folder of this machine.", param, ctx
             )
-        return user_path(str(value))
+        return parse_path(str(value))
 
 
 TEXT = _Text()

@@ -135,7 +135,7 @@ def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> 
         for id_, text in _split_document(document, corpus.max_tokens, draft.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
             row["source"] = document.source
-            read = passage_text(row) if source.titles_are_prose else text
+            read = join_passage(row) if source.titles_are_prose else text
             if count_words(read) < corpus.min_words:
                 draft.drop(id_, "short", text)
             else:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.sources.cache import cache_folder
 from distill.object_store.address import is_store_address
 
@@ -14,7 +14,7 @@ def find_input(path: str) -> Path:
         UserError: if it is no path, or the store cannot be read.
     """
     if not is_store_address(path):
-        return user_path(path)
+        return parse_path(path)
     from distill.object_store.download import fetch_input
 
     return fetch_input(path, cache_folder() / "inputs")

@@ -27,7 +27,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
-from distill.store.shards import shard_number, shards
+from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES, commit_bytes, read_shard
 
@@ -185,7 +185,7 @@ def _prepare(
     is begun, so that bad input leaves the folder as it was and can be mended without
     --overwrite."""
     content = None if run.is_complete(name, settings) else prepare()
-    stage = run.stage(name, settings)
+    stage = run.open_stage(name, settings)
     if stage.complete:
         return stage, None
     return stage, prepare() if content is None else content
@@ -205,8 +205,8 @@ def _is_made_alike(
         return False
     kept, damage = prepare().kept, find_stage_damage(stage)
     starts = range(0, len(kept), _SHARD)
-    whole = {shard_number(p): p for p in shards(stage.folder) if p.name not in damage}
-    damaged = {shard_number(Path(name)) for name in damage}
+    whole = {read_shard_number(p): p for p in list_shards(stage.folder) if p.name not in damage}
+    damaged = {read_shard_number(Path(name)) for name in damage}
     if stage.complete and (whole.keys() | damaged) - {-1} != set(range(len(starts))):
         return False
     return all(

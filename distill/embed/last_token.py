@@ -62,7 +62,7 @@ def _append(tokenizer: PreTrainedTokenizerBase, reference: str, settings: Embedd
         raise UserError(
             f"model {reference!r}",
             f"was trained on texts that end in the end of sequence, and {fault}",
-            f"correct eos_token in its tokenizer_config.json, or set {settings.key('append_eos')} "
-            "to false if its texts end without one",
+            "correct eos_token in its tokenizer_config.json, or set "
+            f"{settings.name_key('append_eos')} to false if its texts end without one",
         )
     _logger.info("%s: each text gets the end of sequence that its tokenizer leaves out", reference)

@@ -44,7 +44,7 @@ def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:
     """
     opened = open_model(reference, settings)
     embedder = LocalEmbedder(opened, settings.batch_tokens)
-    key = settings.key("query_template")
+    key = settings.name_key("query_template")
     source = LocalSource(reference, settings)
     return Encoder(embedder, opened.wording, opened.identity, reference, key, source=source)
 
@@ -91,7 +91,7 @@ def _connect(settings: EmbedderConfig, model: str) -> Encoder:
         EmbedderPrompts(template),
         identity,
         model,
-        settings.key("query_template"),
+        settings.name_key("query_template"),
         {"query": before_query, "document": settings.document_prompt},
     )
 
@@ -105,8 +105,8 @@ def check_served(settings: EmbedderConfig) -> None:
     for name in ("bidirectional", "append_eos", "known_as"):
         if settings.base_url is not None and getattr(settings, name):
             raise UserError(
-                settings.key(name),
-                f"cannot be checked of a model behind {settings.key('base_url')}",
+                settings.name_key(name),
+                f"cannot be checked of a model behind {settings.name_key('base_url')}",
                 "take it out; check the model where it runs",
             )
 

@@ -16,7 +16,7 @@ from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import open_sentence_model, read_settings, text_transformer
 from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
-from distill.runtime.devices import DTYPES, best_device, check_device, torch_dtype
+from distill.runtime.devices import DTYPES, check_device, choose_best_device, get_torch_dtype
 from distill.store.local_name import name_model
 
 
@@ -56,7 +56,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     Raises:
         UserError: if it is not available, is no embedder, or does not do as it was published to.
     """
-    check_device(settings.device, settings.key("device"))
+    check_device(settings.device, settings.name_key("device"))
     folder = resolve(reference)
     if folder.is_dir() and is_nv_embed(read_settings(folder, "config.json")):
         folder = convert_nv_embed(reference, folder)
@@ -116,6 +116,6 @@ def choose_dtype(name: str, device: str | None) -> str:
     float32 elsewhere."""
     if name != "auto":
         return name
-    device = device or best_device()
+    device = device or choose_best_device()
     on_gpu = device.startswith("cuda")
-    return "bfloat16" if on_gpu and torch_dtype("auto", device) is torch.bfloat16 else "float32"
+    return "bfloat16" if on_gpu and get_torch_dtype("auto", device) is torch.bfloat16 else "float32"

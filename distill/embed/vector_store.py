@@ -18,15 +18,15 @@ import numpy as np
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.on_workers import make_embedding_job
 from distill.errors import UserError
-from distill.files.atomic import atomic_folder, read_json, reserve_room, write_json
+from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
-from distill.store.local_name import with_paths
+from distill.store.local_name import restore_paths
 from distill.store.stage import fingerprint
 from distill.text.format import Side
 from distill.workers.local import LOCAL
 from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
-from distill.workers.shares import SharesPause, say_unopened
+from distill.workers.shares import SharesPause, describe_unopened
 
 VectorDtype = Literal["float32", "float16"]
 
@@ -80,7 +80,7 @@ def embed(
         _set_aside(folder)
     if not folder.exists():
         if workers.reads_only:
-            raise SharesPause(say_unopened(label))
+            raise SharesPause(describe_unopened(label))
         _create(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
     starts = [*_list_damaged_chunks(folder, done), *_list_missing_chunks(folder, done, len(texts))]
@@ -137,7 +137,7 @@ def import_vectors(
         return
     if folder.exists():
         _move_beside(folder, "unfinished")
-    with atomic_folder(folder) as beside:
+    with open_atomic_folder(folder) as beside:
         _write_empty(beside, encoder, ids, len(texts), precision)
         write_json(beside / _SOURCE, source)
         starts = range(0, len(texts), CHUNK)
@@ -182,7 +182,7 @@ def _find_folder(
     settings = {"encoder": encoder.identity, "side": side, "texts": content.hexdigest()}
     if precision != "float32":
         settings["precision"] = precision
-    before = root / fingerprint("vectors", with_paths(settings), {})
+    before = root / fingerprint("vectors", restore_paths(settings), {})
     return before if before.exists() else root / fingerprint("vectors", settings, {})
 
 
@@ -308,7 +308,7 @@ def _record(folder: Path, start: int, rows: Vectors) -> None:
 def _create(
     folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
 ) -> None:
-    with atomic_folder(folder) as beside:
+    with open_atomic_folder(folder) as beside:
         _write_empty(beside, encoder, ids, rows, precision)
 
 
@@ -335,7 +335,7 @@ def _fill(
     ends = dict[int, int]()
     with workers.begin(job) as team, Interrupt("vectors") as interrupt:
         with Progress(job.name, total, "texts", total - left, requests_a_unit=1) as progress:
-            for number, values, _ in team.results(lambda: interrupt.is_requested):
+            for number, values, _ in team.iterate_results(lambda: interrupt.is_requested):
                 start, rows = starts[number], values[0]
                 ends[start] = start + len(rows)
                 vectors[start : ends[start]] = rows

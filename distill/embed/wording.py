@@ -133,8 +133,8 @@ def choose_prompts(
             "one; set %s or %s",
             reference,
             ", ".join(name for name, prompt in named.items() if prompt),
-            settings.key("query_prompt"),
-            settings.key("query_template"),
+            settings.name_key("query_prompt"),
+            settings.name_key("query_template"),
         )
     return wording
 

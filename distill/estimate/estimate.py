@@ -23,7 +23,7 @@ from distill.recipe import Recipe
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 
 
 def estimate(
@@ -80,7 +80,7 @@ def _read_some_texts(passages: Stage | None, count: int) -> list[str]:
         return []
     reader = PassageReader(passages.folder)
     rows = reader.read_rows(choose_evenly(len(reader), count))
-    return [passage_text(row) for row in rows]
+    return [join_passage(row) for row in rows]
 
 
 def _describe_basis(context: EstimateContext) -> list[str]:

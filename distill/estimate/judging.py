@@ -13,7 +13,7 @@ from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import RankerName, open_ranking
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.text.sanitize import sanitize_for_prompt
 
 _FIRST_WORDS = 10
@@ -101,7 +101,7 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
 def _choose_texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """Return the sample's passages as they are judged, and its queries."""
     words = context.recipe.relabel.max_passage_words
-    passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.requests]
+    passages = [sanitize_for_prompt(join_passage(one.passage), words) for one in sample.requests]
     queries = _list_parsed_queries(context, sample) or [
         sanitize_for_prompt(text, _FIRST_WORDS) for text in passages
     ]

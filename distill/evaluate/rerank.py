@@ -21,7 +21,7 @@ from distill.files.atomic import write_json
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity
 from distill.retrieve.cross_encoder import CrossEncoderJudge
-from distill.runtime.progress import Progress, planned_stage
+from distill.runtime.progress import Progress, show_planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage, fingerprint
 from distill.tasks.texts import join_document
@@ -122,11 +122,11 @@ def evaluate_judge(
         "version": 1,
     }
     own = [stage for stage in (held_out, known_item) if stage is not None]
-    stage = run.stage("judge-evaluation", settings, [judge, *own], replaces=True)
+    stage = run.open_stage("judge-evaluation", settings, [judge, *own], replaces=True)
     if stage.complete:
         return stage
     begun = time.perf_counter()
-    with planned_stage("judge-evaluation"):
+    with show_planned_stage("judge-evaluation"):
         results = _compare(recipe, judge, tasks, run.folder / RESULTS_FOLDER)
     write_json(stage.folder / RESULTS_FILE, results)
     stage.finish(seconds=time.perf_counter() - begun, rows=len(tasks), reranking=results)

@@ -20,7 +20,7 @@ from distill.evaluate.unlabelled import count_unlabelled_overlap, list_unlabelle
 from distill.evaluate.verdict import MARGIN
 from distill.files.atomic import write_json
 from distill.recipe import BM25, Filters, Recipe, Teacher
-from distill.runtime.progress import planned_stage
+from distill.runtime.progress import show_planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.tasks import load_task, open_recipe_tasks
@@ -81,14 +81,14 @@ def evaluate_run(
     inputs = [base, student, *(of for of in own if of is not None)]
     settings = fingerprint(recipe, tasks, published)
     # Nothing is made from it, and what it computed before lies in the folder of results.
-    stage = run.stage("evaluation", settings, inputs, replaces=True)
+    stage = run.open_stage("evaluation", settings, inputs, replaces=True)
     if not stage.complete:
         begun = time.perf_counter()
         # These hold the passages that were trained on, to be found among.
         others = [task for task in tasks if task.metadata.name not in (JUDGED, KNOWN_ITEM)]
         overlap = count_unlabelled_overlap(recipe, passages, others) if others else None
         models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
-        with planned_stage("evaluation"):
+        with show_planned_stage("evaluation"):
             summary = compare(
                 models,
                 tasks,

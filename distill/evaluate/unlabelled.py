@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distill.recipe import Recipe
 from distill.recipe.sections.train import TITLES
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, passage_text, read_rows
+from distill.store.tables import PASSAGES, join_passage, read_rows
 from distill.tasks.decontaminate import Decontaminator, make_task_set
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def count_unlabelled_overlap(
     known = Decontaminator([make_task_set(task) for task in tasks], filters.decontaminate_words)
     count, queries, documents = 0, 0, 0
     for row in read_rows(PASSAGES, passages.folder):
-        text = passage_text(row)
+        text = join_passage(row)
         count += 1
         queries += known.overlaps(text)
         documents += known.overlaps_document(text)

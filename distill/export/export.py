@@ -25,7 +25,7 @@ from distill.export.parity import (
     sample_texts,
 )
 from distill.export.static_int8 import FOLDER, find_static, write_static_int8
-from distill.files.atomic import atomic_folder, commit_bytes
+from distill.files.atomic import commit_bytes, open_atomic_folder
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe
 from distill.tasks import load_task, open_recipe_task
@@ -223,7 +223,7 @@ def write_beside(out: Path) -> Iterator[Path]:
         UserError: if another process is writing the same folder.
     """
     out = out.resolve()
-    with _lock(out), atomic_folder(out) as beside:
+    with _lock(out), open_atomic_folder(out) as beside:
         yield beside
 
 

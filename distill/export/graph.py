@@ -25,7 +25,7 @@ from distill.embed.open_model import open_model
 from distill.errors import UserError, need
 from distill.evaluate.models.eval_model import EvalModel, wrap_model
 from distill.files.checksums import digest_file
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.recipe import EmbedderConfig
 
 INPUTS = ("input_ids", "attention_mask")
@@ -130,7 +130,7 @@ def start_graph(path: Path, threads: int | None = None) -> Callable[[TokenBatch]
 
 def is_graph(reference: str) -> bool:
     """Return whether a model's reference is an exported file, of ONNX or of OpenVINO."""
-    path = user_path(reference)
+    path = parse_path(reference)
     return path.suffix in (".onnx", ".xml") and path.is_file()
 
 
@@ -141,7 +141,7 @@ def load_graph_model(reference: str, settings: EmbedderConfig, instructions: boo
     Raises:
         UserError: if there is none, or a library is missing.
     """
-    path = user_path(reference).resolve()
+    path = parse_path(reference).resolve()
     folder = path.parent.parent
     if not (folder / "modules.json").is_file():
         raise UserError(

@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import open_sentence_model
 from distill.recipe import Recipe, load_recipe
@@ -34,7 +34,7 @@ def open_source(reference: str) -> ExportSource:
     Raises:
         UserError: if the run has no student yet, it has changed since, or there is no such model.
     """
-    path = user_path(reference)
+    path = parse_path(reference)
     if (path / "recipe.yaml").is_file():
         return _open_run_student(path)
     if path.is_dir() and path.name == "student" and (path.parent / "recipe.yaml").is_file():

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
 from distill.export.model_source import ExportSource
-from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
+from distill.store.tables import PASSAGES, QUERIES, join_passage, read_rows
 from distill.tasks.data import keep_draws, load_data
 from distill.text.format import Side
 
@@ -79,7 +79,7 @@ def sample_texts(source: ExportSource) -> TextsBySide:
         query_rows = islice(read_rows(QUERIES, source.run / "queries"), _RUN_TEXTS)
         passage_rows = islice(read_rows(PASSAGES, source.run / "passages"), _RUN_TEXTS)
         queries += [row["query"] for row in query_rows]
-        passages += [passage_text(row) for row in passage_rows]
+        passages += [join_passage(row) for row in passage_rows]
     return {"query": queries, "document": passages}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.model_card import find_licence, read_card
 from distill.models.reference import resolve
 from distill.recipe import Recipe
@@ -65,13 +65,13 @@ def shorten_reference(reference: str) -> str:
     reference = reference.partition("#")[0]
     if reference.startswith("wheel:") or get_hub_id(reference):
         return reference
-    return user_path(reference).resolve().name
+    return parse_path(reference).resolve().name
 
 
 def get_hub_id(reference: str) -> str | None:
     """Return the reference's repository on the hub, if it is one."""
     name = reference.partition("@")[0]
-    there = user_path(reference).exists()
+    there = parse_path(reference).exists()
     return name if _HUB.fullmatch(name) and not there else None
 
 

@@ -35,9 +35,9 @@ from distill.recipe import BM25, Recipe
 from distill.retrieve.bm25 import BM25Index
 from distill.retrieve.fusion import HYBRID_CONSTANT, HYBRID_DEPTH
 from distill.retrieve.terms import describe_terms
-from distill.store.local_name import with_paths
+from distill.store.local_name import restore_paths
 from distill.store.passages import PassageReader
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import Stage, open_stage
 from distill.store.tables import PASSAGES, read_arrow
 from distill.teacher.vectors import identify_teacher
@@ -153,7 +153,7 @@ def _is_same_teacher(trained: Mapping[str, Any] | None, recipe: Recipe) -> bool:
     if recipe.student.route != "query" or recipe.teacher.model is None:
         return True
     now = identify_teacher(recipe.teacher, recipe.teacher.model)
-    return trained in [json.loads(json.dumps(form)) for form in (now, with_paths(now))]
+    return trained in [json.loads(json.dumps(form)) for form in (now, restore_paths(now))]
 
 
 def _explain_missing_vectors(source: _Source, documents: EvalModel) -> UserError:
@@ -244,7 +244,7 @@ def _describe_fusion() -> dict[str, Any]:
 def _write_passages(path: Path, stages: Sequence[Stage]) -> None:
     """Write all passages into one Parquet file, a shard at a time."""
     with pq.ParquetWriter(path, PASSAGES.schema, compression="zstd") as writer:
-        for shard in chain.from_iterable(shards(stage.folder) for stage in stages):
+        for shard in chain.from_iterable(list_shards(stage.folder) for stage in stages):
             writer.write_table(read_arrow(PASSAGES, shard))
 
 

@@ -94,7 +94,7 @@ def commit_bytes(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def open_atomic_file(path: Path) -> Iterator[Path]:
     """Give a path to write to, for a library that writes by itself: the file becomes `path` when
     the block ends without an error, flushed to disk and renamed; else nothing is left of it. What a
     killed process leaves in a run is removed when the run is next opened.
@@ -123,7 +123,7 @@ def _write_file_beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def open_atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to write to, which becomes `path` when the block ends without an error:
     its files flushed to disk, then renamed; else nothing is left of it. What a killed process left
     is removed first, so only one process at a time may write a path. In the place of `path` there
@@ -237,7 +237,7 @@ def explain_os_error(
     named = path or (Path(os.fsdecode(fault.filename)) if _is_path(fault.filename) else None)
     where = "the disk" if named is None else str(named)
     if fault.errno in _FULL:
-        return no_room(named, needed)
+        return make_full_disk_error(named, needed)
     what, remedy = _REFUSED.get(
         fault.errno or 0, (fault.strerror or str(fault) or type(fault).__name__, "check the path")
     )
@@ -257,17 +257,17 @@ def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserErr
         if isinstance(one, OSError) and one.errno in _FULL:
             return explain_os_error(one, Path(one.filename) if _is_path(one.filename) else path)
         if not isinstance(one, UserError) and any(words in message for words in _FULL_SAID):
-            return no_room(path)
+            return make_full_disk_error(path)
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return None
 
 
-def no_room(path: Path | None, needed: int | None = None) -> UserError:
+def make_full_disk_error(path: Path | None, needed: int | None = None) -> UserError:
     """Make the error for a full disk."""
     need = "" if needed is None else f" {format_bytes(needed)} are needed,"
     return UserError(
         "the disk" if path is None else str(path),
-        f"cannot be written: the disk is full,{need}{_free(path)}",
+        f"cannot be written: the disk is full,{need}{_describe_free(path)}",
         "free some room (or raise the quota or limit of file sizes), then the same command "
         "continues; what is done is kept",
     )
@@ -282,7 +282,7 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _free(path: Path | None) -> str:
+def _describe_free(path: Path | None) -> str:
     """Say how much room the disk of a path has, as far as the path is known."""
     if path is None:
         return " and the library that wrote to it does not say where"

@@ -42,7 +42,7 @@ def read_schema(path: Path, source: str) -> dict[str, Any]:
         raise UserError(where, what, "fix it") from fault
     except (TypeError, ValueError, AttributeError, RecursionError) as fault:
         raise UserError(where, f"is not a JSON schema ({fault})", "fix it") from fault
-    for pattern in _patterns(schema):
+    for pattern in _iterate_patterns(schema):
         _check_pattern(where, pattern)
     _check_references(where, schema)
     return schema
@@ -51,30 +51,34 @@ def read_schema(path: Path, source: str) -> dict[str, Any]:
 def make_validator(schema: Mapping[str, Any]) -> Validator:
     """Make the validator of a checked schema."""
     base = validator_for(schema, jsonschema.Draft202012Validator)
-    safe = extend(base, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    safe = extend(
+        base, {"pattern": _validate_pattern, "patternProperties": _validate_pattern_properties}
+    )
     return safe(schema)
 
 
-def matches(pattern: str, text: str) -> bool:
+def has_match(pattern: str, text: str) -> bool:
     """Return whether RE2 finds the pattern anywhere in the text."""
     return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py())
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and not matches(pattern, _encodable(instance)):
+def _validate_pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, str) and not has_match(pattern, _replace_surrogates(instance)):
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-def _pattern_properties(validator: Any, of: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _validate_pattern_properties(
+    validator: Any, of: Any, instance: Any, schema: Any
+) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
     for pattern, inner in of.items():
         for key, value in instance.items():
-            if matches(pattern, _encodable(key)):
+            if has_match(pattern, _replace_surrogates(key)):
                 yield from validator.descend(value, inner, path=key, schema_path=pattern)
 
 
-def _encodable(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON can hold and RE2 cannot read, by question
     marks."""
     return text.encode("utf-8", "replace").decode()
@@ -82,7 +86,7 @@ def _encodable(text: str) -> str:
 
 def _check_pattern(where: str, pattern: str) -> None:
     try:
-        matches(pattern, "")
+        has_match(pattern, "")
     except pa.ArrowInvalid as fault:
         raise UserError(
             where,
@@ -91,28 +95,28 @@ def _check_pattern(where: str, pattern: str) -> None:
         ) from None
 
 
-def _patterns(schema: Any) -> Iterator[str]:
-    for part in _parts(schema):
+def _iterate_patterns(schema: Any) -> Iterator[str]:
+    for part in _iterate_parts(schema):
         if isinstance(part.get("pattern"), str):
             yield part["pattern"]
         if isinstance(part.get("patternProperties"), dict):
             yield from part["patternProperties"]
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+def _iterate_parts(schema: Any) -> Iterator[dict[str, Any]]:
     """Iterate over every mapping in a schema, also within data such as `enum`."""
     if isinstance(schema, dict):
         yield schema
     for inner in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(inner, dict | list):
-            yield from _parts(inner)
+            yield from _iterate_parts(inner)
 
 
 def _check_references(where: str, schema: dict[str, Any]) -> None:
     resource = Resource.from_contents(schema, default_specification=DRAFT202012)
     lookup = Registry().with_resource("", resource).resolver().lookup
-    for part in _parts(schema):
-        for reference in _references(part):
+    for part in _iterate_parts(schema):
+        for reference in _list_references(part):
             if not reference.startswith("#"):
                 raise UserError(
                     where,
@@ -125,11 +129,11 @@ def _check_references(where: str, schema: dict[str, Any]) -> None:
                 raise UserError(
                     where, f"refers to {reference[:200]!r}, which is not there", "fix it"
                 ) from None
-    for part in _parts(schema):
+    for part in _iterate_parts(schema):
         _check_that_it_ends(where, part, lookup)
 
 
-def _references(part: Mapping[str, Any]) -> list[str]:
+def _list_references(part: Mapping[str, Any]) -> list[str]:
     return [str(part[key]) for key in ("$ref", "$dynamicRef") if key in part]
 
 
@@ -140,7 +144,7 @@ def _check_that_it_ends(where: str, schema: dict[str, Any], lookup: Any) -> None
         part, way = left.pop()
         if not isinstance(part, dict):
             continue
-        for reference in _references(part):
+        for reference in _list_references(part):
             if reference in way:
                 raise UserError(where, f"refers to {reference!r} from within itself", "fix it")
             left.append((lookup(reference).contents, (*way, reference)))

@@ -53,7 +53,9 @@ def read_bytes(file: Path, remedy: str = "correct the path") -> bytes:
     try:
         if file.is_file():
             return file.read_bytes()
-        what = "is a folder, not a file" if file.is_dir() else f"no such file{looked_for(file)}"
+        what = (
+            "is a folder, not a file" if file.is_dir() else f"no such file{describe_search(file)}"
+        )
     except OSError as fault:
         raise explain_os_error(fault, file) from fault
     except ValueError:  # a NUL in the path
@@ -61,13 +63,13 @@ def read_bytes(file: Path, remedy: str = "correct the path") -> bytes:
     raise UserError(str(file), what, remedy)
 
 
-def looked_for(path: Path) -> str:
+def describe_search(path: Path) -> str:
     """Say where a relative path was looked for, to be added to a message; empty for an absolute
     one."""
     return "" if path.is_absolute() else f" in {Path.cwd()}, where the command runs"
 
 
-def user_path(path: str) -> Path:
+def parse_path(path: str) -> Path:
     """Make a path of what a person wrote, with ~ as their home folder.
 
     Raises:
@@ -187,7 +189,7 @@ def parse_json(text: str, where: str, remedy: str, checked: bool = True) -> Any:
         UserError: naming the row of a text of several, and the remedy.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        value = json.loads(text, object_pairs_hook=_make_object)
     except json.JSONDecodeError as fault:
         place = f"{where}, row {fault.lineno}" if "\n" in text.strip() else where
         raise UserError(
@@ -209,7 +211,7 @@ class _KeyTwiceError(DistillError):
     pass
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         keys: set[str] = set()
@@ -246,13 +248,13 @@ def find_fault(value: Any, contents: bool = True) -> tuple[Steps, str] | None:
             inner = "".join(inner)
         elif isinstance(inner, list):
             left += [((*path, number), below) for number, below in enumerate(inner)][::-1]
-        if contents and (what := _meaningless(inner)):
+        if contents and (what := _find_meaning_fault(inner)):
             named = ".".join(str(part) for part in path) or "it"
             return path, f"{named[:200]} is {what}"
     return None
 
 
-def _meaningless(value: Any) -> str | None:
+def _find_meaning_fault(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "no finite number"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

@@ -61,7 +61,7 @@ def find_in_yaml(text: str, path: Sequence[str | int]) -> YamlScalar | None:
         return None
     scalar = None
     for step in path:
-        inner = _step(node, step)
+        inner = _take_step(node, step)
         if inner is None:
             break
         node = inner
@@ -70,7 +70,7 @@ def find_in_yaml(text: str, path: Sequence[str | int]) -> YamlScalar | None:
     return scalar
 
 
-def _step(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
+def _take_step(node: yaml.Node | None, step: str | int) -> yaml.Node | None:
     if isinstance(node, yaml.MappingNode):
         return next((inner for key, inner in node.value if key.value == str(step)), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
@@ -99,36 +99,38 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node as PyYAML does, and count levels and expanded aliases."""
         if self.check_event(yaml.AliasEvent):
-            return self._alias(parent, index)
+            return self._compose_alias(parent, index)
         self._levels += 1
         if self._levels > MOST_LEVELS:
-            raise _fault(f"nested deeper than {MOST_LEVELS} levels", self.peek_event().start_mark)
+            raise _make_fault(
+                f"nested deeper than {MOST_LEVELS} levels", self.peek_event().start_mark
+            )
         node = super().compose_node(parent, index)
         self._levels -= 1
         if node is None:
             return None
         if node.tag not in _TAGS:
-            raise _fault(f"the tag {node.tag[:80]!r} is not known here", node.start_mark)
+            raise _make_fault(f"the tag {node.tag[:80]!r} is not known here", node.start_mark)
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
-        self._sizes[id(node)] = 1 + sum(self._sizes[id(inner)] for inner in _inner(node))
+        self._sizes[id(node)] = 1 + sum(self._sizes[id(inner)] for inner in _iterate_inner(node))
         return node
 
-    def _alias(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+    def _compose_alias(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         mark = self.peek_event().start_mark
         node: Any = super().compose_node(parent, index)
         if id(node) not in self._sizes:
-            raise _fault("an alias stands within what it refers to", mark)
+            raise _make_fault("an alias stands within what it refers to", mark)
         self._aliased += self._sizes[id(node)]
         if self._aliased > _MOST_ALIASED:
-            raise _fault(f"aliases stand for more than {_MOST_ALIASED:,} values", mark)
+            raise _make_fault(f"aliases stand for more than {_MOST_ALIASED:,} values", mark)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Construct a value as PyYAML does. Its constructors fail in many ways on scalars with a
         wrong tag and on dates such as 2024-13-01: each becomes an error of YAML."""
         if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
-            raise _fault(f"a number of {len(node.value)} characters", node.start_mark)
+            raise _make_fault(f"a number of {len(node.value)} characters", node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as fault:
@@ -136,14 +138,14 @@ class _Loader(yaml.SafeLoader):
             what = (
                 f"{str(node.value)[:80]!r} is no {kind} ({fault}); quote it where a text is meant"
             )
-            raise _fault(what, node.start_mark) from None
+            raise _make_fault(what, node.start_mark) from None
 
 
-def _fault(what: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _make_fault(what: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(None, None, what, mark)
 
 
-def _inner(node: yaml.Node) -> Iterator[yaml.Node]:
+def _iterate_inner(node: yaml.Node) -> Iterator[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from (key, value)
@@ -158,9 +160,9 @@ def _check_keys(node: yaml.MappingNode) -> None:
             continue
         if key.tag != _TEXT or not isinstance(key, yaml.ScalarNode):
             shown = f" {key.value[:80]!r}" if isinstance(key, yaml.ScalarNode) else ""
-            raise _fault(f"the key{shown} is no text; quote it", key.start_mark)
+            raise _make_fault(f"the key{shown} is no text; quote it", key.start_mark)
         row = key.start_mark.line + 1
         if key.value in rows:
             what = f"the key {key.value[:80]!r} stands in row {rows[key.value]} already"
-            raise _fault(what, key.start_mark)
+            raise _make_fault(what, key.start_mark)
         rows[key.value] = row

@@ -84,7 +84,7 @@ def find_clean_examples(
             sets,
             known(),
             length,
-            lambda against: sum(_is_overlapping(row, against) for row in stage.rows(EXAMPLES)),
+            lambda against: sum(_is_overlapping(row, against) for row in stage.read_rows(EXAMPLES)),
         )
 
     def describe() -> dict[str, Any]:

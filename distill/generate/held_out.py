@@ -65,7 +65,7 @@ def make_held_out_queries(
     stage = _find_unrepeated(run, recipe, settings, parsed, training_queries)
     if stage is None:
         known = [training_queries] if training_queries is not None else []
-        stage = run.stage(NAME, settings, [parsed, *known])
+        stage = run.open_stage(NAME, settings, [parsed, *known])
     if not stage.complete:
         stage.map_shards(
             QUERIES, [parsed], lambda of: _choose(recipe, stage, of, training_queries), unit="steps"

@@ -13,7 +13,7 @@ from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_
 from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
 from distill.store.run import Run
-from distill.store.shards import shard_number, shards
+from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import Stage, fingerprint, open_stage
 from distill.store.tables import GENERATIONS, TASKS, Row, read_shard
 
@@ -59,7 +59,7 @@ def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptReque
     folder = run.folder / "tasks"
     if not (folder / ".stage").is_dir() or not open_stage(folder).complete:
         return found
-    rows = open_stage(folder).rows(TASKS)
+    rows = open_stage(folder).read_rows(TASKS)
     tasks = {g: [row["task"] for row in rows if row["task_type"] == g] for g in groups}
     of_examples = load_prompts(recipe, "example", groups)
     return found + [
@@ -122,7 +122,7 @@ def _read_replies(
         return []
     place, sample = divmod(row, recipe.generate.samples)
     number = place // len(plan.list_shards()[0])
-    path = {shard_number(path): path for path in shards(folder)}.get(number)
+    path = {read_shard_number(path): path for path in list_shards(folder)}.get(number)
     if path is None:
         return []
     passage_id = plan[row].passage["passage_id"]

@@ -15,7 +15,7 @@ from rich.table import Table
 from distill.errors import UserError, install_command
 from distill.models.sources.cache import cache_folder
 from distill.recipe import LanguageModel
-from distill.runtime.devices import count_cores, measure_memory, torch_dtype
+from distill.runtime.devices import count_cores, get_torch_dtype, measure_memory
 from distill.workers.ray_pool import connect, describe_node, describe_resources
 
 CheckState = Literal["ok", "missing", "off"]
@@ -110,7 +110,7 @@ def _is_installed(module: str) -> bool:
 
 def _check_cpu() -> Check:
     memory = measure_memory() / 2**30
-    native = torch_dtype("auto", "cpu") is torch.bfloat16
+    native = get_torch_dtype("auto", "cpu") is torch.bfloat16
     bf16 = "bfloat16 native" if native else "bfloat16 emulated: float32 is used"
     return Check("cpu", "ok", f"{count_cores()} cores, {memory:.0f} GiB, {bf16}")
 

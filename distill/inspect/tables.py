@@ -21,7 +21,7 @@ from distill.inspect.query import (
 )
 from distill.relabel.choose import sort_by_fusion
 from distill.store.integrity import check_files, read_manifest
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import open_stage
 from distill.store.tables import (
     CANDIDATES,
@@ -34,7 +34,7 @@ from distill.store.tables import (
     TEACHER_SCORES,
     Row,
     Table,
-    passage_text,
+    join_passage,
     read_shard,
 )
 from distill.text.sanitize import sanitize_for_terminal
@@ -46,7 +46,7 @@ def list_tables(run: Path) -> dict[str, Table]:
     for manifest in sorted(run.glob("*/.stage/manifest.json")):
         name = manifest.parent.parent.name
         table = TABLES.get(name) or TABLES.get(name.partition("-")[0])
-        if table is not None and shards(run / name):
+        if table is not None and list_shards(run / name):
             found[name] = table
     return found
 
@@ -62,7 +62,9 @@ def show_run(run: Path, console: Console) -> None:
         counts = ", ".join(f"{key} {n}" for key, n in manifest.get("counts", {}).items())
         grid.add_row(
             name,
-            "complete" if manifest["complete"] else f"{len(shards(path.parent.parent))} shards",
+            "complete"
+            if manifest["complete"]
+            else f"{len(list_shards(path.parent.parent))} shards",
             str(manifest.get("rows", "")),
             str(manifest.get("seconds", "")),
             Text(counts),
@@ -182,13 +184,13 @@ def _read_checked(table: Table, folder: Path) -> Iterator[Row]:
     none where the stage is not there yet."""
     if not folder.exists():
         return
-    for path in check_files(open_stage(folder), shards(folder)):
+    for path in check_files(open_stage(folder), list_shards(folder)):
         yield from read_shard(table, path)
 
 
 def _read_texts(run: Path, wanted: set[str]) -> dict[str, str]:
     return {
-        row["passage_id"]: passage_text(row)
+        row["passage_id"]: join_passage(row)
         for row in _read_table(run, PASSAGES)
         if row["passage_id"] in wanted
     }

@@ -7,7 +7,7 @@ from distill.llm.protocol import LLM
 from distill.models.reference import revision
 from distill.models.sources.in_memory import find_object, is_object, object_identity
 from distill.recipe import LanguageModel, Recipe
-from distill.runtime.devices import best_device
+from distill.runtime.devices import choose_best_device
 from distill.store.local_name import name_model
 
 
@@ -42,7 +42,7 @@ def choose_prompts_per_call(settings: LanguageModel) -> int:
     enough: more would only be lost when it is killed."""
     if settings.engine == "http":
         return _REQUESTS_PER_CONNECTION * settings.concurrency
-    on_gpu = settings.engine == "vllm" and (settings.device or best_device()) != "cpu"
+    on_gpu = settings.engine == "vllm" and (settings.device or choose_best_device()) != "cpu"
     return _PROMPTS_PER_GPU * settings.data_parallel if on_gpu else 1
 
 

@@ -17,7 +17,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from distill.errors import UserError
-from distill.files.read import looked_for, read_text
+from distill.files.read import describe_search, read_text
 from distill.recipe.packaged import packaged_recipes
 from distill.runtime.trial import find_excess
 
@@ -89,7 +89,7 @@ def find_prompt(name: str, folder: Path) -> Path:
             return place / name
     raise UserError(
         str(folder / name),
-        f"no such prompt{looked_for(folder / name)}, and none that comes with distill",
+        f"no such prompt{describe_search(folder / name)}, and none that comes with distill",
         "give a path relative to the recipe, such as prompts/fret.jinja",
     )
 

@@ -14,7 +14,7 @@ from distill.models.causal_lm import model_folder
 from distill.models.loading import load_tokenizer
 from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel
-from distill.runtime.devices import best_device, torch_dtype
+from distill.runtime.devices import choose_best_device, get_torch_dtype
 
 _CONTENT = "\ue000content\ue000"
 """Placeholder for the message while the template around it is examined (private use characters)."""
@@ -142,11 +142,13 @@ def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[st
     if settings.engine == "http" or is_object(settings.model):
         return {}
     start = prompt.source.partition(CONTINUATION)[2][:1]
-    device = settings.device or best_device()
+    device = settings.device or choose_best_device()
     adds = _load_prompt_tokenizer(settings.model, settings.dtype, device).adds_space(start)
     return {"joined": True} if adds else {}
 
 
 @lru_cache(maxsize=4)
 def _load_prompt_tokenizer(model: str, dtype: str, device: str) -> PromptTokenizer:
-    return PromptTokenizer(load_tokenizer(model_folder(model, torch_dtype(dtype, device))), model)
+    return PromptTokenizer(
+        load_tokenizer(model_folder(model, get_torch_dtype(dtype, device))), model
+    )

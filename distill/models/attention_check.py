@@ -64,7 +64,7 @@ def set_attention(model: SentenceTransformer, reference: str, settings: Embedder
     is_changed = bool(wanted) and not is_encoder(config) and not known
     if is_changed:
         config.is_causal = False
-    check_bidirectional(model, reference, wanted, settings.key("bidirectional"))
+    check_bidirectional(model, reference, wanted, settings.name_key("bidirectional"))
     return is_changed
 
 
@@ -83,7 +83,7 @@ def _unknown_code(
         f"was trained with code of its own ({remote}), which is never run; what ran in its place, "
         f"{type(transformer.model).__name__} of transformers, may compute other vectors",
         f"look in its model card whether its tokens see those behind them, and set "
-        f"{settings.key('bidirectional')} to true or false; or serve it and set base_url",
+        f"{settings.name_key('bidirectional')} to true or false; or serve it and set base_url",
     )
 
 

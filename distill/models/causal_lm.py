@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from distill.errors import UserError
-from distill.files.atomic import atomic_folder
+from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.models.reference import resolve, revision
 from distill.models.sources.cache import cache_folder, cache_lock
@@ -35,7 +35,7 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
     with cache_lock(key):
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
-            with atomic_folder(target) as beside:
+            with open_atomic_folder(target) as beside:
                 _convert(path, beside, dtype)
     return target
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.files.read import read_text, user_path
+from distill.files.read import parse_path, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.models.sources.wheel import find_in_cache, parse_wheel
 
@@ -42,7 +42,7 @@ def find_licence(reference: str) -> str | None:
     Raises:
         UserError: if the reference is of a wheel and not well-formed.
     """
-    path: Path | None = user_path(reference)
+    path: Path | None = parse_path(reference)
     if reference.startswith("wheel:"):
         path = find_in_cache(parse_wheel(reference))
     if path is None or not path.exists():

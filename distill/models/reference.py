@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.files.checksums import digest_file
-from distill.files.read import looked_for, user_path
+from distill.files.read import describe_search, parse_path
 from distill.models.sources.hub import HUB_FORMS, HUB_ID, fetch_from_hub
 from distill.models.sources.wheel import WHEEL_FORM, fetch_from_wheel, parse_wheel
 from distill.store.stage import check_model_folder
@@ -34,11 +34,11 @@ def resolve(reference: str) -> Path:
         return fetch_from_wheel(parse_wheel(reference), reference)
     if "://" in reference:  # not repeated: it may hold a password
         raise UserError("model", "is an address", _FORMS)
-    if reference and user_path(reference).exists():
-        return _from_disk(user_path(reference), reference)
+    if reference and parse_path(reference).exists():
+        return _from_disk(parse_path(reference), reference)
     match = HUB_ID.fullmatch(reference)
     if match is None or reference.startswith(("./", "../")) or reference.endswith(".gguf"):
-        looked = looked_for(user_path(reference)) if reference else ""
+        looked = describe_search(parse_path(reference)) if reference else ""
         what = f"no such file or folder{looked}, and no hub id"
         raise UserError(f"model {reference!r}", what, _FORMS)
     return fetch_from_hub(match["repo"], match["revision"])
@@ -53,7 +53,7 @@ def revision(reference: str) -> str:
     if reference.startswith("wheel:"):
         return parse_wheel(reference).sha256
     path = resolve(reference)
-    if user_path(reference).exists():
+    if parse_path(reference).exists():
         files = _visible_files(path)
         stats = [(f, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
         return _content_hash(path, tuple(stats))

@@ -75,7 +75,7 @@ def _list(objects: ObjectFolder, last: str) -> list[StoredObject]:
 
 def _is_copied(folder: Path, record: CopyRecord, one: StoredObject) -> bool:
     path = folder / one.name
-    return path.is_file() and record.matches(one.name, path.stat(), one.etag)
+    return path.is_file() and record.is_current(one.name, path.stat(), one.etag)
 
 
 def _delete_others(folder: Path, names: Iterable[str]) -> None:

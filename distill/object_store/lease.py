@@ -75,13 +75,15 @@ class Lease:
         with self._lock:
             if not self._lost:
                 try:
-                    self._objects.replace(LEASE_NAME, self._content(released=True), self._version)
+                    self._objects.replace(
+                        LEASE_NAME, self._make_content(released=True), self._version
+                    )
                 except (ObjectChangedError, StoreFault):
                     return
 
     def _acquire(self) -> StoredVersion:
         try:
-            return self._objects.create(LEASE_NAME, self._content())
+            return self._objects.create(LEASE_NAME, self._make_content())
         except ObjectChangedError:
             pass
         with show_activity(f"looking who writes {self._objects.address}"):
@@ -105,11 +107,11 @@ class Lease:
             if free or idle > TAKEN_OVER_AFTER:
                 try:
                     version = StoredVersion(stored.etag, stored.version)
-                    return self._objects.replace(LEASE_NAME, self._content(), version)
+                    return self._objects.replace(LEASE_NAME, self._make_content(), version)
                 except ObjectChangedError:
                     continue  # somebody was faster
             if first not in (None, stored.etag):
-                raise self._refusal(content, stored)
+                raise self._explain_other_job(content, stored)
             if first is None:
                 _logger.info(
                     "%s: process %s on %s renewed its lease %.0f s ago: waiting until it does so "
@@ -123,7 +125,7 @@ class Lease:
             first = stored.etag
             time.sleep(min(_POLLED_EVERY, RENEWED_EVERY / 10))
 
-    def _refusal(self, content: dict[str, object], stored: StoredObject) -> UserError:
+    def _explain_other_job(self, content: dict[str, object], stored: StoredObject) -> UserError:
         return UserError(
             str(self._objects.address),
             f"is written by another job: process {content.get('process')} on "
@@ -132,7 +134,7 @@ class Lease:
             f"that died is free {TAKEN_OVER_AFTER / 60:.0f} minutes after its last renewal",
         )
 
-    def _content(self, released: bool = False) -> bytes:
+    def _make_content(self, released: bool = False) -> bytes:
         content = {
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -155,13 +157,15 @@ class Lease:
             if self._lost or self._ended.is_set():
                 return
             try:
-                self._version = self._objects.replace(LEASE_NAME, self._content(), self._version)
+                self._version = self._objects.replace(
+                    LEASE_NAME, self._make_content(), self._version
+                )
             except ObjectChangedError:
-                self._look_whose()
+                self._look_up_owner()
             if not self._lost:
                 self._renewed = time.monotonic()
 
-    def _look_whose(self) -> None:
+    def _look_up_owner(self) -> None:
         """Look whose the lease is: a renewal may have arrived though its answer was lost, and then
         it is still ours."""
         read = self._objects.read(LEASE_NAME)

@@ -22,7 +22,7 @@ from distill.object_store.files import list_files, list_loose_files, list_traini
 from distill.object_store.lease import LEASE_NAME, Lease
 from distill.object_store.objects import ObjectFolder
 from distill.object_store.record import CopiedFile, CopyRecord
-from distill.object_store.snapshot import state_of, take_snapshot
+from distill.object_store.snapshot import measure_state, take_snapshot
 from distill.object_store.uploads import Upload, Uploads
 from distill.runtime.progress import show_activity
 
@@ -93,7 +93,7 @@ class StoreMirror(Mirror):
         if stage in self._ours:
             return
         self._ours[stage] = None
-        name = self._name(stage)
+        name = self._make_name(stage)
         local = read_json(stage / ".stage" / "manifest.json")
         stored = (
             Stored(local["fingerprint"], local["complete"])
@@ -111,7 +111,7 @@ class StoreMirror(Mirror):
 
     def begin(self, stage: Path) -> None:
         """Note that a stage's folder was begun anew."""
-        name = self._name(stage)
+        name = self._make_name(stage)
         if (stored := self._copy_in.read_manifest(name)) is not None:
             self._move_aside(stage, stored)
         self._ours[stage] = None
@@ -125,7 +125,7 @@ class StoreMirror(Mirror):
         Raises:
             UserError: if another job has taken the store over.
         """
-        self._uploads.add(partial(self._put_all, stage, [self._name(file) for file in files]))
+        self._uploads.add(partial(self._put_all, stage, [self._make_name(file) for file in files]))
 
     def finish(self, stage: Path) -> None:
         """Copy all that the stage still lacks in the store, and its manifest last.
@@ -134,14 +134,14 @@ class StoreMirror(Mirror):
             UserError: if the store stays away, or another job has taken it over.
         """
         self._ours[stage] = None
-        manifest = self._name(stage) + MANIFEST
+        manifest = self._make_name(stage) + MANIFEST
         if self._is_copied(manifest):
             return
         with show_activity(f"copying {stage.name} to {self._objects.address}"):
             self._uploads.drain()  # so that nothing is copied twice
-            files = [self._name(path) for path in list_files(stage)]
+            files = [self._make_name(path) for path in list_files(stage)]
             self._add_all(stage, files)
-            gone = {*self._list_stored(self._name(stage))} - {*files, manifest}
+            gone = {*self._list_stored(self._make_name(stage))} - {*files, manifest}
             self._add(partial(self._delete, [name]) for name in gone)
             self._add_loose()
             self._uploads.drain()
@@ -152,7 +152,7 @@ class StoreMirror(Mirror):
         """Move what the store has of a stage, before its folder is renamed. Aside, its manifest
         goes last, and back from there first: files without one count for nothing."""
         self._ours.pop(source, None)
-        name, to = self._name(source), self._name(target)
+        name, to = self._make_name(source), self._make_name(target)
         names = self._list_stored(name)
         if not names:
             return
@@ -199,10 +199,10 @@ class StoreMirror(Mirror):
         self._uploads.drain(patience=patience)
         complete = []
         for stage in list(self._ours):
-            self._add_all(stage, map(self._name, list_files(stage)))
+            self._add_all(stage, map(self._make_name, list_files(stage)))
             self._uploads.add(partial(self._put_training, stage))
             if _is_complete(stage):
-                complete.append(self._name(stage) + MANIFEST)
+                complete.append(self._make_name(stage) + MANIFEST)
         self._add_loose()
         self._add_snapshots()
         self._uploads.drain(patience=patience)
@@ -224,7 +224,7 @@ class StoreMirror(Mirror):
         self._add(partial(self._put_all, stage, [name]) for name in changed)
 
     def _add_loose(self) -> None:
-        names = map(self._name, list_loose_files(self._run))
+        names = map(self._make_name, list_loose_files(self._run))
         self._add(partial(self._put, name) for name in names if not self._is_copied(name))
 
     def _add(self, uploads: Iterable[Upload]) -> None:
@@ -242,11 +242,11 @@ class StoreMirror(Mirror):
             file = (self._run / name).stat()
         except FileNotFoundError:
             return False
-        return self._record.matches(name, file, self._etags.get(name))
+        return self._record.is_current(name, file, self._etags.get(name))
 
     def _put_all(self, stage: Path, names: Sequence[str]) -> None:
         """Copy files of a stage, after its manifest has been there, not as complete."""
-        name = self._name(stage)
+        name = self._make_name(stage)
         with self._begun_lock:
             if name not in self._stages:
                 try:
@@ -263,10 +263,12 @@ class StoreMirror(Mirror):
     def _put_training(self, stage: Path) -> None:
         """Copy what a training under way would resume from, and delete what is older, or all of it
         where the stage is complete."""
-        files = [] if _is_complete(stage) else [self._name(path) for path in list_training(stage)]
+        files = (
+            [] if _is_complete(stage) else [self._make_name(path) for path in list_training(stage)]
+        )
         if files:
             self._put_all(stage, files)
-        stored = self._list_stored(f"{self._name(stage)}/.stage/training")
+        stored = self._list_stored(f"{self._make_name(stage)}/.stage/training")
         self._delete([name for name in stored if name not in set(files)])
 
     def _put(self, name: str) -> None:
@@ -274,7 +276,7 @@ class StoreMirror(Mirror):
         path = self._run / name
         try:
             file = path.stat()
-            if self._record.matches(name, file, self._etags.get(name)):
+            if self._record.is_current(name, file, self._etags.get(name)):
                 return
             self._lease.check()
             etag = self._objects.put_file(name, path)
@@ -285,7 +287,7 @@ class StoreMirror(Mirror):
 
     def _put_snapshot(self, path: Path) -> None:
         """Copy an SQLite file that was written since its last snapshot."""
-        name, state = self._name(path), state_of(path)
+        name, state = self._make_name(path), measure_state(path)
         beside = path.with_name(f".{path.name}.snapshot.part")
         if self._snapshots.get(name) == state or not take_snapshot(path, beside):
             return
@@ -313,7 +315,7 @@ class StoreMirror(Mirror):
     def _list_stored(self, stage: str) -> list[str]:
         return [name for name in list(self._etags) if name.startswith(f"{stage}/")]
 
-    def _name(self, path: Path) -> str:
+    def _make_name(self, path: Path) -> str:
         return path.relative_to(self._run).as_posix()
 
 

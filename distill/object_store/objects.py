@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distill.errors import UserError, need
-from distill.files.atomic import atomic_file
+from distill.files.atomic import open_atomic_file
 from distill.object_store.address import StoreAddress
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ObjectFolder:
         from obstore.store import from_url
 
         self.address = address
-        allow_http = _allows_http(address)
+        allow_http = _is_http_allowed(address)
         _check_endpoint(address, allow_http)
         client: ClientConfig = {"timeout": "10 minutes", "allow_http": allow_http}
         self._store: Any = self._use(
@@ -162,12 +162,12 @@ class ObjectFolder:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         result = self._use(lambda: self._store.get(name))
-        with atomic_file(path) as beside, beside.open("wb") as file:
+        with open_atomic_file(path) as beside, beside.open("wb") as file:
             chunks = iter(result.stream(min_chunk_size=8 * 1024**2))
             while (chunk := self._use(lambda: next(chunks, None))) is not None:
                 file.write(chunk)
             if file.tell() != result.meta["size"]:
-                raise self._fault("ended before all bytes of an object had come", False)
+                raise self._make_fault("ended before all bytes of an object had come", False)
         written = result.meta["last_modified"].timestamp()
         os.utime(path, (written, written))
         return str(result.meta["e_tag"])
@@ -231,21 +231,21 @@ class ObjectFolder:
         code = _CODE.search(said)
         number = int(status[1]) if status else 0
         if number == 404:
-            return self._fault("is in a bucket that does not exist", True)
+            return self._make_fault("is in a bucket that does not exist", True)
         if number in (401, 403) or code:
             reason = f"{number}, {code[1]}" if code else str(number)
-            return self._fault(
+            return self._make_fault(
                 f"may not be read and written with the credentials of the environment (HTTP "
                 f"{reason})",
                 True,
             )
         if any(words in said for words in ("169.254.169.254", "metadata.google", "must be spec")):
-            return self._fault("needs credentials, and the environment has none", True)
+            return self._make_fault("needs credentials, and the environment has none", True)
         if number:
-            return self._fault(f"answers with HTTP status {number}", False)
-        return self._fault("cannot be reached", False)
+            return self._make_fault(f"answers with HTTP status {number}", False)
+        return self._make_fault("cannot be reached", False)
 
-    def _fault(self, what: str, lasting: bool) -> StoreFault:
+    def _make_fault(self, what: str, lasting: bool) -> StoreFault:
         names = self.address.variables
         remedy = {
             "AWS": "check the bucket's name, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION "
@@ -263,7 +263,7 @@ def _describe(name: str, meta: Any) -> StoredObject:
     return StoredObject(name, int(meta["size"]), str(meta["e_tag"]), modified, version)
 
 
-def _allows_http(address: StoreAddress) -> bool:
+def _is_http_allowed(address: StoreAddress) -> bool:
     return os.environ.get(f"{address.variables}_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
 
 

@@ -33,7 +33,7 @@ class CopyRecord:
         folder.mkdir(exist_ok=True)
         self._path = folder / "copied.jsonl"
         self._copies = _read(self._path)
-        lines = "".join(_line(name, one) for name, one in self._copies.items())
+        lines = "".join(_format_line(name, one) for name, one in self._copies.items())
         commit_bytes(self._path, lines.encode())  # without the lines of before
         self._lock = threading.Lock()
         identity = folder / "id"
@@ -45,7 +45,7 @@ class CopyRecord:
         """Return the last copy of a name."""
         return self._copies.get(name)
 
-    def matches(self, name: str, file: os.stat_result, etag: str | None) -> bool:
+    def is_current(self, name: str, file: os.stat_result, etag: str | None) -> bool:
         """Return whether a file is still what was copied, and the object of this etag is the
         copy."""
         copy = self._copies.get(name)
@@ -56,10 +56,10 @@ class CopyRecord:
         with self._lock:
             self._copies[name] = copy
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_line(name, copy))
+                file.write(_format_line(name, copy))
 
 
-def _line(name: str, copy: CopiedFile) -> str:
+def _format_line(name: str, copy: CopiedFile) -> str:
     return json.dumps([name, *copy]) + "\n"
 
 

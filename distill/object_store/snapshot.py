@@ -8,7 +8,7 @@ from pathlib import Path
 from distill.errors import UserError
 
 
-def state_of(path: Path) -> tuple[int, ...]:
+def measure_state(path: Path) -> tuple[int, ...]:
     """Measure a file and its log of writes: equal as long as nothing was written."""
     both = (path, path.with_name(f"{path.name}-wal"))
     stats = [file.stat() for file in both if file.exists()]
@@ -47,7 +47,7 @@ def merge_rows(path: Path, other: Path) -> None:
         here = {name for (name,) in db.execute(select.format("main"))}
         for (name,) in db.execute(select.format("other")).fetchall():
             if name in here:
-                both = _columns(db, "main", name) & _columns(db, "other", name)
+                both = _list_columns(db, "main", name) & _list_columns(db, "other", name)
                 columns = ", ".join(sorted(both))
                 db.execute(
                     f"INSERT OR IGNORE INTO main.{name} ({columns}) "
@@ -63,5 +63,5 @@ def merge_rows(path: Path, other: Path) -> None:
         db.close()
 
 
-def _columns(db: sqlite3.Connection, schema: str, table: str) -> set[str]:
+def _list_columns(db: sqlite3.Connection, schema: str, table: str) -> set[str]:
     return {f'"{row[1]}"' for row in db.execute(f'PRAGMA {schema}.table_info("{table}")')}

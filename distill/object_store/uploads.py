@@ -34,7 +34,9 @@ class Uploads:
         self._fault: StoreFault | None = None
         self._stopped_by: BaseException | None = None
         self._succeeded = time.monotonic()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(_THREADS)]
+        self._threads = [
+            threading.Thread(target=self._run_uploads, daemon=True) for _ in range(_THREADS)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -90,9 +92,9 @@ class Uploads:
         if self._stopped_by is not None:
             raise self._stopped_by
 
-    def _work(self) -> None:
+    def _run_uploads(self) -> None:
         while (upload := self._take()) is not None:
-            self._do(upload)
+            self._try_until_done(upload)
             with self._condition:
                 self._open -= 1
                 self._condition.notify_all()
@@ -103,7 +105,7 @@ class Uploads:
                 self._condition.wait()
             return None if self._closed else self._waiting.popleft()
 
-    def _do(self, upload: Upload) -> None:
+    def _try_until_done(self, upload: Upload) -> None:
         pause = _FIRST_PAUSE
         while not self._closed and self._stopped_by is None:
             try:

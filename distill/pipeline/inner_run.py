@@ -13,7 +13,7 @@ def open_inner_run(run: Run, name: str) -> Iterator[Run]:
     """Open the run `round-NAME` in a run's folder. It shares the outer run's vectors, which are
     addressed by their content."""
     folder = run.folder / f"round-{name}"
-    with processes.main_first():
+    with processes.let_main_go_first():
         folder.mkdir(exist_ok=True)
         if not (folder / "vectors").exists():
             (run.folder / "vectors").mkdir(exist_ok=True)

@@ -177,13 +177,13 @@ class Job:
         from distill.pipeline.settle_rankers import settle_rankers
         from distill.relabel.stages import relabel
 
-        with processes.main_first():
+        with processes.let_main_go_first():
             corpus, queries, examples, _ = self.generate()
         if corpus.passages is None or queries is None:
             self.llm.close()
             return TrainingExamples(corpus, examples, None)
         passages = corpus.passages
-        with processes.main_first():
+        with processes.let_main_go_first():
             last = Round(
                 settle_rankers(self.run, self.recipe, passages, queries, self.llm, self.judged)
             )
@@ -191,7 +191,7 @@ class Job:
             last = self._after_round(number, last, passages, queries, examples)
             if last.repeated is not None:
                 break
-        with processes.main_first():
+        with processes.let_main_go_first():
             labels, chosen = relabel(
                 self.run, last.recipe, passages, queries, self.llm, self.judged, last.teacher
             )
@@ -240,7 +240,7 @@ class Job:
         train = recipe.train.model_copy(update={"interpolation": 1.0})  # at the end, once
         here = recipe.model_copy(update={"relabel": rule, "train": train})
         with open_inner_run(self.run, str(number)) as run:
-            with processes.main_first():
+            with processes.let_main_go_first():
                 labels, chosen = relabel(
                     run, here, passages, queries, self.llm, self.judged, last.teacher
                 )
@@ -284,7 +284,7 @@ class Job:
         from distill.evaluate.stage import evaluate_run
 
         corpus, base, student = self.train_student()
-        with processes.main_first():
+        with processes.let_main_go_first():
             judged = self._judge_held_out(base, student)
             self._evaluate_judge(corpus)
             return evaluate_run(
@@ -363,7 +363,7 @@ def _train(
     from distill.runtime.devices import free_memory
     from distill.train.stage import train_student
 
-    with processes.main_first():
+    with processes.let_main_go_first():
         base = _build_base(run, recipe, passages, examples)
         scores = _teacher_scores(run, recipe, examples)
     free_memory()

@@ -77,7 +77,7 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
             labels, _ = label_candidates(inner, checked, corpus, queries, llm, judged)
     place = labels.folder.relative_to(run.folder).as_posix()
     settings = {"rankers": recipe.relabel.rankers, "seed": recipe.seed, "version": _VERSION}
-    stage = run.stage(STAGE, settings, [dataclasses.replace(labels, name=place)])
+    stage = run.open_stage(STAGE, settings, [dataclasses.replace(labels, name=place)])
     if stage.complete:
         return stage
     if labels is queries:
@@ -89,7 +89,7 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         )
         figures: dict[str, dict[str, Any]] = {r: _unchecked() for r in recipe.relabel.rankers}
     else:
-        figures = compare_rankers(labels.rows(LABELS), asked, recipe)
+        figures = compare_rankers(labels.read_rows(LABELS), asked, recipe)
     stage.finish(rows=len(asked), counts=queries.manifest["counts"], rankers=figures)
     return stage
 

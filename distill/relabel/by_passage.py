@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from distill.recipe import Relabel
 from distill.store.passages import PassageReader
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import (
     CANDIDATES,
@@ -60,7 +60,7 @@ class CandidateLayout:
     """
 
     def __init__(self, candidates: Stage, queries_a_block: int, queries_a_shard: int) -> None:
-        paths = shards(candidates.folder)
+        paths = list_shards(candidates.folder)
         rows = count_rows_by_shard(candidates.folder, paths)
         self._shards_a_block = max(1, queries_a_block // queries_a_shard)
         self._queries_a_block = self._shards_a_block * queries_a_shard

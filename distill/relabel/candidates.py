@@ -52,7 +52,7 @@ def make_candidates(
     if "bm25" in (*retriever.sources, *rule.rankers):
         terms_in(retriever.bm25.language)  # refuse a language without a stemmer before all else
     settings = fingerprint(retriever, rule, teacher)
-    stage = run.stage("candidates", settings, [passages, queries])
+    stage = run.open_stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
     _check_size(passages, top_k)

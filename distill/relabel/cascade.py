@@ -9,7 +9,7 @@ from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateLayout, read_shard_queries, shards_a_block
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
 from distill.workers.protocol import OpenWork, WorkerNeeds
@@ -26,12 +26,12 @@ def make_survivors(
     rankers, and its seed passage, if it has one, which all rankers must judge as it may remain the
     positive. Rows are unchanged."""
     inputs = [candidates, *judgements.values()]
-    stage = run.stage("candidates-survivors", fingerprint(rule), inputs)
+    stage = run.open_stage("candidates-survivors", fingerprint(rule), inputs)
     if stage.complete:
         return stage
     stage.map_on_workers(
         CANDIDATES,
-        range(len(shards(candidates.folder))),
+        range(len(list_shards(candidates.folder))),
         partial(_open_selection, rule, queries, candidates, list(judgements.values())),
         WorkerNeeds(),
         group=lambda number: number // shards_a_block(rule),
@@ -47,7 +47,7 @@ def _open_selection(
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
     readers = [ShardJudgements(judged, layout, rule) for judged in judgements]
     first = rule.model_copy(update={"rankers": rule.cascade.by})
-    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), list_shards(candidates.folder)
 
     def select(number: int) -> ShardResult:
         shard_queries = read_shard_queries(query_rows, number, rule.shard_size)

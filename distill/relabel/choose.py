@@ -27,7 +27,7 @@ from distill.relabel.statistics import (
 )
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 from distill.workers.protocol import OpenWork, WorkerNeeds
@@ -69,7 +69,7 @@ def make_examples(
     Raises:
         UserError: if no example is left.
     """
-    stage = run.stage("examples", fingerprint(rule, seed), [labels])
+    stage = run.open_stage("examples", fingerprint(rule, seed), [labels])
     if not stage.complete:
         _fill_stage(stage, rule, seed, passages, queries, labels, candidates)
     if not stage.manifest["rows"]:
@@ -90,7 +90,7 @@ def _fill_stage(
     labels: Stage,
     candidates: Stage,
 ) -> None:
-    query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), list_shards(labels.folder)
     stage.map_on_workers(
         EXAMPLES,
         range(len(paths)),
@@ -102,7 +102,7 @@ def _fill_stage(
     statistics = RunningStatistics(
         rankers, compute_bin_edges(labels.folder, rankers), stage.sum_counts()[CHANGED]
     )
-    for number, path in enumerate(shards(stage.folder)):
+    for number, path in enumerate(list_shards(stage.folder)):
         labelled = read_shard(LABELS, paths[number])
         statistics.add(
             _join_labels_and_examples(
@@ -123,7 +123,7 @@ def _fill_stage(
 def _open_choice(
     rule: Relabel, seed: int, passages: Stage, queries: Stage, labels: Stage
 ) -> Iterator[OpenWork[int, ShardResult]]:
-    query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), list_shards(labels.folder)
     texts = CandidateTexts(passages, paths, shards_a_block(rule))
 
     def choose(number: int) -> ShardResult:

@@ -17,7 +17,7 @@ from distill.relabel.seed_margin import (
     measure_seed_margins,
 )
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import (
     CANDIDATES,
@@ -52,7 +52,7 @@ def make_labels(
             survivors).
     """
     inputs = [candidates, *(judged for judged, _ in judgements.values())]
-    stage = run.stage("labels", fingerprint(rule), inputs)
+    stage = run.open_stage("labels", fingerprint(rule), inputs)
     if stage.complete:
         return stage
     margins: dict[str, SeedMargin] = {}
@@ -64,7 +64,7 @@ def make_labels(
         above = {ranker: max(0.0, of.margin) for ranker, of in margins.items()}
     stage.map_on_workers(
         LABELS,
-        range(len(shards(candidates.folder))),
+        range(len(list_shards(candidates.folder))),
         partial(_open_fusion, rule, queries, candidates, judgements, above),
         WorkerNeeds(),
         group=lambda number: number // shards_a_block(rule),
@@ -85,7 +85,7 @@ def _open_fusion(
 ) -> Iterator[OpenWork[int, ShardResult]]:
     correction = None if above is None else SeedCorrection(above, Reader(QUERIES, queries.folder))
     readers = _open_judgements(rule, judgements, correction)
-    paths = shards(candidates.folder)
+    paths = list_shards(candidates.folder)
 
     def fuse(number: int) -> ShardResult:
         scores = _read_scores(readers, number)
@@ -125,7 +125,7 @@ def _read_judged(
 ) -> Iterator[JudgedQuery]:
     """Yield all queries with their scores, those of ql by token."""
     readers = _open_judgements(rule.model_copy(update={"ql_per_token": True}), judgements)
-    for number, path in enumerate(shards(candidates.folder)):
+    for number, path in enumerate(list_shards(candidates.folder)):
         scores = _read_scores(readers, number)
         of_shard = read_shard_queries(query_rows, number, rule.shard_size)
         seeds = {row["query_id"]: row["seed_id"] for row in of_shard}
@@ -179,7 +179,7 @@ class ShardJudgements:
         self._per_token = rule.ql_per_token
         self._correction = correction
         self._paths: dict[int, list[int]] = {}
-        self._shards = shards(judgements.folder)
+        self._shards = list_shards(judgements.folder)
         has_whole_queries = judgements.name.endswith(_WHOLE_QUERY_SUFFIXES)
         pieces = [] if has_whole_queries else layout.pieces(rule.shard_size)
         for number in range(len(self._shards)):

@@ -28,10 +28,10 @@ from distill.store.judgement_cache import (
     JudgementCache,
     JudgementOrigin,
     KnownJudgements,
-    judgement_key,
+    make_judgement_key,
 )
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import (
     CANDIDATES,
@@ -58,11 +58,11 @@ def make_list_judgements(
     """Have the LLM sort each query's candidates; a score is minus the rank."""
     rule = recipe.relabel
     settings = fingerprint("listwise", recipe)
-    stage = run.stage("judgements-listwise", settings, [candidates])
+    stage = run.open_stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
     inputs = PairInputs(passages, queries, candidates)
-    paths = shards(candidates.folder)
+    paths = list_shards(candidates.folder)
     windows = len(make_windows(rule.top_k, rule.listwise_window))
     with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
@@ -95,7 +95,7 @@ def _open_judge(
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
     chat = uses_chat_template(recipe, engine)
     query_rows = Reader(QUERIES, inputs.queries.folder)
-    paths = shards(inputs.candidates.folder)
+    paths = list_shards(inputs.candidates.folder)
     corpus = CandidateTexts(inputs.passages, paths, shards_a_block(rule))
 
     def judge_one(number: int) -> ShardResult:
@@ -132,7 +132,7 @@ def _judge_shard(
     for pairs in pair_lists:
         listed = [texts[pair.passage_id] for pair in pairs]
         for rank, pair in enumerate(pairs):
-            keys[pair] = judgement_key(settings, str(rank), queries[pair.query_id], *listed)
+            keys[pair] = make_judgement_key(settings, str(rank), queries[pair.query_id], *listed)
     cached = known.find(list(keys.values()))
     unknown = [pairs for pairs in pair_lists if any(keys[pair] not in cached for pair in pairs)]
     requests = [

@@ -32,7 +32,7 @@ from distill.store.judgement_cache import (
     JudgementCache,
     JudgementOrigin,
     KnownJudgements,
-    judgement_key,
+    make_judgement_key,
 )
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -72,7 +72,7 @@ def make_judgements(
         "shard_size": rule.shard_size,
         "block": rule.block,
     }
-    stage = run.stage(f"judgements-{name}", settings, [candidates])
+    stage = run.open_stage(f"judgements-{name}", settings, [candidates])
     if stage.complete:
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
@@ -148,7 +148,7 @@ def _judge_shard(
         for id_ in {p.passage_id for p in pairs}
     }
     keys = {
-        (ranker, pair): judgement_key(
+        (ranker, pair): make_judgement_key(
             {**ranking.fingerprint, "ranker": ranker},
             texts[pair.passage_id],
             block.queries[pair.query_id],

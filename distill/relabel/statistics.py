@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.tables import LABELS, Row
 
 BIN_COUNT = 10
@@ -187,7 +187,7 @@ def compute_bin_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
             pc.min_max(
                 pq.read_table(path, columns=[column], partitioning=None, schema=LABELS.schema)[0]
             ).as_py()
-            for path in shards(labels)
+            for path in list_shards(labels)
         ]
         limits = [end for pair in ends for end in pair.values() if end is not None]
         if limits:

@@ -47,7 +47,7 @@ def select_queries(run: Run, queries: Stage, count: int, seed: int) -> Stage:
     rows = Reader(QUERIES, queries.folder)
     if len(rows) <= count:
         return queries
-    stage = run.stage("queries", {"count": count, "seed": seed}, [queries])
+    stage = run.open_stage("queries", {"count": count, "seed": seed}, [queries])
     if not stage.complete:
         numbers = sorted(random.Random(f"{seed}|judge").sample(range(len(rows)), count))
         items = [numbers[i : i + _SHARD] for i in range(0, count, _SHARD)]

@@ -29,7 +29,7 @@ class Address:
     scheme: str
     host: str
 
-    def at(self, path: str) -> str:
+    def join(self, path: str) -> str:
         """Return the address of an endpoint below the base, such as /embeddings."""
         return f"{self.base}{path}?{self.query}" if self.query else self.base + path
 
@@ -47,7 +47,7 @@ class Address:
         return address.is_loopback or address.is_unspecified
 
 
-def checked_address(url: str, key: Callable[[str], str]) -> Address:
+def parse_address(url: str, key: Callable[[str], str]) -> Address:
     """Check and parse a server's address.
 
     Args:
@@ -59,7 +59,7 @@ def checked_address(url: str, key: Callable[[str], str]) -> Address:
     """
     where, url = key("base_url"), url.strip()
     if any(c.isspace() or not c.isprintable() for c in url) and "@" not in url:
-        _refuse(where, f"is no address of a server: {_short(url.partition('?')[0])}", _LIKE)
+        _refuse(where, f"is no address of a server: {_shorten(url.partition('?')[0])}", _LIKE)
     if "@" in url:
         _refuse(
             where,
@@ -74,9 +74,9 @@ def checked_address(url: str, key: Callable[[str], str]) -> Address:
         _refuse(where, f"is no address of a server: {fault}", _LIKE)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        _refuse(where, f"is no address of a server: {_short(shown)}", _LIKE)
+        _refuse(where, f"is no address of a server: {_shorten(shown)}", _LIKE)
     if parts.fragment:
-        _refuse(where, f"holds a fragment (#...): {_short(shown)}", "take it out")
+        _refuse(where, f"holds a fragment (#...): {_shorten(shown)}", "take it out")
     _check_query(where, parts.query, shown, key)
     _check_host(where, url, host, shown)
     base = shown.rstrip("/")
@@ -90,7 +90,7 @@ def _check_query(where: str, query: str, shown: str, key: Callable[[str], str]) 
     if query and not (fields and all(of and not _SECRET.search(name) for name, of in fields)):
         _refuse(
             where,
-            f"holds a query that may be a key: {_short(shown)}?...",
+            f"holds a query that may be a key: {_shorten(shown)}?...",
             f"take it out: a key comes from the environment alone ({key('api_key_variable')}), in "
             f"the header that {key('api_key_header')} names",
         )
@@ -105,19 +105,19 @@ def _check_host(where: str, url: str, host: str, shown: str) -> None:
         _ = httpx.URL(url).host
     except (httpx.InvalidURL, UnicodeError) as fault:
         reason = str(fault).splitlines()[0]
-        _refuse(where, f"is no address of a server: {_short(shown)} ({_short(reason)})", _LIKE)
+        _refuse(where, f"is no address of a server: {_shorten(shown)} ({_shorten(reason)})", _LIKE)
 
 
 def _refuse(where: str, what: str, remedy: str) -> NoReturn:
     raise UserError(where, what, remedy) from None
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def retry_after(value: str | None) -> float | None:
+def parse_retry_after(value: str | None) -> float | None:
     """Parse a Retry-After header, in seconds or as an HTTP date (RFC 9110, section 10.2.3), to
     seconds from now; None if there is none."""
     if not value:
@@ -125,11 +125,11 @@ def retry_after(value: str | None) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(value)
+        seconds = _count_seconds_until(value)
     return None if math.isnan(seconds) else min(max(0.0, seconds), _EVER)
 
 
-def _seconds_until(date: str) -> float:
+def _count_seconds_until(date: str) -> float:
     """Compute the seconds until an HTTP date; NaN if it is none."""
     try:
         moment = parsedate_to_datetime(date)

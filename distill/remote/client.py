@@ -13,28 +13,28 @@ from typing import Any, NamedTuple, NoReturn
 import httpx
 
 from distill.errors import DistillError, UserError
-from distill.remote.address import checked_address
+from distill.remote.address import parse_address
 from distill.remote.connect import Connections
-from distill.remote.endings import ended, gave_up, list_names, tls_fault
+from distill.remote.endings import explain_ending, explain_giving_up, find_tls_fault, list_names
 from distill.remote.faults import (
     FatalFault,
     MalformedReply,
     RefusedPrompt,
     TransientFault,
     UnknownField,
-    error_within,
+    find_error_status,
+    make_refusal,
     read_completion,
-    refusal,
 )
 from distill.remote.key import ApiKey, read_key
 from distill.remote.limit import AdaptiveLimit
 from distill.remote.reply import (
     InvalidBody,
     TruncatedBody,
-    beginning,
     decode_body,
     parse_json,
     read_body,
+    shorten_text,
 )
 from distill.remote.settings import ServerSettings
 
@@ -95,7 +95,7 @@ class ServerClient:
     """
 
     def __init__(self, settings: ServerSettings, model: str, first_wait: float = 1.0) -> None:
-        address = checked_address(settings.base_url or "", settings.key)
+        address = parse_address(settings.base_url or "", settings.name_key)
         self.url = address.base
         self.model = model
         self.left_out: set[str] = set()
@@ -151,7 +151,10 @@ class ServerClient:
         waiting = iter(enumerate(asks))
         most = len(asks) if isinstance(asks, Sequence) else self.limit.highest
         workers = min(at_once or most, self.limit.highest)
-        tasks = [asyncio.create_task(self._work(waiting, arrived, refused)) for _ in range(workers)]
+        tasks = [
+            asyncio.create_task(self._send_waiting(waiting, arrived, refused))
+            for _ in range(workers)
+        ]
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError:  # Ctrl-C: what is in flight is paid for
@@ -163,7 +166,7 @@ class ServerClient:
         if self._fault:
             raise self._fault
 
-    async def _work(
+    async def _send_waiting(
         self,
         waiting: Iterator[tuple[int, ServerRequest]],
         arrived: Callable[[int, Any], None],
@@ -192,24 +195,24 @@ class ServerClient:
         refused: Callable[[int, RefusedPrompt], None],
     ) -> None:
         try:
-            reply = await self._answer(http, ask)
+            reply = await self._request(http, ask)
         except RefusedPrompt as fault:
             self.failures += 1
             refused(number, fault)
         else:
             arrived(number, reply)
 
-    async def _answer(self, http: httpx.AsyncClient, ask: ServerRequest) -> Any:
+    async def _request(self, http: httpx.AsyncClient, ask: ServerRequest) -> Any:
         """Send a request until it has a reply or a final fault, and return what `read` takes of the
         reply."""
         tries = 0
         answered = self._answered
         while True:
             async with self.limit:
-                await self._opened()
+                await self._wait_until_open()
                 if self._halt.is_set():
                     raise _Halted
-                body = self._known_fields(ask.body)
+                body = self._select_known_fields(ask.body)
                 start = monotonic()
                 try:
                     reply = await self._send(http, ask, body)
@@ -227,22 +230,22 @@ class ServerClient:
                         raise RefusedPrompt(fault.reason) from None
                     self.failures += 1
                     if fault.overloaded:
-                        self.limit.overloaded(start)
+                        self.limit.lower(start)
                     passing = fault
                 else:
                     self._answered += 1
                     self._well_formed.add(ask.form)
-                    self.limit.succeeded()
+                    self.limit.increase()
                     return reply
             if passing.status == 429 and self._answered > answered:
                 tries = 0
             answered = self._answered
-            if tries >= self._most_retries(passing, ask.form):
+            if tries >= self._choose_retries(passing, ask.form):
                 self._give_up(passing, tries)
             await self._back_off(passing, tries)
             tries += 1
 
-    def _most_retries(self, fault: TransientFault, form: str) -> int:
+    def _choose_retries(self, fault: TransientFault, form: str) -> int:
         most = self._settings.retries
         if isinstance(fault, MalformedReply) and form not in self._well_formed:
             return min(most, _MALFORMED_TRIES[fault.whole] - 1)
@@ -266,52 +269,54 @@ class ServerClient:
         except TruncatedBody as fault:
             raise TransientFault(str(fault)) from None
         except httpx.RequestError as fault:
-            self._unreached(fault)
+            self._raise_unreached(fault)
         if 200 <= status < 300:  # some frameworks answer each POST with 201
-            return self._parsed(ask, text, headers, body)
+            return self._parse(ask, text, headers, body)
         if 300 <= status < 400:
-            place = self._shown(headers.get("location", "nowhere"))
+            place = self._show_text(headers.get("location", "nowhere"))
             raise FatalFault(status, f"{status}: it redirects to {place}")
-        raise self._refusal(status, headers, text, body)
+        raise self._make_refusal(status, headers, text, body)
 
-    def _refusal(
+    def _make_refusal(
         self, status: int, headers: Mapping[str, str], text: str, body: dict[str, Any]
     ) -> Exception:
-        return refusal(status, headers, self._key.redact(text[:_MOST_OF_AN_ERROR]), body)
+        return make_refusal(status, headers, self._key.redact(text[:_MOST_OF_AN_ERROR]), body)
 
     async def _exchange(
         self, http: httpx.AsyncClient, ask: ServerRequest, content: bytes
     ) -> tuple[int, Mapping[str, str], str]:
         """Send one request and return the reply's status, headers and body."""
-        async with http.stream("POST", self._address.at(ask.path), content=content) as response:
+        async with http.stream("POST", self._address.join(ask.path), content=content) as response:
             body = await read_body(response, ask.most_bytes)
             return response.status_code, response.headers, decode_body(body)
 
-    def _unreached(self, fault: httpx.RequestError) -> NoReturn:
-        reason = self._shown(f"{type(fault).__name__}: {fault}".rstrip(": "))
+    def _raise_unreached(self, fault: httpx.RequestError) -> NoReturn:
+        reason = self._show_text(f"{type(fault).__name__}: {fault}".rstrip(": "))
         if proxy := self._connections.proxy:
             reason = f"{reason}, through the proxy {proxy.shown} of {proxy.variable}"
-        raise tls_fault(reason) or TransientFault(reason) from None
+        raise find_tls_fault(reason) or TransientFault(reason) from None
 
-    def _parsed(
+    def _parse(
         self, ask: ServerRequest, text: str, headers: Mapping[str, str], body: dict[str, Any]
     ) -> Any:
         text = self._key.redact_written(text) if ask.keeps_words else text
         try:
             reply = parse_json(text)
-            if status := error_within(reply):
-                raise self._refusal(status, headers, text, body)
+            if status := find_error_status(reply):
+                raise self._make_refusal(status, headers, text, body)
             return ask.read(reply)
         except InvalidBody as fault:
-            raise MalformedReply(f"{fault}: {self._shown(text, 80)!r}") from None
+            raise MalformedReply(f"{fault}: {self._show_text(text, 80)!r}") from None
         except MalformedReply as fault:
-            raise MalformedReply(f"{fault.reason}: {self._shown(text, 80)}", fault.whole) from None
+            raise MalformedReply(
+                f"{fault.reason}: {self._show_text(text, 80)}", fault.whole
+            ) from None
 
-    def _shown(self, text: str, longest: int = 300) -> str:
+    def _show_text(self, text: str, longest: int = 300) -> str:
         """Return the beginning of a server's text for people, without the key and escapes."""
-        return beginning(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
+        return shorten_text(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
 
-    def _known_fields(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _select_known_fields(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body without the fields that this server does not know, or with their new
         names."""
         if not self.left_out:
@@ -347,7 +352,7 @@ class ServerClient:
             _log.warning("%s: %s; asking again", self.url, fault.reason)
         await self._sleep(wait)
 
-    async def _opened(self) -> None:
+    async def _wait_until_open(self) -> None:
         """Wait until a rate limit ends, and up to a first back-off longer: all requests that wait
         would otherwise overload the server at once."""
         while (wait := self._open_at - monotonic()) > 0:
@@ -365,23 +370,23 @@ class ServerClient:
 
     def _give_up(self, fault: TransientFault, tries: int) -> NoReturn:
         too_patient = fault.wait is not None and fault.wait > LONGEST_WAIT
-        raise gave_up(self.url, self.model, self._settings, fault, tries + 1, too_patient)
+        raise explain_giving_up(self.url, self.model, self._settings, fault, tries + 1, too_patient)
 
     async def _end(self, http: httpx.AsyncClient, fault: FatalFault) -> NoReturn:
-        served = await self._what_it_serves(http) if fault.status == 404 else None
-        raise ended(self.url, self.model, self._settings, fault, bool(self._key), served)
+        served = await self._list_served(http) if fault.status == 404 else None
+        raise explain_ending(self.url, self.model, self._settings, fault, bool(self._key), served)
 
-    async def _what_it_serves(self, http: httpx.AsyncClient) -> str | None:
+    async def _list_served(self, http: httpx.AsyncClient) -> str | None:
         """List the names of the server's models, if it says."""
         try:
             async with asyncio.timeout(self._settings.timeout):
-                async with http.stream("GET", self._address.at("/models")) as response:
+                async with http.stream("GET", self._address.join("/models")) as response:
                     names = list_names(
                         parse_json(decode_body(await read_body(response, MOST_BYTES)))
                     )
         except (TimeoutError, httpx.RequestError, InvalidBody, TruncatedBody):
             return None
-        return self._shown(names) if names else None
+        return self._show_text(names) if names else None
 
 
 def _run(job: Callable[..., Any], *arguments: Any) -> None:

@@ -18,7 +18,7 @@ import httpx
 
 import distill
 from distill.errors import UserError
-from distill.remote.address import Address, checked_address
+from distill.remote.address import Address, parse_address
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -42,7 +42,7 @@ class Connections:
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self.proxy = find_proxy(address)
-        self._tls = _tls(address)
+        self._tls = _make_tls_context(address)
         self._headers = {
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"distill/{distill.__version__}",
@@ -69,9 +69,9 @@ def check_environment(url: str) -> None:
     Raises:
         UserError: if the environment names a proxy or certificates that cannot be used.
     """
-    address = checked_address(url, "the address of {}".format)
+    address = parse_address(url, "the address of {}".format)
     find_proxy(address)
-    _tls(address)
+    _make_tls_context(address)
 
 
 def find_proxy(address: Address) -> Proxy | None:
@@ -87,12 +87,12 @@ def find_proxy(address: Address) -> Proxy | None:
     url = named.get(scheme)
     if not url or proxy_bypass(address.host):
         return None
-    variable = _variable(scheme)
+    variable = _find_variable(scheme)
     url = url if "://" in url else f"http://{url}"
-    return Proxy(variable, url, _checked(variable, url, address.host))
+    return Proxy(variable, url, _check_proxy(variable, url, address.host))
 
 
-def _checked(variable: str, url: str, host: str) -> str:
+def _check_proxy(variable: str, url: str, host: str) -> str:
     """Return the proxy's address as it may be shown, without user and password."""
     around = f"unset {variable}, or add {host} to NO_PROXY"
     try:
@@ -118,13 +118,13 @@ def _checked(variable: str, url: str, host: str) -> str:
     return f"{parts.scheme}://{place}"
 
 
-def _variable(scheme: str) -> str:
+def _find_variable(scheme: str) -> str:
     """Return the name of a proxy's environment variable; the lower-case one comes first."""
     lower = f"{scheme}_proxy"
     return lower if os.environ.get(lower) else lower.upper()
 
 
-def _tls(address: Address) -> ssl.SSLContext:
+def _make_tls_context(address: Address) -> ssl.SSLContext:
     """Make the TLS context; none for an address without TLS."""
     if address.scheme != "https":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and costs nothing

@@ -11,12 +11,12 @@ TLS = 0
 _LASTING = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 
 
-def tls_fault(reason: str) -> FatalFault | None:
+def find_tls_fault(reason: str) -> FatalFault | None:
     """Find the certificate or TLS fault behind a failed connection, which a retry cannot help."""
     return FatalFault(TLS, reason) if any(word in reason for word in _LASTING) else None
 
 
-def gave_up(
+def explain_giving_up(
     url: str,
     model: str,
     settings: ServerSettings,
@@ -29,7 +29,7 @@ def gave_up(
     Args:
         too_patient: the server asks for a longer pause than a job waits.
     """
-    key = settings.key
+    key = settings.name_key
     keys = ", ".join(key(name) for name in ("concurrency", "timeout", "retries"))
     remedy = (
         "once the server is well, the same command continues: every reply so far is kept; "
@@ -51,7 +51,7 @@ def gave_up(
     return UserError(url, what, remedy)
 
 
-def ended(
+def explain_ending(
     url: str,
     model: str,
     settings: ServerSettings,
@@ -64,7 +64,7 @@ def ended(
     Args:
         served: the names of the models that the server has, where it says.
     """
-    key, variable = settings.key, settings.api_key_variable
+    key, variable = settings.name_key, settings.api_key_variable
     if fault.status in (401, 403):
         complaint = "refuses the key in" if has_key else "wants a key, and there is none in"
         what = f"{complaint} {variable}, for model {model!r} ({fault.reason})"

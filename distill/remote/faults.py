@@ -7,8 +7,8 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from distill.errors import DistillError
-from distill.remote.address import retry_after
-from distill.remote.reply import InvalidBody, beginning, parse_json
+from distill.remote.address import parse_retry_after
+from distill.remote.reply import InvalidBody, parse_json, shorten_text
 
 OPTIONAL_FIELDS = (
     "structured_outputs",
@@ -148,29 +148,29 @@ def read_error(body: str) -> ErrorBody:
     """Read the body of an error in any of the forms that servers use; else its beginning is the
     message."""
     try:
-        return _said(parse_json(body))
+        return _read_error_body(parse_json(body))
     except (InvalidBody, RecursionError, ValueError):
-        return ErrorBody(beginning(body), "", "")
+        return ErrorBody(shorten_text(body), "", "")
 
 
-def _said(parsed: Any) -> ErrorBody:
+def _read_error_body(parsed: Any) -> ErrorBody:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
-        return ErrorBody(_shortened(error), "", "")
+        return ErrorBody(_shorten(error), "", "")
     message = error.get("message") or error.get("detail") or error
     code, param = error.get("code"), error.get("param")
-    return ErrorBody(_shortened(message), _word(code), _word(param))
+    return ErrorBody(_shorten(message), _read_word(code), _read_word(param))
 
 
-def error_within(parsed: Any) -> int | None:
+def find_error_status(parsed: Any) -> int | None:
     """Return the status of an error that some gateways send within a reply of status 200; None if
     it is no error."""
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    code = _word(error.get("code")) if isinstance(error, dict) else ""
+    code = _read_word(error.get("code")) if isinstance(error, dict) else ""
     return int(code) if _ERROR_STATUS.fullmatch(code) else None
 
 
-def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:
+def make_refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:
     """Make the exception that a reply with an error status stands for.
 
     Args:
@@ -182,17 +182,17 @@ def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Excep
     if error.code == "insufficient_quota" or status == 501:
         return FatalFault(status, reason)
     if status in _PASSING or status >= 500:
-        wait = retry_after(headers.get("retry-after"))
+        wait = parse_retry_after(headers.get("retry-after"))
         return TransientFault(reason, status, overloaded=status in _OVERLOADED, wait=wait)
-    if (status == 404 or status in _ABOUT_THE_PROMPT) and names_no_model(error, sent["model"]):
+    if (status == 404 or status in _ABOUT_THE_PROMPT) and is_unknown_model(error, sent["model"]):
         return FatalFault(404, reason, no_such_model=True)
     if status not in _ABOUT_THE_PROMPT:
         return FatalFault(status, reason)
-    field = unknown_field(error, sent)
+    field = find_unknown_field(error, sent)
     return UnknownField(field, reason) if field else RefusedPrompt(reason, status)
 
 
-def unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:
+def find_unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:
     """Return the optional field of the request that the error is about, if any."""
     # No text is refused for the way in which its vector is to be written.
     if "encoding_format" in {error.param, *_WORD.findall(error.message)} & {*sent}:
@@ -210,7 +210,7 @@ def unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:
     return None
 
 
-def names_no_model(error: ErrorBody, model: str) -> bool:
+def is_unknown_model(error: ErrorBody, model: str) -> bool:
     """Return whether the error says that the server has no such model. The message must name the
     model: a server may quote the prompt, which can say anything."""
     return error.code == "model_not_found" or (
@@ -218,9 +218,9 @@ def names_no_model(error: ErrorBody, model: str) -> bool:
     )
 
 
-def _shortened(message: Any) -> str:
-    return beginning(message if isinstance(message, str) else json.dumps(message))
+def _shorten(message: Any) -> str:
+    return shorten_text(message if isinstance(message, str) else json.dumps(message))
 
 
-def _word(value: Any) -> str:
+def _read_word(value: Any) -> str:
     return str(value) if isinstance(value, str | int) else ""

@@ -61,17 +61,17 @@ class ApiKey:
 
     @cached_property
     def _beginning(self) -> re.Pattern[str]:
-        return _spellings([form[:_BEGINNING] for form in self._forms])
+        return _compile_spellings([form[:_BEGINNING] for form in self._forms])
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return _spellings(self._forms)
+        return _compile_spellings(self._forms)
 
     @property
     def _forms(self) -> list[str]:
         if len(self._secret) < _SHORTEST_SECRET:
             return [self._secret]
-        return [self._secret, *_in_base64(self._secret), self._secret.encode().hex()]
+        return [self._secret, *_list_base64_forms(self._secret), self._secret.encode().hex()]
 
 
 def read_key(variable: str, name: str = "Authorization") -> ApiKey:
@@ -127,7 +127,7 @@ def check_header(name: str, where: str) -> str:
     return name
 
 
-def _in_base64(secret: str) -> list[str]:
+def _list_base64_forms(secret: str) -> list[str]:
     """Compute the base64 forms of the secret for each place where it can begin within the encoded
     bytes, without the characters that also depend on its neighbours."""
     forms = []
@@ -138,11 +138,11 @@ def _in_base64(secret: str) -> list[str]:
     return list(dict.fromkeys(forms))
 
 
-def _spellings(forms: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join("".join(map(_spelt, form)) for form in forms))
+def _compile_spellings(forms: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join("".join(map(_make_spelling, form)) for form in forms))
 
 
-def _spelt(character: str) -> str:
+def _make_spelling(character: str) -> str:
     """Make a pattern of the ways to write a character: as it is, behind backslashes, and by its
     number in JSON, an address or HTML."""
     code = f"{ord(character):02x}"

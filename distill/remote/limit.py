@@ -43,11 +43,11 @@ class AdaptiveLimit:
             if self._waiting and not (turn := self._waiting.popleft()).done():
                 turn.set_result(None)
 
-    def succeeded(self) -> None:
+    def increase(self) -> None:
         """Raise the limit after a successful request: by one after `limit` of them."""
         self.limit = min(self.highest, self.limit + 1 / self.limit)
 
-    def overloaded(self, start: float) -> None:
+    def lower(self, start: float) -> None:
         """Halve the limit after a request that was sent at `begun` (monotonic seconds) met an
         overloaded server."""
         if start >= self._cut_at:

@@ -47,9 +47,9 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
             bomb. No more than that is read.
         TruncatedBody: if it cannot be unpacked.
     """
-    if int(_digits(response.headers.get("content-length"))) > most_bytes:
-        raise InvalidBody(f"a reply of more than {_megabytes(most_bytes)}")
-    unpack = _unpacker(response.headers.get("content-encoding", "").strip().lower())
+    if int(_read_digits(response.headers.get("content-length"))) > most_bytes:
+        raise InvalidBody(f"a reply of more than {_format_megabytes(most_bytes)}")
+    unpack = _make_unpacker(response.headers.get("content-encoding", "").strip().lower())
     parts: list[bytes] = []
     sent = size = 0
     async for chunk in response.aiter_raw():
@@ -57,25 +57,27 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
         for part in unpack(chunk):
             size += len(part)
             if size > most_bytes:
-                raise InvalidBody(f"a reply of more than {_megabytes(most_bytes)}")
+                raise InvalidBody(f"a reply of more than {_format_megabytes(most_bytes)}")
             if size > max(_UNSUSPICIOUS, _MOST_RATIO * sent):
                 raise InvalidBody(f"a reply that unpacks to over {_MOST_RATIO} times its length")
             parts.append(part)
     return b"".join(parts)
 
 
-def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
+def _make_unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
     """Make a function that decompresses chunk after chunk, in pieces, so that a bomb is noticed
     before memory is full."""
     if encoding in ("", "identity"):
         return lambda chunk: iter((chunk,))
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise InvalidBody(f"a reply packed as {plain(encoding)[:40]!r}, which was not asked for")
+        raise InvalidBody(
+            f"a reply packed as {make_plain(encoding)[:40]!r}, which was not asked for"
+        )
     state: list[Any] = []
 
     def unpack(chunk: bytes) -> Iterator[bytes]:
         if not state:
-            state.append(zlib.decompressobj(_window(encoding, chunk)))
+            state.append(zlib.decompressobj(_choose_window(encoding, chunk)))
         try:
             while chunk and not state[0].eof:
                 yield state[0].decompress(chunk, _PIECE)
@@ -86,7 +88,7 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
     return unpack
 
 
-def _window(encoding: str, chunk: bytes) -> int:
+def _choose_window(encoding: str, chunk: bytes) -> int:
     """Return zlib's window number for a format; deflate comes with zlib's header or, against the
     rule, bare."""
     if encoding != "deflate":
@@ -113,23 +115,23 @@ def parse_json(text: str) -> Any:
         raise InvalidBody("no JSON") from None
 
 
-def plain(text: str) -> str:
+def make_plain(text: str) -> str:
     """Put a text on one line, without escapes that a terminal would obey."""
     bare = _UNSEEN.sub("", _ESCAPES.sub("", text.encode(errors="replace").decode()))
     return " ".join(bare.split())
 
 
-def beginning(text: str, longest: int = _LONGEST) -> str:
+def shorten_text(text: str, longest: int = _LONGEST) -> str:
     """Return the beginning of a text, plain. Of a long text no more is processed than is needed."""
-    text_beginning = plain(text[: 20 * longest])
+    text_beginning = make_plain(text[: 20 * longest])
     return (
         text_beginning if len(text_beginning) <= longest else text_beginning[: longest - 3] + "..."
     )
 
 
-def _digits(value: str | None) -> str:
+def _read_digits(value: str | None) -> str:
     return value if value and value.isascii() and value.isdigit() and len(value) < 20 else "0"
 
 
-def _megabytes(size: int) -> str:
+def _format_megabytes(size: int) -> str:
     return f"{size >> 20} MiB"

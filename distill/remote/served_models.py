@@ -3,7 +3,7 @@
 import httpx
 
 from distill.errors import UserError
-from distill.remote.address import checked_address
+from distill.remote.address import parse_address
 from distill.remote.connect import find_proxy
 from distill.remote.key import read_key
 from distill.remote.settings import ServerSettings
@@ -23,10 +23,10 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
     Raises:
         UserError: if nobody answers there, or the key is refused.
     """
-    address = checked_address(settings.base_url or "", settings.key)
+    address = parse_address(settings.base_url or "", settings.name_key)
     key = read_key(settings.api_key_variable, settings.api_key_header)
     proxy = find_proxy(address)
-    url = address.at("/models")
+    url = address.join("/models")
     try:
         reply = httpx.get(
             url,
@@ -37,13 +37,13 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
         )
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as fault:
         raise UserError(
-            f"{settings.key('base_url')} {address.base}",
+            f"{settings.name_key('base_url')} {address.base}",
             f"no server answers there ({type(fault).__name__})",
             "start the server, or fix the address",
         ) from None
     if reply.status_code in _REFUSED:
         raise UserError(
-            f"{settings.key('base_url')} {address.base}",
+            f"{settings.name_key('base_url')} {address.base}",
             f"the server refuses the key (HTTP {reply.status_code})",
             f"set the environment variable {settings.api_key_variable} to a key that it accepts",
         )

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from distill.errors import UserError
-from distill.remote.address import checked_address
+from distill.remote.address import parse_address
 from distill.remote.key import check_header, check_variable
 
 
 class ServerSettings(Protocol):
-    """The settings of requests to a server; `key` gives the name of one in errors."""
+    """The settings of requests to a server; `name_key` gives the name of one in errors."""
 
     @property
     def base_url(self) -> str | None:
@@ -42,7 +42,7 @@ class ServerSettings(Protocol):
         """How often a request is sent again after a fault that may pass."""
         ...
 
-    def key(self, name: str) -> str:
+    def name_key(self, name: str) -> str:
         """Return the recipe's name of a setting, such as llm.base_url, for errors."""
         ...
 
@@ -54,10 +54,10 @@ def check_server(settings: ServerSettings) -> None:
         UserError: if the address is none, or the key cannot be read or sent as it says. Not a
             ValueError: pydantic's message would show the address with the password in it.
     """
-    check_variable(settings.api_key_variable, settings.key("api_key_variable"))
-    check_header(settings.api_key_header, settings.key("api_key_header"))
+    check_variable(settings.api_key_variable, settings.name_key("api_key_variable"))
+    check_header(settings.api_key_header, settings.name_key("api_key_header"))
     if settings.base_url is not None:
-        checked_address(settings.base_url, settings.key)
+        parse_address(settings.base_url, settings.name_key)
 
 
 def check_fields(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from distill.embed.encoder import Vectors
-from distill.files.atomic import atomic_folder
+from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
 from distill.retrieve.exact import NOTHING, RowNumbers
@@ -88,7 +88,7 @@ def open_bm25(run: Run, passages: Stage, settings: BM25, *others: Stage) -> BM25
     folder = run.folder / "bm25" / mark
     discard_if_damaged(folder)
     if not folder.exists():
-        with atomic_folder(folder) as beside:
+        with open_atomic_folder(folder) as beside:
             texts = PassageTexts(PassageReader(*(stage.folder for stage in stages)))
             build_bm25(texts, settings, terms).save(beside)
             write_checksums(beside)

@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
-from distill.files.atomic import atomic_file, write_json
+from distill.files.atomic import open_atomic_file, write_json
 from distill.files.checksums import find_damage_beside, measure_file
 from distill.recipe import Retriever
 from distill.retrieve.exact import (
@@ -161,7 +161,7 @@ class PartitionedIndex:
                 path.unlink()
         if not path.exists():
             self._folder.mkdir(exist_ok=True)
-            with atomic_file(path) as beside:
+            with open_atomic_file(path) as beside:
                 need("faiss", "cpu").write_index(self._made(part), str(beside))
                 write_json(recorded, measure_file(beside))
         self._compared.add(path)

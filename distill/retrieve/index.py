@@ -65,9 +65,9 @@ def make_exact_index(
         device: None: the best one available.
         rows: passages in memory, or copied onto the GPU, at a time; None: chosen by the index.
     """
-    from distill.runtime.devices import best_device  # imports torch
+    from distill.runtime.devices import choose_best_device  # imports torch
 
-    device = device or best_device()
+    device = device or choose_best_device()
     if not device.startswith("cuda"):
         return ExactIndex(vectors, rows)
     from distill.retrieve.torch_exact import TorchExactIndex

@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.errors import UserError
 from distill.store.passages import PassageReader
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
 
@@ -66,10 +66,10 @@ def draw_known_pairs(passages: PassageReader, count: int = PAIRS) -> list[KnownP
     half = max(1, len(rows) // 2)
     pairs = []
     for place, row in enumerate(rows):
-        other = passage_text(rows[(place + half) % len(rows)])
+        other = join_passage(rows[(place + half) % len(rows)])
         query = _choose_query(row)
         if query and query not in other:
-            pairs.append(KnownPair(query, passage_text(row), other))
+            pairs.append(KnownPair(query, join_passage(row), other))
     return pairs[:: max(1, len(pairs) // count)][:count]
 
 

@@ -19,7 +19,7 @@ DTYPES = {
 }
 
 
-def best_device() -> str:
+def choose_best_device() -> str:
     """Return the GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -76,7 +76,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def torch_dtype(name: str, device: str) -> torch.dtype:
+def get_torch_dtype(name: str, device: str) -> torch.dtype:
     """Return torch's dtype. `auto` is bfloat16 if the device computes it natively: elsewhere it is
     slower than float32."""
     if name != "auto":

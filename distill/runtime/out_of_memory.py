@@ -42,8 +42,8 @@ def halve_on_out_of_memory(
     if not has_run_out(lambda: work(items)):
         return
     if len(items) == 1:
-        raise does_not_fit(where, key)
-    say_halved(where, key)
+        raise explain_too_large(where, key)
+    warn_of_halving(where, key)
     middle = (len(items) + 1) // 2
     halve_on_out_of_memory(work, items[:middle], where, key)
     halve_on_out_of_memory(work, items[middle:], where, key)
@@ -62,7 +62,7 @@ def has_run_out(work: Callable[[], None]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def say_halved(where: str, key: str) -> None:
+def warn_of_halving(where: str, key: str) -> None:
     """Warn once for each model that batches are halved."""
     _log.warning(
         "%s: memory does not suffice for a whole batch, which is halved; a smaller %s saves the "
@@ -72,7 +72,7 @@ def say_halved(where: str, key: str) -> None:
     )
 
 
-def does_not_fit(where: str, key: str) -> UserError:
+def explain_too_large(where: str, key: str) -> UserError:
     """Make the error for a batch of one text that does not fit into memory."""
     return UserError(
         where,

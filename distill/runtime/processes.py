@@ -10,7 +10,7 @@ _PATIENCE = timedelta(days=7)
 torch's own limit is half an hour, or ten minutes between GPUs."""
 
 
-def count() -> int:
+def count_processes() -> int:
     """Return the number of processes of the launcher (torchrun, accelerate); 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -20,25 +20,27 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def sharded() -> bool:
+def is_sharded() -> bool:
     """Return whether accelerate spreads the model over the processes (FSDP)."""
-    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    return (
+        count_processes() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    )
 
 
 def connect(device: str | None) -> None:
     """Connect the processes with each other, before the first of them waits."""
-    if count() > 1:
+    if count_processes() > 1:
         from accelerate import PartialState
 
-        from distill.runtime.devices import best_device
+        from distill.runtime.devices import choose_best_device
 
-        PartialState(cpu=(device or best_device()) == "cpu", timeout=_PATIENCE)
+        PartialState(cpu=(device or choose_best_device()) == "cpu", timeout=_PATIENCE)
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
+def let_main_go_first() -> Iterator[None]:
     """Let the first process do the work; the others enter after it and find the result."""
-    if count() == 1:
+    if count_processes() == 1:
         yield
         return
     from accelerate import PartialState
@@ -47,9 +49,9 @@ def main_first() -> Iterator[None]:
         yield
 
 
-def any_of_all(flag: bool) -> bool:
+def is_true_anywhere(flag: bool) -> bool:
     """Return whether `flag` is true in any of the processes: each of them must call this."""
-    if count() == 1:
+    if count_processes() == 1:
         return flag
     import torch
     from accelerate import PartialState
@@ -61,7 +63,7 @@ def any_of_all(flag: bool) -> bool:
 
 def wait() -> None:
     """Wait until every process is here."""
-    if count() > 1:
+    if count_processes() > 1:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()

@@ -26,11 +26,11 @@ class TokenMeter:
         self._engine = engine
         self._before = dict(engine.tokens)
 
-    def totals(self) -> Mapping[str, int]:
+    def read_totals(self) -> Mapping[str, int]:
         """Read the engine's own counters."""
         return self._engine.tokens
 
-    def used(self) -> dict[str, int]:
+    def count_used(self) -> dict[str, int]:
         """Compute how much each counter has grown."""
         return {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
 
@@ -119,7 +119,7 @@ def show_activity(label: str) -> Iterator[None]:
 
 
 @contextmanager
-def planned_stage(name: str) -> Iterator[None]:
+def show_planned_stage(name: str) -> Iterator[None]:
     """Show a stage that has several bars, or none, as one of the run's plan."""
     with Progress(name, None):
         start = time.monotonic()
@@ -282,9 +282,9 @@ class Progress:
         if self._counted < _SHARE_TO_ESTIMATE * to_do and self._elapsed < _SECONDS_TO_ESTIMATE:
             return None
         left = (self.total - self.done - (0 if self._fresh else self._within_shard)) / self.rate
-        return max(0.0, left - self._since_advance())
+        return max(0.0, left - self._measure_pause())
 
-    def _run_figures(self, left: float | None) -> list[str]:
+    def _format_run(self, left: float | None) -> list[str]:
         if _Display.plan is None:
             return []
         so_far = format_duration(time.monotonic() - _Display.run_begun)
@@ -293,11 +293,11 @@ class Progress:
         )
         return [f"run: {so_far}{', ' if of_run else ''}{of_run}"]
 
-    def _work_figures(self) -> list[str]:
+    def _format_work(self) -> list[str]:
         rate = [f"{self.rate:,.1f} {self.unit}/s"] if self._counted else []
-        return [*([self.note] if self.note else []), *rate, *self._token_figures()]
+        return [*([self.note] if self.note else []), *rate, *self._format_tokens()]
 
-    def _token_figures(self) -> list[str]:
+    def _format_tokens(self) -> list[str]:
         """Format the tokens a second, which an engine counts while a shard is still in flight."""
         if self._tokens is None:
             return []
@@ -314,7 +314,7 @@ class Progress:
             parts.append(f"{counted['cached']} cached")
         return parts
 
-    def _since_advance(self) -> float:
+    def _measure_pause(self) -> float:
         return time.monotonic() - self._advanced
 
     def _restart(self) -> None:

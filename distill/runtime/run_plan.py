@@ -98,7 +98,7 @@ class RunPlan:
         """Record the speed of the current stage under its key; nothing for other work."""
         if self._current is None or not _is_named(self.stages[self._current], label):
             return {}
-        return {speed_key(self.stages[self._current]): speed}
+        return {make_speed_key(self.stages[self._current]): speed}
 
     @property
     def current_amount(self) -> float | None:
@@ -109,8 +109,8 @@ class RunPlan:
     def _next(self) -> int:
         return 0 if self._current is None else self._current + 1
 
-    def _seconds(self, stage: PlannedStage) -> float | None:
-        speed = self.speeds.get(speed_key(stage))
+    def _estimate_stage(self, stage: PlannedStage) -> float | None:
+        speed = self.speeds.get(make_speed_key(stage))
         if speed is None or stage.amount is None:
             return None
         return speed.estimate_seconds(stage.amount)
@@ -120,7 +120,7 @@ def _is_named(stage: PlannedStage, label: str) -> bool:
     return label.startswith(stage.name.rpartition("/")[2])
 
 
-def speed_key(stage: PlannedStage) -> str:
+def make_speed_key(stage: PlannedStage) -> str:
     """Make the key of a stage's speed: its name and a hash of its models."""
     digest = hashlib.sha256(stage.models.encode()).hexdigest()[:12]
     return f"{stage.name.rpartition('/')[2]}-{digest}"

@@ -57,11 +57,11 @@ def _try_and_end(work: Callable[[], object], writing: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-        _limit(resource.RLIMIT_CORE, 0)
-        _limit(resource.RLIMIT_CPU, _SECONDS)
-        size = _address_space()
+        _lower_limit(resource.RLIMIT_CORE, 0)
+        _lower_limit(resource.RLIMIT_CPU, _SECONDS)
+        size = _measure_address_space()
         if size:
-            _limit(resource.RLIMIT_AS, size + _MEMORY)
+            _lower_limit(resource.RLIMIT_AS, size + _MEMORY)
         work()
     except MemoryError:
         verdict = _MEMORY_SPENT
@@ -70,14 +70,14 @@ def _try_and_end(work: Callable[[], object], writing: int) -> None:
         os._exit(0)
 
 
-def _limit(kind: int, most: int) -> None:
+def _lower_limit(kind: int, most: int) -> None:
     """Lower a limit, soft and hard; a lower one stays."""
     _, hard = resource.getrlimit(kind)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (most, most))
 
 
-def _address_space() -> int:
+def _measure_address_space() -> int:
     """Return the bytes of this process's address space; 0 if the system does not say (not
     Linux)."""
     sizes = Path("/proc/self/statm")

@@ -10,7 +10,7 @@ from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
-from distill.files.read import looked_for, open_bytes, user_path
+from distill.files.read import describe_search, open_bytes, parse_path
 from distill.generate.known_item.items import LEAST_ITEMS
 from distill.generate.log.stage import select_log_queries
 from distill.object_store.address import is_store_address
@@ -90,7 +90,7 @@ def check_labelled(recipe: Recipe) -> list[str]:
             file = recipe.folder / labelled.path
             if not file.is_file():
                 raise UserError(
-                    str(file), f"no such file{looked_for(file)}", "fix generate.labelled"
+                    str(file), f"no such file{describe_search(file)}", "fix generate.labelled"
                 )
     return []
 
@@ -101,7 +101,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     if not evaluate.names_tasks:
         yield lambda: [_NO_TASKS]
         return
-    data = None if evaluate.task_data is None else user_path(evaluate.task_data)
+    data = None if evaluate.task_data is None else parse_path(evaluate.task_data)
     named = [name for name in evaluate.tasks if name not in OWN_TASKS]
     if KNOWN_ITEM in evaluate.tasks:
         yield lambda: _check_known_items(recipe)

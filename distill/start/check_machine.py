@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill.errors import UserError, install_command
 from distill.files.atomic import format_bytes
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.object_store.address import is_store_address, parse_address
 from distill.object_store.download import list_input
 from distill.object_store.objects import ObjectFolder
@@ -127,7 +127,7 @@ def _measure(name: str) -> int:
     """Measure the bytes of a file, of all files below a folder, or of the objects in a store."""
     if is_store_address(name):
         return sum(one.size for one in list_input(name))
-    path = user_path(name)
+    path = parse_path(name)
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

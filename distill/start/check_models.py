@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.reference import resolve
 from distill.models.sources.hub import HUB_ID, check_on_hub
 from distill.models.sources.in_memory import is_object
@@ -65,7 +65,7 @@ def _check_llm(llm: LanguageModel) -> list[str]:
 def _check_embedder(model: str, settings: ServedModel) -> list[str]:
     if settings.base_url is None:
         return _check_reference(model)
-    where = f"{settings.key('base_url')} {settings.base_url}"
+    where = f"{settings.name_key('base_url')} {settings.base_url}"
     return _check_name(model, list_served_models(settings), where)
 
 
@@ -98,7 +98,7 @@ def _check_reference(reference: str) -> list[str]:
         return []
     match = HUB_ID.fullmatch(reference)
     is_path = reference.startswith(("./", "../", "/", "~")) or reference.endswith(".gguf")
-    if is_path or match is None or user_path(reference).exists():
+    if is_path or match is None or parse_path(reference).exists():
         resolve(reference)
         return []
     return check_on_hub(match["repo"], match["revision"])

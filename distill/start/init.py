@@ -8,7 +8,7 @@ import yaml
 
 from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
-from distill.files.read import looked_for
+from distill.files.read import describe_search
 from distill.recipe import Recipe
 from distill.start.available import Available, find_available
 from distill.start.choice.setting import Setting
@@ -51,7 +51,7 @@ def propose_recipe(path: Path, name: str | None = None, address: str | None = No
     """
     if not path.exists():
         raise UserError(
-            str(path), f"no such file or folder{looked_for(path)}", "name the corpus' path"
+            str(path), f"no such file or folder{describe_search(path)}", "name the corpus' path"
         )
     corpus = survey_corpus(path, PASSAGE_TOKENS)
     available = find_available()

@@ -47,8 +47,8 @@ def describe_changes(
     """
     after = json.loads(json.dumps(settings))
     changes = [
-        f"{_name(stage, path)}: {_show(old)} -> {_show(new)}"
-        for path, old, new in _differences(before["settings"], after, ())
+        f"{_name_setting(stage, path)}: {_show(old)} -> {_show(new)}"
+        for path, old, new in _iterate_differences(before["settings"], after, ())
     ]
     changes += [
         f"what it is made from: {name}"
@@ -59,18 +59,20 @@ def describe_changes(
     return "; ".join(changes[:_MOST]) + more
 
 
-def _differences(
+def _iterate_differences(
     old: Any, new: Any, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """Yield the keys, however deep, whose values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
+            yield from _iterate_differences(
+                old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key)
+            )
     elif old != new:
         yield path, old, new
 
 
-def _name(stage: str, path: tuple[str, ...]) -> str:
+def _name_setting(stage: str, path: tuple[str, ...]) -> str:
     section = _SECTIONS.get(stage, "relabel" if stage.startswith("judgements") else None)
     named = path[0] in _OWN_SECTIONS or section is None
     return ".".join(path if named else (section or "", *path))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes, find_damage, list_files, measure_file
-from distill.store.shards import shard_number, shards
+from distill.store.shards import list_shards, read_shard_number
 
 FORMAT = 1
 """Of manifests; raised where an older distill could not continue a run."""
@@ -126,7 +126,7 @@ def check_stage(stage: StageFiles) -> None:
     if _is_verified(path):
         return
     for name, what in find_stage_damage(stage).items():
-        raise _refusal(stage, name, what)
+        raise _explain_damage(stage, name, what)
     note_verified(stage)
 
 
@@ -140,14 +140,14 @@ def check_files(stage: StageFiles, paths: Iterable[Path]) -> Iterator[Path]:
     unreadable, recorded = _read_recorded(stage, stage.manifest)
     for name in recorded:
         if not (stage.folder / name).is_file():
-            raise _refusal(stage, name, "is missing")
+            raise _explain_damage(stage, name, "is missing")
     for path in paths:
         name = path.relative_to(stage.folder).as_posix()
         what = unreadable.get(name)
         if what is None and name in recorded:
             what = _compare(path, recorded[name])
         if what is not None:
-            raise _refusal(stage, name, what)
+            raise _explain_damage(stage, name, what)
         yield path
 
 
@@ -173,7 +173,7 @@ def _read_recorded(
     the manifest of a finished stage, and by the figures of the shards."""
     recorded: RecordedFiles = manifest.get("files", {}) if manifest["complete"] else {}
     unreadable, of_books = _read_books(stage)
-    standing = {path.name for path in shards(stage.folder)}
+    standing = {path.name for path in list_shards(stage.folder)}
     for name, file in of_books.items():
         # A stage in progress may have been stopped between a shard's figures and the shard.
         if name not in recorded and (manifest["complete"] or _parse_shard(name) in standing):
@@ -216,7 +216,7 @@ def _set_aside(stage: StageFiles, name: str) -> None:
     for one in {name, shard}:
         if (stage.folder / one).is_file():
             os.replace(stage.folder / one, place / one.removeprefix(_BOOK).replace("/", "-"))
-    if shard_number(Path(shard)) >= 0:
+    if read_shard_number(Path(shard)) >= 0:
         (stage.metadata_dir / f"{Path(shard).stem}.json").unlink(missing_ok=True)
 
 

@@ -27,7 +27,7 @@ Judgement = tuple[float, int]
 """A score, and the number of tokens that it is of."""
 
 
-def judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
+def make_judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
     """Hash what identifies a judgement: ranker, model, prompt, and the texts as the model reads
     them. Ids are no part of it: a passage that moved or was renamed is the same."""
     body = json.dumps([mark, texts], sort_keys=True, ensure_ascii=True)
@@ -72,7 +72,7 @@ class JudgementCache:
         """
         path = stage.metadata_dir / "judging.json"
         if not path.exists():
-            turn = 1 + (self._table.largest("turn") or 0)
+            turn = 1 + (self._table.find_largest("turn") or 0)
             write_json(path, {"turn": turn, "sha256": _digest_turn(turn)})
         kept = read_json(path)
         try:
@@ -112,14 +112,14 @@ class JudgementCache:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
         """Find all judgements that are there."""
-        return {key: _judgement(row) for key, row in self._table.find(keys).items()}
+        return {key: _read_judgement(row) for key, row in self._table.find(keys).items()}
 
     def keep(self, judged: Mapping[bytes, Judgement], place: JudgementOrigin | None = None) -> None:
         """Store judgements. One that is there stays, unless a later shard of the same turn judged
         it: the final content does not depend on the order of the shards."""
         turn, shard = (place.turn, place.shard) if place else (None, None)
         self._table.add(
-            (key, score, tokens, turn, shard, _checksum(key, score, tokens))
+            (key, score, tokens, turn, shard, _compute_checksum(key, score, tokens))
             for key, (score, tokens) in judged.items()
         )
 
@@ -150,7 +150,9 @@ class KnownJudgements:
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
         """Find judgements that were there before the stage was begun."""
         rows = {} if self._table is None else self._table.find(keys)
-        return {key: _judgement(row) for key, row in rows.items() if (row[3] or 0) < self._turn}
+        return {
+            key: _read_judgement(row) for key, row in rows.items() if (row[3] or 0) < self._turn
+        }
 
 
 def _open_copy(copy: Path | None, turn: int) -> KnownJudgements:
@@ -161,7 +163,7 @@ def _digest_turn(turn: int) -> str:
     return digest_bytes(str(turn).encode())
 
 
-def _judgement(row: SqlRow) -> Judgement:
+def _read_judgement(row: SqlRow) -> Judgement:
     return float(row[1]), int(row[2])
 
 
@@ -172,10 +174,10 @@ def _is_whole(row: SqlRow) -> bool:
         return False
     if not math.isfinite(score):
         return False
-    return checksum is None or checksum == _checksum(key, score, tokens)
+    return checksum is None or checksum == _compute_checksum(key, score, tokens)
 
 
-def _checksum(key: bytes, score: float, tokens: int) -> bytes:
+def _compute_checksum(key: bytes, score: float, tokens: int) -> bytes:
     body = key + struct.pack(">dq", score, tokens)
     return hashlib.blake2b(body, digest_size=8).digest()
 

@@ -8,7 +8,7 @@ their fingerprints, and are recognised by it.
 from collections.abc import Mapping
 from typing import Any
 
-from distill.files.read import user_path
+from distill.files.read import parse_path
 
 
 class LocalName(str):
@@ -26,15 +26,15 @@ def name_model(reference: str) -> str:
     """Return a model's name in fingerprints: the reference, or a `LocalName` if that is a path."""
     if reference.startswith("wheel:") or "://" in reference or not reference:
         return reference
-    return LocalName(reference) if user_path(reference).exists() else reference
+    return LocalName(reference) if parse_path(reference).exists() else reference
 
 
-def with_paths(settings: Any) -> Any:
+def restore_paths(settings: Any) -> Any:
     """Return the settings as older fingerprints have them: paths in the place of local names."""
     if isinstance(settings, LocalName):
         return settings.path
     if isinstance(settings, Mapping):
-        return {key: with_paths(value) for key, value in settings.items()}
+        return {key: restore_paths(value) for key, value in settings.items()}
     if isinstance(settings, list | tuple):
-        return [with_paths(value) for value in settings]
+        return [restore_paths(value) for value in settings]
     return settings

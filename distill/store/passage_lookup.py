@@ -17,7 +17,7 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from distill.files.atomic import atomic_folder
+from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import digest_bytes, discard_if_damaged, write_checksums
 from distill.runtime.progress import Progress
 from distill.store.integrity import read_manifest
@@ -69,12 +69,12 @@ class PassageLookup:
 
     def read_column(self, name: str, numbers: PassageNumbers) -> NDArray[np.object_]:
         """Read one column of the passages with these numbers, in their order."""
-        return _to_objects(self._take(numbers, [name])[name])
+        return _convert_to_objects(self._take(numbers, [name])[name])
 
     def read_rows(self, numbers: PassageNumbers) -> list[Row]:
         """Read the passages with these numbers, in their order."""
         table = self._take(numbers, PASSAGES.columns)
-        columns = [_to_objects(table[name]).tolist() for name in PASSAGES.columns]
+        columns = [_convert_to_objects(table[name]).tolist() for name in PASSAGES.columns]
         return [dict(zip(PASSAGES.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _take(self, numbers: PassageNumbers, columns: list[str]) -> pa.Table:
@@ -117,7 +117,7 @@ def open_lookup(folder: Path, shards: Sequence[Path]) -> PassageLookup | None:
             if not path.exists():
                 for other in path.parent.glob(f"{_PREFIX}*"):  # of shards that stood here before
                     shutil.rmtree(other)
-                with atomic_folder(path) as beside:
+                with open_atomic_folder(path) as beside:
                     _write(beside, shards)
                     write_checksums(beside)
     except OSError as fault:  # a run that may be read alone
@@ -165,6 +165,6 @@ def _hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(each), np.uint64)
 
 
-def _to_objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
+def _convert_to_objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
     objects: NDArray[np.object_] = column.to_numpy()
     return objects

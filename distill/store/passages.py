@@ -17,7 +17,7 @@ from distill.store.passage_lookup import (
     fingerprint_shards,
     open_lookup,
 )
-from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_arrow
+from distill.store.tables import PASSAGES, Reader, Row, join_passage, read_arrow
 
 
 class NumberedPassage(NamedTuple):
@@ -82,7 +82,7 @@ class PassageReader(Reader):
             by_shard[self._find_shard(number)].append(number)
         rows: dict[int, Row] = {}
         for shard, members in sorted(by_shard.items()):
-            first = self._first_row(shard)
+            first = self._find_first_row(shard)
             places = [number - first for number in members]
             rows.update(zip(members, self._load(shard).take(places), strict=True))
         return [rows[number] for number in numbers]
@@ -128,13 +128,13 @@ class PassageReader(Reader):
     def read_texts(self, ids: Collection[str]) -> dict[str, str]:
         """Read the texts of the passages with these ids, titles included (see `find`)."""
         if self._lookup is None:
-            return {id_: passage_text(passage.row) for id_, passage in self.find(ids).items()}
+            return {id_: join_passage(passage.row) for id_, passage in self.find(ids).items()}
         wanted = list(dict.fromkeys(ids))
         numbers = self._find_in_lookup(self._lookup, wanted)
         titles = self._lookup.read_column("title", numbers)
         texts = self._lookup.read_column("text", numbers)
         each = zip(wanted, titles, texts, strict=True)
-        return {id_: passage_text({"title": title, "text": text}) for id_, title, text in each}
+        return {id_: join_passage({"title": title, "text": text}) for id_, title, text in each}
 
     @cached_property
     def _lookup(self) -> PassageLookup | None:
@@ -151,7 +151,7 @@ class PassageReader(Reader):
                 break
             shard = self._load((start + turn) % len(self._paths))
             here = [place for place, id_ in enumerate(shard.ids) if id_ in missing]
-            first = self._first_row(shard.number)
+            first = self._find_first_row(shard.number)
             for place, row in zip(here, shard.take(here), strict=True):
                 passages[row["passage_id"]] = NumberedPassage(first + place, row)
                 missing.remove(row["passage_id"])
@@ -192,7 +192,7 @@ class PassageTexts(ReadSequence[str]):
         write: how a passage is written for its reader.
     """
 
-    def __init__(self, passages: PassageReader, write: Callable[[Row], str] = passage_text) -> None:
+    def __init__(self, passages: PassageReader, write: Callable[[Row], str] = join_passage) -> None:
         self._passages = passages
         self._write = write
 

@@ -9,7 +9,7 @@ from typing import Any
 from distill.store.sqlite.table import SqliteTable, SqlRow, SqlSchema
 
 
-def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
+def make_request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
     """Hash what identifies a reply: endpoint, model, prompt, sampling and seed, and with `mark` the
     purpose. The server's address and the key are no part of it, so that a run may move to another
     server of the same model."""
@@ -36,7 +36,7 @@ class RequestCache:
     def keep(self, key: bytes, reply: Any) -> None:
         """Keep a reply (of JSON's types). The first one for a key stays."""
         text = json.dumps(reply)
-        self._table.add([(key, text, _checksum(key, text))])
+        self._table.add([(key, text, _compute_checksum(key, text))])
 
     def close(self) -> None:
         """Close the file."""
@@ -46,7 +46,9 @@ class RequestCache:
 def _is_whole(row: SqlRow) -> bool:
     """Return whether a row has its checksum; older rows have none."""
     key, text, checksum = row
-    if not isinstance(text, str) or (checksum is not None and checksum != _checksum(key, text)):
+    if not isinstance(text, str) or (
+        checksum is not None and checksum != _compute_checksum(key, text)
+    ):
         return False
     try:
         json.loads(text)
@@ -55,7 +57,7 @@ def _is_whole(row: SqlRow) -> bool:
     return True
 
 
-def _checksum(key: bytes, text: str) -> bytes:
+def _compute_checksum(key: bytes, text: str) -> bytes:
     return hashlib.blake2b(key + text.encode("utf-8", "replace"), digest_size=8).digest()
 
 

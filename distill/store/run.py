@@ -11,19 +11,19 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
-from distill.files.atomic import atomic_folder, explain_os_error, write_json
+from distill.files.atomic import explain_os_error, open_atomic_folder, write_json
 from distill.object_store.mirror import NO_MIRROR, Mirror
 from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
 from distill.runtime.versions import read_versions
 from distill.store.changes import describe_changes
 from distill.store.integrity import FORMAT, read_manifest, repair_stage
-from distill.store.local_name import with_paths
+from distill.store.local_name import restore_paths
 from distill.store.stage import Stage, fingerprint
 from distill.workers.local import LOCAL
 from distill.workers.protocol import Workers
 from distill.workers.share_lock import check_no_shares
-from distill.workers.shares import SharesPause, say_unopened
+from distill.workers.shares import SharesPause, describe_unopened
 
 _logger = logging.getLogger(__name__)
 Overwrite = Literal["never", "stale", "always"]
@@ -88,7 +88,7 @@ class Run:
         finally:
             self._lock.release()
 
-    def stage(
+    def open_stage(
         self,
         name: str,
         settings: Mapping[str, Any],
@@ -111,7 +111,7 @@ class Run:
             self._take_over(stage)
             return stage
         if self.workers.reads_only and current is None:
-            raise SharesPause(say_unopened(name))
+            raise SharesPause(describe_unopened(name))
         if current is not None:
             if replaces and self._first:
                 changes = _describe(stage, settings, input_fingerprints)
@@ -120,7 +120,7 @@ class Run:
                 _refuse(stage, settings, input_fingerprints)
             self._supersede(stage, current)
         self._begun.add(name)
-        superseded = self._superseded_folder(name, stage.fingerprint)
+        superseded = self._make_superseded_path(name, stage.fingerprint)
         if superseded.exists() and not rerun:
             self.mirror.move(superseded, stage.folder)
             os.replace(superseded, stage.folder)
@@ -161,7 +161,7 @@ class Run:
         manifest = read_manifest(path)
         before = {key: value for key, value in manifest["settings"].items() if key not in keys}
         after = {key: value for key, value in settings.items() if key not in keys}
-        forms = [json.loads(json.dumps(form)) for form in (after, with_paths(after))]
+        forms = [json.loads(json.dumps(form)) for form in (after, restore_paths(after))]
         made_of = {k: v for k, v in manifest["inputs"].items() if k not in other_inputs}
         same_inputs = made_of == {of.name: of.fingerprint for of in inputs}
         if before not in forms or not same_inputs:
@@ -189,7 +189,7 @@ class Run:
         fingerprints, and keep them."""
         folder = self.folder / name
         current = _read_fingerprint(folder)
-        former = fingerprint(name, with_paths(settings), input_fingerprints)
+        former = fingerprint(name, restore_paths(settings), input_fingerprints)
         if current == former:
             return self._open(name, former), current
         mark = fingerprint(name, settings, input_fingerprints)
@@ -208,11 +208,11 @@ class Run:
         if stage.complete:
             self.mirror.finish(stage.folder)
 
-    def _superseded_folder(self, name: str, stage_fingerprint: str) -> Path:
+    def _make_superseded_path(self, name: str, stage_fingerprint: str) -> Path:
         return self.folder / "superseded" / f"{name}-{stage_fingerprint or 'unmarked'}"
 
     def _supersede(self, stage: Stage, current: str) -> None:
-        target = self._superseded_folder(stage.name, current)
+        target = self._make_superseded_path(stage.name, current)
         while target.exists():
             target = target.with_name(target.name + "-again")
         target.parent.mkdir(exist_ok=True)
@@ -232,7 +232,7 @@ class Run:
             "machine": describe_machine(),
             "complete": False,
         }
-        with atomic_folder(stage.folder) as beside:  # never stands without a manifest
+        with open_atomic_folder(stage.folder) as beside:  # never stands without a manifest
             (beside / ".stage").mkdir()
             write_json(beside / ".stage" / "manifest.json", manifest)
         self.mirror.begin(stage.folder)

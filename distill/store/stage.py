@@ -27,7 +27,7 @@ from distill.store.integrity import (
     record_files,
 )
 from distill.store.shard_bytes import EncodedShard, pack_shard, unpack_shard
-from distill.store.shards import shard_name, shard_number, shards
+from distill.store.shards import list_shards, make_shard_name, read_shard_number
 from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
 from distill.workers.local import LOCAL
 from distill.workers.protocol import (
@@ -109,7 +109,7 @@ class Stage:
         """
         manifest = self.manifest
         files = record_files(self, beside)
-        for name in differs_from_before(self, files):
+        for name in list_changed_shards(self, files):
             _logger.warning(
                 "%s was made again with other bytes than before: what was made from it is set "
                 "aside and made again",
@@ -230,7 +230,9 @@ class Stage:
                 Interrupt() as interrupt,
                 Progress(self.name, total, unit, done, team.tokens, requests_a_unit) as progress,
             ):
-                for number, encoded, seconds in team.results(lambda: interrupt.is_requested):
+                for number, encoded, seconds in team.iterate_results(
+                    lambda: interrupt.is_requested
+                ):
                     for i, shard in zip(numbers[number], encoded, strict=True):
                         if keep is not None:
                             keep(items[i], shard.beside)
@@ -277,11 +279,11 @@ class Stage:
 
     def list_shard_figures(self) -> list[Path]:
         """List the files with the figures of each shard, in the shards' order."""
-        return sorted(self.metadata_dir.glob("part-*.json"), key=shard_number)
+        return sorted(self.metadata_dir.glob("part-*.json"), key=read_shard_number)
 
     def list_dropped(self) -> list[Path]:
         """List the tables of dropped rows, in the shards' order."""
-        return sorted(self.metadata_dir.glob("dropped-*.parquet"), key=shard_number)
+        return sorted(self.metadata_dir.glob("dropped-*.parquet"), key=read_shard_number)
 
     def sum_counts(self) -> Counter[str]:
         """Add up the counts of the shards that are committed so far."""
@@ -290,16 +292,16 @@ class Stage:
             counts.update(read_json(path)["counts"])
         return counts
 
-    def rows(self, table: Table) -> list[Row]:
+    def read_rows(self, table: Table) -> list[Row]:
         """Read all rows of the stage's table."""
         return list(read_rows(table, self.folder))
 
     def _list_shard_paths(self, count: int) -> list[Path]:
         """Make the paths of a table of `count` shards. An existing shard with an older, shorter
         name keeps it."""
-        present = [*self.list_shard_figures(), *shards(self.folder)]
-        stems = {shard_number(path): path.stem for path in present}
-        names = (stems.get(number, shard_name(number, count)) for number in range(count))
+        present = [*self.list_shard_figures(), *list_shards(self.folder)]
+        stems = {read_shard_number(path): path.stem for path in present}
+        names = (stems.get(number, make_shard_name(number, count)) for number in range(count))
         return [self.folder / f"{name}.parquet" for name in names]
 
     def _commit_dropped(self, name: str, shard: EncodedShard) -> dict[str, Any]:
@@ -328,10 +330,10 @@ def _open_encoded(
     """Open work whose shards are encoded where they are computed."""
     with opens() as opened:
 
-        def work(batch: Sequence[T]) -> list[EncodedShard]:
+        def encode_batch(batch: Sequence[T]) -> list[EncodedShard]:
             return [_encode(table, result) for result in opened.work(batch)]
 
-        yield OpenWork(work, opened.tokens)
+        yield OpenWork(encode_batch, opened.tokens)
 
 
 def open_stage(folder: Path) -> Stage:

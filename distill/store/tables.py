@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, read_json
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ class Table:
         return list(self.schema.names)
 
 
-def _table(
+def _declare_table(
     name: str,
     one_row: str,
     nullable: Sequence[str] = (),
@@ -51,7 +51,7 @@ def _table(
     return Table(name, one_row, pa.schema(fields), frozenset(former), frozenset(newer))
 
 
-PASSAGES = _table(
+PASSAGES = _declare_table(
     "passages",
     "a passage of the corpus",
     passage_id=_text,
@@ -59,7 +59,7 @@ PASSAGES = _table(
     text=_text,
     source=_text,
 )
-GENERATIONS = _table(
+GENERATIONS = _declare_table(
     "generations",
     "what the LLM wrote for a passage, word for word",
     nullable=["persona", "length", "difficulty", "language", "fault"],
@@ -76,7 +76,7 @@ GENERATIONS = _table(
     fault=_text,
     llm=_text,
 )
-PARSED = _table(
+PARSED = _declare_table(
     "parsed",
     "a query as read from what the LLM wrote, a passage or a log, before any filter",
     nullable=["persona", "language"],
@@ -91,7 +91,7 @@ PARSED = _table(
     language=_text,
     llm=_text,
 )
-QUERIES = _table(
+QUERIES = _declare_table(
     "queries",
     "a training query; task_type names its method; seed_id is empty for one of a log",
     nullable=["persona"],
@@ -103,14 +103,14 @@ QUERIES = _table(
     persona=_text,
     llm=_text,
 )
-DROPPED = _table(
+DROPPED = _declare_table(
     "dropped",
     "something that a stage left out, and why",
     item_id=_text,
     reason=_text,
     text=_text,
 )
-BRAINSTORM = _table(
+BRAINSTORM = _declare_table(
     "brainstorm",
     "what the LLM wrote without a passage (tasks, or an example of a task), word for word",
     nullable=["task", "fault"],
@@ -123,14 +123,14 @@ BRAINSTORM = _table(
     fault=_text,
     llm=_text,
 )
-TASKS = _table(
+TASKS = _declare_table(
     "tasks",
     "a task that examples are written for",
     task_id=_text,
     task_type=_text,
     task=_text,
 )
-CANDIDATES = _table(
+CANDIDATES = _declare_table(
     "candidates",
     "a retrieved passage; rank is null for a seed passage that retrieval missed",
     nullable=["rank"],
@@ -139,7 +139,7 @@ CANDIDATES = _table(
     rank=_int,
     similarity=_float,
 )
-JUDGEMENTS = _table(
+JUDGEMENTS = _declare_table(
     "judgements",
     "one LLM score of one candidate",
     query_id=_text,
@@ -149,7 +149,7 @@ JUDGEMENTS = _table(
     tokens=_int,
 )
 _JUDGES = ("ql", "rc", "graded", "listwise", "cross_encoder", "bm25")
-LABELS = _table(
+LABELS = _declare_table(
     "labels",
     "a judged candidate; the scores and ranks of rankers that did not judge it are null",
     nullable=[*_JUDGES, *(f"{judge}_rank" for judge in _JUDGES)],
@@ -163,7 +163,7 @@ LABELS = _table(
     **{f"{judge}_rank": _int for judge in _JUDGES},
     rrf=_float,
 )
-EXAMPLES = _table(
+EXAMPLES = _declare_table(
     "examples",
     "a training example",
     nullable=["positive_score"],
@@ -181,7 +181,7 @@ EXAMPLES = _table(
     relabelled=pa.bool_(),
 )
 
-TEACHER_SCORES = _table(
+TEACHER_SCORES = _declare_table(
     "teacher-scores",
     "a teacher's similarity of an example's query with its positive and with each negative, raw",
     query_id=_text,
@@ -210,13 +210,13 @@ TABLES: Mapping[str, Table] = {
 }
 
 
-def passage_text(passage: Row) -> str:
+def join_passage(passage: Row) -> str:
     """Join a passage's title and text, as mteb does: what encoders read, LLMs judge and examples
     hold."""
     return f"{passage['title']} {passage['text']}".strip()
 
 
-def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
+def convert_to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
     """Convert rows to an Arrow table with the declared columns.
 
     Raises:
@@ -252,7 +252,7 @@ def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
 def encode_shard(table: Table, rows: Iterable[Row]) -> bytes:
     """Encode a shard as bytes; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
-    arrow = to_arrow(table, rows)
+    arrow = convert_to_arrow(table, rows)
     empty = [name for name in table.newer if arrow[name].null_count == len(arrow)]
     pq.write_table(arrow.drop_columns(empty), sink, compression="zstd", use_dictionary=True)
     data: bytes = sink.getvalue().to_pybytes()
@@ -305,7 +305,7 @@ def read_arrow(table: Table, path: Path) -> pa.Table:
             "it again",
         ) from fault
     arrow = arrow.drop_columns([name for name in arrow.column_names if name in table.former])
-    arrow = _with_newer_columns(table, arrow)
+    arrow = _add_newer_columns(table, arrow)
     if not arrow.schema.equals(table.schema, check_metadata=False):
         raise UserError(
             str(path),
@@ -315,7 +315,7 @@ def read_arrow(table: Table, path: Path) -> pa.Table:
     return arrow
 
 
-def _with_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
+def _add_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
     missing = [name for name in table.columns if name in table.newer - set(arrow.column_names)]
     for name in missing:
         field = table.schema.field(name)
@@ -326,7 +326,7 @@ def _with_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
 
 def read_rows(table: Table, folder: Path) -> Iterator[Row]:
     """Yield every row of a table, shard after shard, one shard in memory at a time."""
-    for path in shards(folder):
+    for path in list_shards(folder):
         yield from read_shard(table, path)
 
 
@@ -336,7 +336,7 @@ class Reader:
 
     def __init__(self, table: Table, *folders: Path) -> None:
         self._table = table
-        paths = [shards(folder) for folder in folders]
+        paths = [list_shards(folder) for folder in folders]
         counts = [count_rows_by_shard(*of) for of in zip(folders, paths, strict=True)]
         self._paths = [*chain.from_iterable(paths)]
         self._ends = list(accumulate(chain.from_iterable(counts)))
@@ -354,7 +354,7 @@ class Reader:
         shard = self._find_shard(number)
         if shard != self._held:
             self._rows, self._held = read_shard(self._table, self._paths[shard]), shard
-        return self._rows[number - self._first_row(shard)]
+        return self._rows[number - self._find_first_row(shard)]
 
     def read_rows(self, numbers: Sequence[int]) -> list[Row]:
         """Read the rows with these numbers, in their order; each shard is read once."""
@@ -366,5 +366,5 @@ class Reader:
             raise IndexError(number)
         return bisect_right(self._ends, number)
 
-    def _first_row(self, shard: int) -> int:
+    def _find_first_row(self, shard: int) -> int:
         return self._ends[shard - 1] if shard else 0

@@ -46,7 +46,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _corpus(student, passages)
-    stage = run.stage("base", fingerprint(student, recipe.seed), corpus)
+    stage = run.open_stage("base", fingerprint(student, recipe.seed), corpus)
     if stage.complete:
         return stage
     model = build_student(student, recipe.seed, read_kept_texts(student, corpus))

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable
 
 from distill.recipe import Student
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.digests import digest_text
 from distill.text.format import PromptedText
 
@@ -28,7 +28,7 @@ class StudentTexts:
         self._parted: dict[bytes, Row] = {}
         if self.format.has_title:
             for row in passages:
-                if (text := passage_text(row)) in texts:
+                if (text := join_passage(row)) in texts:
                     self._add(digest_text(text), text, row)
 
     def write_query(self, row: Row) -> PromptedText:

@@ -12,7 +12,7 @@ from distill.corpus.readers.rows import Columns, CorpusSource
 from distill.corpus.readers.tables import detect_form
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
-from distill.files.read import looked_for
+from distill.files.read import describe_search
 from distill.recipe import LabelledColumns, Recipe
 from distill.tasks.categories.retrieval import RETRIEVAL, make_dataset
 from distill.tasks.folder import make_own_task, set_data
@@ -58,7 +58,9 @@ def make_labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
     except OSError as fault:
         raise explain_os_error(fault, file) from fault
     if not is_file:
-        raise UserError(str(file), f"no such file{looked_for(file)}", "fix the path of the task")
+        raise UserError(
+            str(file), f"no such file{describe_search(file)}", "fix the path of the task"
+        )
     data, revision = read_labelled(file, options.columns, _find_corpus(file, options))
     task = make_own_task(name_task(file), RETRIEVAL, "test")
     return set_data(task, {"test": make_dataset(data)}, revision)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
-from distill.files.read import looked_for, user_path
+from distill.files.read import describe_search, parse_path
 from distill.recipe import Recipe
 from distill.tasks.folder import LAYOUTS, fill, read_own_task
 from distill.tasks.labelled import is_labelled_file, name_task
@@ -38,7 +38,7 @@ def load_task(
             tasks (`load_tasks` takes it for its parts), or a faulty folder.
     """
     if is_labelled_file(name):
-        return make_labelled_task(user_path(name), labelled or LabelledOptions())
+        return make_labelled_task(parse_path(name), labelled or LabelledOptions())
     official = _list_official()
     if name in official:
         return _fill_from_folder(official[name](), task_data)
@@ -80,7 +80,7 @@ def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
         UserError: as `load_task`.
     """
     data = recipe.evaluate.task_data
-    return load_task(name, user_path(data) if data else None, make_recipe_options(recipe))
+    return load_task(name, parse_path(data) if data else None, make_recipe_options(recipe))
 
 
 def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
@@ -95,7 +95,7 @@ def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
         if is_labelled_file(name) and name_task(Path(name)) in OWN_TASKS:
             raise _explain_taken_name(name_task(Path(name)), "a task that a run makes itself")
     section = recipe.evaluate
-    data = user_path(section.task_data) if section.task_data else None
+    data = parse_path(section.task_data) if section.task_data else None
     return load_tasks(names, section.benchmarks, data, make_recipe_options(recipe))
 
 
@@ -201,7 +201,7 @@ def _explain_unknown(name: str, official: list[str], task_data: Path | None) -> 
     if task_data is None:
         there = "no folder of tasks was given"
     elif not task_data.is_dir():
-        there = f"{task_data} does not exist{looked_for(task_data)}"
+        there = f"{task_data} does not exist{describe_search(task_data)}"
     else:
         there = f"{task_data} holds {', '.join(folders) or 'no folder'}"
     layouts = "; ".join(layout.says for layout in LAYOUTS.values())

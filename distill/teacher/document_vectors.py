@@ -15,7 +15,7 @@ from distill.embed.open_embedder import identify_embedder
 from distill.embed.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
@@ -53,7 +53,7 @@ def import_document_vectors(
     teacher = recipe.teacher
     if teacher.document_vectors is None or teacher.model is None:
         return
-    path = user_path(teacher.document_vectors)
+    path = parse_path(teacher.document_vectors)
     stored = read_vectors(path)
     encoder = open_teacher(teacher, teacher.model)
     _import_stage(run, recipe, path, stored, passages, encoder)

@@ -13,7 +13,7 @@ from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Teacher
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, list_documents, list_queries, make_text_id
@@ -61,10 +61,10 @@ def make_teacher_scores(run: Run, teacher: Teacher, examples: Sequence[Stage]) -
             "there is no example to score",
             "generate more queries, or filter fewer of them",
         )
-    stage = run.stage("teacher-scores", fingerprint(teacher), examples)
+    stage = run.open_stage("teacher-scores", fingerprint(teacher), examples)
     if stage.complete:
         return stage
-    paths = [path for folder in examples for path in shards(folder.folder)]
+    paths = [path for folder in examples for path in list_shards(folder.folder)]
     scorers = _make_scorers(run, teacher, models, paths)
     stage.map_shards(
         TEACHER_SCORES, paths, lambda path: _score(read_shard(EXAMPLES, path), scorers)

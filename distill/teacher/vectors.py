@@ -19,7 +19,7 @@ from distill.recipe import Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.format import Side
 
 
@@ -53,7 +53,7 @@ def embed_with_teacher(
         return embed(run.folder / "vectors", encoder, side, ids, whole, label, workers=run.workers)
 
     def write_passage(row: Row) -> str:
-        return encoder.wording.write([passage_text(row)], "document")[0]
+        return encoder.wording.write([join_passage(row)], "document")[0]
 
     whole_queries = _WrittenTexts(encoder.wording, "query", queries, tasks)
     stores = [store("query", list(queries), whole_queries)]

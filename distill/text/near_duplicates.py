@@ -32,7 +32,7 @@ class NearDuplicates:
         if self._share is None:
             return False
         own = make_word_shingles(text)
-        return any(jaccard_similarity(own, other) >= self._share for other in self._shingles)
+        return any(compute_jaccard(own, other) >= self._share for other in self._shingles)
 
 
 def make_word_shingles(text: str) -> Shingles:
@@ -43,7 +43,7 @@ def make_word_shingles(text: str) -> Shingles:
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
 
 
-def jaccard_similarity(one: Shingles, other: Shingles) -> float:
+def compute_jaccard(one: Shingles, other: Shingles) -> float:
     """Compute the share of common members of two sets; 0 for two empty sets, which say nothing of
     each other."""
     return len(one & other) / max(1, len(one | other))

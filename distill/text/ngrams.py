@@ -33,28 +33,29 @@ class NgramIndex:
         runs: defaultdict[int, list[Hashes]] = defaultdict(list)
         inner: defaultdict[int, list[Hashes]] = defaultdict(list)
         for text in texts:
-            marks, ends = _marks(text)
+            marks, ends = _hash_words(text)
             if _is_short(ends, length):
-                runs[len(marks)].append(_runs(marks, len(marks)))
+                runs[len(marks)].append(_hash_runs(marks, len(marks)))
                 for size in range(1, len(marks)) if parts else ():
-                    inner[size].append(_runs(marks, size))
-            for size, starts in _stretches(ends, length):
-                runs[size].append(_runs(marks, size)[starts])
+                    inner[size].append(_hash_runs(marks, size))
+            for size, starts in _iterate_stretches(ends, length):
+                runs[size].append(_hash_runs(marks, size)[starts])
         self._held = {size: np.unique(np.concatenate(hashes)) for size, hashes in runs.items()}
         self._inner = {size: np.unique(np.concatenate(hashes)) for size, hashes in inner.items()}
 
     def overlaps(self, text: str) -> bool:
         """Return whether a text shares a run of words, or is itself, short as it is, part of a text
         that counts whole (if `parts`)."""
-        marks, ends = _marks(text)
+        marks, ends = _hash_words(text)
         if any(
-            _holds(sorted_hashes, _runs(marks, size)) for size, sorted_hashes in self._held.items()
+            _has_any(sorted_hashes, _hash_runs(marks, size))
+            for size, sorted_hashes in self._held.items()
         ):
             return True
         inner = self._inner.get(len(marks))
         if inner is None or not _is_short(ends, self._length):
             return False
-        return _holds(inner, _runs(marks, len(marks)))
+        return _has_any(inner, _hash_runs(marks, len(marks)))
 
 
 def _is_short(ends: Amounts, length: int) -> bool:
@@ -62,7 +63,7 @@ def _is_short(ends: Amounts, length: int) -> bool:
     return SHORTEST * WORD_WEIGHT <= ends[-1] < length * WORD_WEIGHT
 
 
-def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _iterate_stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield where the shortest runs that amount to so many words begin, by the number of their
     words."""
     starts = np.arange(len(ends) - 1)
@@ -72,13 +73,13 @@ def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int
         yield int(size), starts[fits & (sizes == size)]
 
 
-def _holds(sorted_hashes: Hashes, hashes: Hashes) -> bool:
+def _has_any(sorted_hashes: Hashes, hashes: Hashes) -> bool:
     """Return whether any of the hashes is in a sorted array."""
     at = np.minimum(np.searchsorted(sorted_hashes, hashes), len(sorted_hashes) - 1)
     return bool((sorted_hashes[at] == hashes).any())
 
 
-def _runs(marks: Hashes, size: int) -> Hashes:
+def _hash_runs(marks: Hashes, size: int) -> Hashes:
     """Compute the polynomial hash, modulo 2**64, of each run of so many words."""
     count = max(0, len(marks) - size + 1)
     total = np.zeros(count, np.uint64)
@@ -87,14 +88,14 @@ def _runs(marks: Hashes, size: int) -> Hashes:
     return total
 
 
-def _marks(text: str) -> tuple[Hashes, Amounts]:
+def _hash_words(text: str) -> tuple[Hashes, Amounts]:
     """Hash each word, and sum up the quarters of words before each and after the last."""
     words = split_comparable_words(text)
     amounts = np.fromiter(map(weigh_word, words), np.int64, len(words))
-    marks = np.array([_mark(word) for word in words], np.uint64)
+    marks = np.array([_hash_word(word) for word in words], np.uint64)
     return marks, np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])
 
 
 @lru_cache(maxsize=65_536)
-def _mark(word: str) -> int:
+def _hash_word(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")

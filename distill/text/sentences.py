@@ -38,12 +38,12 @@ def find_sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     for end in _END.finditer(text):
         if "\n\n" not in end[0] and _ABBREVIATION.search(text, start, end.start()):
             continue
-        yield from _stripped(text, start, end.start() + len(end[0].rstrip()))
+        yield from _strip(text, start, end.start() + len(end[0].rstrip()))
         start = end.end()
-    yield from _stripped(text, start, len(text))
+    yield from _strip(text, start, len(text))
 
 
-def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _strip(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Strip white space at the ends of a span; None if nothing is left."""
     sentence = text[start:end]
     if sentence.strip():

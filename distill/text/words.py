@@ -66,7 +66,7 @@ def has_spaceless(text: str) -> bool:
 def weigh_word(word: str) -> int:
     """Weigh one of `split_words`, in quarters of a word: an ideograph 2, another letter of a script
     without spaces 1, all else 4."""
-    return WORD_WEIGHT if word.isascii() else _of_letter(word[0])
+    return WORD_WEIGHT if word.isascii() else _count_letter(word[0])
 
 
 def count_word_equivalents(of: Sequence[str]) -> int:
@@ -80,15 +80,15 @@ def count_words(text: str) -> int:
     if text.isascii() or not _UNLIKE_SPACES.search(text):
         return len(text.split())
     pieces = (piece for piece in _GAP.split(text) if piece)
-    return -(-sum(map(_of_piece, pieces)) // WORD_WEIGHT)
+    return -(-sum(map(_count_piece, pieces)) // WORD_WEIGHT)
 
 
-def _of_piece(piece: str) -> int:
+def _count_piece(piece: str) -> int:
     return sum(map(weigh_word, split_words(piece))) if has_spaceless(piece) else WORD_WEIGHT
 
 
 @lru_cache(maxsize=65_536)
-def _of_letter(letter: str) -> int:
+def _count_letter(letter: str) -> int:
     if _IS_IDEOGRAPH.match(letter):
         return _IN_IDEOGRAPH
     return _IN_SYLLABLE if _HAS_SPACELESS.match(letter) else WORD_WEIGHT

@@ -84,16 +84,16 @@ def _check_device(train: Train) -> None:
 
 def _check_processes(train: Train) -> None:
     for key, size in (("", train.batch_size), ("align.", train.align.batch_size)):
-        if size < processes.count():
+        if size < processes.count_processes():
             raise UserError(
                 f"train.{key}batch_size {size}",
-                f"is the sum over all processes, and there are {processes.count()}",
+                f"is the sum over all processes, and there are {processes.count_processes()}",
                 "raise it, or start fewer processes",
             )
 
 
 def _check_static(recipe: Recipe) -> None:
-    if recipe.student.architecture == "static" and processes.sharded():
+    if recipe.student.architecture == "static" and processes.is_sharded():
         raise UserError(
             "student.architecture static",
             "has one matrix, which FSDP has no layers of to spread",
@@ -102,7 +102,7 @@ def _check_static(recipe: Recipe) -> None:
 
 
 def _check_embedding_rate(train: Train) -> None:
-    if train.embedding_learning_rate is not None and processes.sharded():
+    if train.embedding_learning_rate is not None and processes.is_sharded():
         raise UserError(
             f"train.embedding_learning_rate {train.embedding_learning_rate}",
             "FSDP spreads the token vectors together with other weights",

@@ -11,7 +11,7 @@ from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.recipe import Student
 from distill.store.passages import PassageReader
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.text.format import PromptedText
 
 _FITTED = 2000
@@ -38,7 +38,7 @@ def fit_to_passages(
     count = min(_FITTED, len(vectors))
     rows = np.linspace(0, len(vectors) - 1, count).round().astype(int).tolist()
     texts = [
-        student.text_format.write_query(passage_text(row), student.default_task)
+        student.text_format.write_query(join_passage(row), student.default_task)
         for row in passages.read_rows(rows)
     ]
     return fit_projection(model, texts, np.asarray(vectors[rows], np.float32))

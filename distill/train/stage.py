@@ -20,7 +20,7 @@ from distill.recipe import Recipe, Student, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.retrieve.corpus_index import corpus_vectors
 from distill.runtime import processes
-from distill.runtime.devices import torch_dtype
+from distill.runtime.devices import get_torch_dtype
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -83,17 +83,17 @@ def train_student(
     for train in recipe.train.list_stages().values():
         check_training(recipe, train, inputs, base)
     processes.connect(choose_train_device(recipe.train))
-    with processes.main_first():
-        stage = run.stage(
+    with processes.let_main_go_first():
+        stage = run.open_stage(
             "student", fingerprint(recipe, inputs, earlier), _list_inputs(recipe, inputs, base)
         )
     work = stage.metadata_dir / "training"
     if not stage.complete and repeated is not None:
-        with processes.main_first():
+        with processes.let_main_go_first():
             _copy_student(stage, repeated)
     if not stage.complete:
         begun = time.perf_counter()
-        with processes.main_first():
+        with processes.let_main_go_first():
             _check_process_count(work)
         model = _open(recipe, base, earlier)
         if recipe.student.projection == "fitted" and earlier is None:
@@ -181,7 +181,7 @@ def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | 
     if teacher.model is None or passages is None:
         raise ValueError("no teacher or corpus: a recipe that searches them is refused")
     encoder = open_teacher(teacher, teacher.model)
-    with processes.main_first():
+    with processes.let_main_go_first():
         store = corpus_vectors(inputs.run, encoder, passages)
     if teacher.base_url is not None:
         check_server_unchanged(store, encoder, passages)
@@ -249,12 +249,12 @@ def _check_process_count(work: Path) -> None:
     path = work / "processes.json"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
-        write_json(path, processes.count())
+        write_json(path, processes.count_processes())
     begun_with = read_json(path)
-    if begun_with != processes.count():
+    if begun_with != processes.count_processes():
         raise UserError(
             str(work),
-            f"was begun by {begun_with} processes, and there are {processes.count()}",
+            f"was begun by {begun_with} processes, and there are {processes.count_processes()}",
             f"start {begun_with}, or delete that folder to start over",
         )
 
@@ -284,7 +284,7 @@ def _dtype_of_base(recipe: Recipe) -> torch.dtype:
     train = recipe.train
     if recipe.student.lora is None or train.base_dtype == "float32":
         return torch.float32
-    return torch_dtype(train.dtype, choose_train_device(train))
+    return get_torch_dtype(train.dtype, choose_train_device(train))
 
 
 def _write(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
-from distill.files.atomic import atomic_file, read_json, write_json
+from distill.files.atomic import open_atomic_file, read_json, write_json
 from distill.files.checksums import (
     CHECKSUMS_FILE,
     find_damaged_files,
@@ -86,7 +86,7 @@ class TrainingStage:
             UserError: if nothing is left to train on, the loss becomes NaN, or the loss rose: then
                 the weights are saved, and the next call continues with them.
         """
-        with processes.main_first():
+        with processes.let_main_go_first():
             trained = not self._is_done()
         stop = trained and self._train(model)
         summary: dict[str, Any] = read_json(self.folder / _DONE)
@@ -137,7 +137,7 @@ class TrainingStage:
         queries = self._query_examples(rows) if train.objective.trains_queries_alone else None
         mixture = self._mixture(rows) if queries is None else queries.mixture
         teacher = self._teacher(mixture)
-        with processes.main_first():
+        with processes.let_main_go_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
         corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
         objective = self._objective(model, mixture, teacher, corpus_softmax)
@@ -186,7 +186,7 @@ class TrainingStage:
                 }
                 self._write(model, objective, summary)
             processes.wait()
-            return processes.any_of_all(interrupt.is_requested)
+            return processes.is_true_anywhere(interrupt.is_requested)
 
     def _write(
         self, model: SentenceTransformer, objective: CombinedLoss, summary: dict[str, Any]
@@ -194,7 +194,7 @@ class TrainingStage:
         """Write the stage's weights and summary, and delete its checkpoints."""
         save_weights(model, self.folder / _WEIGHTS)
         if weights := objective.auxiliary.state_dict():
-            with atomic_file(self.folder / _AUXILIARY) as beside:
+            with open_atomic_file(self.folder / _AUXILIARY) as beside:
                 save_file(weights, beside)
         write_json(self.folder / _DONE, summary)
         names = (_WEIGHTS, _AUXILIARY, _DONE)
@@ -319,7 +319,7 @@ class TrainingStage:
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
             return None
-        with processes.main_first():
+        with processes.let_main_go_first():
             return embed_with_teacher(
                 self.inputs.run,
                 self.recipe.teacher,

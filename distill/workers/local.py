@@ -48,7 +48,7 @@ class _LocalTeam(Generic[T, R]):
     def tokens(self) -> TokenCounts | None:
         return self._opened.tokens
 
-    def results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
+    def iterate_results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
         for number in range(len(self._job.batches)):
             if stopping():
                 return

@@ -136,7 +136,7 @@ class Team(Protocol[R]):
         """What a person should know of the workers while they work; empty for none."""
         ...
 
-    def results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
+    def iterate_results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
         """Yield each batch's result as it comes, in any order. Once `stopping` is true nothing new
         is begun, and what is in flight is still yielded."""
         ...

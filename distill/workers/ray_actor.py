@@ -68,7 +68,7 @@ class RayWorker:
         except Exception as fault:  # noqa: BLE001 (told to the driver)
             return _explain(fault)
 
-    def work(self, batch: Sequence[Any]) -> WorkDone | WorkFailed:
+    def do_batch(self, batch: Sequence[Any]) -> WorkDone | WorkFailed:
         """Do one batch."""
         try:
             if self._opened is None:

@@ -37,7 +37,7 @@ class Demand(NamedTuple):
     cpus: int
     gpus: int
 
-    def contends(self, other: "Demand") -> bool:
+    def is_rival(self, other: "Demand") -> bool:
         """Return whether workers of the two take the places of one another."""
         return bool(self.gpus) == bool(other.gpus)
 
@@ -175,7 +175,7 @@ class RayPool:
     def make_room(self, demand: Demand) -> None:
         """Let the workers go that would stand in the way of these."""
         for handle in list(self.handles):
-            if handle.demand != demand and handle.demand.contends(demand):
+            if handle.demand != demand and handle.demand.is_rival(demand):
                 self.dismiss(handle)
 
 
@@ -228,6 +228,6 @@ def _get_local() -> object:
     return LOCAL
 
 
-def now() -> float:
+def read_clock() -> float:
     """Read a clock that only goes forward, in seconds."""
     return time.monotonic()

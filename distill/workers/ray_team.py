@@ -47,7 +47,7 @@ class RayTeam(Generic[T, R]):
         self._tokens = Counter[str]()
         self._lost = self._retried = 0
         self._places, self._counted = 1, -_SECONDS_BETWEEN_COUNTS
-        self._alone_since = now()
+        self._alone_since = read_clock()
         for handle in pool.handles:
             if handle.demand == self._demand:
                 self._join(handle)
@@ -66,7 +66,7 @@ class RayTeam(Generic[T, R]):
         parts += [f"{self._retried} tried again"] if self._retried else []
         return ", ".join(parts)
 
-    def results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
+    def iterate_results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
         """Yield results as they come; see `Team`.
 
         Raises:
@@ -129,8 +129,8 @@ class RayTeam(Generic[T, R]):
 
     def _ask_for_workers(self) -> None:
         """Ask for as many workers as the cluster has places for, and no more than there is work."""
-        if now() - self._counted > _SECONDS_BETWEEN_COUNTS:
-            self._counted = now()
+        if read_clock() - self._counted > _SECONDS_BETWEEN_COUNTS:
+            self._counted = read_clock()
             self._places = self._pool.count_places(self._job.needs, self._demand)
         if len(self._failed_starts) >= self._pool.settings.tries and self._is_cooling():
             return
@@ -140,7 +140,7 @@ class RayTeam(Generic[T, R]):
 
     def _is_cooling(self) -> bool:
         """Return whether a worker has failed to start just now, while others work."""
-        return now() - self._last_failed_start < _SECONDS_AFTER_FAILED_STARTS
+        return read_clock() - self._last_failed_start < _SECONDS_AFTER_FAILED_STARTS
 
     def _join(self, handle: WorkerHandle) -> None:
         """Wait for a worker's proof, or have it open the work if it has given that."""
@@ -161,7 +161,10 @@ class RayTeam(Generic[T, R]):
                     return
                 handle.last = number
                 handle.batches.append(number)
-                self._calls[handle.actor.work.remote(self._job.batches[number])] = handle, number
+                self._calls[handle.actor.do_batch.remote(self._job.batches[number])] = (
+                    handle,
+                    number,
+                )
 
     def _receive(self, call: Any) -> BatchResult[R] | None:
         """Take what a worker answered; the answers of a lost one are gone with it."""
@@ -254,7 +257,7 @@ class RayTeam(Generic[T, R]):
 
     def _note_failed_start(self, words: str) -> None:
         self._failed_starts.append(words)
-        self._last_failed_start = now()
+        self._last_failed_start = read_clock()
         ready = any(handle.ready for handle in self._members)
         if not ready and len(self._failed_starts) >= self._pool.settings.tries:
             raise UserError(
@@ -271,9 +274,9 @@ class RayTeam(Generic[T, R]):
             UserError: if no worker had a place for too long.
         """
         if any(handle.identity is not None for handle in self._members):
-            self._alone_since = now()
+            self._alone_since = read_clock()
             return
-        waited = now() - self._alone_since
+        waited = read_clock() - self._alone_since
         if waited > self._pool.settings.patience:
             raise UserError(
                 f"stage {self._job.name}",

@@ -78,7 +78,7 @@ class ShareWorkers:
         format_ = job.share
         place = None if format_ is None else self._folder / FOLDER / format_.key
         if format_ is None or place is None or not place.is_dir():
-            raise SharesPause(say_unopened(job.name))
+            raise SharesPause(describe_unopened(job.name))
         _check_program(place)
         numbers = [
             number
@@ -93,7 +93,7 @@ class ShareWorkers:
         ):
             device = describe_device() if numbers else ""
             before = dict(team.tokens()) if team.tokens else {}
-            for number, values, seconds in team.results(lambda: interrupt.is_requested):
+            for number, values, seconds in team.iterate_results(lambda: interrupt.is_requested):
                 after = dict(team.tokens()) if team.tokens else {}
                 head = {
                     "seconds": seconds / len(values),
@@ -186,7 +186,7 @@ class _TakingTeam(Generic[T, R]):
     def _count_tokens(self) -> Counter[str]:
         return self._tokens + Counter(self._own() if self._own else {})
 
-    def results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
+    def iterate_results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
         missing = []
         for number in range(len(self._job.batches)):
             if stopping():
@@ -202,7 +202,7 @@ class _TakingTeam(Generic[T, R]):
             self._own = team.tokens
             if missing and self._taken:
                 self._check_device(describe_device())
-            for result in team.results(stopping):
+            for result in team.iterate_results(stopping):
                 yield result._replace(number=missing[result.number])
 
     def describe(self) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _check_program(place: Path) -> None:
         )
 
 
-def say_unopened(name: str) -> str:
+def describe_unopened(name: str) -> str:
     """Say that a share cannot begin a stage."""
     return f"{name} is not open for shares: `distill run --finish` does what one process does first"
 

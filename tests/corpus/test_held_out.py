@@ -31,7 +31,7 @@ def split_ids(run: Path, recipe: Recipe) -> tuple[list[str], list[str]]:
     with Run(run) as opened:
         passages, held_out = make_split_passages(opened, recipe)
     assert held_out is not None
-    kept, out = ([row["passage_id"] for row in s.rows(PASSAGES)] for s in (passages, held_out))
+    kept, out = ([row["passage_id"] for row in s.read_rows(PASSAGES)] for s in (passages, held_out))
     return kept, out
 
 

@@ -49,13 +49,13 @@ def test_paragraphs_of_every_language_become_passages_of_like_size(tmp_path, dat
     english, stage = (
         make(tmp_path / f"run-{name}", data_folder, name) for name in ("en", language)
     )
-    counts, rows = stage.manifest["counts"], stage.rows(PASSAGES)
+    counts, rows = stage.manifest["counts"], stage.read_rows(PASSAGES)
     assert counts["read"] == 240
     assert counts["kept"] / (counts["kept"] + counts.get("dropped short", 0)) > 0.96
     tokens = [estimate_tokens(row["text"]) for row in rows]
     assert max(tokens) <= LONGEST
     assert sum(tokens) / len(tokens) > LONGEST / 2
-    reference = sum(estimate_tokens(row["text"]) for row in english.rows(PASSAGES))
+    reference = sum(estimate_tokens(row["text"]) for row in english.read_rows(PASSAGES))
     # Of Thai each letter counts as a token, which is 2.8 times as many as of English.
     assert reference / 2 < sum(tokens) < reference * 3
     text = "".join(read_texts(data_folder, language, "corpus"))

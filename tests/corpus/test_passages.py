@@ -47,7 +47,7 @@ def jsonl(folder: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
 def passages(run: Path, recipe: Recipe) -> tuple[Stage, list[Row]]:
     with Run(run) as opened:
         made = make_passages(opened, recipe)
-    return made, made.rows(PASSAGES)
+    return made, made.read_rows(PASSAGES)
 
 
 def test_split_without_duplicates_and_short_texts(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def as_before(folder: Path, wanted: Recipe, kept: list[Row]) -> None:
         "min_words": wanted.corpus.min_words,
     }
     with Run(folder) as run:
-        made = run.stage("passages", settings)
+        made = run.open_stage("passages", settings)
         starts = range(0, len(kept), stage._SHARD)
         made.map_shards(PASSAGES, starts, lambda at: ShardResult(kept[at : at + stage._SHARD]))
         made.finish()

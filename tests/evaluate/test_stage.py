@@ -47,7 +47,7 @@ def evaluated(tmp_path, encoder_folder, prompted_folder, make_beir):
                 model_stage(run, "base", encoder_folder),
                 model_stage(run, "student", prompted_folder),
             ]
-            held_out = run.stage("held-out", {})
+            held_out = run.open_stage("held-out", {})
             if not held_out.complete:
                 make_beir(held_out.folder, "test", TEXTS[:9])
                 held_out.finish(rows=9)
@@ -58,7 +58,7 @@ def evaluated(tmp_path, encoder_folder, prompted_folder, make_beir):
 
 
 def model_stage(run, name, folder):
-    stage = run.stage(name, {})
+    stage = run.open_stage(name, {})
     if not stage.complete:
         shutil.copytree(folder, stage.folder, dirs_exist_ok=True)
         stage.finish(rows=0, steps=12, loss={"start": 2.5, "end": 0.5})

@@ -12,8 +12,8 @@ def folder(tmp_path):
     """A run that is evaluated."""
     make(tmp_path)
     with Run(tmp_path) as run:
-        inputs = [run.stage("base", {}), run.stage("student", {"seed": 0})]
-        evaluation = run.stage("evaluation", {}, inputs)
+        inputs = [run.open_stage("base", {}), run.open_stage("student", {"seed": 0})]
+        evaluation = run.open_stage("evaluation", {}, inputs)
         write_summary(evaluation.folder / "summary.json", summary())
         evaluation.finish()
     return tmp_path
@@ -21,8 +21,8 @@ def folder(tmp_path):
 
 def make(folder, seed=0, base=0):
     with Run(folder, "stale") as run:
-        run.stage("base", {"layers": base} if base else {}).finish()
-        run.stage("student", {"seed": seed}).finish()
+        run.open_stage("base", {"layers": base} if base else {}).finish()
+        run.open_stage("student", {"seed": seed}).finish()
 
 
 def test_it_is_of_the_evaluation_that_stands(folder):
@@ -39,7 +39,7 @@ def test_another_student_or_base_has_none_until_it_is_back(folder, change):
 
 def test_an_evaluation_under_way_has_none(folder, tmp_path):
     with Run(folder, "stale") as run:
-        inputs = [run.stage("base", {}), run.stage("student", {"seed": 0})]
-        run.stage("evaluation", {"widths": [8]}, inputs)
+        inputs = [run.open_stage("base", {}), run.open_stage("student", {"seed": 0})]
+        run.open_stage("evaluation", {"widths": [8]}, inputs)
     assert read_current_summary(folder) is None
     assert read_current_summary(tmp_path / "nowhere") is None

@@ -60,9 +60,9 @@ def run_folder(tmp_path_factory, model_folder, teacher_folder) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "bees"
     with Run(folder) as run:
         prepared = prepare(run, [query("q")], [[label("a", 1.0, 1)]])
-        student = run.stage("student", {}, [prepared.passages, prepared.queries])
+        student = run.open_stage("student", {}, [prepared.passages, prepared.queries])
         student.finish(texts=12)
-        evaluation = run.stage("evaluation", {}, [student])
+        evaluation = run.open_stage("evaluation", {}, [student])
         write_json(evaluation.folder / "summary.json", _summary())
         evaluation.finish()
     _copy(model_folder, folder / "student")

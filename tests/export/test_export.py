@@ -302,7 +302,7 @@ def test_a_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_pa
 @pytest.mark.bad_input("damage", "an export of a student that was changed or cut short", "refused")
 def test_a_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monkeypatch, cut):
     with Run(tmp_path / "run") as run:
-        student = run.stage("student", {})
+        student = run.open_stage("student", {})
         shutil.copytree(model_folder, student.folder, dirs_exist_ok=True)
         student.finish()
     (tmp_path / "run" / "recipe.yaml").write_text("name: bees\n")

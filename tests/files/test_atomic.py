@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from distill.errors import UserError
 from distill.files.atomic import (
-    atomic_file,
-    atomic_folder,
     commit_bytes,
     explain_full_disk,
     explain_os_error,
+    open_atomic_file,
+    open_atomic_folder,
     reserve_room,
 )
 
@@ -49,7 +49,7 @@ def test_threads_that_write_the_same_file_do_not_clash(tmp_path):
     both = threading.Barrier(2, timeout=10)
 
     def write(letter):
-        with atomic_file(tmp_path / "one") as beside:
+        with open_atomic_file(tmp_path / "one") as beside:
             beside.write_text(letter * 100)
             both.wait()  # both are writing
             return beside
@@ -69,11 +69,11 @@ def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     commit_bytes(tmp_path / "file", b"x")
-    with atomic_file(tmp_path / "other") as beside:
+    with open_atomic_file(tmp_path / "other") as beside:
         beside.write_bytes(b"x")
     assert flushed == [["file"], ["file", "other"]]
     flushed.clear()
-    with atomic_folder(tmp_path / "folder") as beside:
+    with open_atomic_folder(tmp_path / "folder") as beside:
         (beside / "inner").mkdir()
         (beside / "inner" / "a").touch()
     assert flushed == [["a"], ["inner"], ["file", "folder", "other"]]
@@ -148,7 +148,7 @@ def list_names(folder):
 
 
 def test_a_file_stands_when_its_writer_has_ended_and_not_before(tmp_path):
-    with atomic_file(tmp_path / "weights") as beside:
+    with open_atomic_file(tmp_path / "weights") as beside:
         beside.write_bytes(b"new")
         assert not (tmp_path / "weights").exists()
     assert (tmp_path / "weights").read_bytes() == b"new"
@@ -159,7 +159,7 @@ def test_a_writer_that_fails_leaves_the_file_of_before_and_nothing_else(tmp_path
     commit_bytes(tmp_path / "weights", b"old")
 
     def write_half():
-        with atomic_file(tmp_path / "weights") as beside:
+        with open_atomic_file(tmp_path / "weights") as beside:
             beside.write_bytes(b"new")
             raise ValueError("no")
 
@@ -174,7 +174,7 @@ def test_a_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_lef
     left.mkdir()
     (left / "half").touch()
     (tmp_path / "index").mkdir()  # an empty one is in nobody's way
-    with atomic_folder(tmp_path / "index") as beside:
+    with open_atomic_folder(tmp_path / "index") as beside:
         (beside / "whole").write_bytes(b"new")
     assert list_names(tmp_path) == ["index"]
     assert list_names(tmp_path / "index") == ["whole"]
@@ -182,7 +182,7 @@ def test_a_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_lef
 
 def test_a_folder_whose_writer_fails_is_not_there(tmp_path):
     def write_half():
-        with atomic_folder(tmp_path / "a" / "index") as beside:
+        with open_atomic_folder(tmp_path / "a" / "index") as beside:
             (beside / "half").touch()
             raise ValueError("no")
 
@@ -201,7 +201,7 @@ def test_a_disk_that_fills_while_a_library_writes_weights_is_told_by_file(
     save = {"safetensors": save_file, "torch": torch.save}[library]
 
     def write():
-        with atomic_file(tmp_path / "weights.bin") as beside:
+        with open_atomic_file(tmp_path / "weights.bin") as beside:
             save({"weight": torch.ones(4096)}, beside)
 
     with pytest.raises(UserError, match=r"weights\.bin: cannot be written: the disk is full"):

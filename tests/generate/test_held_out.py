@@ -20,7 +20,7 @@ def make_recipe(llm: OverlapLLM, generate: dict[str, object], **judged: object) 
 
 
 def write_training_queries(run: Run, queries: list[str]):
-    stage = run.stage("queries", {"queries": queries}, replaces=True)
+    stage = run.open_stage("queries", {"queries": queries}, replaces=True)
     rows = [dict.fromkeys(QUERIES.columns, "") | {"query": query} for query in queries]
     stage.map_shards(QUERIES, [rows], ShardResult)
     stage.finish()
@@ -42,17 +42,17 @@ def test_at_most_so_many_queries_are_kept_as_are_wanted(tmp_path):
     llm = OverlapLLM()
     made = ask(tmp_path / "run", llm)
     assert len(llm.asked) == 12
-    assert 0 < len(made.rows(QUERIES)) <= 8
+    assert 0 < len(made.read_rows(QUERIES)) <= 8
     dropped = sum(n for key, n in made.manifest["counts"].items() if key.startswith("dropped"))
-    assert len(made.rows(QUERIES)) + dropped == 12
+    assert len(made.read_rows(QUERIES)) + dropped == 12
 
 
 def test_queries_that_training_has_too_are_dropped(tmp_path):
-    before = ask(tmp_path / "before", OverlapLLM()).rows(QUERIES)
+    before = ask(tmp_path / "before", OverlapLLM()).read_rows(QUERIES)
     known = [before[0]["query"], before[1]["query"].upper() + "!"]
     after = ask(tmp_path / "after", OverlapLLM(), known)
     assert {row["query"] for row in before[:2]}.isdisjoint(
-        row["query"] for row in after.rows(QUERIES)
+        row["query"] for row in after.read_rows(QUERIES)
     )
     assert sum(after.manifest["counts"].values()) >= 2
 
@@ -69,12 +69,12 @@ def test_other_training_queries_leave_the_held_out_ones_as_they_are(tmp_path):
 
 def test_a_training_query_that_repeats_a_held_out_one_makes_them_anew(tmp_path):
     first = ask(tmp_path / "run", OverlapLLM())
-    repeated = first.rows(QUERIES)[0]["query"]
+    repeated = first.read_rows(QUERIES)[0]["query"]
     with pytest.raises(UserError, match="queries-held-out"):
         ask(tmp_path / "run", OverlapLLM(), [repeated])
     again = ask(tmp_path / "run", OverlapLLM(), [repeated], overwrite="stale")
     assert again.fingerprint != first.fingerprint
-    assert repeated not in {row["query"] for row in again.rows(QUERIES)}
+    assert repeated not in {row["query"] for row in again.read_rows(QUERIES)}
 
 
 def test_keys_that_the_held_out_prompt_does_not_use_write_nothing_anew(tmp_path):
@@ -102,7 +102,7 @@ def test_an_llm_that_writes_one_query_only(tmp_path):
             return [Completion(" where do the bees dance", True) for _ in prompts]
 
     made = ask(tmp_path / "run", Same())
-    assert [row["query"] for row in made.rows(QUERIES)] == ["where do the bees dance"]
+    assert [row["query"] for row in made.read_rows(QUERIES)] == ["where do the bees dance"]
 
 
 @pytest.mark.bad_input("held-out queries", "an LLM that writes refusals only", "refused")

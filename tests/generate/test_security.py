@@ -131,14 +131,14 @@ class Echo:
 def generate(folder, texts, engine):
     with Run(folder) as run:
         rows = [{**PLAIN, "passage_id": f"p{i}", "text": text} for i, text in enumerate(texts)]
-        passages = run.stage("passages", {"texts": [t.encode().hex() for t in texts]})
+        passages = run.open_stage("passages", {"texts": [t.encode().hex() for t in texts]})
         passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
         recipe = recipe_of(["generate.samples=2", "generate.shard_size=4"])
         generations = make_generations(run, recipe, passages, lambda: engine)
         parsed = make_parsed(run, recipe, generations)
         assert len(GenerationPlan(recipe, passages)) == 2 * len(texts)
-        return generations.rows(GENERATIONS), parsed.rows(PARSED)
+        return generations.read_rows(GENERATIONS), parsed.read_rows(PARSED)
 
 
 STORABLE = TEXTS.filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text))

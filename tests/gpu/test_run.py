@@ -21,7 +21,7 @@ from distill.llm.transformers.engine import TransformersEngine
 from distill.pipeline.job import Job
 from distill.recipe import EmbedderConfig, load_recipe
 from distill.runtime.devices import free_memory
-from distill.runtime.out_of_memory import say_halved
+from distill.runtime.out_of_memory import warn_of_halving
 from distill.store.run import Run
 from distill.train import stage
 
@@ -84,7 +84,7 @@ def test_texts_that_do_not_fit_together_are_embedded_in_halves(cuda, tmp_path, c
     small = load_encoder(folder, EmbedderConfig(batch_tokens=4096, **settings))
     expected = small.encode(texts, "document")
     large = load_encoder(folder, EmbedderConfig(batch_tokens=1 << 20, **settings))
-    say_halved.cache_clear()
+    warn_of_halving.cache_clear()
     with caplog.at_level(logging.WARNING), memory_left(256 * MIB):
         vectors = large.encode(texts, "document")
     assert "halved" in caplog.text
@@ -98,7 +98,7 @@ def test_pairs_that_do_not_fit_together_are_scored_in_halves(cuda, llm_folder, c
     small = TransformersEngine(str(llm_folder), "float32", cuda, batch_tokens=2048)
     large = TransformersEngine(str(llm_folder), "float32", cuda, batch_tokens=1 << 20)
     expected = [s.logprob for of in small.score(requests) for s in of]
-    say_halved.cache_clear()
+    warn_of_halving.cache_clear()
     with caplog.at_level(logging.WARNING), memory_left(128 * MIB):
         scores = [s.logprob for of in large.score(requests) for s in of]
     assert "halved" in caplog.text

@@ -23,7 +23,7 @@ class StandIn:
 
 def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
     """A stage of passages p0, p1, ..., made shard by shard."""
-    stage = run.stage("passages", {"count": count})
+    stage = run.open_stage("passages", {"count": count})
 
     def work(places):
         keys = ("passage_id", "title", "text", "source")

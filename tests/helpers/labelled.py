@@ -100,7 +100,7 @@ def _stage(
     inputs: list[Stage],
     settings: Mapping[str, object] | None = None,
 ) -> Stage:
-    stage = run.stage(name, settings or {}, inputs)
+    stage = run.open_stage(name, settings or {}, inputs)
     stage.map_shards(table, rows, lambda shard: ShardResult(list(shard)))
     stage.finish()
     return stage

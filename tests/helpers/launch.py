@@ -73,9 +73,9 @@ def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | N
 
         arrange_signals(stops_at, (signal.SIGTERM,), pytest.MonkeyPatch())
     processes.connect("cpu")
-    if processes.sharded():
+    if processes.is_sharded():
         _spread_over_cpus()
-    with processes.main_first():
+    with processes.let_main_go_first():
         run.folder.mkdir(exist_ok=True)
         passages, examples = write_inputs(run, rows)
         base = build_base(run, recipe)

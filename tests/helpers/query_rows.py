@@ -46,7 +46,7 @@ def prepare(
 
 
 def _stage(run: Run, name: str, table: Table, shards: Sequence[list[Row]]) -> Stage:
-    stage = run.stage(name, {"shards": len(shards)})
+    stage = run.open_stage(name, {"shards": len(shards)})
     if not stage.complete:
         for number, rows in enumerate(shards):
             write_shard(table, stage.folder / f"part-{number:05d}.parquet", rows)

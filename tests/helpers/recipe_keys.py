@@ -110,7 +110,7 @@ def read_settings(stage: str, make: Callable[[Recipe], Any], recipe: Recipe) -> 
         return work
 
     with (
-        mock.patch.object(Run, "stage", stop_at_stage(Run.stage)),
+        mock.patch.object(Run, "open_stage", stop_at_stage(Run.open_stage)),
         # Asked first where a stage that was made for other evaluation tasks may stay.
         mock.patch.object(Run, "find_complete_but_for", stop_at_stage(Run.find_complete_but_for)),
     ):

@@ -56,7 +56,7 @@ def candidate(query_id: str, passage_id: str, rank: int) -> Row:
 
 def _stage(run: Run, table: Table, shards: Sequence[list[Row]], *inputs: Stage) -> Stage:
     content: dict[str, Any] = {"rows": [list(map(list, map(dict.items, s))) for s in shards]}
-    stage = run.stage(table.name, content, inputs)
+    stage = run.open_stage(table.name, content, inputs)
     if not stage.complete:
         stage.map_shards(table, shards, ShardResult)
         stage.finish()

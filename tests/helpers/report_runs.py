@@ -132,34 +132,36 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
     """Everything but the data of the evaluation: from passages to a summary."""
     text = HOSTILE if hostile else "Bees dance to tell other bees where the flowers are."
     with Run(folder) as run:
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         passages.finish(rows=500, counts={"dropped short": 7, "kept": 500})
-        generations = run.stage("generations", {}, [passages])
+        generations = run.open_stage("generations", {}, [passages])
         tokens = {"prompt": 5000, "shared": 4000, "new": 700}
         generations.finish(rows=100, seconds=12.5, counts={"written": 100}, tokens=tokens)
-        parsed = run.stage("parsed", {}, [generations])
+        parsed = run.open_stage("parsed", {}, [generations])
         parsed.finish(rows=80, counts={"dropped: malformed": 5, "dropped: unfinished": 15})
-        queries = run.stage("queries", {}, [passages, parsed])
+        queries = run.open_stage("queries", {}, [passages, parsed])
         queries.finish(rows=60, counts={"dropped: round trip": 20, "kept": 60})
-        judged = run.stage("judgements-ql", {"llm": {"model": "owner/llm", "revision": "c0ffee"}})
+        judged = run.open_stage(
+            "judgements-ql", {"llm": {"model": "owner/llm", "revision": "c0ffee"}}
+        )
         judged.finish(rows=1000, seconds=40.0, counts={"pairs": 1000, "judged before": 200})
-        examples = run.stage("examples", {}, [queries, judged])
+        examples = run.open_stage("examples", {}, [queries, judged])
         counts = {"kept": 60, "positive changed": 9, "fewer negatives than asked": 4}
         examples.finish(rows=60, counts=counts, **RELABELLED)
         write_json(
             examples.metadata_dir / "changes.json",
             [change(n, f"why do bees dance {n}", text) for n in range(9)],
         )
-        base = run.stage("base", {})
+        base = run.open_stage("base", {})
         base.finish()
-        student = run.stage("student", {}, [examples, base])
+        student = run.open_stage("student", {}, [examples, base])
         curve = [
             {"step": s, "epoch": s / 40, "loss": 1 / s, "infonce": 0.9 / s} for s in (1, 10, 20)
         ]
         looks = [{"step": s, "ndcg_at_10": s / 100} for s in (0, 20)]
         write_json(student.folder / "training.json", {"curve": curve, "looks": looks})
         student.finish(seconds=30.0, steps=20, loss_last=0.05)
-        evaluation = run.stage("evaluation", {}, [base, student])
+        evaluation = run.open_stage("evaluation", {}, [base, student])
         write_summary(evaluation.folder / "summary.json", summary())
         evaluation.finish(seconds=60.0)
     recipe = f"name: bees\nllm:\n  model: owner/llm\nteacher:\n  model: owner/teacher\n# {text!r}\n"

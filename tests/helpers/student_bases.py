@@ -41,7 +41,7 @@ def make_base(folder: Path, encoder: Path | str, **student: object) -> Stage:
 
 
 def passages(run: Run, texts: list[str] = TEXTS) -> Stage:
-    stage = run.stage("passages", {})
+    stage = run.open_stage("passages", {})
     rows = [
         {"passage_id": f"p{i}", "title": "", "text": text, "source": "hand"}
         for i, text in enumerate(texts)

@@ -60,10 +60,10 @@ def make_recipe(encoder: Path, teacher: Path | None = None, **sections: Any) -> 
 
 def write_inputs(run: Run, rows: list[Row]) -> tuple[Stage, Stage]:
     """The tables `passages` and `examples` in a run."""
-    passages = run.stage("passages", {})
+    passages = run.open_stage("passages", {})
     passages.map_shards(PASSAGES, [passage_rows()], ShardResult)
     passages.finish()
-    examples = run.stage("examples", {"rows": rows}, [passages])
+    examples = run.open_stage("examples", {"rows": rows}, [passages])
     examples.map_shards(EXAMPLES, [rows], ShardResult)
     examples.finish()
     return passages, examples

@@ -55,7 +55,7 @@ def run(tmp_path_factory):
             for id_, score in (("q", 0.75), ("q+2", 0.5), ("q2", 0.25), ("q2+2", 0.375))
             for teacher in ("one", "two")
         ]
-        stage = run.stage("teacher-scores", {}, [examples])
+        stage = run.open_stage("teacher-scores", {}, [examples])
         stage.map_shards(TEACHER_SCORES, [scores], ShardResult)
         stage.finish()
     return folder / "run"

@@ -44,7 +44,7 @@ def work(item: str) -> ShardResult:
 
 
 def fill(run: Run, name="words", items=ITEMS, inputs=(), done=work, **settings) -> Stage:
-    stage = run.stage(name, settings, inputs)
+    stage = run.open_stage(name, settings, inputs)
     stage.map_shards(DROPPED, items, done)
     stage.finish()
     return stage
@@ -100,7 +100,7 @@ def test_a_folder_that_is_lost_continues_from_the_store(server, tmp_path):
     for name in ("first", "words"):
         assert files(folder / name) == files(tmp_path / "other" / name)
     with opened(tmp_path / "left behind") as run:  # of the machine that came first
-        stage = run.stage("words", {}, [run.stage("first", {})])
+        stage = run.open_stage("words", {}, [run.open_stage("first", {})])
         assert stage.complete
     assert files(tmp_path / "left behind" / "words") == files(folder / "words")
 
@@ -358,7 +358,7 @@ def test_nothing_is_copied_twice(server, tmp_path):
         fill(run)
     server.requests.clear()
     with opened(tmp_path / "run") as run:
-        assert run.stage("words", {}).complete
+        assert run.open_stage("words", {}).complete
     puts = [path for method, path in server.requests if method == "PUT"]
     assert {path.rpartition("/")[2] for path in puts} == {".lease.json"}
 

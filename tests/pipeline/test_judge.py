@@ -60,8 +60,8 @@ def run_folder(tmp_path_factory, recipe) -> Path:
 
 def test_the_judge_learns_from_short_lists_of_some_queries(run_folder, recipe):
     inner = run_folder / "round-judge"
-    assert len(open_stage(inner / "queries").rows(QUERIES)) == 20
-    labels = open_stage(inner / "labels").rows(LABELS)
+    assert len(open_stage(inner / "queries").read_rows(QUERIES)) == 20
+    labels = open_stage(inner / "labels").read_rows(LABELS)
     assert all(row["bm25"] is not None and row["cross_encoder"] is None for row in labels)
     figures = open_stage(run_folder / "judge").manifest["figures"]
     assert figures["lists"] + figures["held_out_lists"] <= 20
@@ -70,7 +70,7 @@ def test_the_judge_learns_from_short_lists_of_some_queries(run_folder, recipe):
 
 
 def test_it_ranks_the_wide_lists_of_all_queries(run_folder):
-    labels = open_stage(run_folder / "labels").rows(LABELS)
+    labels = open_stage(run_folder / "labels").read_rows(LABELS)
     assert len({row["query_id"] for row in labels}) > 20
     judge = CrossEncoder(str(run_folder / "judge"), max_length=40, device="cpu")
     assert judge.num_labels == 1

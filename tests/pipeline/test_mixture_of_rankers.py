@@ -32,7 +32,7 @@ def test_a_mixture_is_learnt_over_the_union_of_candidates(
 
     student = train(tmp_path / "run")
     with Run(tmp_path / "run") as run:
-        labels = Job(run, recipe).relabel().labels.rows(LABELS)
+        labels = Job(run, recipe).relabel().labels.read_rows(LABELS)
     lengths = {row["query_id"]: 0 for row in labels}
     for row in labels:
         lengths[row["query_id"]] += 1

@@ -62,9 +62,9 @@ def test_the_student_of_a_round_searches_the_teachers_vectors_for_the_next(run_f
     first = run_folder / "round-1" / "student"
     assert read_manifest(run_folder / "candidates")["settings"]["revision"] == revision(str(first))
     passages = PassageReader(run_folder / "passages")
-    rows = open_stage(run_folder / "candidates").rows(CANDIDATES)[:5]
+    rows = open_stage(run_folder / "candidates").read_rows(CANDIDATES)[:5]
     texts = passages.read_texts([row["passage_id"] for row in rows])
-    asked = open_stage(run_folder / "queries").rows(QUERIES)
+    asked = open_stage(run_folder / "queries").read_rows(QUERIES)
     queries = {row["query_id"]: row["query"] for row in asked}
     student = SentenceTransformer(str(first))
     for row in rows:
@@ -81,7 +81,7 @@ def test_similarity_may_stay_the_teachers_where_its_student_finds_the_candidates
         Job(run, adapt(recipe_file, encoder_folder, *settings)).relabel()
     found = {}
     for folder in (tmp_path / "run" / "round-1", tmp_path / "run"):
-        rows = open_stage(folder / "candidates").rows(CANDIDATES)
+        rows = open_stage(folder / "candidates").read_rows(CANDIDATES)
         found[folder.name] = {(r["query_id"], r["passage_id"]): r["similarity"] for r in rows}
     both = found["run"].keys() & found["round-1"].keys()
     assert both
@@ -114,7 +114,7 @@ def test_what_is_held_out_is_trained_on_in_no_round(run_folder, recipe):
         passages = open_stage(run_folder / "passages")
         with Run(run_folder) as run:
             held_out = hold_out(recipe, TrainingInputs(run, passages, stages, None, None))
-        rows = stages[0].rows(EXAMPLES)
+        rows = stages[0].read_rows(EXAMPLES)
         trained = {row["query"] for row in rows if held_out.allows(row)}
         found.append((trained, {row["query"] for row in held_out.queries}))
     assert found[0][1]

@@ -29,7 +29,7 @@ from distill.pipeline.job import Job
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Run
 from distill.store.stage import open_stage
-from distill.store.tables import PASSAGES, QUERIES, passage_text
+from distill.store.tables import PASSAGES, QUERIES, join_passage
 from distill.student.saving import save_beside
 from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.query_route import route_query_document, save_query_route
@@ -210,7 +210,7 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
     decoder = f"{{model: {folder}, bidirectional: true, device: cpu, max_tokens: 32}}"
     recipe = adapt(recipe_file, encoder_folder, f"teacher={decoder}")
     with Run(tmp_path / "run") as run:
-        stage = run.stage("student", {})
+        stage = run.open_stage("student", {})
         saved = save_query_route(stage, recipe, SentenceTransformer(str(encoder_folder)))
         routed = SentenceTransformer(str(saved))
         teacher = open_model(str(folder), recipe.teacher).model
@@ -307,7 +307,7 @@ def test_a_fitted_layer_begins_near_the_teacher(
         with Run(tmp_path / projection) as run:
             corpus, _, stage = Job(run, recipe).train_student()
         student = SentenceTransformer(str(stage.folder))
-        texts = [passage_text(row) for row in corpus.passages.rows(PASSAGES)]
+        texts = [join_passage(row) for row in corpus.passages.read_rows(PASSAGES)]
         pairs = student.encode_query(texts) * student.encode_document(texts)
         cosines[projection] = float(pairs.sum(axis=1).mean())
     assert cosines["fitted"] > 0.9
@@ -431,7 +431,7 @@ def test_a_query_route_that_cannot_be_trained_is_refused(
 
 
 def test_queries_of_every_kind_are_in_the_table(run_folder):
-    kinds = {row["task_type"] for row in open_stage(run_folder / "queries").rows(QUERIES)}
+    kinds = {row["task_type"] for row in open_stage(run_folder / "queries").read_rows(QUERIES)}
     assert kinds == {"sentences", "keywords"}
 
 

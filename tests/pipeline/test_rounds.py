@@ -74,7 +74,7 @@ def test_a_first_round_of_seeds_judges_nothing(recipe_file, tmp_path):
         Job(run, load_recipe(recipe_file, options)).relabel()
     first = tmp_path / "run" / "round-1"
     assert not list(first.glob("judgements-*"))
-    rows = open_stage(first / "examples").rows(EXAMPLES)
+    rows = open_stage(first / "examples").read_rows(EXAMPLES)
     assert all(row["positive_id"] == row["seed_id"] and not row["negatives"] for row in rows)
     assert manifest(tmp_path / "run", "judgements-ql")["complete"]
 

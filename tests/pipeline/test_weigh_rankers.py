@@ -93,7 +93,7 @@ def test_a_ranker_worse_than_the_retriever_is_left_out(run_folder, recipe):
     assert not (run_folder / "judgements-rc").exists()
     labels = open_stage(run_folder / "labels")
     assert labels.manifest["settings"]["rankers"] == ["retriever", "bm25"]
-    one = labels.rows(LABELS)[0]
+    one = labels.read_rows(LABELS)[0]
     weights = {name: found[name]["weight"] for name in ("retriever", "bm25")}
     fused = weights["retriever"] / one["retriever_rank"] + weights["bm25"] / one["bm25_rank"]
     assert one["rrf"] == pytest.approx(fused, rel=1e-5)
@@ -114,7 +114,7 @@ def test_where_training_learns_the_scores_they_stay(recipe, run_folder, tmp_path
     distill.relabel(learns, tmp_path / "run", llm=ContraryLLM(), retriever=in_memory_encoder())
     labels = open_stage(tmp_path / "run" / "labels")
     assert labels.manifest["settings"]["weights"]["rc"] == 0
-    assert all(row["rc"] is not None for row in labels.rows(LABELS))
+    assert all(row["rc"] is not None for row in labels.read_rows(LABELS))
 
 
 def test_the_plan_of_a_run_counts_the_check(recipe, tmp_path):

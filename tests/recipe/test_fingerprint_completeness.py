@@ -154,7 +154,7 @@ def test_a_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):
 
     def make(recipe: Recipe):
         with Run(tmp_path / "run", "stale") as run:
-            run.stage("mine", {"seed": recipe.seed})
+            run.open_stage("mine", {"seed": recipe.seed})
             return recipe.train.soup
 
     with record_reads() as reads:

@@ -40,7 +40,7 @@ def write(run: Run, recipe: Recipe) -> TrainingInputs:
     passages = None
     if dataset is not None:
         rows = [row if TITLED[dataset] else row | {"title": ""} for row in passage_rows()]
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
     stages = [made_by_hand(run, name) for name in recipe.generate.example_stages]
@@ -48,7 +48,7 @@ def write(run: Run, recipe: Recipe) -> TrainingInputs:
 
 
 def made_by_hand(run: Run, name: str) -> Stage:
-    stage = run.stage(name, {})
+    stage = run.open_stage(name, {})
     task_type = "classification" if name == "examples-labelled" else "search"
     rows = [
         row | {"query_id": f"{name}~{n}", "task_type": task_type}
@@ -67,7 +67,7 @@ def trained_on(recipe: Recipe, folder: Path) -> dict[str, list[Row]]:
         found = {}
         for name, train in recipe.train.list_stages().items():
             rows = read_mixture(inputs, train, recipe.seed)
-            passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
+            passages = [] if inputs.passages is None else inputs.passages.read_rows(PASSAGES)
             mixture = make_mixture(recipe.student, train, recipe.seed, rows, passages)
             assert mixture.examples == len(rows)
             found[name] = [scored.row for scored in rows]
@@ -112,7 +112,7 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
         inputs = write(run, recipe)
         train = recipe.train.list_stages()["fine-tuning"]
         rows = read_mixture(inputs, train, recipe.seed)
-        passages = inputs.passages.rows(PASSAGES)
+        passages = inputs.passages.read_rows(PASSAGES)
         made = make_mixture(recipe.student, train, recipe.seed, rows, passages)
     texts = {"".join(text) for text in made.student_texts}
     assert f"title: Text 3 | text: {passages[3]['text']}" in texts

@@ -71,7 +71,7 @@ def test_renamed_keys_are_read_in_the_recipe_of_a_run(tmp_path):
     assert "hands: 2" in old
     assert "example_sets" not in old
     with Run(tmp_path) as run:
-        run.stage("passages", {}).finish()
+        run.open_stage("passages", {}).finish()
     (tmp_path / "recipe.yaml").write_text(old)
     assert dump_recipe(load_recipe(tmp_path / "recipe.yaml")) == dump_recipe(recipe)
 

@@ -18,7 +18,7 @@ from distill.retrieve.corpus_index import open_encoder
 from distill.retrieve.exact import ExactIndex
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult
 from distill.store.tables import CANDIDATES, QUERIES, read_shard
 
@@ -34,7 +34,7 @@ def query_row(number, seed, query):
 def queries_of(run, asked):
     """A stage of queries in two shards, the first of four."""
     rows = [query_row(number, *one) for number, one in enumerate(asked)]
-    stage = run.stage("queries", {"asked": asked})
+    stage = run.open_stage("queries", {"asked": asked})
     stage.map_shards(QUERIES, [rows[:4], rows[4:]], ShardResult)
     stage.finish()
     return stage
@@ -68,7 +68,7 @@ def products(encoder_folder):
 
 def by_query(stage):
     found = {f"q{n}": [] for n in range(len(ASKED))}
-    for row in stage.rows(CANDIDATES):
+    for row in stage.read_rows(CANDIDATES):
         found[row["query_id"]].append(row)
     return list(found.values())
 
@@ -92,7 +92,9 @@ def test_they_are_the_nearest_and_the_seed_is_there_in_any_case(make, products):
 
 def test_a_shard_holds_its_queries_whatever_shards_they_came_in(make):
     stage = make(shard_size=5)
-    held = [[row["query_id"] for row in read_shard(CANDIDATES, p)] for p in shards(stage.folder)]
+    held = [
+        [row["query_id"] for row in read_shard(CANDIDATES, p)] for p in list_shards(stage.folder)
+    ]
     expected = [range(0, 5), range(5, 10), range(10, 12)]
     assert [list(dict.fromkeys(ids)) for ids in held] == [[f"q{n}" for n in r] for r in expected]
 
@@ -106,7 +108,7 @@ def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch)
 
 
 def test_a_lost_shard_is_made_again_with_the_same_bytes(make):
-    paths = shards(make().folder)
+    paths = list_shards(make().folder)
     before = paths[1].read_bytes()
     paths[1].unlink()
     manifest = paths[0].parent / ".stage" / "manifest.json"
@@ -125,7 +127,7 @@ def test_exact_indexes_give_the_same_bytes_and_fingerprint(make, settings):
     pytest.importorskip("faiss")
     plain, other = make(), make(name="other", **settings)
     assert plain.fingerprint == other.fingerprint
-    for a, b in zip(shards(plain.folder), shards(other.folder), strict=True):
+    for a, b in zip(list_shards(plain.folder), list_shards(other.folder), strict=True):
         assert a.read_bytes() == b.read_bytes()
 
 
@@ -282,12 +284,14 @@ def test_candidates_of_queries_that_a_filter_has_searched_are_the_same(
             passages = passages_of(run, len(TEXTS))
             queries = queries_of(run, ASKED)
             if filtered:
-                rows = [row for path in shards(queries.folder) for row in read_shard(QUERIES, path)]
+                rows = [
+                    row for path in list_shards(queries.folder) for row in read_shard(QUERIES, path)
+                ]
                 draws = attach_passages(rows, PassageReader(passages.folder))
                 SeedSearch(run, made.retriever, passages, 2, keeps=3).search(draws)
             searched.clear()
             stage = make_candidates(run, made.retriever, made.relabel, passages, queries)
-            return [path.read_bytes() for path in shards(stage.folder)], sum(searched)
+            return [path.read_bytes() for path in list_shards(stage.folder)], sum(searched)
 
     alone, after = make_bytes("alone", False), make_bytes("after", True)
     assert alone[0] == after[0]

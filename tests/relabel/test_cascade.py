@@ -46,8 +46,8 @@ def test_the_first_rankers_choose_who_is_judged_further(tmp_path, llm_folder, en
             )
             for name in ("ql", "rc")
         }
-        labels = make_labels(run, recipe.relabel, queries, candidates, judgements).rows(LABELS)
-    kept = [(row["query_id"], row["passage_id"]) for row in survivors.rows(CANDIDATES)]
+        labels = make_labels(run, recipe.relabel, queries, candidates, judgements).read_rows(LABELS)
+    kept = [(row["query_id"], row["passage_id"]) for row in survivors.read_rows(CANDIDATES)]
     # The seed is always judged, however far down it stands.
     assert kept == [
         ("q0", "bees"),

@@ -251,7 +251,7 @@ def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
         stage = examples_of(
             tmp_path, prepared, run, rankers=["rc"], min_relevance=0.0, more_positives=1.5
         )
-    rows = stage.rows(EXAMPLES)
+    rows = stage.read_rows(EXAMPLES)
     assert [(row["query_id"], row["positive_id"], row["relabelled"]) for row in rows] == [
         ("q1", "b", True),
         ("q2", "a", False),
@@ -301,7 +301,7 @@ def test_fewer_negatives_than_asked_are_counted(tmp_path):
     with Run(tmp_path / "run") as run:
         prepared = prepare(run, three_queries(), two_shards_of_labels())
         stage = examples_of(tmp_path, prepared, run, rankers=["rc"], negative_count=2)
-    assert [len(row["negatives"]) for row in stage.rows(EXAMPLES)] == [1, 2, 1]
+    assert [len(row["negatives"]) for row in stage.read_rows(EXAMPLES)] == [1, 2, 1]
     assert stage.manifest["counts"]["fewer negatives than asked"] == 2
 
 

@@ -97,7 +97,7 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
             texts = {seed: seed for _, seed in asked}
             found = [[seed] for _, seed in asked]
             _, queries, candidates = prepare(run, texts, asked, found, shard_size=1)
-            judgements = run.stage("judgements-ql", {}, [candidates])
+            judgements = run.open_stage("judgements-ql", {}, [candidates])
             rows = [
                 {
                     "query_id": f"q{n}",
@@ -116,7 +116,7 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
             labels = make_labels(
                 run, recipe.relabel, queries, candidates, {"ql": (judgements, candidates)}
             )
-            return labels.rows(LABELS)
+            return labels.read_rows(LABELS)
 
     narrow = made(tmp_path / "narrow", wide=False)
     assert narrow == made(tmp_path / "wide", wide=True)
@@ -152,13 +152,13 @@ def fuse_seeds(folder, **rule):
         texts = {f"p{n}": f"text {n}" for n in range(3)}
         found = [[*of_query] for of_query in PER_TOKEN.values()]
         _, queries, candidates = prepare(run, texts, SEEDS, found)
-        judgements = run.stage("judgements-ql", {}, [candidates])
+        judgements = run.open_stage("judgements-ql", {}, [candidates])
         blocks = [rows[:2], rows[2:4], rows[4:6], rows[6:8], rows[8:10], rows[10:]]
         judgements.map_shards(JUDGEMENTS, blocks, ShardResult)
         judgements.finish()
         stages = {"ql": (judgements, candidates)}
         labels = make_labels(run, recipe.relabel, queries, candidates, stages)
-        by_pair = {(row["query_id"], row["passage_id"]): row for row in labels.rows(LABELS)}
+        by_pair = {(row["query_id"], row["passage_id"]): row for row in labels.read_rows(LABELS)}
         return by_pair, labels.manifest.get("figures", {})
 
 

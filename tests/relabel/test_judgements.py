@@ -39,7 +39,8 @@ def recipe(llm_folder, **relabel) -> Recipe:
 
 def scores(stage):
     return {
-        (r["ranker"], r["query_id"], r["passage_id"]): r["score"] for r in stage.rows(JUDGEMENTS)
+        (r["ranker"], r["query_id"], r["passage_id"]): r["score"]
+        for r in stage.read_rows(JUDGEMENTS)
     }
 
 

@@ -40,8 +40,8 @@ def test_every_ranker_judges_what_the_cascade_leaves(tmp_path, recipe):
         passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
         judged = tmp_path / "judgements.sqlite"
         made = relabel(run, recipe, passages, queries, LazyLLM(lambda: engine, served=True), judged)
-        examples = made.examples.rows(EXAMPLES)
-    labels = open_stage(tmp_path / "run" / "labels").rows(LABELS)
+        examples = made.examples.read_rows(EXAMPLES)
+    labels = open_stage(tmp_path / "run" / "labels").read_rows(LABELS)
     assert [row["query_id"] for row in examples] == ["q0", "q1", "q2"]
     assert all(row["cross_encoder"] is not None for row in labels)
     later = [judge for judge in JUDGES if judge != "cross_encoder"]

@@ -6,11 +6,11 @@ from click.testing import CliRunner
 from distill.cli import cli
 from distill.errors import UserError
 from distill.recipe import LanguageModel, Retriever, load_recipe
-from distill.remote.address import checked_address, retry_after
+from distill.remote.address import parse_address, parse_retry_after
 
 
 def address(url):
-    return checked_address(url, "llm.{}".format)
+    return parse_address(url, "llm.{}".format)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def address(url):
     ],
 )
 def test_server_addresses_are_parsed(url, asked):
-    assert address(url).at("/models") == asked
+    assert address(url).join("/models") == asked
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_address_of_this_machine_is_local(url):
     ],
 )
 def test_retry_after_is_parsed(value, seconds):
-    assert retry_after(value) == seconds
+    assert parse_retry_after(value) == seconds

@@ -8,7 +8,7 @@ from distill.errors import UserError
 from distill.llm import Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
-from distill.remote.address import checked_address
+from distill.remote.address import parse_address
 from distill.remote.connect import Connections, find_proxy
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -22,7 +22,7 @@ def bare(monkeypatch):
 
 
 def address(url):
-    return checked_address(url, "llm.{}".format)
+    return parse_address(url, "llm.{}".format)
 
 
 BAD = {

@@ -21,7 +21,7 @@ from distill.errors import UserError
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
-from distill.remote.faults import ErrorBody, unknown_field
+from distill.remote.faults import ErrorBody, find_unknown_field
 
 KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
@@ -259,9 +259,9 @@ def test_a_message_about_length_is_not_about_a_field():
     long = ErrorBody(
         "'max_tokens' is too large: unsupported. The context length is 8.", "", "max_tokens"
     )
-    assert unknown_field(long, {"max_tokens": 8}) is None
-    assert unknown_field(ErrorBody("seed is not supported", "", ""), {"seed": 1}) == "seed"
-    assert unknown_field(ErrorBody("seed is not supported", "", ""), {"prompt": ""}) is None
+    assert find_unknown_field(long, {"max_tokens": 8}) is None
+    assert find_unknown_field(ErrorBody("seed is not supported", "", ""), {"seed": 1}) == "seed"
+    assert find_unknown_field(ErrorBody("seed is not supported", "", ""), {"prompt": ""}) is None
 
 
 def test_a_reply_of_any_status_of_success_is_read(make, server):

@@ -10,11 +10,11 @@ import pytest
 from distill.remote.reply import (
     InvalidBody,
     TruncatedBody,
-    beginning,
     decode_body,
+    make_plain,
     parse_json,
-    plain,
     read_body,
+    shorten_text,
 )
 
 
@@ -113,12 +113,12 @@ def test_json_in_any_of_unicodes_encodings(encoding):
 )
 @pytest.mark.bad_input("server", "escapes of terminals in an error", "not shown")
 def test_what_a_terminal_would_obey_is_not_shown(escape):
-    assert plain(f"no {escape}such model") == "no such model"
-    assert plain(f"no such model{escape}") == "no such model"
-    assert plain("no such model\x1b") == "no such model"
+    assert make_plain(f"no {escape}such model") == "no such model"
+    assert make_plain(f"no such model{escape}") == "no such model"
+    assert make_plain("no such model\x1b") == "no such model"
 
 
 def test_the_beginning_of_a_text_is_one_line():
-    assert beginning(" one\n\ttwo ") == "one two"
-    assert len(beginning("word " * 10_000)) <= 300
-    assert beginning("half \ud83d") == "half ?"
+    assert shorten_text(" one\n\ttwo ") == "one two"
+    assert len(shorten_text("word " * 10_000)) <= 300
+    assert shorten_text("half \ud83d") == "half ?"

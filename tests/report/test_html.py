@@ -104,10 +104,10 @@ def test_the_funnel_tells_what_each_step_dropped(page):
 def test_decontamination_is_told_in_words(tmp_path):
     found = DECONTAMINATION
     with Run(tmp_path) as run:
-        run.stage("queries", {}).finish(rows=60, decontamination=found)
+        run.open_stage("queries", {}).finish(rows=60, decontamination=found)
         short = {key: n for key, n in found.items() if "seed" not in key}
-        run.stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
-        run.stage("examples-labelled", {}).finish(rows=3)
+        run.open_stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
+        run.open_stage("examples-labelled", {}).finish(rows=3)
     told = page_of(write_html(tmp_path)).sections["funnel"]
     assert "312 evaluation queries of SciFact, held-out, by runs of 8 words" in told
     assert "5 dropped. Of 90 seed passages 3 hold words of an evaluation query" in told
@@ -198,7 +198,7 @@ def test_the_same_run_gives_the_same_bytes(run_folder, page_file, tmp_path):
 
 def test_what_is_not_there_is_said_to_be_missing(tmp_path):
     with Run(tmp_path) as run:
-        run.stage("passages", {}).finish(rows=3, counts={"kept": 3})
+        run.open_stage("passages", {}).finish(rows=3, counts={"kept": 3})
     told = page_of(write_html(tmp_path)).sections
     assert "The run is not evaluated yet." in told[""]
     assert "not evaluated yet" in told["results"]
@@ -211,9 +211,9 @@ def test_what_is_not_there_is_said_to_be_missing(tmp_path):
 
 def test_a_stage_that_is_not_complete_is_told_and_counts_for_nothing(tmp_path):
     with Run(tmp_path) as run:
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         passages.finish(rows=3, counts={"kept": 3})
-        run.stage("queries", {}, [passages])
+        run.open_stage("queries", {}, [passages])
     told = page_of(write_html(tmp_path)).sections
     assert "queries not complete" in told["lineage"]
     assert "Nothing has been generated" in told["funnel"]
@@ -222,7 +222,7 @@ def test_a_stage_that_is_not_complete_is_told_and_counts_for_nothing(tmp_path):
 def test_the_verdict_on_another_student_is_not_told(tmp_path):
     folder = write_run(tmp_path / "bees")
     with Run(folder, "stale") as run:
-        run.stage("student", {"seed": 1}).finish(seconds=1.0)
+        run.open_stage("student", {"seed": 1}).finish(seconds=1.0)
     told = page_of(write_html(folder)).sections
     assert "made anew since the run was evaluated" in told[""]
     assert "0.4000" not in told["results"]

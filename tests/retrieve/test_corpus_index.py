@@ -20,7 +20,7 @@ from distill.retrieve.corpus_index import (
 )
 from distill.store.passages import PassageTexts
 from distill.store.run import Run
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 
 ROWS = [passage(f"p{n}", text, title=f"Title {n}") for n, text in enumerate(TEXTS)]
 
@@ -38,7 +38,7 @@ def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monk
         monkeypatch.setattr(
             encoder, "encode_prompted", None
         )  # all that follows comes from the store
-        ids, texts = [r["passage_id"] for r in ROWS], [passage_text(r) for r in ROWS]
+        ids, texts = [r["passage_id"] for r in ROWS], [join_passage(r) for r in ROWS]
         again = embed(run.folder / "vectors", encoder, "document", ids, texts, "embed passages")
     assert found.ids == again.ids == ids
     assert np.array_equal(found.vectors, again.vectors)

@@ -14,7 +14,7 @@ from distill.llm import Sampling, ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig
 from distill.retrieve.cross_encoder import CrossEncoderJudge
-from distill.runtime.out_of_memory import halve_on_out_of_memory, say_halved
+from distill.runtime.out_of_memory import halve_on_out_of_memory, warn_of_halving
 
 FAULTS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -35,7 +35,7 @@ def limit_rows(model, most, fault=FAULTS[0]):
 
 @pytest.fixture(autouse=True)
 def forget_what_was_said():
-    say_halved.cache_clear()
+    warn_of_halving.cache_clear()
 
 
 @pytest.mark.bad_input("device", "a batch that does not fit into memory", "halved, told once")

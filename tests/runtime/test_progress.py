@@ -158,7 +158,7 @@ def plan():
         PlannedStage("judgements-ql", 50.0, "llm"),
         PlannedStage("train", 20.0, "student"),
     ]
-    plan = RunPlan(stages, {speed_key(stages[1]): MeasuredSpeed(40.0, 20.0)})
+    plan = RunPlan(stages, {make_speed_key(stages[1]): MeasuredSpeed(40.0, 20.0)})
     measured: dict[str, MeasuredSpeed] = {}
     with progress.follow_plan(plan, measured.update):
         yield plan, measured
@@ -182,12 +182,12 @@ def test_progress_says_where_the_whole_run_is_and_what_it_still_takes(clock, pla
     said = "[1/3] writing queries: 50 of 100 prompts, 50 s, 50 s left"
     shown = capsys.readouterr().err.splitlines()[0]
     assert shown == f"{said}, run: 50 s, 1.0 prompts/s"
-    assert measured == {speed_key(plan.stages[0]): (50.0, 50)}
+    assert measured == {make_speed_key(plan.stages[0]): (50.0, 50)}
 
 
 def test_time_left_of_the_run_is_exact_where_every_speed_is_known(clock, plan):
     plan, _ = plan
-    plan.speeds = {**plan.speeds, speed_key(plan.stages[2]): MeasuredSpeed(30.0, 10)}
+    plan.speeds = {**plan.speeds, make_speed_key(plan.stages[2]): MeasuredSpeed(30.0, 10)}
     with Progress("judgements-ql", 50, "pairs") as bar:
         clock.now += 10
         bar.advance(10)

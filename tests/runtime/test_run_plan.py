@@ -7,8 +7,8 @@ from distill.runtime.run_plan import (
     PlannedStage,
     RunPlan,
     add_speeds,
+    make_speed_key,
     read_speeds,
-    speed_key,
 )
 
 SPEED = MeasuredSpeed(30.0, 20.0)
@@ -29,12 +29,12 @@ def test_a_tiny_run_does_not_replace_the_speed_of_a_larger_one(tmp_path):
 
 def test_the_speed_of_a_tiny_run_says_nothing_of_a_large_one():
     stages = [PlannedStage("queries", 10.0), PlannedStage("train", 1000.0)]
-    plan = RunPlan(stages, {speed_key(stages[1]): MeasuredSpeed(9.0, 10)})
+    plan = RunPlan(stages, {make_speed_key(stages[1]): MeasuredSpeed(9.0, 10)})
     plan.begin("queries")
     assert plan.describe_time_left(1.0, whole_stage=True) == ""
-    plan.speeds = {speed_key(stages[1]): MeasuredSpeed(9.0, 100)}
+    plan.speeds = {make_speed_key(stages[1]): MeasuredSpeed(9.0, 100)}
     assert plan.describe_time_left(1.0, whole_stage=True) == "1 min 31 s left"
-    plan.speeds = {speed_key(stages[1]): MeasuredSpeed(10.0, 10)}
+    plan.speeds = {make_speed_key(stages[1]): MeasuredSpeed(10.0, 10)}
     assert plan.describe_time_left(1.0, whole_stage=True) == "16 min 41 s left"
 
 
@@ -62,8 +62,8 @@ def test_a_damaged_file_of_speeds_is_no_reason_to_stop(tmp_path, content):
 
 def test_a_stage_is_timed_by_the_models_that_work_in_it():
     one, other = PlannedStage("train", 5, "tiny"), PlannedStage("train", 5, "large")
-    assert speed_key(one) != speed_key(other)
-    assert speed_key(one) == speed_key(PlannedStage("round-1/train", 5, "tiny"))
+    assert make_speed_key(one) != make_speed_key(other)
+    assert make_speed_key(one) == make_speed_key(PlannedStage("round-1/train", 5, "tiny"))
 
 
 def test_rounds_come_one_after_the_other():

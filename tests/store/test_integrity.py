@@ -69,7 +69,7 @@ def test_a_damaged_shard_of_a_complete_stage_is_made_again(
 def test_a_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
     whole = content(fill(tmp_path / "whole", {}).folder)
     with Run(tmp_path / "run") as run:
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         stage.map_shards(DROPPED, ITEMS[:2], shard_of)
     harm(stage.folder / "part-00000.parquet")
     assert made_again(tmp_path / "run") == [ITEMS[0], ITEMS[2]]
@@ -148,8 +148,8 @@ def test_other_dropped_rows_leave_what_was_made_from_the_stage(tmp_path):
         integrity._verified.clear()
         fill(tmp_path / "run", {}, work=work)
         with Run(tmp_path / "run") as opened:
-            first = opened.stage("words", {})
-            opened.stage("second", {}, [first])
+            first = opened.open_stage("words", {})
+            opened.open_stage("second", {}, [first])
 
     run(drops_a_row)
     (tmp_path / "run/words/.stage/dropped-part-00000.parquet").unlink()
@@ -162,7 +162,7 @@ def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm
     def finish() -> Stage:
         integrity._verified.clear()
         with Run(tmp_path) as run:
-            stage = run.stage("words", {})
+            stage = run.open_stage("words", {})
             if not stage.complete:
                 write_json(stage.metadata_dir / "changes.json", ["a change"] * 20)
                 stage.finish(["changes.json"])
@@ -224,10 +224,10 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, cont
 @pytest.mark.bad_input("damage", "a manifest of a newer distill", "refused, the update named")
 def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
     with Run(tmp_path) as run:
-        path = run.stage("words", {}).metadata_dir / "manifest.json"
+        path = run.open_stage("words", {}).metadata_dir / "manifest.json"
         write_json(path, read_json(path) | {"format": 2})
         with pytest.raises(UserError, match="newer distill"):
-            run.stage("words", {})
+            run.open_stage("words", {})
 
 
 def test_what_was_made_from_other_bytes_is_made_again(tmp_path):
@@ -235,11 +235,11 @@ def test_what_was_made_from_other_bytes_is_made_again(tmp_path):
         done: list[str] = []
         integrity._verified.clear()
         with Run(tmp_path / "run") as run:
-            first = run.stage("first", {})
+            first = run.open_stage("first", {})
             if not first.complete:
                 first.map_shards(DROPPED, ITEMS, lambda item: shard_of(f"{item} {word}"))
                 first.finish()
-            second = run.stage("second", {}, [first])
+            second = run.open_stage("second", {}, [first])
             if not second.complete:
                 second.map_shards(
                     DROPPED, ITEMS, lambda item: (done.append(item), shard_of(item))[1]
@@ -259,7 +259,7 @@ def test_what_was_made_from_other_bytes_is_made_again(tmp_path):
 @pytest.mark.bad_input("damage", "a file of a model that a stage made", "refused, or made again")
 def test_any_file_of_a_stage_is_compared(tmp_path):
     def train(run: Run) -> Stage:
-        stage = run.stage("student", {})
+        stage = run.open_stage("student", {})
         if not stage.complete:
             (stage.folder / "model.safetensors").write_bytes(b"weights")
             stage.finish()

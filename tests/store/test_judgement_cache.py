@@ -11,7 +11,7 @@ from distill.store.judgement_cache import (
     JudgementCache,
     JudgementOrigin,
     KnownJudgements,
-    judgement_key,
+    make_judgement_key,
 )
 from distill.store.run import Run
 
@@ -19,7 +19,7 @@ MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
 
 def test_judgements_are_found_by_the_next_process(tmp_path):
-    keys = [judgement_key(MARK, "passage", f"query {n}") for n in range(1500)]
+    keys = [make_judgement_key(MARK, "passage", f"query {n}") for n in range(1500)]
     scores = {key: (-n / 7, n) for n, key in enumerate(keys)}
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep(scores)
@@ -45,7 +45,7 @@ def test_judgement_that_was_first_stays(tmp_path):
     ],
 )
 def test_another_ranker_model_prompt_or_text_is_another_pair(mark, texts):
-    assert judgement_key(mark, *texts) != judgement_key(MARK, "p", "q")
+    assert make_judgement_key(mark, *texts) != make_judgement_key(MARK, "p", "q")
 
 
 def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tmp_path):
@@ -99,7 +99,7 @@ def test_a_judgement_that_was_changed_is_none(tmp_path, caplog):
 @pytest.fixture
 def stage(tmp_path):
     with Run(tmp_path / "run") as run:
-        yield run.stage("judgements-ql", {})
+        yield run.open_stage("judgements-ql", {})
 
 
 def test_a_stage_keeps_its_turn_whatever_is_judged_since(tmp_path, stage):

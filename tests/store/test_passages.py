@@ -14,7 +14,7 @@ from distill.store import passages as module
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import EncodedShard, ShardResult, open_stage
-from distill.store.tables import PASSAGES, Row, encode_shard, passage_text, write_shard
+from distill.store.tables import PASSAGES, Row, encode_shard, join_passage, write_shard
 
 SHARDS, ROWS_A_SHARD = 10, 10_000
 
@@ -88,8 +88,8 @@ def test_passages_by_number_by_id_and_one_after_the_other_are_the_same(tmp_path)
     assert reader.read_rows([5, 0, 5]) == [rows[5], rows[0], rows[5]]
     assert reader.read_ids() == [row["passage_id"] for row in rows]
     assert reader.read_texts(["p4", "p1"]) == {
-        "p1": passage_text(rows[1]),
-        "p4": passage_text(rows[4]),
+        "p1": join_passage(rows[1]),
+        "p4": join_passage(rows[4]),
     }
     assert reader.find([]) == {}
     assert reader.read_rows([]) == []
@@ -107,7 +107,7 @@ def test_a_passage_that_is_not_there_is_named(tmp_path):
 def finished_corpus(tmp_path):
     """A finished stage of passages, in three shards of which one is empty."""
     with Run(tmp_path / "run") as run:
-        stage = run.stage("passages", {})
+        stage = run.open_stage("passages", {})
         items = [range(3), range(0), range(3, 7)]
         stage.map_shards(PASSAGES, items, lambda of: ShardResult([make_row(i) for i in of]))
         stage.finish()
@@ -124,7 +124,7 @@ def test_passages_of_a_finished_stage_are_read_as_those_of_its_shards_are(finish
     assert reader.find(["p6", "p1"]) == {"p1": (1, rows[1]), "p6": (6, rows[6])}
     assert reader.find_numbers(["p4", "p0"]) == {"p0": 0, "p4": 4}
     assert reader.read_ids_at([6, 2, 2]) == ["p6", "p2", "p2"]
-    assert reader.read_texts(["p2"]) == {"p2": passage_text(rows[2])}
+    assert reader.read_texts(["p2"]) == {"p2": join_passage(rows[2])}
     assert (reader.find([]), reader.read_rows([]), reader.read_ids_at([])) == ({}, [], [])
     assert reads[0] == []
     for number in (-1, 7):
@@ -159,7 +159,7 @@ def test_a_damaged_copy_of_the_passages_is_made_again(finished_corpus, monkeypat
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"Bees dance 1", b"Bees dance 9"))
     monkeypatch.setattr(checksums, "_compared", set())
-    assert PassageReader(finished_corpus).read_texts(["p1"]) == {"p1": passage_text(make_row(1))}
+    assert PassageReader(finished_corpus).read_texts(["p1"]) == {"p1": join_passage(make_row(1))}
     assert path.read_bytes() == whole
 
 

@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
-from distill.store.request_cache import RequestCache, request_key
+from distill.store.request_cache import RequestCache, make_request_key
 
 BODY = {"model": "m", "prompt": "why", "temperature": 0.7, "seed": 3}
 
 
 def test_replies_are_found_by_another_reader(tmp_path):
-    key = request_key("/completions", BODY)
+    key = make_request_key("/completions", BODY)
     RequestCache(tmp_path / "run" / "requests.sqlite").keep(key, {"text": "w\x00ü\n", "end": None})
     again = RequestCache(tmp_path / "run" / "requests.sqlite")
-    assert again.find([key, request_key("/completions", {})]) == {
+    assert again.find([key, make_request_key("/completions", {})]) == {
         key: {"text": "w\x00ü\n", "end": None}
     }
 
 
 def test_request_key_does_not_depend_on_the_order_of_fields():
-    assert request_key("/c", BODY) == request_key("/c", dict(reversed(BODY.items())))
+    assert make_request_key("/c", BODY) == make_request_key("/c", dict(reversed(BODY.items())))
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"model": "n"}, {"prompt": "who"}, {"stop": "."}])
 def test_request_key_holds_whatever_changes_the_reply(change):
-    assert request_key("/c", BODY) != request_key("/c", {**BODY, **change})
-    assert request_key("/c", BODY) != request_key("/d", BODY)
-    assert request_key("/c", BODY) != request_key("/c", BODY, " mark")
+    assert make_request_key("/c", BODY) != make_request_key("/c", {**BODY, **change})
+    assert make_request_key("/c", BODY) != make_request_key("/d", BODY)
+    assert make_request_key("/c", BODY) != make_request_key("/c", BODY, " mark")
 
 
 def test_reply_that_was_first_stays(tmp_path):

@@ -32,7 +32,7 @@ def shard_of(item: str) -> ShardResult:
 
 def fill(folder: Path, settings: dict, overwrite="never", work=shard_of):
     with Run(folder, overwrite) as run:
-        stage = run.stage("words", settings)
+        stage = run.open_stage("words", settings)
         stage.map_shards(DROPPED, ITEMS, work)
         stage.finish()
         return stage
@@ -76,24 +76,24 @@ def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
 
     for _ in range(2):
         with Run(tmp_path) as run:
-            stage = run.stage("words", {})
+            stage = run.open_stage("words", {})
             stage.map_shards(DROPPED, items, work)
             stage.finish()
         narrow_names(stage.folder)
         (stage.folder / "part-11.parquet").unlink()
     assert done == [*items, items[11]]
     with Run(tmp_path) as run:
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         stage.map_shards(DROPPED, items, work)
         stage.finish()
-    assert [row["item_id"] for row in stage.rows(DROPPED)] == items
+    assert [row["item_id"] for row in stage.read_rows(DROPPED)] == items
     assert stage.manifest["rows"] == 25
 
 
 def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("distill.store.stage._MANY_SHARDS", 2)
     with Run(tmp_path) as run:
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         stage.map_shards(DROPPED, ITEMS, shard_of, key="generate.shard_size")
     assert [r.getMessage() for r in caplog.records if "generate.shard_size" in r.getMessage()]
 
@@ -109,7 +109,7 @@ def test_shards_made_in_batches_equal_those_made_one_by_one(tmp_path):
         return nullcontext(OpenWork(work))
 
     with Run(tmp_path / "together") as run:
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         stage.map_on_workers(DROPPED, ITEMS, opens, WorkerNeeds(), together=2)
         (stage.folder / "part-00001.parquet").unlink()
         stage.map_on_workers(DROPPED, ITEMS, opens, WorkerNeeds(), together=2)
@@ -364,7 +364,7 @@ def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
         return shard_of(item.name)
 
     with Run(tmp_path) as run:
-        run.stage("words", {}).map_shards(DROPPED, items, work)
+        run.open_stage("words", {}).map_shards(DROPPED, items, work)
     assert most <= 2
 
 

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.errors import UserError
-from distill.store.shards import shard_name
+from distill.store.shards import make_shard_name
 from distill.store.tables import (
     DROPPED,
     LABELS,
@@ -64,10 +64,10 @@ def test_shards_are_in_the_order_of_their_numbers_whatever_the_width_of_their_na
 
 
 def test_all_names_of_a_table_are_as_wide_as_its_last_and_five_digits_at_least():
-    assert shard_name(7, 100) == "part-00007"
-    assert shard_name(7, 100_000) == "part-00007"
-    assert shard_name(7, 100_001) == "part-000007"
-    assert shard_name(100_000, 100_001) == "part-100000"
+    assert make_shard_name(7, 100) == "part-00007"
+    assert make_shard_name(7, 100_000) == "part-00007"
+    assert make_shard_name(7, 100_001) == "part-000007"
+    assert make_shard_name(100_000, 100_001) == "part-100000"
 
 
 def test_a_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_has_it(tmp_path):

@@ -84,7 +84,7 @@ def test_prompts_and_an_appended_end_survive(tmp_path):
 def test_another_corpus_is_another_base(tmp_path, encoder_folder):
     cut(tmp_path / "run", encoder_folder, CORPUS)
     with Run(tmp_path / "run", "stale") as run:
-        stage = run.stage("passages", {"another": True})
+        stage = run.open_stage("passages", {"another": True})
         stage.finish()
         fresh = build_base(run, student_recipe(encoder_folder, vocabulary="corpus"), stage)
         assert fresh.manifest["inputs"] == {"passages": stage.fingerprint}

@@ -152,7 +152,7 @@ def test_tasks_and_held_out_are_read(tmp_path):
     pytest.importorskip("mteb")
     write_beir(tmp_path / "tasks" / "mine", ["why do otters hold hands", "otters"])
     with Run(tmp_path / "run") as run:
-        held_out = run.stage("held-out", {})
+        held_out = run.open_stage("held-out", {})
         write_beir(held_out.folder, ["compute the norm of a vector or matrix given"])
         held_out.finish(rows=1)
     asked = evaluating(["held-out", "mine"], tmp_path / "tasks")
@@ -167,7 +167,7 @@ def test_tasks_and_held_out_are_read(tmp_path):
 def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mteb", None)
     with Run(tmp_path / "run") as run:
-        held_out = run.stage("held-out", {})
+        held_out = run.open_stage("held-out", {})
         write_beir(held_out.folder, ["compute the norm of a vector"])
         held_out.finish(rows=1)
     assert make_decontaminator(evaluating(["held-out"]), held_out).overlaps(

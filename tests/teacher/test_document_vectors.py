@@ -92,7 +92,7 @@ def test_vectors_of_held_out_documents_are_taken_too_where_there_are_all(
     with Run(tmp_path / "run") as run:
         made = recipe(teacher={**settings, "document_vectors": str(path)})
         passages = passages_of(run, 8)
-        held_out = run.stage("passages-held-out", {})
+        held_out = run.open_stage("passages-held-out", {})
         rows = [
             {"passage_id": id_, "title": "", "text": text, "source": "test"}
             for id_, text in zip(IDS[8:], TEXTS[8:], strict=True)

@@ -15,7 +15,7 @@ from distill.embed.encoder import Encoder
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
@@ -62,7 +62,7 @@ SHARDS = {
 def examples_of(run, names=("examples", "brainstorm")):
     stages = []
     for name in names:
-        stage = run.stage(name, {})
+        stage = run.open_stage(name, {})
         stage.map_shards(EXAMPLES, SHARDS[name], lambda rows: ShardResult(list(rows)))
         stage.finish()
         stages.append(stage)
@@ -70,7 +70,7 @@ def examples_of(run, names=("examples", "brainstorm")):
 
 
 def rows_of(stage):
-    return [read_shard(TEACHER_SCORES, path) for path in shards(stage.folder)]
+    return [read_shard(TEACHER_SCORES, path) for path in list_shards(stage.folder)]
 
 
 def flat(lists) -> list:
@@ -161,12 +161,12 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
         monkeypatch.setattr(Encoder, "encode_prompted", encode)
         stage = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
         # And once more with a shard lost behind its back.
-        shards(stage.folder)[2].unlink()
+        list_shards(stage.folder)[2].unlink()
         manifest = stage.metadata_dir / "manifest.json"
         manifest.write_text(json.dumps(stage.manifest | {"complete": False}))
         stage = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
-    assert [p.read_bytes() for p in shards(stage.folder)] == [
-        p.read_bytes() for p in shards(whole.folder)
+    assert [p.read_bytes() for p in list_shards(stage.folder)] == [
+        p.read_bytes() for p in list_shards(whole.folder)
     ]
 
 
@@ -204,7 +204,7 @@ def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
 
 def test_distinct_texts_are_numbered_as_they_first_occur(tmp_path):
     with Run(tmp_path) as run:
-        paths = [path for stage in examples_of(run) for path in shards(stage.folder)]
+        paths = [path for stage in examples_of(run) for path in list_shards(stage.folder)]
     for texts_of in (list_queries, list_documents):
         rows = flat(flat(SHARDS.values()))
         expected = list(dict.fromkeys(texts_of(rows)))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.text.near_duplicates import NearDuplicates, jaccard_similarity, make_word_shingles
+from distill.text.near_duplicates import NearDuplicates, compute_jaccard, make_word_shingles
 
 TEXT = "Bees dance to tell other bees where the flowers are."
 
@@ -26,7 +26,7 @@ def test_near_duplicates_share_word_shingles(other, same):
 def test_jaccard_similarity_of_word_shingles():
     one, other = make_word_shingles("a b c d e"), make_word_shingles("A, b c d f!")
     assert one == {("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")}
-    assert jaccard_similarity(one, other) == 2 / 4
+    assert compute_jaccard(one, other) == 2 / 4
     assert NearDuplicates(["a b c d e"], 0.5).contains("a b c d f")
     assert not NearDuplicates(["a b c d e"], 0.51).contains("a b c d f")
 

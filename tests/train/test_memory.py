@@ -40,11 +40,11 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
     rows = [*passage_rows(), *extra]
     starts = range(0, len(rows), ROWS_A_SHARD)
     with Run(folder) as run:
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         parts = [rows[start : start + ROWS_A_SHARD] for start in starts]
         passages.map_shards(PASSAGES, parts, ShardResult)
         passages.finish()
-        examples = run.stage("examples", {}, [passages])
+        examples = run.open_stage("examples", {}, [passages])
         examples.map_shards(EXAMPLES, [example_rows()], ShardResult)
         examples.finish()
         base = build_base(run, recipe)

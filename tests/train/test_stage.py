@@ -131,7 +131,7 @@ def synthetic_rows() -> list[Row]:
 
 
 def write_examples(run: Run, name: str, rows: list[Row]) -> Stage:
-    stage = run.stage(name, {"rows": rows})
+    stage = run.open_stage(name, {"rows": rows})
     stage.map_shards(EXAMPLES, [rows], ShardResult)
     stage.finish()
     return stage
@@ -304,9 +304,9 @@ def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monke
 def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undisturbed, monkeypatch):
     train_and_die(tmp_path / "run", resumable, "step", 5)
     with monkeypatch.context() as patch:
-        patch.setattr("distill.train.stage.processes.count", lambda: 2)
+        patch.setattr("distill.train.stage.processes.count_processes", lambda: 2)
         patch.setattr("distill.train.stage.processes.connect", lambda device: None)
-        patch.setattr("distill.train.stage.processes.main_first", nullcontext)
+        patch.setattr("distill.train.stage.processes.let_main_go_first", nullcontext)
         with pytest.raises(UserError, match="begun by 1 processes, and there are 2"):
             train_in(tmp_path / "run", resumable)
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed

@@ -16,7 +16,7 @@ from train.test_stage import files, train_and_die
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Run
-from distill.store.tables import LABELS, PASSAGES, passage_text
+from distill.store.tables import LABELS, PASSAGES, join_passage
 from distill.student.build import build_base
 from distill.train.stage import train_student
 
@@ -235,7 +235,7 @@ def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_pa
         base = build_base(run, recipe)
         stage = train_student(run, recipe, passages, [examples], base, judged)
     model = SentenceTransformer(str(stage.folder))
-    texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
+    texts = {row["passage_id"]: join_passage(row) for row in passages.read_rows(PASSAGES)}
     queries = model.encode_query([row["query"] for row in rows])
     wanted = model.encode_document([texts[third[row["query_id"]]] for row in rows])
     positives = model.encode_document([row["positive"] for row in rows])

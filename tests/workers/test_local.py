@@ -18,7 +18,7 @@ def _live(folder: str) -> None:
     with Run(Path(folder)) as run:
         job = Job(run, Recipe(name="mine"))
         assert job.run.workers is LOCAL
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         row = {"item_id": "one", "reason": "two", "text": "three"}
         stage.map_shards(DROPPED, [row], lambda row: ShardResult([row]))
         stage.finish()

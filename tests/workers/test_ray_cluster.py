@@ -32,7 +32,7 @@ def cluster():
 
 
 def fill(run: Run, opens, items=ITEMS) -> Stage:
-    stage = run.stage("words", {})
+    stage = run.open_stage("words", {})
     stage.map_on_workers(DROPPED, items, opens, WorkerNeeds())
     stage.finish()
     return stage
@@ -79,7 +79,7 @@ def test_what_goes_wrong_once_is_tried_again(on_cluster, locally, tmp_path):
     assert execution["workers_lost"] == 2
     assert execution["batches_tried_again"] == 3
     assert not (tmp_path / "run" / NONCE).exists()
-    assert [row["item_id"] for row in stage.rows(DROPPED)] == items
+    assert [row["item_id"] for row in stage.read_rows(DROPPED)] == items
 
 
 def test_a_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, locally, tmp_path):

@@ -35,7 +35,7 @@ def marks(tmp_path) -> Path:
 
 
 def fill(run: Run, marks: Path) -> Stage:
-    stage = run.stage("words", {})
+    stage = run.open_stage("words", {})
     stage.map_on_workers(DROPPED, ITEMS, partial(open_lengths, marks, 0.0), ENCODER, together=2)
     stage.finish()
     return stage

@@ -15,7 +15,7 @@ from distill.corpus.readers.tables import detect_form, open_tables
 from distill.corpus.readers.text_files import get_ending, is_text_file, open_texts
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
-from distill.files.read import looked_for
+from distill.files.read import describe_search
 
 _log = logging.getLogger(__name__)
 _SMALL = 0.25
@@ -137,7 +137,7 @@ def _list_files(path: Path) -> list[Path]:
         if not path.is_dir():
             raise UserError(
                 str(path),
-                f"no such file or folder{looked_for(path)}",
+                f"no such file or folder{describe_search(path)}",
                 "fix corpus.path in the recipe, or write the whole path",
             )
         return sorted(_walk(path))

@@ -18,7 +18,7 @@ from distill.corpus.readers.rows import (
     check_documents,
 )
 from distill.errors import UserError
-from distill.files.read import looked_for, read_text
+from distill.files.read import describe_search, read_text
 
 _log = logging.getLogger(__name__)
 _NAMED = 3
@@ -87,7 +87,7 @@ def _find_file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise UserError(
             str(folder / name),
-            f"no such file{looked_for(folder)}",
+            f"no such file{describe_search(folder)}",
             "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv",
         )
     return folder / name

@@ -19,7 +19,7 @@ from distill.corpus.readers.rows import (
 )
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
-from distill.files.read import decode_row, describe, looked_for, open_bytes, parse_json
+from distill.files.read import decode_row, describe, describe_search, open_bytes, parse_json
 
 
 def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
@@ -41,7 +41,7 @@ def list_files(path: Path, suffix: str) -> list[Path]:
         if not path.is_dir():
             raise UserError(
                 str(path),
-                f"no such file or folder{looked_for(path)}",
+                f"no such file or folder{describe_search(path)}",
                 "correct corpus.path in the recipe, or write the whole path",
             )
     except OSError as fault:

@@ -139,7 +139,7 @@ class EndpointClient:
     def learn(self, texts: Sequence[str], reason: str, most: int | None = None) -> None:
         """Learn from a refused request: it had too many texts if the server names a number of
         texts, too long ones if it speaks of tokens, and else too many."""
-        key = self._settings.key
+        key = self._settings.name_key
         if most is None and "token" in reason:
             half = sum(len(text.encode(errors="replace")) for text in texts) // 2
             self._most_bytes = min(self._most_bytes, half)
@@ -158,7 +158,7 @@ class EndpointClient:
 
     def warn_of_cut(self, reason: str) -> None:
         """Warn, once, that the server takes no texts of this length and each is cut."""
-        key = self._settings.key("max_tokens")
+        key = self._settings.name_key("max_tokens")
         self.warn_once(
             "cut",
             f"refuses texts that are too long ({reason}): each is cut to what it takes; a smaller "
@@ -168,7 +168,7 @@ class EndpointClient:
     def make_refusal(self, fault: RefusedPrompt, text: str | None) -> UserError:
         """Make the error for a text that the server refuses at any length; None: it refuses even a
         single word."""
-        key = self._settings.key
+        key = self._settings.name_key
         what = f"does not embed with model {self.model!r} as it is asked ({fault.reason})"
         if text is not None:
             what = f"refuses a text for model {self.model!r} ({fault.reason}): {text[:80]!r}"

@@ -23,7 +23,7 @@ from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import LanguageModel, Recipe
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress, TokenMeter
-from distill.store.judgement_cache import JudgementCache, judgement_key
+from distill.store.judgement_cache import JudgementCache, make_judgement_key
 from distill.text.sanitize import sanitize_for_prompt
 
 _PACKAGED = {"graded": "prompts/graded.jinja", "rc": "prompts/rc.jinja"}
@@ -113,14 +113,16 @@ def judge_pairs(
     limit = recipe.evaluate.judged.max_passage_words
     texts = [sanitize_for_prompt(pair.passage, limit) for pair in pairs]
     mark = {"task": "judged", **judge.identity}
-    keys = [judgement_key(mark, text, pair.query) for text, pair in zip(texts, pairs, strict=True)]
+    keys = [
+        make_judgement_key(mark, text, pair.query) for text, pair in zip(texts, pairs, strict=True)
+    ]
     order = random.Random(recipe.seed).sample(range(len(pairs)), len(pairs))
     scores = [math.nan] * len(pairs)
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys)
         new_ones = [key not in stored for key in keys]
         work = _open_work(recipe, judge, llm) if len(stored) < len(set(keys)) else None
-        meter = None if work is None else TokenMeter(work.engine).totals
+        meter = None if work is None else TokenMeter(work.engine).read_totals
         with (
             Interrupt() as interrupt,
             Progress(

@@ -26,7 +26,7 @@ from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.tasks import load_task
 from distill.tasks.beir_folder import write_json_lines
 
@@ -75,7 +75,7 @@ def make_judged_pool(
         "bm25": recipe.retriever.bm25.model_dump(),
         "seed": recipe.seed,
     }
-    stage = run.stage(NAME, settings, inputs)
+    stage = run.open_stage(NAME, settings, inputs)
     if stage.complete:
         return stage
     collection = read_collection(recipe, *inputs)
@@ -117,7 +117,7 @@ def make_judged_pool(
 
 def list_pairs(collection: JudgedCollection, rankings: SystemRankings) -> list[JudgedPair]:
     """List the pool's pairs, each once, by query and id: nothing of who found them is left."""
-    texts = {row["passage_id"]: passage_text(row) for row in collection.passages}
+    texts = {row["passage_id"]: join_passage(row) for row in collection.passages}
     return [
         JudgedPair(query["query_id"], passage_id, query["query"], texts[passage_id])
         for query in collection.queries

@@ -15,7 +15,7 @@ from distill.embed.published import NOTHING
 from distill.embed.wording import choose_prompts
 from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.model_card import read_licence
 from distill.models.sentence_transformer import query_modules
 from distill.models.sources.in_memory import find_object, is_object
@@ -241,7 +241,7 @@ def make_mteb_name(reference: str) -> str:
         path = reference.removeprefix("wheel:").partition("#")[0].rstrip("/")
         package, _, within = path.partition("==")
         return f"wheel/{package}-{within.partition('/')[2].replace('/', '-')}"
-    folder = user_path(reference)
+    folder = parse_path(reference)
     if folder.exists():
         folder = folder.resolve()
         if folder.is_file():

@@ -31,7 +31,7 @@ from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
@@ -52,7 +52,7 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
     prompts = load_prompts(recipe, "example", settings.groups)
     samplings = {group: _make_sampling(recipe, group) for group in settings.groups}
     named = {"groups", "examples", "languages", "max_new_tokens", "temperature", "top_p"}
-    stage = run.stage(
+    stage = run.open_stage(
         "brainstorm-generations",
         {
             **settings.model_dump(include=named | {"shard_size"}),
@@ -65,7 +65,7 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
         [tasks],
     )
     if not stage.complete:
-        rows = tasks.rows(TASKS)
+        rows = tasks.read_rows(TASKS)
         by_group = {
             group: [row["task"] for row in rows if row["task_type"] == group]
             for group in settings.groups
@@ -129,16 +129,16 @@ def select_examples(
         lambda: Decontaminator(sets, filters.decontaminate_words) if sets else None
     )
     stage = find_clean_examples(run, _NAME, settings, [written], sets, known)
-    stage = stage or run.stage(_NAME, settings, [written])
+    stage = stage or run.open_stage(_NAME, settings, [written])
     if not stage.complete:
         prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
         seen = PassageDeduplicator()
-        for path in shards(stage.folder):
+        for path in list_shards(stage.folder):
             for row in read_shard(EXAMPLES, path):
                 seen.is_new(row["query"], row["positive"])
         stage.map_shards(
             EXAMPLES,
-            shards(written.folder),
+            list_shards(written.folder),
             lambda path: _keep(path, prompts, known(), filters.refusals, seen),
             unit="shards",
         )

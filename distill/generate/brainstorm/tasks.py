@@ -42,7 +42,7 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
     prompts = load_prompts(recipe, "tasks", groups)
     sampling = _make_sampling(recipe)
     named = {"groups", "calls", "tasks_per_call", "temperature", "top_p", "shard_size"}
-    stage = run.stage(
+    stage = run.open_stage(
         "brainstorm-tasks",
         {
             **settings.model_dump(include=named),
@@ -92,12 +92,12 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
     if asymmetric:
         embedder = retriever_identity(recipe.retriever, embeds=True)
         mark |= {"same_task": settings.same_task, "retriever": embedder}
-    stage = run.stage("tasks", mark, [lists])
+    stage = run.open_stage("tasks", mark, [lists])
     if not stage.complete:
         if asymmetric:
             llm.make_room_for(recipe.retriever)
         encoder = open_encoder(recipe.retriever) if asymmetric else None
-        written = lists.rows(BRAINSTORM)
+        written = lists.read_rows(BRAINSTORM)
         stage.map_shards(
             TASKS,
             settings.groups,

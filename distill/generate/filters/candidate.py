@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from distill.store.passages import NumberedPassage, PassageReader
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 
 
 class SeedRank(NamedTuple):
@@ -41,7 +41,7 @@ class GeneratedQuery:
     @property
     def passage_text(self) -> str:
         """The text of the passage that the query was written from, title included."""
-        return passage_text(self.passage)
+        return join_passage(self.passage)
 
 
 def attach_passages(rows: Sequence[Row], corpus: PassageReader) -> list[GeneratedQuery]:

@@ -28,7 +28,7 @@ from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.retriever import find_depth
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.shards import shard_number, shards
+from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED, QUERIES, count_rows_by_shard, read_shard
 from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
@@ -100,7 +100,7 @@ def _find_unchanged(
         if against is None:
             return {}
         corpus, counts = PassageReader(passages.folder), Counter[str]()
-        for path in (path for source in sources for path in shards(source.folder)):
+        for path in (path for source in sources for path in list_shards(source.folder)):
             draws = attach_passages(read_shard(PARSED, path), corpus)
             mark_contaminated(draws, against, marked)
             counts.update(marked.counts)
@@ -114,7 +114,7 @@ def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
     """Count the number of queries that hold words of an evaluation query, or whose seed passages
     do."""
     corpus, hits = PassageReader(passages.folder), 0
-    for path in shards(stage.folder):
+    for path in list_shards(stage.folder):
         rows = read_shard(QUERIES, path)
         seeds = corpus.read_texts({row["seed_id"] for row in rows} - {""})
         contaminated = {id_ for id_, text in seeds.items() if known.overlaps(text)}
@@ -148,11 +148,11 @@ def _make(
         after=make_retrieval_filters(filters),
         order=make_likelihood_order(engine, prompt, recipe) if engine and prompt else order_by_rank,
     )
-    stage = run.stage(_NAME, settings, inputs)
+    stage = run.open_stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
-    paths = [path for source in sources for path in shards(source.folder)]
-    counts = [n for of in sources for n in count_rows_by_shard(of.folder, shards(of.folder))]
+    paths = [path for source in sources for path in list_shards(source.folder)]
+    counts = [n for of in sources for n in count_rows_by_shard(of.folder, list_shards(of.folder))]
     corpus = PassageReader(passages.folder)
 
     def filter_shards(numbers: Sequence[int]) -> list[ShardResult]:
@@ -181,9 +181,9 @@ def _make(
 
 def _restore_seen(stage: Stage, seen: QueryDeduplicator) -> None:
     """Remember what the shards that stand already hold."""
-    for path in shards(stage.folder):
+    for path in list_shards(stage.folder):
         for place, row in enumerate(read_shard(QUERIES, path)):
-            seen.add(row["query"], make_ordinal(shard_number(path), place))
+            seen.add(row["query"], make_ordinal(read_shard_number(path), place))
         seen.flush()
 
 

@@ -8,7 +8,7 @@ from math import log
 
 from distill.recipe import FreeMethod, FreeQueries
 from distill.retrieve.terms import terms
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.normalize import normalize_text
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
@@ -63,7 +63,7 @@ def list_keywords(passage: Row) -> list[str]:
     keywords: neither numbers nor single ASCII letters."""
     return [
         term
-        for term in dict.fromkeys(terms(passage_text(passage)))
+        for term in dict.fromkeys(terms(join_passage(passage)))
         if not term.isnumeric() and not (term.isascii() and len(term) == 1)
     ]
 

@@ -51,7 +51,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
         UserError: if the corpus has nothing of any of these kinds.
     """
     settings, methods = recipe.generate.free, recipe.generate.free_methods
-    stage = run.stage("parsed-free", fingerprint(settings, methods, recipe.seed), [passages])
+    stage = run.open_stage("parsed-free", fingerprint(settings, methods, recipe.seed), [passages])
     if not stage.complete:
         scan = scan_corpus(passages, settings)
         numbers = plan_counts(scan, settings, methods, recipe.seed)

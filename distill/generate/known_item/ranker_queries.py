@@ -30,8 +30,8 @@ def make_known_queries(run: Run, recipe: Recipe, passages: Stage) -> KnownQuerie
     their own."""
     check = recipe.relabel.check
     settings = {"seed": recipe.seed, "version": _VERSION, **check.fingerprinted({"top_k"})}
-    corpus = run.stage("passages", settings, [passages])
-    queries = run.stage("queries", {"task": recipe.generate.free.task}, [corpus])
+    corpus = run.open_stage("passages", settings, [passages])
+    queries = run.open_stage("queries", {"task": recipe.generate.free.task}, [corpus])
     if corpus.complete and queries.complete:
         return KnownQueries(corpus, queries)
     documents = _draw_documents(recipe, passages)

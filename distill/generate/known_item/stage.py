@@ -58,7 +58,7 @@ def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: St
     task = None
     if not run.is_complete(KNOWN_ITEM, settings, inputs):
         task = collect_task(recipe, passages, held_out)
-    stage = run.stage(KNOWN_ITEM, settings, inputs)
+    stage = run.open_stage(KNOWN_ITEM, settings, inputs)
     if stage.complete:
         return stage
     task = task or collect_task(recipe, passages, held_out)

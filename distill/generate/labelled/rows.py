@@ -9,7 +9,7 @@ from typing import Any
 from distill.corpus.readers.jsonl import read_lines
 from distill.corpus.readers.parquet import read_rows
 from distill.errors import UserError
-from distill.files.read import is_text, looked_for, open_bytes, read_text
+from distill.files.read import describe_search, is_text, open_bytes, read_text
 from distill.text.sanitize import sanitize_for_prompt
 
 NumberedRow = tuple[int, Mapping[str, Any]]
@@ -32,7 +32,7 @@ def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, lis
             str(file), f"is none of {', '.join(_READERS)}", "save the labelled set as one of them"
         )
     if not file.is_file():
-        what = f"no such file{looked_for(file)}"
+        what = f"no such file{describe_search(file)}"
         raise UserError(str(file), what, "correct generate.labelled.path in the recipe")
     for number, row in reader(file):
         yield number, [_read_text(f"{file}, row {number}", row, column) for column in columns]

@@ -98,7 +98,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
         lambda: Decontaminator(evaluated, filters.decontaminate_words) if evaluated else None
     )
     stage = find_clean_examples(run, _NAME, settings, [], evaluated, known)
-    stage = stage or run.stage(_NAME, settings)
+    stage = stage or run.open_stage(_NAME, settings)
     if not stage.complete:
         stage.map_shards(
             EXAMPLES,

@@ -11,7 +11,7 @@ from distill.corpus.faults import RowFaults
 from distill.corpus.readers.packed import open_unpacked
 from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
-from distill.files.read import decode_row, describe, is_text, looked_for
+from distill.files.read import decode_row, describe, describe_search, is_text
 from distill.generate.log.personal_data import mask_personal_data
 from distill.recipe import QueryLog
 from distill.text.normalize import normalize_text
@@ -43,7 +43,7 @@ def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
             (listing those that are) or that holds no texts; for a log with one query or none.
     """
     if not file.is_file():
-        what = f"no such file{looked_for(file)}"
+        what = f"no such file{describe_search(file)}"
         raise UserError(str(file), what, "fix generate.log.path in the recipe")
     read, first, asked = LoggedQueries(), dict[str, str](), Counter[str]()
     for text in _iterate_texts(file, settings):

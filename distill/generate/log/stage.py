@@ -43,7 +43,7 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     if _is_masked_alike(run, recipe, marked | _EARLIER):
         marked |= _EARLIER
     read = None if run.is_complete(_NAME, marked) else select_log_queries(recipe)
-    stage = run.stage(_NAME, marked)
+    stage = run.open_stage(_NAME, marked)
     if not stage.complete:
         read = read or select_log_queries(recipe)
         numbered, counts = list(enumerate(read.queries)), read.counts
@@ -113,7 +113,7 @@ def _is_masked_alike(run: Run, recipe: Recipe, earlier: dict[str, object]) -> bo
     if recipe.generate.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
         return False
     stage = run.find_stage(_NAME, earlier)
-    before = [row["query"] for row in stage.rows(PARSED)] if stage is not None else None
+    before = [row["query"] for row in stage.read_rows(PARSED)] if stage is not None else None
     return before == select_log_queries(recipe).queries
 
 

@@ -22,7 +22,7 @@ from distill.llm.prompts import Prompt, find_prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Recipe
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 
 
@@ -50,7 +50,7 @@ class CustomMethod:
         """Render the user's prompt for a passage."""
         words = self.recipe.generate.max_passage_words
         return self.prompt_file.render(
-            passage=sanitize_for_prompt(passage_text(passage), words),
+            passage=sanitize_for_prompt(join_passage(passage), words),
             title=sanitize_for_prompt(passage["title"], words),
             text=sanitize_for_prompt(passage["text"], words),
             **conditions.list_variables(self.languages),

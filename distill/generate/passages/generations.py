@@ -36,7 +36,7 @@ def make_generations(
             or if its form is chat and the model has no chat template.
     """
     method = open_method(recipe)
-    stage = run.stage(name, fingerprint(recipe, method), [passages])
+    stage = run.open_stage(name, fingerprint(recipe, method), [passages])
     if stage.complete:
         return stage
     plan = GenerationPlan(recipe, passages)

@@ -11,7 +11,7 @@ from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.reply import ParsedQuery
 from distill.recipe import Recipe
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 from distill.workers.protocol import OpenWork, WorkerNeeds
@@ -24,10 +24,10 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parse
         UserError: if not one could be parsed.
     """
     method = open_method(recipe)
-    stage = run.stage(name, fingerprint(recipe, method), [generations])
+    stage = run.open_stage(name, fingerprint(recipe, method), [generations])
     if not stage.complete:
         stage.map_on_workers(
-            PARSED, shards(generations.folder), partial(_open_parser, recipe), WorkerNeeds()
+            PARSED, list_shards(generations.folder), partial(_open_parser, recipe), WorkerNeeds()
         )
         stage.finish()
     if not stage.manifest["rows"]:

@@ -19,7 +19,7 @@ from distill.generate.passages.conditions import (
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
 from distill.store.stage import Stage
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.words import count_words
 
 
@@ -95,7 +95,7 @@ def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
     if words == 0:
         return np.arange(len(reader))
     rows = enumerate(reader)
-    telling = (number for number, row in rows if count_words(passage_text(row)) >= words)
+    telling = (number for number, row in rows if count_words(join_passage(row)) >= words)
     found = np.fromiter(telling, dtype=np.int64)
     if not found.size:
         raise UserError(

@@ -12,7 +12,7 @@ from distill.recipe import LanguageModel
 from distill.remote.client import ServerClient, ServerRequest
 from distill.remote.faults import MalformedReply, RefusedPrompt, ServerReply, read_completion
 from distill.runtime.progress import count_requests
-from distill.store.request_cache import RequestCache, request_key
+from distill.store.request_cache import RequestCache, make_request_key
 
 RequestBody = dict[str, Any]
 ReplyReader = Callable[[int, ServerReply, int], Any]
@@ -91,7 +91,7 @@ class CachedClient:
             UserError: see `ServerClient.ask_all`; or if the server refuses every prompt.
         """
         marked = zip(bodies, marks, strict=True) if marks else ((body, None) for body in bodies)
-        keys = [request_key(path, body, mark) for body, mark in marked]
+        keys = [make_request_key(path, body, mark) for body, mark in marked]
         # Earlier versions cached an empty result for a reply that lacked what was read from it.
         cached = self.cache.find(keys).items()
         known: dict[bytes, Any] = {key: one for key, one in cached if one not in (None, {}, [])}
@@ -174,7 +174,9 @@ class CachedClient:
         Args:
             methods: bodies by the name of the method.
         """
-        keys = {name: request_key(self.server.url + path, body) for name, body in methods.items()}
+        keys = {
+            name: make_request_key(self.server.url + path, body) for name, body in methods.items()
+        }
         known = self.cache.find(keys.values())
         for name, key in keys.items():
             if key in known:

@@ -38,12 +38,17 @@ from distill.llm.transformers.structured_output import (
 )
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_causal_lm
-from distill.runtime.devices import best_device, free_memory, raise_device_faults, torch_dtype
+from distill.runtime.devices import (
+    choose_best_device,
+    free_memory,
+    get_torch_dtype,
+    raise_device_faults,
+)
 from distill.runtime.out_of_memory import (
-    does_not_fit,
+    explain_too_large,
     halve_on_out_of_memory,
     has_run_out,
-    say_halved,
+    warn_of_halving,
 )
 from distill.runtime.progress import count_requests
 
@@ -79,12 +84,12 @@ class TransformersEngine:
         batch_tokens: int = 4096,
     ) -> None:
         self.name = reference
-        self.device = device or best_device()
+        self.device = device or choose_best_device()
         self.batch_tokens = self._generation_tokens = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
-        torch_type = torch_dtype(dtype, self.device)
+        torch_type = get_torch_dtype(dtype, self.device)
         folder = model_folder(reference, torch_type)
         self.model, self.tokenizer = load_causal_lm(folder, torch_type, self.device)
         self.prompt_tokenizer = PromptTokenizer(self.tokenizer, reference)
@@ -139,8 +144,8 @@ class TransformersEngine:
         where, unfinished = f"model {self.name!r}", rows
         while unfinished and has_run_out(partial(self._run_batcher, unfinished, sampling)):
             if self._generation_tokens == 1:
-                raise does_not_fit(where, "llm.batch_tokens")
-            say_halved(where, "llm.batch_tokens")
+                raise explain_too_large(where, "llm.batch_tokens")
+            warn_of_halving(where, "llm.batch_tokens")
             self._generation_tokens //= 2
             self.clear_prefix_caches()
             unfinished = [row for row in unfinished if not row.is_over(sampling.max_new_tokens)]

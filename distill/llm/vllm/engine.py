@@ -18,7 +18,7 @@ from distill.llm.vllm.process import ModelProcess, list_visible_gpus, stop_all
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
-from distill.runtime.devices import best_device, torch_dtype
+from distill.runtime.devices import choose_best_device, get_torch_dtype
 
 _CPU_CACHE_BYTES = 2 << 30
 """Memory for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""
@@ -246,11 +246,11 @@ def _make_vllm_options(settings: LanguageModel, folder: str) -> dict[str, Any]:
 
 
 def _choose_device(settings: LanguageModel) -> str:
-    return settings.device or best_device()
+    return settings.device or choose_best_device()
 
 
 def _choose_dtype(settings: LanguageModel) -> torch.dtype:
-    return torch_dtype(settings.dtype, _choose_device(settings))
+    return get_torch_dtype(settings.dtype, _choose_device(settings))
 
 
 def _assign_gpus(settings: LanguageModel) -> list[list[str] | None]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from distill.errors import UserError
-from distill.files.atomic import atomic_folder
+from distill.files.atomic import open_atomic_folder
 from distill.models.end_of_sequence import append_eos, ends_in_eos
 from distill.models.latent_attention import LatentAttention
 from distill.models.nv_embed.pooling import NvEmbedPooling
@@ -77,7 +77,7 @@ def convert_nv_embed(reference: str, folder: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
-            with atomic_folder(target) as beside:
+            with open_atomic_folder(target) as beside:
                 _convert(reference, folder, beside)
     return target
 

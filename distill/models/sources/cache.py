@@ -9,14 +9,14 @@ from filelock import FileLock
 
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
-from distill.files.read import user_path
+from distill.files.read import parse_path
 
 
 def cache_folder() -> Path:
     """Return the folder of fetched models: $DISTILL_CACHE, else $XDG_CACHE_HOME/distill, else
     ~/.cache/distill."""
     if own := os.environ.get("DISTILL_CACHE"):
-        return user_path(own)
+        return parse_path(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "distill"
 

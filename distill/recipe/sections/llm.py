@@ -89,10 +89,10 @@ class LanguageModel(Section):
         if self.engine == "http" and not self.base_url:
             raise ValueError("llm.engine http needs llm.base_url, such as http://localhost:8000/v1")
         check_server(self)
-        check_fields({"extra_body": self.extra_body}, set(), self.key)
+        check_fields({"extra_body": self.extra_body}, set(), self.name_key)
         return self
 
     @classmethod
-    def key(cls, name: str) -> str:
+    def name_key(cls, name: str) -> str:
         """Return what errors call a setting."""
         return f"llm.{name}"

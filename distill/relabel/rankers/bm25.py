@@ -15,7 +15,7 @@ from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 from distill.workers.protocol import OpenWork, WorkerNeeds
@@ -34,13 +34,13 @@ def make_bm25_judgements(
     Raises:
         UserError: if the stemmer of the settings' language is not installed.
     """
-    stage = run.stage("judgements-bm25", fingerprint(settings), [candidates])
+    stage = run.open_stage("judgements-bm25", fingerprint(settings), [candidates])
     if stage.complete:
         return stage
     index = open_bm25(run, passages, settings)
     stage.map_on_workers(
         JUDGEMENTS,
-        range(len(shards(candidates.folder))),
+        range(len(list_shards(candidates.folder))),
         partial(_open_judge, index, size, passages, queries, candidates),
         WorkerNeeds(),
         unit="shards",
@@ -55,7 +55,7 @@ def _open_judge(
     index: BM25Index, size: int, passages: Stage, queries: Stage, candidates: Stage
 ) -> Iterator[OpenWork[int, ShardResult]]:
     corpus = PassageReader(passages.folder)
-    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), list_shards(candidates.folder)
 
     def judge(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(query_rows)))

@@ -13,7 +13,7 @@ from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.stage import RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import find_query_texts, find_rankings
@@ -147,7 +147,7 @@ def _make_readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], Abs
     here: dict[str, Callable[[], AbsTask]] = {
         task: partial(open_recipe_task, recipe, files[task])
         for task in ranked
-        if task in files and user_path(files[task]).is_file()
+        if task in files and parse_path(files[task]).is_file()
     }
     for task, folder in folders.items():
         if (folder / task).is_dir():

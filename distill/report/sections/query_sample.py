@@ -17,7 +17,7 @@ from distill.report.cells import Cell, Grid
 from distill.report.plots.lengths import draw_lengths
 from distill.report.run_data import RunData
 from distill.store.passages import PassageReader
-from distill.store.tables import QUERIES, Row, passage_text, read_rows
+from distill.store.tables import QUERIES, Row, join_passage, read_rows
 from distill.text.words import count_words
 
 SHOWN = 20
@@ -62,7 +62,7 @@ def make_query_sample(found: RunData) -> QuerySection | None:
     except UserError:
         return None
     rows = {id_: passage.row for id_, passage in passages.items()} | {"": _NO_PASSAGE}
-    texts = [passage_text(rows[row["seed_id"]]) for row in seeded]
+    texts = [join_passage(rows[row["seed_id"]]) for row in seeded]
     return QuerySection(
         shares=_measure_shares(found, examined, seeded, texts),
         forms=_count(

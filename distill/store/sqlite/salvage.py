@@ -23,32 +23,34 @@ def salvage_records(path: Path) -> Iterator[Record]:
     """Yield the records of every page of a file, and of the write-ahead log beside it, in no order
     and some of them twice: rows of tables without their row number, and entries of indexes."""
     data = path.read_bytes()
-    size = _page_size(data)
-    pages = {number: data[start : start + size] for number, start in _starts(len(data), size)}
+    size = _read_page_size(data)
+    pages = {
+        number: data[start : start + size] for number, start in _iterate_starts(len(data), size)
+    }
     log = path.with_name(f"{path.name}-wal")
-    newer = list(_logged(log.read_bytes(), size)) if log.exists() else []
+    newer = list(_read_log(log.read_bytes(), size)) if log.exists() else []
     for number, page in [*pages.items(), *newer]:
-        yield from _records(page, _FIRST_HEADER if number == 1 else 0, pages | dict(newer))
+        yield from _read_records(page, _FIRST_HEADER if number == 1 else 0, pages | dict(newer))
 
 
-def _page_size(data: bytes) -> int:
+def _read_page_size(data: bytes) -> int:
     size = int.from_bytes(data[16:18], "big")
     size = 65_536 if size == 1 else size
     return size if size >= 512 and size & (size - 1) == 0 else _DEFAULT_PAGE
 
 
-def _starts(length: int, size: int) -> Iterator[tuple[int, int]]:
+def _iterate_starts(length: int, size: int) -> Iterator[tuple[int, int]]:
     return enumerate(range(0, length, size), start=1)
 
 
-def _logged(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
+def _read_log(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
     """Yield the pages in a write-ahead log, oldest first."""
     for start in range(_WAL_HEADER, len(data), _FRAME_HEADER + size):
         number = int.from_bytes(data[start : start + 4], "big")
         yield number, data[start + _FRAME_HEADER : start + _FRAME_HEADER + size]
 
 
-def _records(page: bytes, header: int, pages: dict[int, bytes]) -> Iterator[Record]:
+def _read_records(page: bytes, header: int, pages: dict[int, bytes]) -> Iterator[Record]:
     kind = page[header] if header < len(page) else 0
     if kind not in (_TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR):
         return
@@ -57,20 +59,20 @@ def _records(page: bytes, header: int, pages: dict[int, bytes]) -> Iterator[Reco
     for place in range(pointers, min(pointers + 2 * cells, len(page) - 1), 2):
         start = int.from_bytes(page[place : place + 2], "big")
         try:
-            record = _read_record(_payload(page, start, kind, pages))
+            record = _read_record(_read_payload(page, start, kind, pages))
         except (IndexError, ValueError, KeyError, struct.error):
             continue  # a damaged cell: the next one may be whole
         yield record
 
 
-def _payload(page: bytes, start: int, kind: int, pages: dict[int, bytes]) -> bytes:
+def _read_payload(page: bytes, start: int, kind: int, pages: dict[int, bytes]) -> bytes:
     """Read a cell's bytes, those on overflow pages included."""
     if kind == _INDEX_INTERIOR:
         start += 4  # the page below
-    length, start = _varint(page, start)
+    length, start = _read_varint(page, start)
     if kind == _TABLE_LEAF:
-        _, start = _varint(page, start)  # the row's number
-    here = _bytes_on_page(length, len(page), kind)
+        _, start = _read_varint(page, start)  # the row's number
+    here = _count_bytes_on_page(length, len(page), kind)
     parts = [page[start : start + here]]
     left = length - here
     following = int.from_bytes(page[start + here : start + here + 4], "big") if left else 0
@@ -85,7 +87,7 @@ def _payload(page: bytes, start: int, kind: int, pages: dict[int, bytes]) -> byt
     return whole
 
 
-def _bytes_on_page(length: int, usable: int, kind: int) -> int:
+def _count_bytes_on_page(length: int, usable: int, kind: int) -> int:
     most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
     if length <= most:
         return length
@@ -95,10 +97,10 @@ def _bytes_on_page(length: int, usable: int, kind: int) -> int:
 
 
 def _read_record(payload: bytes) -> Record:
-    end, place = _varint(payload, 0)
+    end, place = _read_varint(payload, 0)
     kinds, values = [], []
     while place < end:
-        kind, place = _varint(payload, place)
+        kind, place = _read_varint(payload, place)
         kinds.append(kind)
     for kind in kinds:
         value, place = _read_value(payload, place, kind)
@@ -123,7 +125,7 @@ def _read_value(payload: bytes, place: int, kind: int) -> tuple[Any, int]:
     return (piece.decode() if kind % 2 else piece), end
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     """Read SQLite's integers of one to nine bytes, seven bits each, the ninth with eight."""
     value = 0
     for count in range(8):

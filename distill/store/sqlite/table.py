@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from distill.errors import UserError
-from distill.files.atomic import explain_os_error, no_room
+from distill.files.atomic import explain_os_error, make_full_disk_error
 from distill.store.sqlite.salvage import salvage_records
 
 SqlRow = tuple[Any, ...]
@@ -92,7 +92,7 @@ class SqliteTable:
         several = list(rows)
         self._use(lambda db: _write(db, self._insert(), several))
 
-    def largest(self, column: str) -> int | None:
+    def find_largest(self, column: str) -> int | None:
         """Return the largest value of a column; None in an empty table."""
         ask = f"SELECT max({column}) FROM {self.schema.table}"
         value: int | None = self._use(lambda db: db.execute(ask).fetchone()[0])
@@ -169,7 +169,7 @@ class SqliteTable:
             raise sqlite3.OperationalError(f"its table {self.schema.table} is of something else")
         for column in self.schema.columns:
             if column not in there:
-                with _already_added():
+                with _ignore_added_column():
                     db.execute(f"ALTER TABLE {self.schema.table} ADD COLUMN {column}")
 
     def _repair(self, fault: Exception) -> sqlite3.Connection:
@@ -210,7 +210,7 @@ class SqliteTable:
         rows = int(db.execute(f"SELECT count(*) FROM {self.schema.table}").fetchone()[0])
         db.execute("PRAGMA journal_mode = DELETE")  # one file, which can be renamed
         db.close()
-        aside = _free_name(self.path)
+        aside = _find_free_name(self.path)
         os.link(self.path, aside)
         log = self.path.with_name(f"{self.path.name}-wal")
         if log.exists():
@@ -227,15 +227,15 @@ class SqliteTable:
             if len(row) == width and isinstance(row[0], bytes) and self.schema.is_whole(row):
                 yield row
 
-    def _disk_is_full(self) -> bool:
+    def _is_disk_full(self) -> bool:
         """Return whether there is no room even for SQLite's shared memory, which it reports as an
         I/O error."""
         return shutil.disk_usage(self.path.parent).free < _SHARED_MEMORY
 
     def _explain(self, fault: Exception) -> UserError:
         code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._disk_is_full()):
-            return no_room(self.path)
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
+            return make_full_disk_error(self.path)
         if isinstance(fault, OSError):
             return explain_os_error(fault, self.path)
         return UserError(
@@ -307,7 +307,7 @@ def _decode(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _free_name(path: Path) -> Path:
+def _find_free_name(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -315,7 +315,7 @@ def _free_name(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _already_added() -> Iterator[None]:
+def _ignore_added_column() -> Iterator[None]:
     """Pass over a column that another process has added at the same moment."""
     try:
         yield

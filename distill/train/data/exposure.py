@@ -19,7 +19,10 @@ def count_steps_by_source(
     its share of the rows."""
     steps = curve[-1]["step"] if curve else 0
     batches = {
-        name: min(math.ceil(len(rows) / _batch_size(name, train)), len(rows) // processes.count())
+        name: min(
+            math.ceil(len(rows) / _batch_size(name, train)),
+            len(rows) // processes.count_processes(),
+        )
         for name, rows in mixture.datasets.items()
     }
     found: dict[str, float] = defaultdict(float)

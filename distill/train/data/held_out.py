@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.recipe.sections.train import Validation
 from distill.store.passages import PassageReader
-from distill.store.tables import EXAMPLES, Reader, Row, passage_text
+from distill.store.tables import EXAMPLES, Reader, Row, join_passage
 from distill.text.digests import KnownTexts
 from distill.train.data.sources import TrainingInputs
 
@@ -143,7 +143,7 @@ def _draw_documents(
     for number in left_out:  # drawn among the passages without these
         numbers[numbers >= number] += 1
     rows_of_others = reader.read_rows(numbers.tolist())
-    return needed | {row["passage_id"]: passage_text(row) for row in rows_of_others}
+    return needed | {row["passage_id"]: join_passage(row) for row in rows_of_others}
 
 
 def _list_document_ids(rows: Iterable[Row]) -> list[str]:

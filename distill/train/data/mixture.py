@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.recipe import Student, Train
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.student.writing import StudentTexts
 from distill.text.digests import (
     KnownTexts,
@@ -265,7 +265,7 @@ def _find_in_corpus(documents: NumberedDigests, passages: Iterable[Row] | None) 
     order = np.argsort(documents.digests)
     ordered = documents.digests[order]
     size, left = 0, iter(passages or ())
-    while some := [normalize_text(passage_text(row)) for row in islice(left, _AT_ONCE)]:
+    while some := [normalize_text(join_passage(row)) for row in islice(left, _AT_ONCE)]:
         digests = digest_texts(some)
         places = np.minimum(np.searchsorted(ordered, digests), len(ordered) - 1)
         known = np.flatnonzero(ordered[places] == digests)[::-1]  # of equal ones the first counts

@@ -128,7 +128,7 @@ def _labelled(
     another stage have none."""
     of_labels = stage.name == EXAMPLES.name
     some_known, count = False, 0
-    for path in shards(stage.folder):
+    for path in list_shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
         count += len(rows)
         of_shard = labels.folder / path.name

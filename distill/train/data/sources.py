@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.errors import UserError
-from distill.files.read import user_path
+from distill.files.read import parse_path
 from distill.models.reference import revision
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import TITLES
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import Stage, open_stage
 from distill.store.tables import EXAMPLES, PASSAGES, Reader, Row, read_rows
 from distill.train.data.soft_labels import read_scored_examples, score_from_example
@@ -112,12 +112,12 @@ def _open_rows(
 
 def _folder(run: Path, path: str) -> Path:
     """Return a stage of the run by its name, or else any folder."""
-    return run / path if (run / path).is_dir() else user_path(path)
+    return run / path if (run / path).is_dir() else parse_path(path)
 
 
 def _mark(run: Path, path: str) -> str:
     folder = _folder(run, path)
-    if not shards(folder):
+    if not list_shards(folder):
         raise UserError(
             f"train.mixture {path!r}",
             "is neither a stage of this run nor a folder of examples",

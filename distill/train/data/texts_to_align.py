@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from distill.recipe import Align
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.digests import TextDigests, digest_texts
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
@@ -20,7 +20,7 @@ def draw_texts(align: Align, seed: int, passages: Iterable[Row]) -> list[str]:
     once. Of texts that are not drawn, a hash is held in memory."""
 
     def list_passages() -> Iterator[str]:
-        return (passage_text(row) for row in passages)
+        return (join_passage(row) for row in passages)
 
     def list_sentences() -> Iterator[str]:
         sentences = (text for row in passages for text in split_sentences(row["text"]))

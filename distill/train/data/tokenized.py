@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from distill.files.atomic import atomic_folder
+from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.runtime.progress import Progress
 from distill.student.pooling import count_prompt_tokens
@@ -32,7 +32,7 @@ class TokenizedTexts:
     ) -> None:
         discard_if_damaged(folder)
         if not folder.exists():
-            with atomic_folder(folder) as beside:
+            with open_atomic_folder(folder) as beside:
                 _write(beside, model, texts)
         self.flat = np.memmap(folder / "tokens.int32", np.int32, "r")
         self.starts = np.load(folder / "starts.npy")

@@ -10,7 +10,7 @@ import torch
 
 from distill.errors import UserError
 from distill.recipe import Ranker, Recipe
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import LABELS, QUERIES, Reader, Row, read_shard
 from distill.train.objectives.inputs import standardize
@@ -47,7 +47,7 @@ def read_lists(recipe: Recipe, queries: Stage, labels: Stage) -> TeachingLists:
     chosen = sorted(draw.sample(range(len(rows)), min(len(rows), recipe.judge.queries)))
     texts = {row["query_id"]: row["query"] for row in (rows[number] for number in chosen)}
     lists = TeachingLists([], [])
-    for path in shards(labels.folder):
+    for path in list_shards(labels.folder):
         by_query: dict[str, list[Row]] = {}
         for row in read_shard(LABELS, path):
             if row["query_id"] in texts:

@@ -54,13 +54,13 @@ def make_judge(run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels
     check_encoder(recipe)
     # Labels of the round that teaches it are named so: the run may have others, which it makes.
     place = labels.folder.relative_to(run.folder).as_posix()
-    stage = run.stage("judge", fingerprint(recipe), [dataclasses.replace(labels, name=place)])
+    stage = run.open_stage("judge", fingerprint(recipe), [dataclasses.replace(labels, name=place)])
     work = stage.metadata_dir / "training"
     if not stage.complete:
-        if processes.count() > 1:
+        if processes.count_processes() > 1:
             raise UserError(
                 "the judge",
-                f"is trained by one process, and there are {processes.count()}",
+                f"is trained by one process, and there are {processes.count_processes()}",
                 "run `distill train-judge RECIPE` without a launcher first",
             )
         _train(stage, work, recipe, passages, queries, labels)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.errors import UserError
-from distill.files.atomic import atomic_file
+from distill.files.atomic import open_atomic_file
 from distill.runtime.processes import is_main, wait
 from distill.runtime.progress import Progress
 from distill.train.data.sampler import MixedBatchSampler
@@ -152,7 +152,7 @@ class CheckpointCallback(TrainerCallback):
             return
         folder = self.folder / f"checkpoint-{state.global_step}"
         if weights := self.auxiliary.state_dict():
-            with atomic_file(folder / _AUXILIARY) as beside:
+            with open_atomic_file(folder / _AUXILIARY) as beside:
                 save_file(weights, beside)
         mark_complete(folder)
 

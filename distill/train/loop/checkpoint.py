@@ -52,7 +52,7 @@ def find_fault(checkpoint: Path, needed: Iterable[str] = ()) -> str | None:
     for name in sorted({*needed, *_needed()}):
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
-    if not processes.sharded() and not any(checkpoint.rglob("*model.safetensors")):
+    if not processes.is_sharded() and not any(checkpoint.rglob("*model.safetensors")):
         return "model.safetensors is missing"
     try:
         recorded = _recorded(checkpoint)
@@ -68,10 +68,10 @@ def find_fault(checkpoint: Path, needed: Iterable[str] = ()) -> str | None:
 
 
 def _needed() -> set[str]:
-    if processes.sharded():  # the optimizer has other files then
+    if processes.is_sharded():  # the optimizer has other files then
         return {"trainer_state.json"}
-    several = processes.count() > 1
-    chance = {f"rng_state_{rank}.pth" for rank in range(processes.count())}
+    several = processes.count_processes() > 1
+    chance = {f"rng_state_{rank}.pth" for rank in range(processes.count_processes())}
     return {
         "trainer_state.json",
         "optimizer.pt",

@@ -22,7 +22,7 @@ def check_sharded(train: Train, with_projection: bool) -> None:
     Raises:
         UserError: naming the key.
     """
-    if not processes.sharded():
+    if not processes.is_sharded():
         return
     if train.base_dtype != "float32":
         raise UserError(
@@ -62,7 +62,7 @@ def gather_weights(spread: SentenceTransformer, whole: SentenceTransformer) -> N
 def max_over_processes(count: int, device: torch.device) -> int:
     """Return the largest of the processes' counts. Those that spread a model must call it equally
     often, for they gather its weights at every call."""
-    if not processes.sharded():
+    if not processes.is_sharded():
         return count
     most = torch.tensor(count, device=device)
     torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)

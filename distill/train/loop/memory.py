@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from distill.errors import UserError
 from distill.recipe import Train
-from distill.runtime.devices import best_device, free_memory
+from distill.runtime.devices import choose_best_device, free_memory
 from distill.runtime.out_of_memory import is_out_of_memory
 
 
@@ -29,7 +29,7 @@ def explain_out_of_memory(train: Train, longest: int) -> Iterator[None]:
         said = str(fault).partition("\n")[0]
     free_memory()  # here, where the fault holds no tensors any more
     raise UserError(
-        f"training on {train.device or best_device()}",
+        f"training on {train.device or choose_best_device()}",
         f"memory does not suffice ({said})",
         _remedy(train, longest),
     )

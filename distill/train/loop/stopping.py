@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.runtime.interrupt import Interrupt
-from distill.runtime.processes import any_of_all
+from distill.runtime.processes import is_true_anywhere
 
 _LAST_LINE, _LOSS = "step_of_last_line", "loss"
 _TERM = "term."
@@ -40,7 +40,7 @@ class StopOnInterrupt(TrainerCallback):
     ) -> None:
         if control.should_training_stop:
             return
-        self.stopping = any_of_all(self.interrupt.is_requested)
+        self.stopping = is_true_anywhere(self.interrupt.is_requested)
         if self.stopping:
             control.should_save = True
 

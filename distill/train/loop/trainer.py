@@ -22,7 +22,7 @@ from transformers import PrinterCallback, Trainer
 
 from distill.recipe import Train
 from distill.runtime import processes
-from distill.runtime.devices import best_device, torch_dtype
+from distill.runtime.devices import choose_best_device, get_torch_dtype
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.student.base_model import first_transformer
@@ -78,7 +78,7 @@ def fit(
         KeyboardInterrupt: if it stopped before its last step; a checkpoint has every finished step.
     """
     model = trained = objective.model  # which the trainer may wrap
-    if processes.sharded():
+    if processes.is_sharded():
         objective.model = trained = copy_for_sharding(model)
     checkpoints = CheckpointCallback(folder, objective.auxiliary)
     stop = StopOnInterrupt(interrupt)
@@ -96,7 +96,7 @@ def fit(
         )
         trainer.remove_callback(PrinterCallback)
         whole = partial(_gather_whole, trained, model)
-        with processes.main_first():
+        with processes.let_main_go_first():
             damaged = None if averager is None else averager.drop_damaged()
             newest = checkpoints.newest(before=damaged)
         if newest is not None:
@@ -178,19 +178,21 @@ def _arguments(
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
     args = SentenceTransformerTrainingArguments(
         num_train_epochs=train.epochs,
-        per_device_train_batch_size=max(1, train.batch_size // processes.count()),
+        per_device_train_batch_size=max(1, train.batch_size // processes.count_processes()),
         learning_rate=train.learning_rate,
         learning_rate_mapping=rates,
         weight_decay=train.weight_decay,
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
-        bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
+        bf16=get_torch_dtype(train.dtype, device) == torch.bfloat16,
         seed=seed,
         # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
         gradient_checkpointing=train.gradient_checkpointing or None,
         batch_sampler=partial(_make_batches, train, tokens),
-        multi_dataset_batch_sampler=partial(MixedBatchSampler, processes=processes.count()),
-        dataloader_drop_last=processes.count() > 1,
+        multi_dataset_batch_sampler=partial(
+            MixedBatchSampler, processes=processes.count_processes()
+        ),
+        dataloader_drop_last=processes.count_processes() > 1,
         ddp_broadcast_buffers=False,  # processes may call the model a different number of times
         report_to=list(train.trackers) or "none",
         project="distill",
@@ -212,7 +214,7 @@ def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, floa
 
 def choose_train_device(train: Train) -> str:
     """Choose the device that the recipe names, or else the best one available."""
-    return train.device or best_device()
+    return train.device or choose_best_device()
 
 
 def _make_batches(
@@ -233,7 +235,7 @@ def _make_batches(
         range(len(dataset)) if len(columns) == 1 else [label[2] for label in dataset["label"]],
         lengths if texts or train.group_by_length else None,
         batch_size=train.align.batch_size if texts else train.batch_size,
-        processes=processes.count(),
+        processes=processes.count_processes(),
         generator=generator,
         valid_label_columns=valid_label_columns,
         seed=seed,

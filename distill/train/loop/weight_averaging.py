@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from distill.files.atomic import atomic_file, write_json
+from distill.files.atomic import open_atomic_file, write_json
 from distill.files.checksums import find_damage_beside, measure_file
 
 _VALUE = "value"
@@ -21,7 +21,7 @@ def save_weights(model: nn.Module, path: Path, value: float | None = None) -> No
     """Save all of a module's weights in one file, there whole or not at all, with how good they
     are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as beside:
+    with open_atomic_file(path) as beside:
         save_model(model, str(beside), {} if value is None else {_VALUE: repr(value)})
         write_json(path.with_suffix(".json"), measure_file(beside))
 

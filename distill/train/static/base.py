@@ -68,7 +68,7 @@ def build_static_base(
     if passages is None:
         raise ValueError("no corpus: a recipe for its query side is refused without it")
     student = recipe.student
-    stage = run.stage("base", fingerprint(recipe), [passages, *examples])
+    stage = run.open_stage("base", fingerprint(recipe), [passages, *examples])
     if stage.complete:
         return stage
     kept = read_kept_texts(student, [passages] if student.vocabulary == "corpus" else [])

@@ -160,7 +160,7 @@ def test_texts_become_passages_of_their_files(tmp_path):
     write_texts(tmp_path)
     recipe = Recipe(name="x", corpus={"source": "auto", "path": str(tmp_path), "min_words": 1})
     with Run(tmp_path / "run") as run:
-        rows = make_passages(run, recipe).rows(PASSAGES)
+        rows = make_passages(run, recipe).read_rows(PASSAGES)
     assert [row["source"] for row in rows][:2] == ["README", "guide/bees.md"]
 
 

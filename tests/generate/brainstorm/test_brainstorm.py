@@ -159,7 +159,7 @@ def figures_of(stage: Stage, name: str) -> dict[str, Any]:
 
 def test_each_group_brings_examples_of_its_form(tmp_path, make):
     stage = brainstorm(tmp_path / "run", make(), Scripted())
-    examples = stage.rows(EXAMPLES)
+    examples = stage.read_rows(EXAMPLES)
     written = {row["item_id"]: row for row in rows(stage, "brainstorm-generations", BRAINSTORM)}
     assert Counter(row["task_type"] for row in examples) == {
         "short-long": 5,
@@ -194,7 +194,7 @@ def test_tasks_come_from_the_lists_and_symmetric_groups_have_one(tmp_path, make)
         "sts": 1,
         "bitext": 1,
     }
-    used = {(row["task_type"], row["task"]) for row in stage.rows(EXAMPLES)}
+    used = {(row["task_type"], row["task"]) for row in stage.read_rows(EXAMPLES)}
     assert used <= {(row["task_type"], row["task"]) for row in tasks}
     assert len(used) == 5 + 5 + 4 + 4 + 1 + 1  # while there are tasks, none comes twice
 
@@ -203,7 +203,7 @@ def test_symmetric_groups_alone_need_no_list(tmp_path, make):
     llm = Scripted()
     recipe = make(brainstorm={"groups": ["sts", "bitext"], "examples": 4})
     stage = brainstorm(tmp_path / "run", recipe, llm)
-    assert len(stage.rows(EXAMPLES)) == len(llm.asked) == 4
+    assert len(stage.read_rows(EXAMPLES)) == len(llm.asked) == 4
 
 
 def test_placeholders_are_recorded_and_in_the_prompt(tmp_path, make):
@@ -384,7 +384,7 @@ def test_what_is_no_example_is_dropped_with_its_reason_and_kept_word_for_word(tm
         example("One two three", "four  five six", "another negative"),
     ]
     stage = brainstorm(tmp_path / "run", make(brainstorm=STS), with_replies(*replies))
-    assert [row["query"] for row in stage.rows(EXAMPLES)] == ["one two three"]
+    assert [row["query"] for row in stage.read_rows(EXAMPLES)] == ["one two three"]
     assert [reason for _, reason in dropped(stage, "examples-brainstorm")] == [
         "no JSON",
         "no JSON",
@@ -415,7 +415,7 @@ def test_what_repeats_the_prompt_is_dropped(tmp_path, make):
     recipe = make(brainstorm=STS | {"examples": 3})
     stage = brainstorm(tmp_path / "run", recipe, with_replies(*replies))
     assert stage.manifest["counts"]["dropped: copies the prompt"] == 2
-    assert [row["query"] for row in stage.rows(EXAMPLES)] == ["another structure"]
+    assert [row["query"] for row in stage.read_rows(EXAMPLES)] == ["another structure"]
 
 
 @pytest.mark.parametrize(("has_chat", "stop"), [(True, ()), (False, ("\n",))])
@@ -430,7 +430,7 @@ def test_the_refusal_filter_can_be_off(tmp_path, make):
     reply = example("I'm sorry, but I cannot write that.", "A b c", "D e f")
     recipe = make(brainstorm=STS, generate={"filters": {"refusals": False}})
     stage = brainstorm(tmp_path / "run", recipe, with_replies(reply))
-    assert len(stage.rows(EXAMPLES)) == 13
+    assert len(stage.read_rows(EXAMPLES)) == 13
 
 
 @pytest.mark.bad_input(
@@ -456,7 +456,7 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path, make):
         tmp_path / "run", make(brainstorm=STS, evaluate=evaluate), with_replies(*replies)
     )
     assert stage.manifest["counts"]["dropped: holds an evaluation query"] == 2
-    assert len(stage.rows(EXAMPLES)) == 11
+    assert len(stage.read_rows(EXAMPLES)) == 11
 
 
 @pytest.mark.bad_input("evaluation", "a task that is not there", "refused before the LLM is asked")
@@ -485,7 +485,7 @@ def test_a_group_without_a_task_leaves_its_share_to_the_others(tmp_path, make):
 
     recipe = make(brainstorm={"groups": ["short-long", "long-long"], "examples": 6})
     stage = brainstorm(tmp_path / "run", recipe, Scripted(reply))
-    assert [row["task_type"] for row in stage.rows(EXAMPLES)] == ["short-long"] * 6
+    assert [row["task_type"] for row in stage.read_rows(EXAMPLES)] == ["short-long"] * 6
     assert figures_of(stage, "tasks")["counts"]["no task for long-long"] == 1
 
 

@@ -37,7 +37,7 @@ def make(tmp_path):
 
 
 def kept(stage):
-    return [(row["query_id"], row["query"]) for row in stage.rows(QUERIES)]
+    return [(row["query_id"], row["query"]) for row in stage.read_rows(QUERIES)]
 
 
 MIXED = [
@@ -92,8 +92,8 @@ def test_the_bar_counts_every_draw_within_its_shard(make, monkeypatch):
 def test_without_filters_all_is_kept_but_its_ids_of_draws(make):
     off = {"min_words": 1, "refusals": False, "exact_duplicates": False}
     stage = make(MIXED, recipe(generate={"filters": off}))
-    assert [row["query_id"] for row in stage.rows(QUERIES)] == [f"p{n}~0" for n in range(9)]
-    first = stage.rows(QUERIES)[0]
+    assert [row["query_id"] for row in stage.read_rows(QUERIES)] == [f"p{n}~0" for n in range(9)]
+    first = stage.read_rows(QUERIES)[0]
     assert first == {key: MIXED[0][0][key] for key in QUERIES.columns}
 
 
@@ -272,7 +272,7 @@ def test_the_nearest_draw_is_kept(make, encoder_folder):
 
 
 def held_out_stage(run, queries, documents):
-    stage = run.stage("held-out", {"queries": queries})
+    stage = run.open_stage("held-out", {"queries": queries})
     if not stage.complete:
         (stage.folder / "qrels").mkdir()
         for name, texts in (("queries", queries), ("corpus", documents)):

@@ -23,7 +23,7 @@ def make(folder, rows=ROWS, **generate):
     settings = recipe(generate={"methods": FREE, **generate})
     with Run(folder) as run:
         passages, _ = prepare(run, [rows], [[]])
-        return make_free_queries(run, settings, passages).rows(PARSED)
+        return make_free_queries(run, settings, passages).read_rows(PARSED)
 
 
 def count(rows):
@@ -70,9 +70,13 @@ def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_pa
         passages, written = prepare(run, [ROWS], [[parsed("p0", "which organ moves blood")]])
         free = make_free_queries(run, settings, passages)
         llm = LazyLLM(no_llm, served=True)
-        queries = make_queries(run, settings, passages, [written, free], llm, None).rows(QUERIES)
+        queries = make_queries(run, settings, passages, [written, free], llm, None).read_rows(
+            QUERIES
+        )
     assert queries[0]["query_id"] == "p0~0"
-    assert [row["query_id"] for row in queries[1:]] == [r["query_id"] for r in free.rows(PARSED)]
+    assert [row["query_id"] for row in queries[1:]] == [
+        r["query_id"] for r in free.read_rows(PARSED)
+    ]
 
 
 @pytest.mark.bad_input(

@@ -88,7 +88,7 @@ def test_a_triple_has_its_label_another_and_one_id(tmp_path):
     stage = labelled(tmp_path, {"path": "train.tsv"})
     label_of = {row["text"]: row["label"] for row in bank_rows()}
     ids = set()
-    for row in stage.rows(EXAMPLES):
+    for row in stage.read_rows(EXAMPLES):
         (query, id_), (positive, same), (negative, also) = (
             text.rsplit(" ", 1) for text in (row["query"], row["positive"], *row["negatives"])
         )
@@ -99,15 +99,15 @@ def test_a_triple_has_its_label_another_and_one_id(tmp_path):
         assert row["task_type"] == "classification"
         assert row["task"] == "Identify the intent of a message to a bank."
     assert len(ids) == stage.manifest["rows"] == 24
-    assert len({row["query_id"] for row in stage.rows(EXAMPLES)}) == 24
+    assert len({row["query_id"] for row in stage.read_rows(EXAMPLES)}) == 24
 
 
 def test_at_most_so_many_are_drawn_by_seed_over_all_labels(tmp_path):
     write_tsv(tmp_path / "train.tsv", bank_rows(100))
     of_set = {"path": "train.tsv", "examples": 80}
-    first = labelled(tmp_path, of_set, run="a").rows(EXAMPLES)
-    assert first == labelled(tmp_path, of_set, run="b").rows(EXAMPLES)
-    assert first != labelled(tmp_path, of_set, run="c", seed=5).rows(EXAMPLES)
+    first = labelled(tmp_path, of_set, run="a").read_rows(EXAMPLES)
+    assert first == labelled(tmp_path, of_set, run="b").read_rows(EXAMPLES)
+    assert first != labelled(tmp_path, of_set, run="c", seed=5).read_rows(EXAMPLES)
     assert len(first) == 80
     negatives = Counter(
         label.replace("_", " ")
@@ -120,7 +120,9 @@ def test_at_most_so_many_are_drawn_by_seed_over_all_labels(tmp_path):
 
 def test_ids_differ_between_sets(tmp_path):
     write_tsv(tmp_path / "a.tsv", bank_rows())
-    rows = labelled(tmp_path, {"path": "a.tsv"}, {"path": "a.tsv", "task": "Again."}).rows(EXAMPLES)
+    rows = labelled(tmp_path, {"path": "a.tsv"}, {"path": "a.tsv", "task": "Again."}).read_rows(
+        EXAMPLES
+    )
     assert len({row["query"].rsplit(" ", 1)[1] for row in rows}) == len(rows) == 48
     assert len({row["query_id"] for row in rows}) == 48
     assert {row["task"] for row in rows[24:]} == {"Again."}
@@ -132,7 +134,7 @@ def test_every_kind_of_file_reads_the_same(tmp_path, kind):
     write_tsv(tmp_path / "other.tsv", bank_rows())
 
     def texts(path: str, run: str) -> set[str]:
-        rows = labelled(tmp_path, {"path": path}, run=run).rows(EXAMPLES)
+        rows = labelled(tmp_path, {"path": path}, run=run).read_rows(EXAMPLES)
         return {row["query"].rsplit(" ", 1)[0] for row in rows}
 
     assert texts(f"train.{kind}", "a") == texts("other.tsv", "b")
@@ -154,7 +156,7 @@ def test_the_same_text_twice_and_a_lonely_label(tmp_path):
     ]
     write_jsonl(tmp_path / "x.jsonl", rows)
     stage = labelled(tmp_path, {"path": "x.jsonl"})
-    kept = stage.rows(EXAMPLES)
+    kept = stage.read_rows(EXAMPLES)
     assert {row["query_id"] for row in kept} == {"labelled~0~1", "labelled~0~3"}
     assert {row["negatives"][0].rsplit(" ", 1)[0] for row in kept} == {"What is the rate?"}
     assert stage.manifest["counts"]["without a counterpart"] == 1
@@ -164,7 +166,7 @@ def test_a_text_of_two_labels_is_never_its_own_negative(tmp_path):
     rows = [{"text": f"Text {n}", "label": label} for n in range(3) for label in "ab"]
     write_jsonl(tmp_path / "x.jsonl", rows)
     stage = labelled(tmp_path, {"path": "x.jsonl"})
-    for row in stage.rows(EXAMPLES):
+    for row in stage.read_rows(EXAMPLES):
         assert row["negatives"][0] not in (row["query"], row["positive"])
     counts = stage.manifest["counts"]
     assert sum(counts.values()) == 6
@@ -194,7 +196,7 @@ def test_a_premise_with_what_it_entails_and_what_contradicts_it(tmp_path, number
         rows = [row | {"label": numbers[row["label"]]} for row in rows]
     rows.append({"premise": "Premise 0.", "hypothesis": "Who knows.", "label": -1})
     write_jsonl(tmp_path / "nli.jsonl", rows)
-    kept = labelled(tmp_path, {"path": "nli.jsonl", **NLI}).rows(EXAMPLES)
+    kept = labelled(tmp_path, {"path": "nli.jsonl", **NLI}).read_rows(EXAMPLES)
     assert {row["query"] for row in kept} == {f"Premise {n}." for n in range(5)}
     for row in kept:
         number = row["query"].removeprefix("Premise ").removesuffix(".")
@@ -287,7 +289,9 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path):
     write_tsv(tmp_path / "train.tsv", bank_rows())
     evaluate = {"tasks": ["mine"], "task_data": str(tmp_path / "tasks")}
     stage = labelled(tmp_path, {"path": "train.tsv"}, evaluate=evaluate)
-    texts = [t for r in stage.rows(EXAMPLES) for t in (r["query"], r["positive"], *r["negatives"])]
+    texts = [
+        t for r in stage.read_rows(EXAMPLES) for t in (r["query"], r["positive"], *r["negatives"])
+    ]
     assert not any(text.startswith("Message 0 that is about lost card") for text in texts)
     dropped = stage.manifest["counts"]["dropped: holds an evaluation query"]
     assert dropped >= 1

@@ -45,7 +45,7 @@ def recipe(tmp_path, llm_folder, encoder_folder) -> Recipe:
 
 
 def make_passages(run):
-    stage = run.stage("passages", {})
+    stage = run.open_stage("passages", {})
     if not stage.complete:
         rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
         write_shard(PASSAGES, stage.folder / "part-00000.parquet", rows)
@@ -60,17 +60,17 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
     passages, log = make_passages(run), make_log_queries(run, recipe)
     queries = make_queries(run, recipe, passages, [log], llm, None)
     judged = run.folder / "judgements.sqlite"
-    return relabel(run, recipe, passages, queries, llm, judged).examples.rows(EXAMPLES)
+    return relabel(run, recipe, passages, queries, llm, judged).examples.read_rows(EXAMPLES)
 
 
 def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
     with Run(tmp_path / "run") as run:
         log = make_log_queries(run, recipe)
-        assert [row["query"] for row in log.rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
+        assert [row["query"] for row in log.read_rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
         assert log.manifest["counts"]["dropped: asked again"] == 1
         llm = LazyLLM(lambda: pytest.fail("no LLM is needed"), served=True)
         queries = make_queries(run, recipe, make_passages(run), [log], llm, None)
-        rows = queries.rows(QUERIES)
+        rows = queries.read_rows(QUERIES)
     assert [(row["query_id"], row["seed_id"], row["task_type"]) for row in rows] == [
         ("~log-0", "", "log"),
         ("~log-1", "", "log"),
@@ -138,7 +138,7 @@ def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
     drawn._folder = recipe.folder
     with Run(tmp_path / "run") as run:
         stage = make_log_queries(run, drawn)
-    assert len(stage.rows(PARSED)) == 2
+    assert len(stage.read_rows(PARSED)) == 2
     assert stage.manifest["counts"]["dropped: over generate.log.queries"] == 2
 
 
@@ -152,7 +152,7 @@ def masked(recipe) -> Recipe:
 
 
 def read_first(stage) -> str:
-    return next(row["query"] for row in stage.rows(PARSED))
+    return next(row["query"] for row in stage.read_rows(PARSED))
 
 
 def mask_anew(monkeypatch):

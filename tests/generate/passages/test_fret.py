@@ -65,7 +65,7 @@ def test_every_draw_of_every_sample_is_a_row_with_its_conditions(recipe, engine,
     )
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, asked, passages_of(run), lambda: engine)
-        rows = generations.rows(GENERATIONS)
+        rows = generations.read_rows(GENERATIONS)
         again = make_generations(run, asked, passages_of(run), never)
     assert again.manifest["figures"]["tokens"]["new"] > 0
     assert len(rows) == 10 * 3 * 2
@@ -261,7 +261,7 @@ def test_the_naive_prompt_says_the_task_itself(recipe, tmp_path):
     asked = recipe("generate.prompt=prompts/naive.jinja")
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, asked, passages_of(run), QueryAlone)
-        rows = make_parsed(run, asked, generations).rows(PARSED)
+        rows = make_parsed(run, asked, generations).read_rows(PARSED)
     assert len(rows) == 10
     assert {row["task"] for row in rows} == {"Given a query, find the passages that answer it."}
 
@@ -294,7 +294,7 @@ def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path)
         assert "what the LLM wrote" not in before
         with pytest.raises(UserError, match="there are 20 rows"):
             shown(20)
-        rows = make_generations(run, asked, passages, lambda: engine).rows(GENERATIONS)
+        rows = make_generations(run, asked, passages, lambda: engine).read_rows(GENERATIONS)
         assert rows[39]["output"].strip() in shown(19)
         assert rows[38]["output"].strip() in shown(19)
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
         generations = make_generations(run, recipe(), passages_of(run), Scripted)
         assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}
         parsed = make_parsed(run, recipe(), generations)
-        rows = parsed.rows(PARSED)
+        rows = parsed.read_rows(PARSED)
         dropped = [
             row
             for path in sorted(parsed.metadata_dir.glob("dropped-*"))
@@ -74,7 +74,7 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_kept(recipe, tmp_path):
 
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, recipe(), passages_of(run), Cut)
-        assert {row["output"] for row in generations.rows(GENERATIONS)} == {
+        assert {row["output"] for row in generations.read_rows(GENERATIONS)} == {
             " Find it.\nQuery: smiling ?"
         }
 
@@ -83,7 +83,7 @@ def test_draws_have_ids_of_their_own(recipe, tmp_path):
     with Run(tmp_path / "run") as run:
         asked = recipe("generate.best_of=3")
         generations = make_generations(run, asked, passages_of(run), StandIn)
-        rows = make_parsed(run, asked, generations).rows(PARSED)
+        rows = make_parsed(run, asked, generations).read_rows(PARSED)
     assert [row["query_id"] for row in rows] == [
         f"{row['seed_id']}~{row['sample']}.{row['draw']}" for row in rows
     ]

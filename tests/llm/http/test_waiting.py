@@ -15,7 +15,7 @@ from distill.errors import UserError
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
-from distill.remote.address import retry_after
+from distill.remote.address import parse_retry_after
 from distill.remote.client import ServerClient
 
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
@@ -144,10 +144,10 @@ def test_those_who_waited_for_retry_after_do_not_all_come_back_at_once(make, ser
 
 def test_retry_after_as_a_date():
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < retry_after(soon) <= 90
+    assert 85 < parse_retry_after(soon) <= 90
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=90), usegmt=True)
-    assert retry_after(past) == 0
-    assert [retry_after(v) for v in ("12", "1.5", "-1", "soon", "nan", "", None)] == [
+    assert parse_retry_after(past) == 0
+    assert [parse_retry_after(v) for v in ("12", "1.5", "-1", "soon", "nan", "", None)] == [
         12, 1.5, 0, None, None, None, None,
     ]  # fmt: skip
 

@@ -57,7 +57,7 @@ def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
 
 
 def test_the_recipes_settings_reach_vllm(monkeypatch):
-    monkeypatch.setattr(vllm_engine, "best_device", lambda: "cuda")
+    monkeypatch.setattr(vllm_engine, "choose_best_device", lambda: "cuda")
     settings = LanguageModel(
         engine="vllm", tensor_parallel=2, max_model_tokens=4096, quantization="fp8", gpu_memory=0.5
     )

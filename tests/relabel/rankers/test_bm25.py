@@ -54,7 +54,7 @@ def test_every_candidate_has_the_score_that_bm25s_gives_it(tmp_path, settings):
     index.index([of(text) for text in PASSAGES.values()], show_progress=False)
     with Run(tmp_path) as run:
         stage = judged(run, recipe(retriever={"bm25": settings}))
-        rows = stage.rows(JUDGEMENTS)
+        rows = stage.read_rows(JUDGEMENTS)
     assert [row["passage_id"] for row in rows] == ["p3", "p1", "p5", "p6", "p2", "p0", "p1"]
     for row in rows:
         query = ASKED[int(row["query_id"][1:])][0]
@@ -107,8 +107,8 @@ def test_the_better_positive_comes_up_by_bm25_alone(tmp_path):
             labels = make_labels(run, rule.relabel, queries, candidates, judgements)
             (example,) = make_examples(
                 run, rule.relabel, rule.seed, passages, queries, labels, candidates
-            ).rows(EXAMPLES)
-            return example["positive_id"], labels.rows(LABELS)
+            ).read_rows(EXAMPLES)
+            return example["positive_id"], labels.read_rows(LABELS)
 
     assert positive("retriever")[0] == "p3"
     changed, labels = positive("bm25", "retriever")
@@ -123,7 +123,7 @@ def test_relabelling_by_bm25_loads_no_llm(tmp_path, encoder_folder):
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
         made = relabel(run, rule, passages, queries, without_llm(), tmp_path / "judged.sqlite")
-        labels = made.labels.rows(LABELS)
+        labels = made.labels.read_rows(LABELS)
         figures = made.examples.manifest["figures"]
     assert all(row["bm25"] is not None and row["bm25_rank"] for row in labels)
     assert set(figures["seed_rank"]) == {"bm25", "retriever", "fusion"}
@@ -137,7 +137,7 @@ def test_bm25_judges_what_a_cascade_leaves(tmp_path, encoder_folder):
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
         made = relabel(run, rule, passages, queries, without_llm(), tmp_path / "judged.sqlite")
-        judged_ids = [row for row in made.labels.rows(LABELS) if row["bm25"] is not None]
+        judged_ids = [row for row in made.labels.read_rows(LABELS) if row["bm25"] is not None]
     assert 6 <= len(judged_ids) <= 9
 
 

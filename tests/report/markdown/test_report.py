@@ -14,15 +14,15 @@ from distill.store.run import Run
 
 def report_of(folder, **queries) -> str:
     with Run(folder) as run:
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         passages.finish(rows=500, counts={"dropped short": 7, "kept": 500})
-        generations = run.stage("generations", {}, [passages])
+        generations = run.open_stage("generations", {}, [passages])
         generations.finish(rows=100, counts={"written": 100})
-        parsed = run.stage("parsed", {}, [generations])
+        parsed = run.open_stage("parsed", {}, [generations])
         parsed.finish(rows=80, counts={"dropped: malformed": 5, "dropped: unfinished": 15})
-        made = run.stage("queries", {}, [passages, parsed])
+        made = run.open_stage("queries", {}, [passages, parsed])
         made.finish(rows=60, **queries)
-        run.stage("examples", {}, [made])
+        run.open_stage("examples", {}, [made])
     return write_report(folder).read_text(encoding="utf-8")
 
 
@@ -52,8 +52,8 @@ def test_decontamination_is_told_in_words(tmp_path):
 def test_decontamination_of_examples_without_a_corpus_is_told(tmp_path):
     with Run(tmp_path) as run:
         short = {key: n for key, n in DECONTAMINATION.items() if "seed" not in key}
-        run.stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
-        run.stage("examples-labelled", {}).finish(rows=3)
+        run.open_stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
+        run.open_stage("examples-labelled", {}).finish(rows=3)
     told = write_report(tmp_path).read_text(encoding="utf-8").split("## Decontamination")[1]
     assert "Brainstormed examples were checked against 312 evaluation queries" in told
     assert "Examples of labelled sets were not checked" in told
@@ -87,18 +87,18 @@ RELABELLED = {
 
 def relabelling_of(folder, changes=(), **figures) -> str:
     with Run(folder) as run:
-        candidates = run.stage("candidates", {})
+        candidates = run.open_stage("candidates", {})
         candidates.finish(rows=4, recall_at_k=0.9812, k=20)
-        judged = run.stage("judgements-ql", {}, [candidates])
+        judged = run.open_stage("judgements-ql", {}, [candidates])
         judged.finish(
             rows=1000,
             seconds=40.0,
             counts={"pairs": 1000, "judged before": 200},
             tokens={"prompt": 5000, "shared": 4000, "new": 0},
         )
-        other = run.stage("judgements-cross_encoder", {}, [candidates])
+        other = run.open_stage("judgements-cross_encoder", {}, [candidates])
         other.finish(rows=1000, seconds=10.0, counts={"pairs": 1000})
-        examples = run.stage("examples", {}, [judged, other])
+        examples = run.open_stage("examples", {}, [judged, other])
         counts = {"kept": 500, "positive changed": 76, "fewer negatives than asked": 9}
         examples.finish(rows=500, counts=counts, **(RELABELLED | figures))
         write_json(examples.metadata_dir / "changes.json", list(changes))
@@ -171,10 +171,10 @@ def test_figures_of_relabelling_are_told_once(tmp_path):
 
 def test_further_positives_are_not_counted_as_kept(tmp_path):
     with Run(tmp_path) as run:
-        queries = run.stage("queries", {})
+        queries = run.open_stage("queries", {})
         queries.finish(rows=10)
         counts = {"kept": 8, "additional positives": 5, "dropped: no candidate answers it": 2}
-        run.stage("examples", {}, [queries]).finish(rows=13, counts=counts)
+        run.open_stage("examples", {}, [queries]).finish(rows=13, counts=counts)
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "| examples | 13 | 80.0% | no candidate answers it 2 |" in text
 
@@ -189,9 +189,9 @@ def test_a_cell_stays_a_cell(cell, written):
 
 def test_report_of_a_run_that_is_under_way(tmp_path):
     with Run(tmp_path / "run") as run:
-        passages = run.stage("passages", {})
+        passages = run.open_stage("passages", {})
         passages.finish(rows=3, counts={"too short": 2})
-        run.stage("a-later-one", {}, [passages])
+        run.open_stage("a-later-one", {}, [passages])
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "The run is not evaluated yet." in text
     assert re.search(r"\| passages \| 3 \| 0\.0 \|  \| \w{16} \|  \| too short 2 \|", text)
@@ -203,7 +203,7 @@ def test_the_verdict_on_another_student_is_not_told(tmp_path):
     folder = write_run(tmp_path / "bees")
     assert "keeps 84.6% of its teacher" in write_report(folder).read_text(encoding="utf-8")
     with Run(folder, "stale") as run:
-        run.stage("student", {"seed": 1}).finish(seconds=1.0)
+        run.open_stage("student", {"seed": 1}).finish(seconds=1.0)
     text = write_report(folder).read_text(encoding="utf-8")
     assert "made anew since the run was evaluated" in text
     assert "84.6%" not in text

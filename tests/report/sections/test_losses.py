@@ -42,10 +42,10 @@ def made(tmp_path_factory):
     teacher = tiny_encoder(folder / "teacher", seed=2)
     run_folder = folder / "run"
     with Run(run_folder) as run:
-        student = run.stage("student", {})
+        student = run.open_stage("student", {})
         shutil.copytree(tiny_encoder(folder / "one", seed=1), student.folder, dirs_exist_ok=True)
         student.finish()
-        evaluation = run.stage("evaluation", {}, [student])
+        evaluation = run.open_stage("evaluation", {}, [student])
         evaluation.finish()
     told = summary()
     revision = load_task("mine", folder / "tasks").metadata.revision

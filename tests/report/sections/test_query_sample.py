@@ -21,7 +21,7 @@ QUERY_TEXTS = [
 
 def write_tables(folder, texts, passages=10, log=()):
     with Run(folder) as run:
-        corpus = run.stage("passages", {})
+        corpus = run.open_stage("passages", {})
         rows = [
             {
                 "passage_id": f"p{n}",
@@ -33,7 +33,7 @@ def write_tables(folder, texts, passages=10, log=()):
         ]
         corpus.map_shards(PASSAGES, [rows], ShardResult)
         corpus.finish()
-        queries = run.stage("queries", {}, [corpus])
+        queries = run.open_stage("queries", {}, [corpus])
         rows = [
             {
                 "query_id": f"q{n}",
@@ -96,7 +96,7 @@ def test_a_long_run_is_sampled_evenly(tmp_path):
 
 def test_a_run_without_queries_has_no_sample(tmp_path):
     with Run(tmp_path / "run") as run:
-        run.stage("passages", {}).finish()
+        run.open_stage("passages", {}).finish()
     assert make_query_sample(read_run_data(tmp_path / "run")) is None
 
 

@@ -3,7 +3,7 @@
 import torch
 from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.train.data.mixture import NO_EXAMPLE, make_mixture
 from distill.train.rows.examples import ScoredExample
 
@@ -21,7 +21,7 @@ def mixture(folder, rows=None, passages=None, **sections):
 
 def texts_of(made, passages=()) -> list[str]:
     """All numbered texts; the corpus is among them where a teacher's vectors are learnt."""
-    return [*made.queries.values(), *map(passage_text, passages), *made.others.values()]
+    return [*made.queries.values(), *map(join_passage, passages), *made.others.values()]
 
 
 ALIGNED = {"objective": {"align": 1}}

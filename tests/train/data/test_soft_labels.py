@@ -21,7 +21,7 @@ from distill.train.data.soft_labels import (
 
 
 def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
-    stage = run.stage(name, {"rows": parts})
+    stage = run.open_stage(name, {"rows": parts})
     stage.map_shards(table, parts, ShardResult)
     stage.finish()
     return stage

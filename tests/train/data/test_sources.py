@@ -73,7 +73,7 @@ def test_titles_need_a_corpus_with_titles(inputs):
     check_titles(train, inputs.passages)
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, None)
-    untitled = inputs.run.stage("untitled", {})
+    untitled = inputs.run.open_stage("untitled", {})
     untitled.map_shards(PASSAGES, [[row | {"title": " "} for row in passage_rows()]], ShardResult)
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, untitled)
@@ -84,7 +84,7 @@ def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
     row = example_rows()[0] | {"query_id": "from a folder"}
     (tmp_path / "pairs").mkdir()
     write_shard(EXAMPLES, tmp_path / "pairs" / "a.parquet", [row])
-    stage = inputs.run.stage("more", {})
+    stage = inputs.run.open_stage("more", {})
     stage.map_shards(EXAMPLES, [[row | {"query_id": "from a stage"}]], ShardResult)
     mixture = [{"path": str(tmp_path / "pairs")}, {"path": "more", "weight": 3}]
     assert read(inputs, mixture=mixture) == {"from a folder": 1, "from a stage": 3}

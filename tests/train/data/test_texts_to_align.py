@@ -5,7 +5,7 @@ import random
 from helpers.training_by_hand import passage_rows
 
 from distill.recipe import Align
-from distill.store.tables import passage_text
+from distill.store.tables import join_passage
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
 from distill.train.data.texts_to_align import MIN_WORDS, draw_texts
@@ -30,7 +30,7 @@ def test_texts_are_those_of_a_draw_from_lists_of_all():
     rows = passage_rows() + [row | {"passage_id": "again"} for row in passage_rows()[:4]]
     rows[3] |= {"title": "", "text": "One sentence that is a passage."}
     rows[5]["text"] = f"{rows[5]['text']} One sentence that is a passage."
-    whole = list(dict.fromkeys(map(passage_text, rows)))
+    whole = list(dict.fromkeys(map(join_passage, rows)))
     sentences = dict.fromkeys(text for row in rows for text in split_sentences(row["text"]))
     parts = [s for s in sentences if count_words(s) >= MIN_WORDS and s not in whole]
     for count in (0, 1, 7, 1000):

@@ -9,7 +9,7 @@ from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult
-from distill.store.tables import EXAMPLES, LABELS, PASSAGES, Row, passage_text
+from distill.store.tables import EXAMPLES, LABELS, PASSAGES, Row, join_passage
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
 from distill.text.normalize import normalize_text
@@ -45,8 +45,8 @@ def write_labels(rows: list[Row]) -> Iterator[list[Row]]:
 @pytest.fixture
 def inputs(tmp_path):
     with Run(tmp_path) as run:
-        passages, examples = run.stage("passages", {}), run.stage("examples", {})
-        labels = run.stage("labels", {})
+        passages, examples = run.open_stage("passages", {}), run.open_stage("examples", {})
+        labels = run.open_stage("labels", {})
         rows = write_rows()
         parts = [rows[i : i + ROWS_A_SHARD] for i in range(0, len(rows), ROWS_A_SHARD)]
         passages.map_shards(PASSAGES, [passage_rows()[:5], passage_rows()[5:]], ShardResult)
@@ -63,7 +63,7 @@ class Expected:
     def __init__(
         self, rows: list[ScoredExample], writer: StudentTexts, aligned: bool, groups: Mixture
     ) -> None:
-        passages = {row["passage_id"]: passage_text(row) for row in passage_rows()}
+        passages = {row["passage_id"]: join_passage(row) for row in passage_rows()}
         self.documents = [
             [one.row["positive"], *one.row["negatives"], *(passages[id_] for id_ in one.others)]
             for one in rows
@@ -131,7 +131,7 @@ def test_numbers_and_texts_are_those_of_lists_in_memory(inputs, encoder_folder, 
     made = make_mixture(recipe.student, recipe.train, 1, rows, reader)
     in_memory = list(rows)
     documents = [text for one in in_memory for text in (one.row["positive"], *one.row["negatives"])]
-    documents += map(passage_text, passage_rows())
+    documents += map(join_passage, passage_rows())
     writer = StudentTexts(recipe.student, passage_rows(), documents)
     aligned = recipe.train.objective.needs_teacher_vectors
     expected = Expected(in_memory, writer, aligned, made)
