@@ -39,10 +39,10 @@ from distill.llm.judge import judge_rc
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.retrieve.exact import ExactIndex
-from distill.retrieve.fusion import reciprocal_rank_fusion
-from distill.retrieve.terms import terms
+from distill.retrieve.fusion import fuse_reciprocal_ranks
+from distill.retrieve.terms import split_terms
 from distill.store.tables import join_passage
-from distill.student.base_model import first_transformer, load_encoder
+from distill.student.base_model import get_first_transformer, load_encoder
 from distill.student.layers import resize_layers
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -95,7 +95,7 @@ def rank_corpus(data: BeirDataset, cache: Path) -> Rankings:
     for name, layers in SYSTEMS.items():
         ranked[name] = _rank_by_vectors(layers, documents, queries)
         ranked[f"{name} + BM25"] = [
-            reciprocal_rank_fusion([dense, words], FUSION, DEPTH)
+            fuse_reciprocal_ranks([dense, words], FUSION, DEPTH)
             for dense, words in zip(ranked[name], ranked["BM25"], strict=True)
         ]
     write_json(cache, ranked)
@@ -104,8 +104,8 @@ def rank_corpus(data: BeirDataset, cache: Path) -> Rankings:
 
 def _rank_by_words(documents: Sequence[str], queries: Sequence[str]) -> list[list[int]]:
     index = bm25s.BM25(method="lucene")
-    index.index([terms(text) for text in documents], show_progress=False)
-    found, _ = index.retrieve([terms(q) for q in queries], k=DEPTH, show_progress=False)
+    index.index([split_terms(text) for text in documents], show_progress=False)
+    found, _ = index.retrieve([split_terms(q) for q in queries], k=DEPTH, show_progress=False)
     return [[int(row) for row in rows] for rows in found]
 
 
@@ -113,7 +113,7 @@ def _rank_by_vectors(
     layers: Sequence[int], documents: Sequence[str], queries: Sequence[str]
 ) -> list[list[int]]:
     model = load_encoder(MINILM)
-    resize_layers(first_transformer(model).model, layers)
+    resize_layers(get_first_transformer(model).model, layers)
     model.max_seq_length = MAX_TOKENS
     vectors, asked = (
         model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)

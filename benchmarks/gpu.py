@@ -49,7 +49,7 @@ from distill.retrieve.exact import ExactIndex
 from distill.retrieve.torch_exact import TorchExactIndex
 from distill.runtime.devices import free_memory, get_torch_dtype
 from distill.runtime.machine import describe_machine, format_machine
-from distill.student.base_model import first_transformer
+from distill.student.base_model import get_first_transformer
 from distill.student.lora import add_lora
 from distill.train.objectives import CombinedLoss
 
@@ -299,7 +299,7 @@ def make_student(bench: Bench, config: PretrainedConfig, dtype: torch.dtype) -> 
     model = SentenceTransformer(str(resolve(bench.encoder)), device="cpu")
     inner = make_random(AutoModel, config, dtype, bench.device)
     inner.gradient_checkpointing_enable({"use_reentrant": False})
-    first_transformer(model).model = inner
+    get_first_transformer(model).model = inner
     return model.to(bench.device).train()
 
 
@@ -314,7 +314,7 @@ def train_steps(bench: Bench, model: SentenceTransformer, name: str, passes: int
     loss = CombinedLoss(model, train, None, torch.nn.Identity()).to(bench.device)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-5)
-    config = first_transformer(model).model.config
+    config = get_first_transformer(model).model.config
     ids = torch.randint(5, config.vocab_size, (2, sizes.batch, sizes.tokens), device=bench.device)
     columns = [{"input_ids": c, "attention_mask": torch.ones_like(c)} for c in ids]
     labels = torch.arange(3 * sizes.batch, device=bench.device).view(3, -1).T
@@ -329,7 +329,7 @@ def train_steps(bench: Bench, model: SentenceTransformer, name: str, passes: int
     bench.reset_peak()
     step()
     taken = statistics.median(bench.seconds(step) for _ in range(sizes.steps))
-    layers = first_transformer(model).model.layers
+    layers = get_first_transformer(model).model.layers
     counted = sum(p.numel() for n, p in layers.named_parameters() if "lora_" not in n)
     rate = ids.numel() / taken
     return {

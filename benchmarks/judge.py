@@ -28,7 +28,7 @@ from distill.llm.judge import JudgeRequests, judge_ql
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.store.stage import open_stage
 from distill.text.sanitize import sanitize_for_prompt
@@ -42,7 +42,7 @@ TIMED = 90
 
 def make_recipe(given: argparse.Namespace, data: Path) -> Recipe:
     """The demo's models; the LLM judges short lists of queries out of the corpus itself."""
-    demo = load_recipe(packaged_recipes() / "demo.yaml")
+    demo = load_recipe(get_packaged_folder() / "demo.yaml")
     llm = {"model": given.llm} if given.llm else {}
     settings = {
         "name": "judge-benchmark",
@@ -119,7 +119,7 @@ def measure_speed(
     engine: TransformersEngine, judge: CrossEncoderJudge, requests: JudgeRequests
 ) -> dict[str, Any]:
     """Pairs a second of both on the same pairs."""
-    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
+    prompt = load_prompt("prompts/ql.jinja", get_packaged_folder(), parts=2)
     count, seconds = sum(len(queries) for _, queries in requests), {}
     for name, ask in (
         ("judge", judge.judge),
@@ -185,7 +185,7 @@ def main() -> None:
     candidates = read_json(found)
     requests, pairs = group_pairs(collection, candidates)
     engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
-    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
+    prompt = load_prompt("prompts/ql.jinja", get_packaged_folder(), parts=2)
     judge = CrossEncoderJudge(str(run.folder / "judge"), given.max_tokens, "cpu")
     speed = measure_speed(engine, judge, requests[:TIMED])
     known = given.run / "llm-scores.json"

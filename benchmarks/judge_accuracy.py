@@ -44,7 +44,7 @@ from distill.files.atomic import read_json, write_json
 from distill.llm import Completion, Score, ScoreRequest
 from distill.llm.protocol import Sampling
 from distill.recipe import Recipe
-from distill.store.tables import LABELS, PASSAGES, QUERIES, passage_text, read_rows
+from distill.store.tables import LABELS, PASSAGES, QUERIES, join_passage, read_rows
 from distill.tasks import load_task
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -247,7 +247,7 @@ def train_arm(adapted: Path, run: Path, half: Half, arm: Arm, steps: int) -> Rec
         arm.error,
         {sanitize_for_prompt(text): id_ for id_, text in queries.items()},
         {
-            sanitize_for_prompt(passage_text(row), WORDS): row["passage_id"]
+            sanitize_for_prompt(join_passage(row), WORDS): row["passage_id"]
             for row in read_rows(PASSAGES, run / "passages")
         },
         find_relevant(half.learnt),

@@ -25,7 +25,7 @@ from distill.llm.judge import VERDICTS
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.relabel.judgements import make_judgements
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import Run
@@ -171,10 +171,10 @@ def main() -> None:
     rounds, passages, sampled = (2, 32, 1) if given.quick else (3, 96, 3)
     if given.smoke:
         rounds, passages, sampled = 1, 4, 1
-    recipe = load_recipe(packaged_recipes() / "demo.yaml", ["relabel.shard_size=256"])
+    recipe = load_recipe(get_packaged_folder() / "demo.yaml", ["relabel.shard_size=256"])
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu", recipe.llm.batch_tokens)
     encoder = load_encoder(recipe.retriever.model, EmbedderConfig(max_tokens=256, device="cpu"))
-    prompts = {n: load_prompt(f"prompts/{n}.jinja", packaged_recipes(), 2) for n in ("ql", "rc")}
+    prompts = {n: load_prompt(f"prompts/{n}.jinja", get_packaged_folder(), 2) for n in ("ql", "rc")}
     every = texts(rounds * passages)
     figures: dict[str, list[float]] = {"ours": [], "fused": [], "peer": []}
     difference, same = 0.0, []

@@ -28,7 +28,7 @@ from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Relabel, load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.relabel.fuse import make_label_rows
 from distill.retrieve.exact import ExactIndex
 from distill.store.stage import fingerprint
@@ -105,7 +105,7 @@ def judge_all(
     scores, speed = {}, {}
     for name in given.passes.split(","):
         file, judge = passes[name]
-        prompt = load_prompt(f"prompts/{file}.jinja", packaged_recipes(), parts=2)
+        prompt = load_prompt(f"prompts/{file}.jinja", get_packaged_folder(), parts=2)
         mark = fingerprint(name, {"prompt": prompt.source, "asked": asked}, {})
         path = given.keep / f"{name}-{mark}.json"
         if not path.exists():
@@ -210,7 +210,7 @@ def main() -> None:
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
-    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    recipe = load_recipe(get_packaged_folder() / "demo.yaml")
     collection = Collection(Path(os.environ["DISTILL_DATA"], CORPORA[given.corpus]), given.queries)
     retriever = given.retriever or recipe.retriever.model
     encoder = load_encoder(retriever, EmbedderConfig(max_tokens=256, device="cpu"))

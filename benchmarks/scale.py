@@ -39,7 +39,7 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
-from distill.retrieve.corpus_index import corpus_vectors, open_encoder
+from distill.retrieve.corpus_index import embed_corpus, open_encoder
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED
@@ -155,7 +155,7 @@ class Work:
 
     def embed(self) -> None:
         retriever = self.recipe.retriever
-        corpus_vectors(self.run, open_encoder(retriever), self.corpus(), retriever.vectors)
+        embed_corpus(self.run, open_encoder(retriever), self.corpus(), retriever.vectors)
 
     def search(self) -> Stage:
         passages = self.corpus()

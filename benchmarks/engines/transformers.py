@@ -23,7 +23,7 @@ from distill.llm import Sampling
 from distill.llm.transformers.continuous_batching import _SLOT_TOKEN_FACTOR
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)
 
@@ -33,7 +33,7 @@ def compare(
 ) -> dict[str, Any]:
     """Medians over the rounds of prompts a second; `first_ratio` is the first round's, in which
     the engine meets every header for the first time."""
-    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    recipe = load_recipe(get_packaged_folder() / "demo.yaml")
     settings = recipe.generate
     sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, ("\n\n",))
     dtype = "auto" if device != "cpu" else recipe.llm.dtype
@@ -89,7 +89,7 @@ def timed(call: Callable[..., object], *arguments: object) -> Took:
 
 
 def prompts(count: int) -> list[str]:
-    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    recipe = load_recipe(get_packaged_folder() / "demo.yaml")
     method, settings = open_method(recipe), recipe.generate
     words = " ".join(doc for module in MODULES for doc in documentation(module)).split()
     length = settings.max_passage_words

@@ -18,7 +18,7 @@ import torch
 
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.vllm.engine import VLLMEngine, _make_vllm_options
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.recipe import LanguageModel
 
 SMOLLM2 = (
@@ -83,7 +83,7 @@ def _plain(settings: LanguageModel) -> Any:
     """vLLM as its own documentation starts it, with the memory and eager mode of this engine."""
     from vllm import LLM
 
-    options = _make_vllm_options(settings, str(model_folder(settings.model, torch.float32)))
+    options = _make_vllm_options(settings, str(make_model_folder(settings.model, torch.float32)))
     names = ("model", "dtype", "max_model_len", "enforce_eager", "kv_cache_memory_bytes")
     if settings.device != "cpu":
         names += ("gpu_memory_utilization",)

@@ -21,7 +21,7 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
     Raises:
         UserError: naming the key, and the devices that are there.
     """
-    named = [(key, device) for key, device in _devices(recipe, last) if device is not None]
+    named = [(key, device) for key, device in _iterate_devices(recipe, last) if device is not None]
     if not named:
         return
     from distill.runtime.devices import check_device  # imports torch
@@ -30,7 +30,7 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
         check_device(device, key)
 
 
-def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
+def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
     """Yield key and value of each device that is used up to this step."""
     generate, relabel, teacher = recipe.generate, recipe.relabel, recipe.teacher
     relabels = last not in ("corpus", "generate") and generate.from_passages
@@ -40,7 +40,7 @@ def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
         return
     if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model):
         yield "llm.device", recipe.llm.device
-    embeds = relabels or _embeds_to_generate(recipe)
+    embeds = relabels or _needs_retriever(recipe)
     if (embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)) or (
         relabels and relabel.cross_encoder is not None
     ):
@@ -53,7 +53,7 @@ def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
         yield "train.device", recipe.train.device
 
 
-def _embeds_to_generate(recipe: Recipe) -> bool:
+def _needs_retriever(recipe: Recipe) -> bool:
     """Return whether generation compares queries or tasks by the retriever's vectors."""
     generate, filters = recipe.generate, recipe.generate.filters
     by_rank = generate.best_of > 1 and generate.best_by == "round_trip"

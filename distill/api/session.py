@@ -45,7 +45,7 @@ def load_recipe(
     Raises:
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
-    sets = [*settings] if not isinstance(settings, Mapping) else _as_yaml(settings)
+    sets = [*settings] if not isinstance(settings, Mapping) else _write_yaml(settings)
     path = None if file is None else parse_path(fspath(file))
     if path is None and folder is not None and (Path(folder) / "recipe.yaml").is_file():
         path = Path(folder) / "recipe.yaml"
@@ -60,7 +60,7 @@ def load_recipe(
     return read_recipe(path, sets)
 
 
-def _as_yaml(settings: Mapping[str, Any]) -> list[str]:
+def _write_yaml(settings: Mapping[str, Any]) -> list[str]:
     """Return the settings as `a.b=value`: JSON is YAML."""
     return [
         f"{key}={json.dumps(value, ensure_ascii=False, default=str)}"
@@ -124,7 +124,7 @@ def open_job_to_look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
 def show_whole_run(job: "Job") -> Iterator[None]:
     """Show, beside each stage's progress, where the whole run is and how long it still takes."""
     from distill.estimate.plan import plan_run
-    from distill.models.sources.cache import cache_folder
+    from distill.models.sources.cache import get_cache_folder
     from distill.runtime.progress import follow_plan, show_activity
     from distill.runtime.run_plan import add_speeds
 
@@ -133,5 +133,5 @@ def show_whole_run(job: "Job") -> Iterator[None]:
         return
     with show_activity("planning the run"):
         plan = plan_run(job.run, job.recipe, job.llm)
-    with follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds)):
+    with follow_plan(plan, lambda speeds: add_speeds(get_cache_folder(), speeds)):
         yield

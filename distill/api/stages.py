@@ -90,7 +90,7 @@ def read_corpus(
     """
 
     def read(job: "Job") -> "list[Stage | None]":
-        passages = job.corpus().passages
+        passages = job.make_corpus().passages
         if passages is None:
             raise UserError(f"recipe {job.recipe.name}", "names no corpus", "set corpus.path")
         return [passages]
@@ -280,7 +280,7 @@ def show_prompt(
 
     recipe, place = settle(recipe, folder)
     with open_job_to_look(recipe, place) as job:
-        print_prompt(job.run, recipe, job.corpus().passages, row, console or Console())
+        print_prompt(job.run, recipe, job.make_corpus().passages, row, console or Console())
 
 
 def _write_stages(

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from distill import api
-from distill.cli.options import CORPUS_PATH, PATH, recipe_options
+from distill.cli.options import CORPUS_PATH, PATH, add_recipe_options
 from distill.recipe import Recipe
 from distill.store.run import Overwrite
 
 
 @click.command()
-@recipe_options
+@add_recipe_options
 @click.pass_context
 def check(context: click.Context, recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Check RECIPE in seconds before anything is spent: files, models, servers, prompts, disk.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from distill import api
-from distill.cli.options import TaskOptions, split_list, task_options
+from distill.cli.options import TaskOptions, add_task_options, split_list
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.errors import UserError
 from distill.recipe.sections.retriever import Language
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@task_options
+@add_task_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     """Evaluate MODEL on tasks, with mteb's own classes and metrics.
@@ -89,7 +89,7 @@ def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> di
 @click.argument("student")
 @click.argument("teacher")
 @click.argument("bases", nargs=-1, metavar="[BASE]...")
-@task_options
+@add_task_options
 @click.option(
     "--widths", default="", help="Also cut the student's vectors to these dimensions: 256,128."
 )

@@ -26,7 +26,7 @@ class CommandGroup(click.Group):
         several lines where it is long."""
         for heading, names in self.headings.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, _purpose(self.commands[name])) for name in names])
+                formatter.write_dl([(name, _read_purpose(self.commands[name])) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -35,17 +35,17 @@ class CommandGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as fault:
-            near = _nearest(args[0], self.list_commands(ctx))
+            near = _find_nearest(args[0], self.list_commands(ctx))
             if near is None:
                 raise
             raise click.UsageError(f"{fault.message} Did you mean {near!r}?", ctx) from fault
 
 
-def _purpose(command: click.Command) -> str:
+def _read_purpose(command: click.Command) -> str:
     return command.get_short_help_str(limit=1000)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str | None:
+def _find_nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the command whose name, or one of whose words, is most like a mistyped one:
     `train-student` for `trian`."""
     words = {word: command for command in reversed(known) for word in command.split("-")}

@@ -70,14 +70,14 @@ PATH = _LocalPath()
 CORPUS_PATH = _LocalPath(stored=True)
 
 
-def _device(context: click.Context, option: click.Parameter, device: str | None) -> str | None:
+def _check_device(context: click.Context, _: click.Parameter, device: str | None) -> str | None:
     from distill.runtime.devices import check_device
 
     check_device(device, "--device")
     return device
 
 
-def recipe_options(command: Command) -> Command:
+def add_recipe_options(command: Command) -> Command:
     """Declare RECIPE, --run, --set and --overwrite, resolved to `recipe`, `folder`, `overwrite`."""
 
     @click.argument("recipe_file", metavar="[RECIPE]", required=False, type=PATH)
@@ -98,7 +98,7 @@ def recipe_options(command: Command) -> Command:
         "that depend on it; always redoes every stage. Replaced stages move to RUN/superseded.",
     )
     @wraps(command)
-    def resolved(
+    def resolve(
         recipe_file: Path | None,
         folder: Path | None,
         sets: tuple[str, ...],
@@ -117,7 +117,7 @@ def recipe_options(command: Command) -> Command:
         place = folder or Path("artifacts") / recipe.name
         return command(recipe=recipe, folder=place, overwrite=overwrite, **options)
 
-    return cast(Command, resolved)
+    return cast(Command, resolve)
 
 
 def corpus_option(command: Command) -> Command:
@@ -137,7 +137,7 @@ def corpus_option(command: Command) -> Command:
     )(command)
 
 
-def recipe_flag(
+def add_recipe_flag(
     flag: str, key: str, help: str, type: click.ParamType | None = None
 ) -> Callable[[Command], Command]:
     """Declare a flag that sets a key of the recipe: it is short for `--set KEY=VALUE`."""
@@ -149,7 +149,7 @@ def recipe_flag(
     return click.option(flag, type=type, help=help, callback=remember, expose_value=False)
 
 
-def estimate_options(command: Command) -> Command:
+def add_estimate_options(command: Command) -> Command:
     """Declare --prices and --sample."""
     for option in (
         click.option(
@@ -190,7 +190,7 @@ class TaskOptions:
     force_prompts: bool
 
 
-def task_options(command: Command) -> Command:
+def add_task_options(command: Command) -> Command:
     """Declare the options that `evaluate` and `compare` share, parsed to `options`."""
 
     @click.option(
@@ -237,7 +237,7 @@ def task_options(command: Command) -> Command:
     )
     @click.option(
         "--device",
-        callback=_device,
+        callback=_check_device,
         help="cpu, cuda, cuda:1 or mps.  [default: the best available]",
     )
     @click.option(
@@ -293,7 +293,7 @@ def task_options(command: Command) -> Command:
         help="Environment variable that holds the server's API key.",
     )
     @wraps(command)
-    def resolved(
+    def resolve(
         tasks: str,
         benchmarks: tuple[str, ...],
         instruction_template: str | None,
@@ -342,7 +342,7 @@ def task_options(command: Command) -> Command:
             )
         return command(options=parsed, **options)
 
-    return cast(Command, resolved)
+    return cast(Command, resolve)
 
 
 def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderConfig:

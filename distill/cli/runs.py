@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import PATH, corpus_option, recipe_options
+from distill.cli.options import PATH, add_corpus_option, add_recipe_options
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
@@ -36,8 +36,8 @@ class _ShareNumbers(click.ParamType):
 
 
 @click.command()
-@recipe_options
-@corpus_option
+@add_recipe_options
+@add_corpus_option
 @click.option(
     "--print-resolved", is_flag=True, help="Print every key of the recipe with its value and exit."
 )
@@ -115,7 +115,7 @@ def _run_in_shares(
 
 
 @click.command()
-@recipe_options
+@add_recipe_options
 def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Train and evaluate the variants of RECIPE's section `ablation`, side by side.
 

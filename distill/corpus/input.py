@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill.files.read import parse_path
-from distill.models.sources.cache import cache_folder
+from distill.models.sources.cache import get_cache_folder
 from distill.object_store.address import is_store_address
 
 
@@ -17,4 +17,4 @@ def find_input(path: str) -> Path:
         return parse_path(path)
     from distill.object_store.download import fetch_input
 
-    return fetch_input(path, cache_folder() / "inputs")
+    return fetch_input(path, get_cache_folder() / "inputs")

@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.embed.published import PublishedSettings
 from distill.errors import UserError
-from distill.models.attention_check import CODE, remote_class
-from distill.models.end_of_sequence import append_eos, ends_in_eos
-from distill.models.sentence_transformer import read_settings, text_transformer
+from distill.models.attention_check import CODE, find_remote_class
+from distill.models.end_of_sequence import append_eos, has_final_eos
+from distill.models.sentence_transformer import find_text_transformer, read_settings
 from distill.recipe.sections.embedder import EmbedderConfig
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def set_end_of_sequence(
     Raises:
         UserError: if the tokenizer cannot be made to.
     """
-    transformer = text_transformer(model)
+    transformer = find_text_transformer(model)
     tokenizer = None if transformer is None else transformer.tokenizer
     if transformer is None or tokenizer is None:
         return False
@@ -43,10 +43,10 @@ def set_end_of_sequence(
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     wanted = settings.append_eos
     if wanted is None:
-        code = CODE.get(remote_class(getattr(transformer.config, "auto_map", None)) or "")
+        code = CODE.get(find_remote_class(getattr(transformer.config, "auto_map", None)) or "")
         declared = read_settings(folder, "tokenizer_config.json").get("add_eos_token") is True
         wanted = declared or published.append_eos or (code is not None and code.append_eos)
-    if not wanted or ends_in_eos(tokenizer):
+    if not wanted or has_final_eos(tokenizer):
         return False
     _append(tokenizer, reference, settings)
     return True
@@ -58,7 +58,7 @@ def _append(tokenizer: PreTrainedTokenizerBase, reference: str, settings: Embedd
         append_eos(tokenizer)
     except ValueError as error:
         fault = str(error)
-    if not ends_in_eos(tokenizer):
+    if not has_final_eos(tokenizer):
         raise UserError(
             f"model {reference!r}",
             f"was trained on texts that end in the end of sequence, and {fault}",

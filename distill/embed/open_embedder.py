@@ -12,10 +12,10 @@ from distill.embed.open_model import choose_dtype, open_model
 from distill.embed.published import look_up_published
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
-from distill.models.attention_check import CODE, remote_class
-from distill.models.reference import resolve, revision
+from distill.models.attention_check import CODE, find_remote_class
+from distill.models.reference import identify_revision, resolve
 from distill.models.sentence_transformer import read_settings
-from distill.models.sources.in_memory import find_object, is_object, object_identity
+from distill.models.sources.in_memory import find_object, identify_object, is_object
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.local_name import name_model
 from distill.workers.protocol import WorkerNeeds
@@ -116,11 +116,11 @@ def identify_embedder(settings: EmbedderConfig, model: str) -> dict[str, object]
     was before it could be set is left out. A server answers for its own model: of that only the
     name is known, and the address is no part of it."""
     if is_object(model):
-        return object_identity(model)
+        return identify_object(model)
     served = settings.base_url is not None
     identity: dict[str, object] = {
         "model": model if served else name_model(model),
-        "revision": "served" if served else revision(model),
+        "revision": "served" if served else identify_revision(model),
         "max_tokens": settings.max_tokens,
     }
     if settings.query_template != PLAIN_QUERY:
@@ -145,7 +145,7 @@ def _list_adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]
     decodes = config.get("model_type") not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if settings.bidirectional and decodes and config.get("is_causal") is not False:
         identity["bidirectional"] = True
-    code = remote_class(config.get("auto_map"))
+    code = find_remote_class(config.get("auto_map"))
     if code in CODE:
         identity["code"] = code
         if settings.bidirectional is False:  # not as that code does

@@ -13,10 +13,14 @@ from distill.embed.published import PublishedSettings, look_up_published
 from distill.embed.wording import EmbedderPrompts, choose_prompts
 from distill.models.attention_check import set_attention
 from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
-from distill.models.reference import resolve, revision
-from distill.models.sentence_transformer import open_sentence_model, read_settings, text_transformer
+from distill.models.reference import identify_revision, resolve
+from distill.models.sentence_transformer import (
+    find_text_transformer,
+    open_sentence_model,
+    read_settings,
+)
 from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
-from distill.runtime.devices import DTYPES, check_device, choose_best_device, get_torch_dtype
+from distill.runtime.devices import DTYPES, check_device, choose_device, get_torch_dtype
 from distill.store.local_name import name_model
 
 
@@ -73,12 +77,14 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
         departures["append_eos"] = 1
     all_tokens = find_max_tokens(model)
     max_tokens = all_tokens
-    if text_transformer(model) is not None and settings.max_tokens < (all_tokens or ALL_TOKENS):
+    if find_text_transformer(model) is not None and settings.max_tokens < (
+        all_tokens or ALL_TOKENS
+    ):
         max_tokens = settings.max_tokens
         _shorten(model, max_tokens)
     return OpenModel(
         reference,
-        revision(reference),
+        identify_revision(reference),
         folder,
         model,
         choose_prompts(settings, reference, list_carried_prompts(model), published),
@@ -116,6 +122,6 @@ def choose_dtype(name: str, device: str | None) -> str:
     float32 elsewhere."""
     if name != "auto":
         return name
-    device = device or choose_best_device()
+    device = device or choose_device()
     on_gpu = device.startswith("cuda")
     return "bfloat16" if on_gpu and get_torch_dtype("auto", device) is torch.bfloat16 else "float32"

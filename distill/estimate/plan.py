@@ -5,7 +5,7 @@ from collections.abc import Callable
 from distill.estimate.amounts import StageEstimate
 from distill.estimate.estimate import estimate
 from distill.llm.protocol import LLM
-from distill.models.sources.cache import cache_folder
+from distill.models.sources.cache import get_cache_folder
 from distill.recipe import Recipe
 from distill.runtime.run_plan import PlannedStage, RunPlan, read_speeds
 from distill.store.run import Run
@@ -25,7 +25,7 @@ def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
     ]
     models = _list_models(recipe)
     stages = [PlannedStage(_make_label(line), line.amount.high, models) for line in lines]
-    return RunPlan(stages, read_speeds(cache_folder()))
+    return RunPlan(stages, read_speeds(get_cache_folder()))
 
 
 def _make_label(line: StageEstimate) -> str:

@@ -15,7 +15,7 @@ from distill.embed.vector_store import VectorStore
 from distill.evaluate.models.eval_model import EvalModel
 from distill.recipe import Recipe
 from distill.retrieve.bm25 import BM25Index, open_bm25
-from distill.retrieve.corpus_index import corpus_vectors, has_corpus_vectors
+from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
 from distill.retrieve.exact import NOTHING, ExactIndex
 from distill.retrieve.fusion import HYBRID_DEPTH, rank_hybrid
 from distill.store.local_name import name_model
@@ -86,7 +86,7 @@ class PassageSearch:
         """Return the passages' vectors by the model, or by the one that embeds its documents: a
         store for each stage."""
         encoder = make_encoder(model.documents or model)
-        return [corpus_vectors(self._run, encoder, stage) for stage in self._stages]
+        return [embed_corpus(self._run, encoder, stage) for stage in self._stages]
 
     def has_vectors(self, model: EvalModel) -> bool:
         """Return whether the run's store has the vectors of the passages that are trained on

@@ -19,7 +19,7 @@ from distill.evaluate.stage import RESULTS_FOLDER, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.files.atomic import write_json
 from distill.recipe import Recipe
-from distill.retrieve.corpus_index import identity
+from distill.retrieve.corpus_index import identify_retriever
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.runtime.progress import Progress, show_planned_stage
 from distill.store.run import Run
@@ -117,7 +117,7 @@ def evaluate_judge(
         "tasks": {task.metadata.name: describe_task(task) for task in tasks},
         "depth": recipe.judge.depth,
         "max_tokens": recipe.judge.max_tokens,
-        "retriever": identity(recipe.retriever),
+        "retriever": identify_retriever(recipe.retriever),
         "instructions": asked.instructions,
         "version": 1,
     }

@@ -41,7 +41,7 @@ from distill.store.shards import list_shards
 from distill.store.stage import Stage, open_stage
 from distill.store.tables import PASSAGES, read_arrow
 from distill.teacher.vectors import identify_teacher
-from distill.train.query_route import route_query_document
+from distill.train.query_route import join_routes
 
 _PROBE = ["A query to compare two models by.", "another one"]
 _LEAST_COSINE = 0.9999
@@ -178,7 +178,7 @@ def _open_query_encoder(source: ExportSource) -> SentenceTransformer:
         route = first.sub_modules["query"]
         prompts = {name: prompt or "" for name, prompt in model.prompts.items()}
         queries = SentenceTransformer(modules=list(route.children()), prompts=prompts, device="cpu")
-        model = route_query_document(queries, None)
+        model = join_routes(queries, None)
     for module in model.modules():
         if type(module).__module__.startswith("distill."):
             raise UserError(

@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import nn
 
 from distill.export.graph import OUTPUT
-from distill.models.sentence_transformer import text_transformer
+from distill.models.sentence_transformer import find_text_transformer
 from distill.recipe.sections.embedder import ALL_TOKENS
 
 _QUERIES = ["how do bees tell others about flowers"]
@@ -137,7 +137,7 @@ def get_max_tokens(model: SentenceTransformer) -> int:
     length = model.max_seq_length or model.tokenizer.model_max_length
     if not math.isinf(length):
         return int(length)
-    transformer = text_transformer(model)
+    transformer = find_text_transformer(model)
     if transformer is not None and transformer.max_seq_length:
         return int(transformer.max_seq_length)
     # Token vectors have no positions: their tokenizer cuts a text off.

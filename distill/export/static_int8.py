@@ -10,14 +10,14 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 
 from distill.export.parity import Parity, compare_vectors
-from distill.models.sentence_transformer import load_sentence_model, query_modules
+from distill.models.sentence_transformer import get_query_modules, load_sentence_model
 
 FOLDER = "query-int8"
 
 
 def find_static(model: SentenceTransformer) -> StaticEmbedding | None:
     """Find the token vectors that queries are embedded by; None for another kind of model."""
-    first = next(query_modules(model).children(), None)
+    first = next(get_query_modules(model).children(), None)
     return first if isinstance(first, StaticEmbedding) else None
 
 
@@ -31,7 +31,7 @@ def write_static_int8(
         The file of the token vectors, and how near its queries' vectors are to the model's.
     """
     alone = SentenceTransformer(
-        modules=list(query_modules(model).children()),
+        modules=list(get_query_modules(model).children()),
         prompts={name: prompt or "" for name, prompt in model.prompts.items()},
         similarity_fn_name="cosine",
         device="cpu",

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill.errors import UserError, install_command
-from distill.models.sources.cache import cache_folder
+from distill.models.sources.cache import get_cache_folder
 from distill.recipe import LanguageModel
 from distill.runtime.devices import count_cores, get_torch_dtype, measure_memory
 from distill.workers.ray_pool import connect, describe_node, describe_resources
@@ -207,7 +207,7 @@ def _check_data_folder() -> Check:
 
 
 def _check_model_cache() -> Check:
-    folder = cache_folder()
+    folder = get_cache_folder()
     if not folder.exists():
         return Check("model cache", "ok", f"{folder} (made when the first wheel is fetched)")
     if not os.access(folder, os.W_OK):

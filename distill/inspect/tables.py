@@ -110,7 +110,7 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
     view = QueryView(
         query,
         _order_candidates(run, candidates, _read_query_rows(run, LABELS, query_id)),
-        [row for row in _read_table(run, EXAMPLES) if _belongs_to(row["query_id"], query_id)],
+        [row for row in _read_table(run, EXAMPLES) if _is_example_of(row["query_id"], query_id)],
         _read_texts(run, {row["passage_id"] for row in candidates}),
     )
     lines = [*describe_orders(view), *describe_choice(view, _read_teacher_scores(run, query_id))]
@@ -143,11 +143,11 @@ def _read_teacher_scores(run: Path, query_id: str) -> list[Row]:
     if scored != open_stage(run / EXAMPLES.name).fingerprint:
         return []
     return [
-        row for row in _read_table(run, TEACHER_SCORES) if _belongs_to(row["query_id"], query_id)
+        row for row in _read_table(run, TEACHER_SCORES) if _is_example_of(row["query_id"], query_id)
     ]
 
 
-def _belongs_to(example_id: str, query_id: str) -> bool:
+def _is_example_of(example_id: str, query_id: str) -> bool:
     """Return whether an example is a query's: its own or, `ID+2` and so on, one of a further
     positive."""
     own, _, number = example_id.rpartition("+")

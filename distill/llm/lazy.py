@@ -32,7 +32,7 @@ class LazyLLM:
 
     def __call__(self) -> LLM:
         if self._engine is None:
-            _free_memory()  # of the models of earlier stages
+            _release_memory()  # of the models of earlier stages
             with show_activity("loading the LLM"):
                 self._engine = self._load()
         return self._engine
@@ -53,7 +53,7 @@ class LazyLLM:
             if not self._borrowed:
                 self._engine.close()
             self._engine = None
-            _free_memory()
+            _release_memory()
 
 
 class RecipeLLM(LazyLLM):
@@ -95,7 +95,7 @@ def _keep_llm(settings: LanguageModel, requests: Path) -> RecipeLLM:
     return keep(key, lambda: RecipeLLM(settings, requests))
 
 
-def _free_memory() -> None:
+def _release_memory() -> None:
     from distill.runtime.devices import free_memory  # imports torch
 
     free_memory()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.llm.protocol import LLM
-from distill.models.reference import revision
-from distill.models.sources.in_memory import find_object, is_object, object_identity
+from distill.models.reference import identify_revision
+from distill.models.sources.in_memory import find_object, identify_object, is_object
 from distill.recipe import LanguageModel, Recipe
-from distill.runtime.devices import choose_best_device
+from distill.runtime.devices import choose_device
 from distill.store.local_name import name_model
 
 
@@ -15,11 +15,11 @@ def identify_llm(settings: LanguageModel) -> dict[str, object]:
     """Collect what changes an LLM's results, for fingerprints. Of a server's model only the name is
     known; its address does not count."""
     if is_object(settings.model):
-        return {**object_identity(settings.model), "form": settings.prompt_format}
+        return {**identify_object(settings.model), "form": settings.prompt_format}
     served = settings.engine == "http"
     known: dict[str, object] = {
         "model": settings.model if served else name_model(settings.model),
-        "revision": "served" if served else revision(settings.model),
+        "revision": "served" if served else identify_revision(settings.model),
         "engine": settings.engine,
         "dtype": settings.dtype,
         "form": settings.prompt_format,
@@ -42,7 +42,7 @@ def choose_prompts_per_call(settings: LanguageModel) -> int:
     enough: more would only be lost when it is killed."""
     if settings.engine == "http":
         return _REQUESTS_PER_CONNECTION * settings.concurrency
-    on_gpu = settings.engine == "vllm" and (settings.device or choose_best_device()) != "cpu"
+    on_gpu = settings.engine == "vllm" and (settings.device or choose_device()) != "cpu"
     return _PROMPTS_PER_GPU * settings.data_parallel if on_gpu else 1
 
 

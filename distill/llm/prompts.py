@@ -18,7 +18,7 @@ from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from distill.errors import UserError
 from distill.files.read import describe_search, read_text
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.runtime.trial import find_excess
 
 CONTINUATION = "=== continuation ===\n"
@@ -84,7 +84,7 @@ def find_prompt(name: str, folder: Path) -> Path:
     Raises:
         UserError: if it is in neither place.
     """
-    for place in (folder, packaged_recipes()):
+    for place in (folder, get_packaged_folder()):
         if (place / name).is_file():
             return place / name
     raise UserError(

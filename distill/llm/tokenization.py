@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.errors import UserError
 from distill.llm.prompts import CONTINUATION, Prompt
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.models.loading import load_tokenizer
 from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel
-from distill.runtime.devices import choose_best_device, get_torch_dtype
+from distill.runtime.devices import choose_device, get_torch_dtype
 
 _CONTENT = "\ue000content\ue000"
 """Placeholder for the message while the template around it is examined (private use characters)."""
@@ -50,7 +50,7 @@ class PromptTokenizer:
         Raises:
             UserError: if the two meet within one token.
         """
-        if not self.adds_space(continuation[:1]):
+        if not self.is_space_added(continuation[:1]):
             return self.tokenize(continuation)
         last = _LAST_WORD.search(prefix)
         ids = self._tokenize_behind(last[0] if last else "", continuation)
@@ -62,7 +62,7 @@ class PromptTokenizer:
             )
         return ids
 
-    def adds_space(self, start: str) -> bool:
+    def is_space_added(self, start: str) -> bool:
         """Return whether a text that begins with `start` (a character) has other tokens alone than
         after another text: tokenizers of Llama 2's kind put a space before every text, and some of
         them, such as Mistral 7B's, also where there is one already."""
@@ -142,13 +142,13 @@ def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[st
     if settings.engine == "http" or is_object(settings.model):
         return {}
     start = prompt.source.partition(CONTINUATION)[2][:1]
-    device = settings.device or choose_best_device()
-    adds = _load_prompt_tokenizer(settings.model, settings.dtype, device).adds_space(start)
+    device = settings.device or choose_device()
+    adds = _load_prompt_tokenizer(settings.model, settings.dtype, device).is_space_added(start)
     return {"joined": True} if adds else {}
 
 
 @lru_cache(maxsize=4)
 def _load_prompt_tokenizer(model: str, dtype: str, device: str) -> PromptTokenizer:
     return PromptTokenizer(
-        load_tokenizer(model_folder(model, get_torch_dtype(dtype, device))), model
+        load_tokenizer(make_model_folder(model, get_torch_dtype(dtype, device))), model
     )

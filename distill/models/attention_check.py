@@ -14,8 +14,8 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from distill.errors import UserError
-from distill.models.bidirectional import sees_later_tokens
-from distill.models.sentence_transformer import text_transformer
+from distill.models.bidirectional import can_see_later_tokens
+from distill.models.sentence_transformer import find_text_transformer
 from distill.recipe.sections.embedder import EmbedderConfig
 
 
@@ -32,7 +32,7 @@ and stella_en_1.5B_v5. Their class lets all tokens see each other, their tokeniz
 of sequence."""
 
 
-def remote_class(auto_map: object) -> str | None:
+def find_remote_class(auto_map: object) -> str | None:
     """Return the class that a configuration's auto_map names for the model, as module.Class; None
     if it names none."""
     named = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
@@ -47,18 +47,18 @@ def set_attention(model: SentenceTransformer, reference: str, settings: Embedder
         UserError: if it does not come to that, or if the model names code that was not run and
             nobody says whether the class in its place attends as that does.
     """
-    transformer = text_transformer(model)
+    transformer = find_text_transformer(model)
     if transformer is None:
         return False
     wanted, remote = (
         settings.bidirectional,
-        remote_class(getattr(transformer.config, "auto_map", None)),
+        find_remote_class(getattr(transformer.config, "auto_map", None)),
     )
     if wanted is None and remote is not None:
         code = CODE.get(remote)
         wanted = None if code is None else code.bidirectional
         if code is None and not _is_ported(transformer, remote):
-            raise _unknown_code(transformer, reference, remote, settings)
+            raise _explain_unknown_code(transformer, reference, remote, settings)
     config = transformer.config.get_text_config()
     known = getattr(config, "is_causal", None) is False
     is_changed = bool(wanted) and not is_encoder(config) and not known
@@ -75,7 +75,7 @@ def _is_ported(transformer: Transformer, remote: str) -> bool:
     return remote.rpartition(".")[2] == native and is_encoder(transformer.config.get_text_config())
 
 
-def _unknown_code(
+def _explain_unknown_code(
     transformer: Transformer, reference: str, remote: str, settings: EmbedderConfig
 ) -> UserError:
     return UserError(
@@ -99,15 +99,15 @@ def check_bidirectional(
     Raises:
         UserError: naming the model, and whether a batch with or without padding is causal.
     """
-    transformer = text_transformer(model)
+    transformer = find_text_transformer(model)
     tokenizer = None if transformer is None else transformer.tokenizer
     if transformer is None or tokenizer is None or declared is False:
         return
-    if declared is None and not declares_bidirectional(transformer.config.get_text_config()):
+    if declared is None and not is_declared_bidirectional(transformer.config.get_text_config()):
         return
     model.eval()
     for padded in (False, True):
-        if not sees_later_tokens(transformer, tokenizer, padded):
+        if not can_see_later_tokens(transformer, tokenizer, padded):
             raise UserError(
                 f"model {reference!r}",
                 "is declared bidirectional, but in a batch "
@@ -119,7 +119,7 @@ def check_bidirectional(
             )
 
 
-def declares_bidirectional(config: PretrainedConfig) -> bool:
+def is_declared_bidirectional(config: PretrainedConfig) -> bool:
     """Return whether a configuration says that every token sees every other: explicitly, or because
     models of its type are encoders, trained to fill in masked words."""
     if getattr(config, "is_causal", None) is False:

@@ -15,28 +15,28 @@ _TOLERANCE = 1e-6
 
 
 @torch.inference_mode()
-def sees_later_tokens(
+def can_see_later_tokens(
     transformer: Transformer, tokenizer: PreTrainedTokenizerBase, padded: bool
 ) -> bool:
     """Return whether the states of the first tokens change when the last one is another, in a batch
     with or without padding: where nothing is padded the mask is skipped, and with it whatever lies
     in the mask alone (llm2vec, issue 74)."""
-    ids = _ordinary_ids(tokenizer)
+    ids = _choose_ordinary_ids(tokenizer)
     text, longer = ids[:_TOKENS], [ids[:_LONGER]] if padded else []
-    before = _early_states(transformer, tokenizer, [text, *longer])
-    after = _early_states(transformer, tokenizer, [[*text[:-1], text[0]], *longer])
+    before = _compute_early_states(transformer, tokenizer, [text, *longer])
+    after = _compute_early_states(transformer, tokenizer, [[*text[:-1], text[0]], *longer])
     moved = (before - after).abs().max()
     return bool(moved > _TOLERANCE * before.abs().max())
 
 
-def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _choose_ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Choose token ids from all over the vocabulary, none of them special."""
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
     return ids[:: max(1, len(ids) // _LONGER)]
 
 
-def _early_states(
+def _compute_early_states(
     transformer: Transformer, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
 ) -> Tensor:
     """Compute the last states of the first row's first tokens: (tokens, width)."""

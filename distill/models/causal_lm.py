@@ -11,11 +11,11 @@ import torch
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
-from distill.models.reference import resolve, revision
-from distill.models.sources.cache import cache_folder, cache_lock
+from distill.models.reference import identify_revision, resolve
+from distill.models.sources.cache import get_cache_folder, lock_cache
 
 
-def model_folder(reference: str, dtype: torch.dtype) -> Path:
+def make_model_folder(reference: str, dtype: torch.dtype) -> Path:
     """Return a folder with config, tokenizer and safetensors. A GGUF file is converted to such a
     folder in the cache, in `dtype`, of two or four bytes a parameter. What a GGUF file holds is
     written as such into the cache, in `dtype`, of two or four bytes a parameter.
@@ -27,12 +27,14 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
     path = resolve(reference)
     if path.suffix != ".gguf":
         return path
-    key = hashlib.sha256(f"{revision(reference)} {path.name} {dtype}".encode()).hexdigest()[:32]
-    target = cache_folder() / "safetensors" / key
+    key = hashlib.sha256(
+        f"{identify_revision(reference)} {path.name} {dtype}".encode()
+    ).hexdigest()[:32]
+    target = get_cache_folder() / "safetensors" / key
     discard_if_damaged(target)
     if target.exists():  # in a cache that may only be read, too
         return target
-    with cache_lock(key):
+    with lock_cache(key):
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
             with open_atomic_folder(target) as beside:

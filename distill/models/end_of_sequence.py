@@ -4,7 +4,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 
-def ends_in_eos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def has_final_eos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether a tokenized text ends in the end of sequence, or in BERT's separator."""
     ids = tokenizer("text")["input_ids"]
     return bool(ids) and ids[-1] in (tokenizer.eos_token_id, tokenizer.sep_token_id)

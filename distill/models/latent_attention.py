@@ -53,23 +53,23 @@ class LatentAttention(Module):
         shape."""
         states = features["token_embeddings"]
         states = states + self._look_up(self.norm_states(states))
-        features["token_embeddings"] = states + self._mlp(self.norm_mlp(states))
+        features["token_embeddings"] = states + self._apply_mlp(self.norm_mlp(states))
         return features
 
     def _look_up(self, states: Tensor) -> Tensor:
         keys, values = self.to_key_value(self.norm_dictionary(self.dictionary)).chunk(2, dim=-1)
         attended = functional.scaled_dot_product_attention(
-            self._by_head(self.to_query(states)),
-            self._by_head(keys).expand(len(states), -1, -1, -1),
-            self._by_head(values).expand(len(states), -1, -1, -1),
+            self._split_by_head(self.to_query(states)),
+            self._split_by_head(keys).expand(len(states), -1, -1, -1),
+            self._split_by_head(values).expand(len(states), -1, -1, -1),
         )
         return self.to_states(attended.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
 
-    def _by_head(self, flat: Tensor) -> Tensor:
+    def _split_by_head(self, flat: Tensor) -> Tensor:
         """Split by head: (..., n, heads * width) -> (..., heads, n, width)."""
         return flat.unflatten(-1, (self.heads, self.width)).transpose(-2, -3)
 
-    def _mlp(self, states: Tensor) -> Tensor:
+    def _apply_mlp(self, states: Tensor) -> Tensor:
         value, gate = self.up(states).chunk(2, dim=-1)
         return self.down(value * functional.gelu(gate))  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from distill.errors import UserError
-from distill.models.remote_code import code_needed
+from distill.models.remote_code import find_needed_code
 
 _MOST_SAID = 300
 """Characters of a library's message."""
@@ -62,7 +62,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         message = " ".join(str(fault).split())[:_MOST_SAID]
         raise UserError(
             str(folder),
-            code_needed(folder, fault) or f"has no tokenizer that transformers can load: {message}",
+            find_needed_code(folder, fault)
+            or f"has no tokenizer that transformers can load: {message}",
             "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
         ) from fault
 
@@ -94,7 +95,7 @@ def _load(
             raise
         raise UserError(
             str(path),
-            code_needed(folder, fault)
+            find_needed_code(folder, fault)
             or "is not a causal language model that transformers can load: "
             f"{' '.join(str(fault).split())[:_MOST_SAID]}",
             "name a folder with config.json and safetensors, or a .gguf file",

@@ -10,7 +10,7 @@ _NOT_POOLED = "pooler."
 """BERT's own head, which many files leave out and no sentence embedding reads."""
 
 
-def missing_weights(transformer: Transformer, folder: Path) -> list[str]:
+def list_missing_weights(transformer: Transformer, folder: Path) -> list[str]:
     """List the transformer's weights that no file of its folder holds.
 
     Names are compared first; where one is not found as it stands, transformers is asked, which
@@ -18,7 +18,7 @@ def missing_weights(transformer: Transformer, folder: Path) -> list[str]:
     """
     if not any(folder.glob("*.safetensors")) or (folder / "adapter_config.json").exists():
         return []
-    endings = _endings(folder)
+    endings = _list_endings(folder)
     unlike = [name for name, _ in transformer.model.named_parameters() if name not in endings]
     if not _read_by_pooling(unlike):
         return []
@@ -37,7 +37,7 @@ def _read_by_pooling(names: list[str]) -> list[str]:
     return [name for name in names if not name.startswith(_NOT_POOLED)]
 
 
-def _endings(folder: Path) -> set[str]:
+def _list_endings(folder: Path) -> set[str]:
     """List the weights' names in the files, each with every shorter form without its leading
     parts."""
     endings: set[str] = set()

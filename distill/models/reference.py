@@ -35,7 +35,7 @@ def resolve(reference: str) -> Path:
     if "://" in reference:  # not repeated: it may hold a password
         raise UserError("model", "is an address", _FORMS)
     if reference and parse_path(reference).exists():
-        return _from_disk(parse_path(reference), reference)
+        return _find_on_disk(parse_path(reference), reference)
     match = HUB_ID.fullmatch(reference)
     if match is None or reference.startswith(("./", "../")) or reference.endswith(".gguf"):
         looked = describe_search(parse_path(reference)) if reference else ""
@@ -44,7 +44,7 @@ def resolve(reference: str) -> Path:
     return fetch_from_hub(match["repo"], match["revision"])
 
 
-def revision(reference: str) -> str:
+def identify_revision(reference: str) -> str:
     """Identify the content of a reference: the result changes whenever the content does.
 
     Hub: the commit. Wheel: the wheel's sha256. Folder or file: 16 hex digits of the sha256 over
@@ -54,16 +54,16 @@ def revision(reference: str) -> str:
         return parse_wheel(reference).sha256
     path = resolve(reference)
     if parse_path(reference).exists():
-        files = _visible_files(path)
+        files = _list_visible_files(path)
         stats = [(f, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        return _content_hash(path, tuple(stats))
+        return _hash_content(path, tuple(stats))
     return path.name
 
 
-def _from_disk(path: Path, reference: str) -> Path:
+def _find_on_disk(path: Path, reference: str) -> Path:
     if path.is_file() and path.suffix != ".gguf":
         raise UserError(f"model {reference!r}", "is a file, but not a .gguf file", _FORMS)
-    if path.is_dir() and not _visible_files(path):
+    if path.is_dir() and not _list_visible_files(path):
         raise UserError(f"model {reference!r}", "is an empty folder", _FORMS)
     _refuse_pickles(path, reference)
     check_model_folder(path)
@@ -81,7 +81,7 @@ def _refuse_pickles(path: Path, reference: str) -> None:
     )
 
 
-def _visible_files(path: Path) -> list[Path]:
+def _list_visible_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = (p for p in path.rglob("*") if p.is_file())
@@ -90,7 +90,7 @@ def _visible_files(path: Path) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=64)
-def _content_hash(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
+def _hash_content(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
     """Hash the content of a file. Sizes and times are arguments so that a changed file is read
     anew."""
     whole = hashlib.sha256()

@@ -9,7 +9,7 @@ _ABOUT_CODE = ("trust_remote_code", "custom code")
 _CLASS = re.compile(r"module class '([\w.]+)'")
 
 
-def code_needed(folder: Path, fault: Exception) -> str | None:
+def find_needed_code(folder: Path, fault: Exception) -> str | None:
     """Describe, with the model's class or type, a library's fault that asks to trust a model's
     code; None for any other fault.
 
@@ -20,11 +20,11 @@ def code_needed(folder: Path, fault: Exception) -> str | None:
     if not any(words in message for words in _ABOUT_CODE):
         return None
     named = _CLASS.search(message)
-    kind = named[1] if named else _model_type(folder)
+    kind = named[1] if named else _read_model_type(folder)
     return f"needs code that came with it ({kind}), which is never run"
 
 
-def _model_type(folder: Path) -> str:
+def _read_model_type(folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, LookupError, TypeError):

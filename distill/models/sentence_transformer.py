@@ -18,9 +18,9 @@ from transformers.models.auto.modeling_auto import (
 from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.models.latent_attention import LatentAttention
-from distill.models.missing_weights import missing_weights
+from distill.models.missing_weights import list_missing_weights
 from distill.models.nv_embed.pooling import NvEmbedPooling
-from distill.models.remote_code import code_needed
+from distill.models.remote_code import find_needed_code
 
 _OWN_MODULES = {
     f"{module.__module__}.{module.__qualname__}": module
@@ -77,9 +77,9 @@ def open_sentence_model(
     try:
         model = load_sentence_model(folder, device, **options)
         model.eval()
-        transformer = text_transformer(model)
+        transformer = find_text_transformer(model)
         tokenizer = None if transformer is None else transformer.tokenizer
-        if tokenizer is not None and not knows_words(tokenizer):
+        if tokenizer is not None and not has_vocabulary(tokenizer):
             raise ValueError("its folder has no tokenizer")
         if transformer is not None:
             refuse_missing_weights(transformer, folder)
@@ -87,7 +87,7 @@ def open_sentence_model(
     except torch.OutOfMemoryError:
         raise
     except Exception as fault:  # libraries raise anything for a damaged file
-        raise _no_model(where, folder, fault) from fault
+        raise _explain_no_model(where, folder, fault) from fault
     if not torch.isfinite(vector).all():
         raise UserError(
             where,
@@ -97,7 +97,7 @@ def open_sentence_model(
     return model
 
 
-def most_positions(transformer: Transformer) -> int | None:
+def count_positions(transformer: Transformer) -> int | None:
     """Return how many tokens a model has learnt positions for; None if it computes them.
 
     RoBERTa and its kin count from behind the padding's number, so that two of the positions in
@@ -111,12 +111,12 @@ def most_positions(transformer: Transformer) -> int | None:
     return None
 
 
-def text_transformer(model: SentenceTransformer) -> Transformer | None:
+def find_text_transformer(model: SentenceTransformer) -> Transformer | None:
     """Return the first module that reads tokens; None for a model of word vectors."""
     return next((module for module in model.modules() if isinstance(module, Transformer)), None)
 
 
-def query_modules(model: SentenceTransformer) -> torch.nn.Module:
+def get_query_modules(model: SentenceTransformer) -> torch.nn.Module:
     """Return the modules that embed queries: the query route of a Router, else the whole model."""
     first = model[0]
     return first.sub_modules["query"] if isinstance(first, Router) else model
@@ -124,7 +124,7 @@ def query_modules(model: SentenceTransformer) -> torch.nn.Module:
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
     """Read a JSON file of the transformer in a model's folder; empty if it cannot be read."""
-    settings = _read_any(transformer_folder(folder) / name)
+    settings = _read_any(find_transformer_folder(folder) / name)
     return settings if isinstance(settings, dict) else {}
 
 
@@ -137,7 +137,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
         return {}
 
 
-def transformer_folder(folder: Path) -> Path:
+def find_transformer_folder(folder: Path) -> Path:
     """Return the folder of the transformer's files within a model's folder."""
     try:
         return folder / str(_read_any(folder / "modules.json")[0]["path"])
@@ -162,7 +162,7 @@ def _embed_one(model: SentenceTransformer) -> torch.Tensor:
     return vector
 
 
-def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+def has_vocabulary(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether the tokenizer is more than the empty one that transformers makes for a folder
     without one."""
     return len(tokenizer) > len(set(tokenizer.all_special_ids))
@@ -174,7 +174,7 @@ def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
     Raises:
         ValueError: naming the first of the weights that the folder lacks.
     """
-    missing = missing_weights(transformer, transformer_folder(folder))
+    missing = list_missing_weights(transformer, find_transformer_folder(folder))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its files lack the weights {missing[0]}{more}")
@@ -193,7 +193,7 @@ def refuse_pickles(folder: Path) -> None:
 
 def _keep_to_positions(model: SentenceTransformer) -> None:
     for module in model.modules():
-        if isinstance(module, Transformer) and (most := most_positions(module)) is not None:
+        if isinstance(module, Transformer) and (most := count_positions(module)) is not None:
             module.max_seq_length = min(module.max_seq_length or most, most)
 
 
@@ -220,9 +220,9 @@ def _check_kind(where: str, folder: Path) -> None:
         raise UserError(where, "scores texts or pairs of them, and embeds none", _CHOOSE)
 
 
-def _no_model(where: str, folder: Path, fault: Exception) -> UserError:
+def _explain_no_model(where: str, folder: Path, fault: Exception) -> UserError:
     message = " ".join(str(fault).split())
-    if code := code_needed(transformer_folder(folder), fault):
+    if code := find_needed_code(find_transformer_folder(folder), fault):
         return UserError(
             where,
             code,

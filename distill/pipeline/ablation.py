@@ -94,7 +94,7 @@ def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
 def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]) -> ArmScores:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-    settings = trained.fingerprinted(exclude={"ablation", "execution", "store"})
+    settings = trained.list_fingerprinted(exclude={"ablation", "execution", "store"})
     mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings, "tasks": data}, {})
     path = folder / "ablation" / f"{mark}.json"
     if (scores := _read_scores(path)) is not None:
@@ -123,8 +123,10 @@ def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any])
 def _keep_scores(path: Path, mark: str, scores: ArmScores) -> None:
     path.parent.mkdir(exist_ok=True)
     # As it will be read: the checksum is taken of that.
-    plain = json.loads(json.dumps({role: _plain(of_role) for role, of_role in scores.items()}))
-    write_json(path, {"fingerprint": mark, **plain, "sha256": _digest(plain)})
+    plain = json.loads(
+        json.dumps({role: _convert_to_plain(of_role) for role, of_role in scores.items()})
+    )
+    write_json(path, {"fingerprint": mark, **plain, "sha256": _compute_digest(plain)})
 
 
 def _read_scores(path: Path) -> ArmScores | None:
@@ -136,25 +138,27 @@ def _read_scores(path: Path) -> ArmScores | None:
         kept = read_json(path)
         plain = {role: kept[role] for role in kept if role not in ("fingerprint", "sha256")}
         # Files of before have no checksum.
-        if kept.get("sha256", _digest(plain)) != _digest(plain):
+        if kept.get("sha256", _compute_digest(plain)) != _compute_digest(plain):
             raise ValueError("its checksum differs")
         scores = {role: _read(of_role) for role, of_role in plain.items()}
         if not {"student", "base"} <= scores.keys():
             raise ValueError("it lacks the student or the base")
         return scores
     except (UserError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        _LOG.warning("%s is damaged (%s): its scores are computed again", path, _say(fault))
+        _LOG.warning(
+            "%s is damaged (%s): its scores are computed again", path, _describe_fault(fault)
+        )
     place = path.parent / "damaged"
     place.mkdir(exist_ok=True)
     os.replace(path, place / path.name)
     return None
 
 
-def _say(fault: Exception) -> str:
+def _describe_fault(fault: Exception) -> str:
     return fault.what if isinstance(fault, UserError) else repr(fault)
 
 
-def _digest(value: Any) -> str:
+def _compute_digest(value: Any) -> str:
     return digest_bytes(json.dumps(value, sort_keys=True).encode())
 
 
@@ -185,26 +189,26 @@ def make_cells(arms: Sequence[Arm]) -> list[list[str]]:
 def write_ablation(folder: Path, arms: Sequence[Arm]) -> Path:
     """Write the table, `ablation.md` in the run's folder."""
     path = folder / "ablation.md"
-    text = write_table(_columns(arms), make_cells(arms))
+    text = write_table(_list_columns(arms), make_cells(arms))
     commit_bytes(path, f"# Ablation {folder.resolve().name}\n\n{text}\n".encode())
     return path
 
 
 def render(arms: Sequence[Arm]) -> Table:
     """Make the table of arms for the terminal."""
-    view = Table(*_columns(arms))
+    view = Table(*_list_columns(arms))
     for row in make_cells(arms):
         view.add_row(*row)
     return view
 
 
-def _columns(arms: Sequence[Arm]) -> list[str]:
+def _list_columns(arms: Sequence[Arm]) -> list[str]:
     shared = {format_metric(of.metric) for of in arms[0].scores[0]}
     metric = shared.pop() if len(shared) == 1 else "mean over tasks"
     return [column.format(first=arms[0].name, metric=metric) for column in COLUMNS]
 
 
-def _plain(scores: Sequence[TaskScore]) -> list[dict[str, Any]]:
+def _convert_to_plain(scores: Sequence[TaskScore]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(score) for score in scores]
 
 

@@ -99,7 +99,7 @@ class Job:
             return self.llm
         return RecipeLLM(other, requests)
 
-    def corpus(self) -> CorpusStages:
+    def make_corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
         from distill.corpus.held_out import KNOWN_ITEM
         from distill.corpus.passages import make_held_out, make_split_passages
@@ -121,7 +121,7 @@ class Job:
         from distill.generate.filters import make_queries
         from distill.generate.labelled.triples import make_labelled
 
-        run, recipe, corpus = self.run, self.recipe, self.corpus()
+        run, recipe, corpus = self.run, self.recipe, self.make_corpus()
         _check_sources(run, recipe, corpus)
         queries, examples = None, []
         if corpus.passages is not None and recipe.teacher.document_vectors is not None:
@@ -129,7 +129,7 @@ class Job:
 
             import_document_vectors(run, recipe, corpus.passages, corpus.held_out_passages)
         if corpus.passages is not None and recipe.generate.from_passages:
-            sources = self._query_sources(corpus.passages)
+            sources = self._make_query_sources(corpus.passages)
             queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)
         if "brainstorm" in recipe.generate.methods:
             examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
@@ -153,7 +153,7 @@ class Job:
             self.judge.close()
         return made
 
-    def _query_sources(self, passages: Stage) -> list[Stage]:
+    def _make_query_sources(self, passages: Stage) -> list[Stage]:
         """Make the queries over passages before any filter. What users asked comes first: of equal
         queries the first is kept."""
         from distill.generate.free.stage import make_free_queries
@@ -188,7 +188,7 @@ class Job:
                 settle_rankers(self.run, self.recipe, passages, queries, self.llm, self.judged)
             )
         for number in range(1, self.recipe.relabel.rounds):
-            last = self._after_round(number, last, passages, queries, examples)
+            last = self._finish_round(number, last, passages, queries, examples)
             if last.repeated is not None:
                 break
         with processes.let_main_go_first():
@@ -224,7 +224,7 @@ class Job:
         self.llm.close()
         return judge, evaluate_judge(run, recipe, judge, corpus.held_out, corpus.known_item)
 
-    def _after_round(
+    def _finish_round(
         self, number: int, last: Round, passages: Stage, queries: Stage, examples: list[Stage]
     ) -> Round:
         """Relabel and train in a run of its own inside this one, `round-N`; what the next round
@@ -247,7 +247,7 @@ class Job:
             self.llm.close()
             learnt = [chosen, *examples]
             _, trained = _train(run, here, passages, learnt, labels, last.earlier)
-        if recipe.student.route == "query" and _kept_start(trained):
+        if recipe.student.route == "query" and _is_start_kept(trained):
             return last if of_seeds else last._replace(repeated=trained)
         student = {
             "model": str(trained.folder),
@@ -344,7 +344,7 @@ def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
     check_sources(run.folder, recipe, corpus.passages)
 
 
-def _kept_start(student: Stage) -> bool:
+def _is_start_kept(student: Stage) -> bool:
     """Return whether the weights before training were the best in every training stage."""
     stages = read_json(student.folder / "training.json")["stages"]
     return all(stage["kept_steps"] == [0] for stage in stages)
@@ -365,7 +365,7 @@ def _train(
 
     with processes.let_main_go_first():
         base = _build_base(run, recipe, passages, examples)
-        scores = _teacher_scores(run, recipe, examples)
+        scores = _make_teacher_scores(run, recipe, examples)
     free_memory()
     student = train_student(
         run, recipe, passages, examples, base, labels, scores, earlier, repeated
@@ -384,7 +384,7 @@ def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list
     return build_base(run, recipe, passages)
 
 
-def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
+def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
     """Compute a teacher's scores, where training asks for them."""
     from distill.teacher.scores import make_teacher_scores
     from distill.train.data.soft_labels import TEACHER, list_score_sources

@@ -87,7 +87,9 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
             len(asked),
             LEAST_ITEMS,
         )
-        figures: dict[str, dict[str, Any]] = {r: _unchecked() for r in recipe.relabel.rankers}
+        figures: dict[str, dict[str, Any]] = {
+            r: _describe_unchecked() for r in recipe.relabel.rankers
+        }
     else:
         figures = compare_rankers(labels.read_rows(LABELS), asked, recipe)
     stage.finish(rows=len(asked), counts=queries.manifest["counts"], rankers=figures)
@@ -144,7 +146,7 @@ def _add_weights(found: Mapping[str, dict[str, Any]], chance: float, count: int)
         of["weight"] = 0.0 if of["left_out"] else round(max(weight, _LEAST_WEIGHT), 2)
 
 
-def _unchecked() -> dict[str, Any]:
+def _describe_unchecked() -> dict[str, Any]:
     return {
         "accuracy": None,
         "difference": None,

@@ -41,10 +41,10 @@ def explain_faults(
         known: every key, to name the nearest one in the place of one that is unknown.
     """
     errors = fault.errors()
-    told = [(_place(error["loc"], written), error) for error in errors[:_MOST]]
+    told = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]
     if len(errors) == 1:
         (place, only) = told[0]
-        return place.within(written.where), _explain(only, place.source, known)
+        return place.describe_within(written.where), _explain(only, place.source, known)
     words = [f"{place.before}{_explain(error, place.source, known)}" for place, error in told]
     more = len(errors) - len(told)
     return written.where, "; ".join(words) + (f"; and {more} more" if more else "")
@@ -60,16 +60,16 @@ class _FaultLocation(NamedTuple):
     @property
     def before(self) -> str:
         if self.item is not None:
-            return f"{_shown(self.item)}: "
+            return f"{_hide_secret(self.item)}: "
         return "" if self.row is None else f"row {self.row}: "
 
-    def within(self, where: str) -> str:
+    def describe_within(self, where: str) -> str:
         if self.item is not None:
-            return _shown(self.item)
+            return _hide_secret(self.item)
         return where if self.row is None else f"{where}, row {self.row}"
 
 
-def _shown(item: str) -> str:
+def _hide_secret(item: str) -> str:
     """Return a `--set` without what is behind the scheme of an address: it may hold a password."""
     return f"--set {re.sub('://.*', '://...', item, flags=re.DOTALL)[:_LONGEST]}"
 
@@ -77,7 +77,7 @@ def _shown(item: str) -> str:
 def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str]) -> str:
     path = ".".join(str(part) for part in error["loc"])[:_LONGEST]
     if error["type"] != "extra_forbidden":
-        return f"{path or 'the file'}: {_message(error, source)}"
+        return f"{path or 'the file'}: {_write_message(error, source)}"
     bare = re.sub(r"\.\d+(?=\.)", "", path)
     if bare in RENAMED_KEYS:
         return f"the key {bare} is now called {RENAMED_KEYS[bare]}"
@@ -94,7 +94,7 @@ def find_nearest_key(key: str, known: Sequence[str], least: float = 0.0) -> str 
     return next(iter([*same, *longer, *alike]), None)
 
 
-def _place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:
+def _find_place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:
     dotted = ".".join(str(part) for part in path)
     for key, item in written.sets.items():
         if dotted == key or dotted.startswith(f"{key}."):
@@ -103,12 +103,14 @@ def _place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:
     return _FaultLocation(found.row, None, found.text) if found else _FaultLocation()
 
 
-def _message(error: Mapping[str, Any], source: str | None) -> str:
+def _write_message(error: Mapping[str, Any], source: str | None) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
     if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
-        text = source or _likely(value)
-        return f"YAML reads {text} as {_kind(value)}, and a text is expected; quote it: '{text}'"
+        text = source or _guess_meaning(value)
+        return (
+            f"YAML reads {text} as {_name_kind(value)}, and a text is expected; quote it: '{text}'"
+        )
     if error["type"] == "string_type" and isinstance(value, dict | list):
         read = "a mapping" if isinstance(value, dict) else "a list"
         return f"YAML reads what stands there as {read}, and a text is expected; put it in quotes"
@@ -117,14 +119,14 @@ def _message(error: Mapping[str, Any], source: str | None) -> str:
     return message
 
 
-def _likely(value: bool | int | float | date) -> str:
+def _guess_meaning(value: bool | int | float | date) -> str:
     """Return what may have been written: among two letters no is Norwegian."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
 
 
-def _kind(value: bool | int | float | date) -> str:
+def _name_kind(value: bool | int | float | date) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "a date" if isinstance(value, date) else "a number"

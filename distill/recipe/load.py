@@ -295,7 +295,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
     written = RecipeText(str(file) if file else "--set", _read(file) if file else "")
-    values = _mapping(written) if file else {}
+    values = _read_mapping(written) if file else {}
     if file and file.suffix not in (".yaml", ".yml"):
         _refuse_data(file, values)
     if file and _is_copy_in_run(file):
@@ -305,7 +305,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     refuse_secrets(values, written.where)
     values = read_environment(values)
     check_value(values, written.where, "correct the key, or the environment variable that it names")
-    return _validated(values, written, file.parent if file else Path("."))
+    return _validate(values, written, file.parent if file else Path("."))
 
 
 def _refuse_data(file: Path, values: Mapping[str, Any]) -> None:
@@ -324,11 +324,11 @@ def _is_copy_in_run(file: Path) -> bool:
     return file.name == "recipe.yaml" and any(file.parent.glob("*/.stage/manifest.json"))
 
 
-def _validated(values: dict[str, Any], written: RecipeText, folder: Path) -> Recipe:
+def _validate(values: dict[str, Any], written: RecipeText, folder: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
-        where, what = explain_faults(fault, written, known_keys(Recipe))
+        where, what = explain_faults(fault, written, list_known_keys(Recipe))
         remedy = "`distill run --print-resolved RECIPE` shows every key with its value"
         raise UserError(where, what, remedy) from fault
     recipe._folder = folder
@@ -345,7 +345,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     for key, value in settings.items():
         _put(values, key, value, f"recipe {recipe.name}, {key}")
     where = f"recipe {recipe.name}, {', '.join(settings)}"
-    return _validated(values, RecipeText(where, ""), recipe.folder)
+    return _validate(values, RecipeText(where, ""), recipe.folder)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -357,7 +357,7 @@ def _read(file: Path) -> str:
     return read_text(file, "give the path of a recipe, a .yaml file")
 
 
-def _mapping(written: RecipeText) -> dict[str, Any]:
+def _read_mapping(written: RecipeText) -> dict[str, Any]:
     values = parse_yaml(written.text, written.where)
     if not isinstance(values, dict):
         raise UserError(
@@ -388,12 +388,12 @@ def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
     values[name] = value
 
 
-def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def list_known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     """List the dotted names of all keys of a section."""
     keys = []
     for name, info in section.model_fields.items():
         keys.append(prefix + name)
         for inner in (info.annotation, *get_args(info.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                keys += known_keys(inner, f"{prefix}{name}.")
+                keys += list_known_keys(inner, f"{prefix}{name}.")
     return keys

@@ -11,7 +11,7 @@ from distill.files.read import read_text
 _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 
 
-def packaged_recipes() -> Path:
+def get_packaged_folder() -> Path:
     """Return where the recipes and prompts that come with distill lie: in a checkout, or
     installed."""
     checkout = Path(__file__).parents[2] / "recipes"
@@ -21,7 +21,7 @@ def packaged_recipes() -> Path:
 def list_recipes() -> list[tuple[str, str]]:
     """Name and purpose of each packaged recipe. The name is its path without .yaml, such as
     ablations/table3; the purpose is the first sentence of its header comment."""
-    return [(name, _purpose(read_text(path))) for name, path in _paths().items()]
+    return [(name, _read_purpose(read_text(path))) for name, path in _list_paths().items()]
 
 
 def copy_recipe(name: str, file: Path | None = None) -> Path:
@@ -30,7 +30,7 @@ def copy_recipe(name: str, file: Path | None = None) -> Path:
     Raises:
         UserError: if there is no such recipe, or the file exists.
     """
-    paths = _paths()
+    paths = _list_paths()
     source = paths.get(name.removesuffix(".yaml"))
     if source is None:
         near = difflib.get_close_matches(name[:100], paths, n=1, cutoff=0.0)[0]
@@ -52,14 +52,14 @@ def copy_recipe(name: str, file: Path | None = None) -> Path:
     return target
 
 
-def _paths() -> dict[str, Path]:
+def _list_paths() -> dict[str, Path]:
     """Return each packaged recipe by its name, main ones first."""
-    folder = packaged_recipes()
+    folder = get_packaged_folder()
     files = [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("ablations/*.yaml"))]
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
-def _purpose(text: str) -> str:
+def _read_purpose(text: str) -> str:
     lines = []
     for line in text.splitlines():
         if not line.startswith("# "):

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.recipe.explain import find_nearest_key
-from distill.recipe.load import Recipe, known_keys
+from distill.recipe.load import Recipe, list_known_keys
 
 JsonSchema = dict[str, Any]
 """A JSON schema, or a part of one."""
@@ -43,7 +43,7 @@ def explain_key(key: str) -> str:
     """
     found = find_key(key)
     parts = [_describe(key, found)] if key else []
-    section = _section_in(found)
+    section = _find_section(found)
     if section is not None:
         prefix = f"{key}." if key else ""
         parts += [_describe(prefix + name, one) for name, one in section["properties"].items()]
@@ -56,11 +56,11 @@ def find_key(key: str) -> JsonSchema:
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.
     """
-    found = _recipe_schema()
+    found = _make_recipe_schema()
     for name in key.split(".") if key else ():
-        section = _section_in(found)
+        section = _find_section(found)
         if section is None or name not in section["properties"]:
-            nearest = find_nearest_key(key, known_keys(Recipe))
+            nearest = find_nearest_key(key, list_known_keys(Recipe))
             raise UserError(
                 f"key {key[:100]}",
                 f"is not a key of the recipe; the nearest one is {nearest}",
@@ -71,27 +71,27 @@ def find_key(key: str) -> JsonSchema:
 
 
 @cache
-def _recipe_schema() -> JsonSchema:
+def _make_recipe_schema() -> JsonSchema:
     return Recipe.model_json_schema()
 
 
-def _section_in(schema: JsonSchema) -> JsonSchema | None:
+def _find_section(schema: JsonSchema) -> JsonSchema | None:
     """Return the section that a key is, may be (or null), or is a list of."""
     if "properties" in schema:
         return schema
     if "$ref" in schema:
-        return dict(_recipe_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+        return dict(_make_recipe_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
     for inner in (*schema.get("anyOf", []), schema.get("items")):
-        if inner and (section := _section_in(inner)) is not None:
+        if inner and (section := _find_section(inner)) is not None:
             return section
     return None
 
 
 def _describe(key: str, schema: JsonSchema) -> str:
-    facts = [f"type: {_type(schema)}"]
+    facts = [f"type: {_describe_type(schema)}"]
     if "$ref" not in schema:
-        facts.append(f"default: {_default(schema)}")
-    if allowed := _allowed(schema):
+        facts.append(f"default: {_describe_default(schema)}")
+    if allowed := _describe_allowed(schema):
         facts.append(f"allowed: {allowed}")
     lines = [_fill(fact, "    ", "        ") for fact in facts]
     description = " ".join(schema["description"].split())
@@ -109,35 +109,36 @@ def _fill(text: str, first: str, rest: str) -> str:
     )
 
 
-def _type(schema: JsonSchema) -> str:
+def _describe_type(schema: JsonSchema) -> str:
     if "$ref" in schema:
         return "section"
     if "anyOf" in schema:
-        return ", or ".join(_type(one) for one in schema["anyOf"])
+        return ", or ".join(_describe_type(one) for one in schema["anyOf"])
     if "prefixItems" in schema:
-        return "list of " + ", ".join(_type(one) for one in schema["prefixItems"])
+        return "list of " + ", ".join(_describe_type(one) for one in schema["prefixItems"])
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {_describe_type(schema['items'])}"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")
-        return f"mapping of names to {_type(values) if isinstance(values, dict) else 'any value'}"
+        kind = _describe_type(values) if isinstance(values, dict) else "any value"
+        return f"mapping of names to {kind}"
     if "const" in schema:
         return f"the word {schema['const']}"
     return _TYPES[schema["type"]] if "type" in schema else "any value"
 
 
-def _default(schema: JsonSchema) -> str:
+def _describe_default(schema: JsonSchema) -> str:
     if "default" not in schema:
         return "none, it must be given"
     return json.dumps(schema["default"], ensure_ascii=False)
 
 
-def _allowed(schema: JsonSchema) -> str:
+def _describe_allowed(schema: JsonSchema) -> str:
     """Return the values or the limits of a key, also of the items or names that it holds."""
     own = [", ".join(schema["enum"])] if "enum" in schema else []
     own += [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]
     inner = [*schema.get("anyOf", []), schema.get("items"), schema.get("propertyNames")]
     values_of = schema.get("additionalProperties")
     inner.append(values_of if isinstance(values_of, dict) else None)
-    own += [allowed for one in inner if one and (allowed := _allowed(one))]
+    own += [allowed for one in inner if one and (allowed := _describe_allowed(one))]
     return "; ".join(own)

@@ -31,13 +31,13 @@ def rename_old_keys(values: dict[str, Any]) -> None:
         section, _, key = old.partition(".")
         _rename(values.get(section), key, new.partition(".")[2])
     train, ablation = values.get("train"), values.get("ablation")
-    for stage in _items(train, "stages"):
+    for stage in _list_items(train, "stages"):
         rename_old_keys({"train": stage})
-    for variant in _items(ablation, "arms"):
+    for variant in _list_items(ablation, "arms"):
         rename_old_keys(variant)
 
 
-def _items(section: Any, key: str) -> list[dict[str, Any]]:
+def _list_items(section: Any, key: str) -> list[dict[str, Any]]:
     """Return the mappings that a section holds as a list, or by name; none where it is
     malformed."""
     inner = section.get(key) if isinstance(section, dict) else None

@@ -68,7 +68,7 @@ class CandidateLayout:
         self._paths = [paths[start : start + self._shards_a_block] for start in starts]
         self._rows = [sum(rows[start : start + self._shards_a_block]) for start in starts]
 
-    def pieces(self, size: int) -> list[JudgementPart]:
+    def list_pieces(self, size: int) -> list[JudgementPart]:
         """Return all pieces, in order, each of `size` pairs but for a block's last."""
         return [
             JudgementPart(number, start, min(start + size, rows))
@@ -80,11 +80,11 @@ class CandidateLayout:
         """Return the number of the block that holds a shard of candidates."""
         return shard // self._shards_a_block
 
-    def candidates(self, block: int) -> list[Row]:
+    def read_candidates(self, block: int) -> list[Row]:
         """Read the candidates of a block of passages."""
         return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
 
-    def queries(self, block: int, all_of_them: int) -> range:
+    def number_queries(self, block: int, all_of_them: int) -> range:
         """Return the numbers of the block's queries, of so many."""
         first = block * self._queries_a_block
         return range(first, min(first + self._queries_a_block, all_of_them))
@@ -101,19 +101,19 @@ class PairBlocks:
 
     def read_pairs(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
         """Return the block of a part and the part's pairs."""
-        block = self._block(piece.block)
+        block = self._read_block(piece.block)
         return block, block.pairs[piece.start : piece.stop]
 
-    def _block(self, number: int) -> PairBlock:
+    def _read_block(self, number: int) -> PairBlock:
         if self._held is None or self._held[0] != number:
             self._held = None  # its memory first
             self._held = (number, self._read(number))
         return self._held[1]
 
     def _read(self, number: int) -> PairBlock:
-        rows = self._layout.candidates(number)
+        rows = self._layout.read_candidates(number)
         pairs = [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows]
-        numbers = self._layout.queries(number, len(self._queries))
+        numbers = self._layout.number_queries(number, len(self._queries))
         asked = [self._queries[i] for i in numbers]
         return PairBlock(
             sorted(pairs, key=lambda pair: pair.passage_id),
@@ -150,7 +150,7 @@ class CandidateTexts:
         return self._block[1]
 
 
-def shards_a_block(rule: Relabel) -> int:
+def count_shards_a_block(rule: Relabel) -> int:
     """Return how many shards of candidates are read together."""
     return max(1, rule.block // rule.shard_size)
 
@@ -162,7 +162,7 @@ def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row
     return [queries[i] for i in range(start, min(start + shard_size, len(queries)))]
 
 
-def by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]:
+def group_by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]:
     """Group pairs that are sorted by passage: (passage id, ids of its queries)."""
     groups = groupby(pairs, key=lambda pair: pair.passage_id)
     return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]

@@ -15,9 +15,9 @@ from distill.embed.open_embedder import identify_embedder
 from distill.errors import UserError
 from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
-from distill.retrieve.corpus_index import identity
+from distill.retrieve.corpus_index import identify_retriever
 from distill.retrieve.retriever import PassageRetriever, RetrievedPassages, RetrieverQueries
-from distill.retrieve.terms import terms_in
+from distill.retrieve.terms import make_term_splitter
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -50,7 +50,9 @@ def make_candidates(
     """
     size, top_k = rule.shard_size, rule.top_k
     if "bm25" in (*retriever.sources, *rule.rankers):
-        terms_in(retriever.bm25.language)  # refuse a language without a stemmer before all else
+        make_term_splitter(
+            retriever.bm25.language
+        )  # refuse a language without a stemmer before all else
     settings = fingerprint(retriever, rule, teacher)
     stage = run.open_stage("candidates", settings, [passages, queries])
     if stage.complete:
@@ -72,7 +74,7 @@ def make_candidates(
     )
     _warn_of_empty_results(stage.sum_counts()[_EMPTY_COUNT], len(query_rows))
     sample = [query_rows[i] for i in range(min(len(query_rows), size, _RECALL_SAMPLE))]
-    recall = searcher.recall(*_split_queries_and_tasks(sample), top_k)
+    recall = searcher.compute_recall(*_split_queries_and_tasks(sample), top_k)
     figures: dict[str, Any] = {} if recall is None else {"recall_at_k": recall, "k": top_k}
     stage.finish(**figures)
     return stage
@@ -134,7 +136,7 @@ def fingerprint(
 ) -> dict[str, object]:
     """Collect the settings that change which candidates are found."""
     settings: dict[str, object] = {
-        **identity(retriever),
+        **identify_retriever(retriever),
         "top_k": rule.top_k,
         "shard_size": rule.shard_size,
     }

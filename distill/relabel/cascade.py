@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from distill.recipe import Relabel
-from distill.relabel.by_passage import CandidateLayout, read_shard_queries, shards_a_block
+from distill.relabel.by_passage import CandidateLayout, count_shards_a_block, read_shard_queries
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run
 from distill.store.shards import list_shards
@@ -34,7 +34,7 @@ def make_survivors(
         range(len(list_shards(candidates.folder))),
         partial(_open_selection, rule, queries, candidates, list(judgements.values())),
         WorkerNeeds(),
-        group=lambda number: number // shards_a_block(rule),
+        group=lambda number: number // count_shards_a_block(rule),
     )
     stage.finish()
     return stage
@@ -54,7 +54,7 @@ def _open_selection(
         seeds = {row["query_id"]: row["seed_id"] for row in shard_queries}
         scores: dict[str, PairScores] = {}
         for reader in readers:
-            scores |= reader.scores(number)
+            scores |= reader.read_scores(number)
         shard = ShardResult([])
         rows = read_shard(CANDIDATES, paths[number])
         for candidate_rows in group_by_query(rows):

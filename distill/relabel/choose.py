@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Relabel
-from distill.relabel.by_passage import CandidateTexts, read_shard_queries, shards_a_block
+from distill.relabel.by_passage import CandidateTexts, count_shards_a_block, read_shard_queries
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
 from distill.relabel.statistics import (
@@ -96,7 +96,7 @@ def _fill_stage(
         range(len(paths)),
         partial(_open_choice, rule, seed, passages, queries, labels),
         WorkerNeeds(),
-        group=lambda number: number // shards_a_block(rule),
+        group=lambda number: number // count_shards_a_block(rule),
     )
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
     statistics = RunningStatistics(
@@ -124,7 +124,7 @@ def _open_choice(
     rule: Relabel, seed: int, passages: Stage, queries: Stage, labels: Stage
 ) -> Iterator[OpenWork[int, ShardResult]]:
     query_rows, paths = Reader(QUERIES, queries.folder), list_shards(labels.folder)
-    texts = CandidateTexts(passages, paths, shards_a_block(rule))
+    texts = CandidateTexts(passages, paths, count_shards_a_block(rule))
 
     def choose(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])

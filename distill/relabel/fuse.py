@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from distill.recipe import JUDGES, Ranker, Relabel
-from distill.relabel.by_passage import CandidateLayout, read_shard_queries, shards_a_block
+from distill.relabel.by_passage import CandidateLayout, count_shards_a_block, read_shard_queries
 from distill.relabel.seed_margin import (
     JudgedQuery,
     SeedCorrection,
@@ -67,7 +67,7 @@ def make_labels(
         range(len(list_shards(candidates.folder))),
         partial(_open_fusion, rule, queries, candidates, judgements, above),
         WorkerNeeds(),
-        group=lambda number: number // shards_a_block(rule),
+        group=lambda number: number // count_shards_a_block(rule),
     )
     measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
     figures: dict[str, Any] = {"seed_margin": measured} if measured else {}
@@ -113,7 +113,7 @@ def _open_judgements(
 def _read_scores(readers: "Sequence[ShardJudgements]", shard: int) -> dict[str, PairScores]:
     scores: dict[str, PairScores] = {}
     for reader in readers:
-        scores |= reader.scores(shard)
+        scores |= reader.read_scores(shard)
     return scores
 
 
@@ -181,13 +181,13 @@ class ShardJudgements:
         self._paths: dict[int, list[int]] = {}
         self._shards = list_shards(judgements.folder)
         has_whole_queries = judgements.name.endswith(_WHOLE_QUERY_SUFFIXES)
-        pieces = [] if has_whole_queries else layout.pieces(rule.shard_size)
+        pieces = [] if has_whole_queries else layout.list_pieces(rule.shard_size)
         for number in range(len(self._shards)):
             block = layout.find_block(number) if has_whole_queries else pieces[number].block
             self._paths.setdefault(block, []).append(number)
         self._cached: tuple[int, dict[str, PairScores]] | None = None
 
-    def scores(self, shard: int) -> dict[str, PairScores]:
+    def read_scores(self, shard: int) -> dict[str, PairScores]:
         """Read the scores by ranker of all pairs in the block of this shard of candidates."""
         block = self._layout.find_block(shard)
         if self._cached is None or self._cached[0] != block:
@@ -211,7 +211,7 @@ class ShardJudgements:
         """Read what is taken off by ranker, and the seed passages of the block's queries."""
         if self._correction is None:
             return {}, {}
-        numbers = self._layout.queries(block, len(self._correction.queries))
+        numbers = self._layout.number_queries(block, len(self._correction.queries))
         return self._correction.margins, self._correction.read_seeds(numbers)
 
 

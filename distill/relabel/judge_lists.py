@@ -16,8 +16,8 @@ from distill.recipe import Recipe
 from distill.relabel.by_passage import (
     CandidateTexts,
     QueryPassagePair,
+    count_shards_a_block,
     read_shard_queries,
-    shards_a_block,
 )
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import PairInputs, make_judgement_row
@@ -74,7 +74,7 @@ def make_list_judgements(
                 choose_needs(llm),
                 size=lambda number: count_rows(paths[number]),
                 unit="pairs",
-                group=lambda number: number // shards_a_block(rule),
+                group=lambda number: number // count_shards_a_block(rule),
                 keep=lambda number, new: cache.keep(new, JudgementOrigin(turn, number)),
                 key="relabel.shard_size",
                 requests_a_unit=windows / rule.top_k,
@@ -96,7 +96,7 @@ def _open_judge(
     chat = uses_chat_template(recipe, engine)
     query_rows = Reader(QUERIES, inputs.queries.folder)
     paths = list_shards(inputs.candidates.folder)
-    corpus = CandidateTexts(inputs.passages, paths, shards_a_block(rule))
+    corpus = CandidateTexts(inputs.passages, paths, count_shards_a_block(rule))
 
     def judge_one(number: int) -> ShardResult:
         shard_queries = read_shard_queries(query_rows, number, rule.shard_size)

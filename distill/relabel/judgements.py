@@ -23,7 +23,7 @@ from distill.relabel.by_passage import (
     PairBlock,
     PairBlocks,
     QueryPassagePair,
-    by_passage,
+    group_by_passage,
 )
 from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint, open_ranking
 from distill.retrieve.self_test import check_reranker
@@ -84,7 +84,7 @@ def make_judgements(
         with cache.open_for_workers(stage, turn) as known:
             tokens = stage.map_on_workers(
                 JUDGEMENTS,
-                list(enumerate(layout.pieces(rule.shard_size))),
+                list(enumerate(layout.list_pieces(rule.shard_size))),
                 partial(_open_judge, recipe, name, inputs, llm, known),
                 needs,
                 size=lambda numbered: numbered[1].stop - numbered[1].start,
@@ -126,11 +126,11 @@ def _open_judge(
     blocks = PairBlocks(layout, inputs.queries, inputs.passages)
     max_words = None if engine is None else rule.max_passage_words
 
-    def work(numbered: Sequence[tuple[int, JudgementPart]]) -> list[ShardResult]:
+    def judge_parts(numbered: Sequence[tuple[int, JudgementPart]]) -> list[ShardResult]:
         parts = (blocks.read_pairs(part) for _, part in numbered)
         return [_judge_shard(ranking, block, pairs, known, max_words) for block, pairs in parts]
 
-    yield OpenWork(work, (lambda: engine.tokens) if engine else None)
+    yield OpenWork(judge_parts, (lambda: engine.tokens) if engine else None)
 
 
 def _judge_shard(
@@ -158,7 +158,7 @@ def _judge_shard(
     }
     cached = known.find(list(keys.values()))
     unknown = [p for p in pairs if any(keys[r, p] not in cached for r in ranking.rankers)]
-    groups = by_passage(unknown)
+    groups = group_by_passage(unknown)
     requests: JudgeRequests = [(texts[p], [block.queries[q] for q in ids]) for p, ids in groups]
     new: dict[bytes, Judgement] = {}
     if requests:

@@ -76,8 +76,8 @@ class RunningStatistics:
         return {
             **self._means,
             "seed_rank": {ranker: dict(means) for ranker, means in self._seeds.items() if means},
-            "kendall_tau": self._agreement(),
-            "scores": self._histograms(),
+            "kendall_tau": self._average_agreement(),
+            "scores": self._make_histograms(),
         }
 
     def _add_first_and_last(self, ordered: Sequence[Row]) -> None:
@@ -126,7 +126,7 @@ class RunningStatistics:
         for (ranker, kind), scores in values.items():
             self._histogram_counts[ranker, kind] += np.histogram(scores, self._edges[ranker])[0]
 
-    def _agreement(self) -> dict[str, dict[str, float]]:
+    def _average_agreement(self) -> dict[str, dict[str, float]]:
         """Average Kendall's tau for each pair of rankers; pairs without common candidates are left
         out."""
         return {
@@ -138,7 +138,7 @@ class RunningStatistics:
             for i, one in enumerate(self._rankers)
         }
 
-    def _histograms(self) -> dict[str, dict[str, list[float]]]:
+    def _make_histograms(self) -> dict[str, dict[str, list[float]]]:
         return {
             ranker: {
                 "edges": [round(edge, 4) for edge in edges],

@@ -273,7 +273,7 @@ class ServerClient:
         if 200 <= status < 300:  # some frameworks answer each POST with 201
             return self._parse(ask, text, headers, body)
         if 300 <= status < 400:
-            place = self._show_text(headers.get("location", "nowhere"))
+            place = self._show(headers.get("location", "nowhere"))
             raise FatalFault(status, f"{status}: it redirects to {place}")
         raise self._make_refusal(status, headers, text, body)
 
@@ -291,7 +291,7 @@ class ServerClient:
             return response.status_code, response.headers, decode_body(body)
 
     def _raise_unreached(self, fault: httpx.RequestError) -> NoReturn:
-        reason = self._show_text(f"{type(fault).__name__}: {fault}".rstrip(": "))
+        reason = self._show(f"{type(fault).__name__}: {fault}".rstrip(": "))
         if proxy := self._connections.proxy:
             reason = f"{reason}, through the proxy {proxy.shown} of {proxy.variable}"
         raise find_tls_fault(reason) or TransientFault(reason) from None
@@ -306,13 +306,11 @@ class ServerClient:
                 raise self._make_refusal(status, headers, text, body)
             return ask.read(reply)
         except InvalidBody as fault:
-            raise MalformedReply(f"{fault}: {self._show_text(text, 80)!r}") from None
+            raise MalformedReply(f"{fault}: {self._show(text, 80)!r}") from None
         except MalformedReply as fault:
-            raise MalformedReply(
-                f"{fault.reason}: {self._show_text(text, 80)}", fault.whole
-            ) from None
+            raise MalformedReply(f"{fault.reason}: {self._show(text, 80)}", fault.whole) from None
 
-    def _show_text(self, text: str, longest: int = 300) -> str:
+    def _show(self, text: str, longest: int = 300) -> str:
         """Return the beginning of a server's text for people, without the key and escapes."""
         return shorten_text(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
 
@@ -386,7 +384,7 @@ class ServerClient:
                     )
         except (TimeoutError, httpx.RequestError, InvalidBody, TruncatedBody):
             return None
-        return self._show_text(names) if names else None
+        return self._show(names) if names else None
 
 
 def _run(job: Callable[..., Any], *arguments: Any) -> None:

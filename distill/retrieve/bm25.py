@@ -15,7 +15,7 @@ from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
 from distill.retrieve.exact import NOTHING, RowNumbers
-from distill.retrieve.terms import TERMS_RULE, TermSplitter, terms_in
+from distill.retrieve.terms import TERMS_RULE, TermSplitter, make_term_splitter
 from distill.runtime.progress import Progress
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
@@ -42,7 +42,7 @@ class BM25Index:
         shape = (len(scores["indptr"]) - 1, int(scores["num_docs"]))
         return csr_array((scores["data"], scores["indices"], scores["indptr"]), shape=shape)
 
-    def scores(self, query: str) -> Vectors:
+    def score(self, query: str) -> Vectors:
         """Compute the BM25 score of every passage: (passages,) float32, 0 for those that share no
         word."""
         ids = self._bm25.get_tokens_ids(self._terms(query))
@@ -55,7 +55,7 @@ class BM25Index:
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), NOTHING, np.int64)
         for place, query in enumerate(queries):
-            best, numbers = _best(self.scores(query), k)
+            best, numbers = _select_best(self.score(query), k)
             scores[place, : len(best)], rows[place, : len(best)] = best, numbers
         return scores, rows
 
@@ -65,7 +65,7 @@ class StoredBM25Index(BM25Index):
     it is sent to opens the folder."""
 
     def __init__(self, folder: Path, language: str | None) -> None:
-        super().__init__(bm25s.BM25.load(folder, mmap=True), terms_in(language))
+        super().__init__(bm25s.BM25.load(folder, mmap=True), make_term_splitter(language))
         self._source = folder, language
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,7 +81,7 @@ def open_bm25(run: Run, passages: Stage, settings: BM25, *others: Stage) -> BM25
     Raises:
         UserError: if the stemmer of the settings' language is not installed.
     """
-    terms = terms_in(settings.language)
+    terms = make_term_splitter(settings.language)
     marked = settings.model_dump() | {"terms": TERMS_RULE}
     stages = [passages, *others]
     mark = fingerprint("bm25", marked, {stage.name: stage.fingerprint for stage in stages})
@@ -109,7 +109,7 @@ def build_bm25(texts: Sequence[str], settings: BM25, terms: TermSplitter) -> bm2
     return index
 
 
-def _best(scores: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+def _select_best(scores: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
     rows = np.flatnonzero(scores > 0)
     if len(rows) > k:
         least = np.partition(scores[rows], -k)[-k]

@@ -13,7 +13,7 @@ from distill.store.stage import Stage, fingerprint
 from distill.store.tables import Row
 
 
-def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
+def identify_retriever(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
     """Collect the settings of a retriever that change its results, for fingerprints. All exact
     indexes give the same results, so only an approximate one is named. A model that is not used is
     not loaded.
@@ -51,7 +51,7 @@ def open_encoder(retriever: Retriever) -> Encoder:
     return open_embedder(retriever, retriever.model)
 
 
-def corpus_vectors(
+def embed_corpus(
     run: Run, encoder: Encoder, passages: Stage, precision: VectorDtype = "float32"
 ) -> VectorStore:
     """Return a vector for each passage, in the corpus' order, from the run's store or embedded into
@@ -71,7 +71,7 @@ def corpus_vectors(
 
 
 def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
-    """Return whether `corpus_vectors` would embed nothing."""
+    """Return whether `embed_corpus` would embed nothing."""
     reader = PassageReader(passages.folder)
     texts = _write_texts(reader, encoder)
     mark = _mark_texts(reader, encoder)
@@ -98,7 +98,7 @@ def _mark_texts(reader: PassageReader, encoder: Encoder) -> str | None:
     return fingerprint("texts", {"passages": content, "examples": examples}, {})
 
 
-def dense_index(
+def open_dense_index(
     run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
 ) -> tuple[VectorStore, SearchIndex]:
     """Return the corpus' vectors and the recipe's index over them.
@@ -110,5 +110,5 @@ def dense_index(
         UserError: before anything is embedded, if the recipe's index cannot be made.
     """
     check_index(retriever, encoder.dimensions, len(PassageReader(passages.folder)))
-    store = corpus_vectors(run, encoder, passages, retriever.vectors)
+    store = embed_corpus(run, encoder, passages, retriever.vectors)
     return store, make_index(retriever, store)

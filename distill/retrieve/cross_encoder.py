@@ -9,8 +9,8 @@ from sentence_transformers.base.modules import Transformer
 
 from distill.embed.batches import batch_by_length, get_default_batch_tokens
 from distill.errors import UserError
-from distill.models.reference import resolve, revision
-from distill.models.remote_code import code_needed
+from distill.models.reference import identify_revision, resolve
+from distill.models.remote_code import find_needed_code
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
 from distill.runtime.devices import raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
@@ -41,7 +41,7 @@ class CrossEncoderJudge:
         self.model.max_seq_length = self._max_tokens
         self.identity: dict[str, object] = {
             "model": name_model(reference),
-            "revision": revision(reference),
+            "revision": identify_revision(reference),
             "max_tokens": self._max_tokens,
         }
         self._batch_tokens = get_default_batch_tokens(self.model.device.type)
@@ -50,10 +50,10 @@ class CrossEncoderJudge:
         """Judge each passage and its queries: (logit, 0 tokens). The logit is raw: a sigmoid, which
         many such models end in, would round clear cases to equal scores."""
         pairs = [(query, passage) for passage, queries in requests for query in queries]
-        scores = iter(self._scores(pairs))
+        scores = iter(self._score(pairs))
         return [[(next(scores), 0) for _ in queries] for _, queries in requests]
 
-    def _scores(self, pairs: Sequence[TextPair]) -> list[float]:
+    def _score(self, pairs: Sequence[TextPair]) -> list[float]:
         scores = [0.0] * len(pairs)
         where = f"model {self.identity['model']!r}"
 
@@ -68,11 +68,11 @@ class CrossEncoderJudge:
                 scores[i] = float(logit)
 
         with raise_device_faults(where):
-            for batch in self._batches(pairs):
+            for batch in self._make_batches(pairs):
                 halve_on_out_of_memory(score, batch, where, "relabel.cross_encoder_tokens")
         return scores
 
-    def _batches(self, pairs: Sequence[TextPair]) -> Iterator[list[int]]:
+    def _make_batches(self, pairs: Sequence[TextPair]) -> Iterator[list[int]]:
         """Batch the numbers of pairs, longest first, by a budget of tokens that includes
         padding."""
         if not pairs:
@@ -101,7 +101,7 @@ def _load_model(reference: str, device: str | None) -> CrossEncoder:
         raise
     except Exception as fault:  # libraries raise anything for a damaged file
         message = " ".join(str(fault).split())[:_MAX_MESSAGE]
-        code = code_needed(folder, fault)
+        code = find_needed_code(folder, fault)
         raise UserError(
             f"model {reference!r}",
             code or f"cannot be loaded as a cross-encoder: {message}",

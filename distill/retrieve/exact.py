@@ -53,7 +53,7 @@ class ExactIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query (see `SearchIndex`)."""
-        return certain_top_k(self._propose, self.vectors, queries, k)
+        return find_exact_top_k(self._propose, self.vectors, queries, k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.full((len(queries), count), -np.inf, np.float32)
@@ -81,7 +81,7 @@ def select_best(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors,
     return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
 
-def similarity(query: Vectors, passages: Vectors) -> Vectors:
+def compute_similarity(query: Vectors, passages: Vectors) -> Vectors:
     """Compute the inner products of one query (dimensions,) with passages (n, dimensions), summed
     in float64 so that they do not depend on the batch."""
     products = passages.astype(np.float64) * query.astype(np.float64)
@@ -89,7 +89,7 @@ def similarity(query: Vectors, passages: Vectors) -> Vectors:
     return result
 
 
-def certain_top_k(
+def find_exact_top_k(
     propose: CandidateSearch, vectors: Vectors, queries: Vectors, k: int
 ) -> tuple[Vectors, RowNumbers]:
     """Find the k best by `similarity`, among candidates that `propose` scores in float32."""
@@ -103,7 +103,7 @@ def certain_top_k(
             proposed, candidates = propose(queries[pending], count)
             unclear = []
             for place, query in enumerate(pending):
-                if count < len(vectors) and _cuts_a_tie(proposed[place], k):
+                if count < len(vectors) and _is_tie_cut(proposed[place], k):
                     unclear.append(query)
                     continue
                 scores[query], rows[query] = rescore(queries[query], vectors, candidates[place], k)
@@ -112,7 +112,7 @@ def certain_top_k(
     return scores, rows
 
 
-def _cuts_a_tie(scores: Vectors, k: int) -> bool:
+def _is_tie_cut(scores: Vectors, k: int) -> bool:
     """Return whether a row as good as the k-th may lie beyond the last candidate."""
     ordered = np.sort(scores)[::-1]
     return bool(ordered[-1] >= ordered[k - 1] - CERTAIN_DISTANCE)
@@ -122,6 +122,6 @@ def rescore(
     query: Vectors, vectors: Vectors, rows: RowNumbers, k: int
 ) -> tuple[Vectors, RowNumbers]:
     """Rank these rows by `similarity`, and return the k best; fewer if there are not so many."""
-    exact = similarity(query, vectors[rows])
+    exact = compute_similarity(query, vectors[rows])
     order = np.lexsort((rows, -exact))[:k]
     return exact[order], rows[order]

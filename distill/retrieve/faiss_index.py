@@ -18,7 +18,7 @@ from distill.retrieve.exact import (
     NOTHING,
     ExactIndex,
     RowNumbers,
-    certain_top_k,
+    find_exact_top_k,
     rescore,
     select_best,
 )
@@ -50,7 +50,7 @@ class FaissFlatIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query (see `SearchIndex`)."""
-        return certain_top_k(self._propose, self.vectors, np.ascontiguousarray(queries), k)
+        return find_exact_top_k(self._propose, self.vectors, np.ascontiguousarray(queries), k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.zeros((len(queries), 0), np.float32)
@@ -75,7 +75,7 @@ class FaissFlatGpuIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query (see `SearchIndex`)."""
-        return certain_top_k(self._propose, self.vectors, queries, k)
+        return find_exact_top_k(self._propose, self.vectors, queries, k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         if count > _MOST_ON_GPU:  # so many ties
@@ -115,7 +115,7 @@ class PartitionedIndex:
         self._factory = factory
         self._vectors = vectors
         self._retriever = retriever
-        self._bounds = part_bounds(len(vectors), retriever.index_rows)
+        self._bounds = compute_part_bounds(len(vectors), retriever.index_rows)
         mark = fingerprint("index", {"factory": factory, "parts": len(self._bounds)}, {})
         self._folder = folder / f"index-{mark}"
         self._held: tuple[int, Any] | None = None
@@ -128,7 +128,7 @@ class PartitionedIndex:
             count = min(count, _MOST_ON_GPU)
         parts = []
         for part, (start, end) in enumerate(self._bounds):
-            scores, rows = self._index(part).search(
+            scores, rows = self._open_part(part).search(
                 np.ascontiguousarray(queries, np.float32), min(count, end - start)
             )
             parts.append((scores, np.where(rows == NOTHING, NOTHING, rows + start)))
@@ -136,21 +136,25 @@ class PartitionedIndex:
         rows = np.concatenate([rows for _, rows in parts], axis=1)
         return scores, rows
 
-    def _index(self, part: int) -> Any:
+    def _open_part(self, part: int) -> Any:
         if self._held is None or self._held[0] != part:
             self._held = None  # its memory first
-            self._held = part, self._ready(part)
+            self._held = part, self._prepare_part(part)
         return self._held[1]
 
-    def _ready(self, part: int) -> Any:
+    def _prepare_part(self, part: int) -> Any:
         if self._factory == "Flat":
-            index = self._made(part)
+            index = self._make_part(part)
         else:
-            index = need("faiss", "cpu").read_index(str(self._kept(part)))
+            index = need("faiss", "cpu").read_index(str(self._open_kept(part)))
             set_effort(index, self._retriever)
-        return _on_gpus(index, self._retriever) if self._retriever.index_device == "gpu" else index
+        return (
+            _move_to_gpus(index, self._retriever)
+            if self._retriever.index_device == "gpu"
+            else index
+        )
 
-    def _kept(self, part: int) -> Path:
+    def _open_kept(self, part: int) -> Path:
         """Open the part's index on disk, made if it is not there yet."""
         path = self._folder / f"part-{part:05d}.faiss"
         recorded = path.with_suffix(".json")
@@ -162,23 +166,23 @@ class PartitionedIndex:
         if not path.exists():
             self._folder.mkdir(exist_ok=True)
             with open_atomic_file(path) as beside:
-                need("faiss", "cpu").write_index(self._made(part), str(beside))
+                need("faiss", "cpu").write_index(self._make_part(part), str(beside))
                 write_json(recorded, measure_file(beside))
         self._compared.add(path)
         return path
 
-    def _made(self, part: int) -> Any:
+    def _make_part(self, part: int) -> Any:
         start, end = self._bounds[part]
         vectors = self._vectors[start:end]
         index = make_empty(self._factory, self._vectors.shape[1], len(vectors))
         if not index.is_trained:
             _train(index, vectors, self._factory)
-        for block in _blocks(vectors):
+        for block in _iterate_blocks(vectors):
             index.add(block)
         return index
 
 
-def part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:
+def compute_part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:
     """Compute the first row and the end of each part: as many parts as needed, of nearly equal
     size."""
     parts = -(-count // rows) if rows else 1
@@ -196,7 +200,7 @@ def make_empty(factory: str, dimensions: int, count: int) -> Any:
     try:
         index = faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as fault:
-        raise _refused(
+        raise _explain_refusal(
             factory, f"FAISS makes no such index of {dimensions} dimensions", fault
         ) from None
     ivf = faiss.try_extract_index_ivf(index)
@@ -209,7 +213,7 @@ def make_empty(factory: str, dimensions: int, count: int) -> Any:
     return index
 
 
-def need_gpus() -> None:
+def require_gpus() -> None:
     """Check that the installed FAISS finds a GPU.
 
     Raises:
@@ -224,7 +228,7 @@ def need_gpus() -> None:
 
 
 def _train(index: Any, vectors: Vectors, factory: str) -> None:
-    inner = _inner(index)
+    inner = _get_inner(index)
     if hasattr(inner, "do_polysemous_training"):
         inner.do_polysemous_training = False  # minutes, for a kind of search that is not asked for
     ivf = need("faiss", "cpu").try_extract_index_ivf(index)
@@ -236,10 +240,10 @@ def _train(index: Any, vectors: Vectors, factory: str) -> None:
         index.train(np.ascontiguousarray(vectors[rows], np.float32))
     except RuntimeError as fault:
         what = f"FAISS cannot train it on {len(rows)} vectors"
-        raise _refused(factory, what, fault) from None
+        raise _explain_refusal(factory, what, fault) from None
 
 
-def _blocks(vectors: Vectors) -> Iterator[Vectors]:
+def _iterate_blocks(vectors: Vectors) -> Iterator[Vectors]:
     for start in range(0, len(vectors), _BLOCK):
         yield np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32)
 
@@ -255,7 +259,7 @@ def set_effort(index: Any, retriever: Retriever) -> None:
     if ivf is not None:
         ivf.nprobe = retriever.effort or max(1, ivf.nlist // 16)
         return
-    inner = _inner(index)
+    inner = _get_inner(index)
     if isinstance(inner, faiss.IndexHNSW):
         inner.hnsw.efSearch = retriever.effort or 128
     elif retriever.effort is not None:
@@ -266,7 +270,7 @@ def set_effort(index: Any, retriever: Retriever) -> None:
         )
 
 
-def _inner(index: Any) -> Any:
+def _get_inner(index: Any) -> Any:
     """Return the index itself, without the transforms of vectors before it."""
     faiss = need("faiss", "cpu")
     inner = faiss.downcast_index(index)
@@ -275,7 +279,7 @@ def _inner(index: Any) -> Any:
     return inner
 
 
-def _on_gpus(index: Any, retriever: Retriever) -> Any:
+def _move_to_gpus(index: Any, retriever: Retriever) -> Any:
     faiss = need("faiss", "gpu")
     options = faiss.GpuMultipleClonerOptions()
     options.shard = retriever.index_gpus == "shards"
@@ -283,10 +287,10 @@ def _on_gpus(index: Any, retriever: Retriever) -> Any:
         return faiss.index_cpu_to_all_gpus(index, options)
     except RuntimeError as fault:
         what = "FAISS does not take it onto a GPU"
-        raise _refused(retriever.index, what, fault) from None
+        raise _explain_refusal(retriever.index, what, fault) from None
 
 
-def _refused(factory: str, what: str, fault: RuntimeError) -> UserError:
+def _explain_refusal(factory: str, what: str, fault: RuntimeError) -> UserError:
     """Make the error for a factory string that FAISS refuses, with FAISS' own reason, which follows
     the place in its source."""
     reason = str(fault).strip().splitlines()[-1].rpartition(": ")[2]

@@ -18,7 +18,7 @@ HYBRID_DEPTH = 1000
 """How many of each list a hybrid fuses; mteb asks a search for as many."""
 
 
-def reciprocal_rank_fusion(
+def fuse_reciprocal_ranks(
     lists: Sequence[Sequence[Item]], constant: float, count: int
 ) -> list[Item]:
     """Rank the `count` best rows by the sum over lists of 1 / (constant + rank), ranks from 1. Ties
@@ -51,7 +51,7 @@ def _fuse_ranks(lists: Sequence[Sequence[Item]], constant: float) -> list[tuple[
     def score(row: Item) -> float:
         return sum(1 / (constant + rank) for rank in list_ranks(row))
 
-    def key(row: Item) -> tuple[float | Item, ...]:
+    def make_key(row: Item) -> tuple[float | Item, ...]:
         return (-score(row), *list_ranks(row), row)
 
-    return [(row, score(row)) for row in sorted(set().union(*ranks), key=key)]
+    return [(row, score(row)) for row in sorted(set().union(*ranks), key=make_key)]

@@ -8,9 +8,9 @@ from distill.retrieve.faiss_index import (
     ApproximateIndex,
     FaissFlatGpuIndex,
     FaissFlatIndex,
+    compute_part_bounds,
     make_empty,
-    need_gpus,
-    part_bounds,
+    require_gpus,
     set_effort,
 )
 
@@ -32,9 +32,9 @@ def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
     if retriever.index == "exact":
         return
     if retriever.index_device == "gpu":
-        need_gpus()
+        require_gpus()
     if not is_exact(retriever):
-        bounds = part_bounds(count, retriever.index_rows)
+        bounds = compute_part_bounds(count, retriever.index_rows)
         smallest = min(end - start for start, end in bounds)
         set_effort(make_empty(retriever.index, dimensions, smallest), retriever)
 
@@ -65,9 +65,9 @@ def make_exact_index(
         device: None: the best one available.
         rows: passages in memory, or copied onto the GPU, at a time; None: chosen by the index.
     """
-    from distill.runtime.devices import choose_best_device  # imports torch
+    from distill.runtime.devices import choose_device  # imports torch
 
-    device = device or choose_best_device()
+    device = device or choose_device()
     if not device.startswith("cuda"):
         return ExactIndex(vectors, rows)
     from distill.retrieve.torch_exact import TorchExactIndex
@@ -75,7 +75,7 @@ def make_exact_index(
     return TorchExactIndex(vectors, device, rows)
 
 
-def recall(
+def compute_recall(
     index: SearchIndex, vectors: Vectors, queries: Vectors, k: int, device: str | None = None
 ) -> float:
     """Compute the share of the exact k nearest that an index finds, mean over queries. Another

@@ -22,8 +22,8 @@ from distill.retrieve.exact import (
     MARGIN,
     RowNumbers,
     SearchIndex,
+    compute_similarity,
     rescore,
-    similarity,
 )
 from distill.retrieve.index import is_exact
 from distill.store.run import Run
@@ -135,7 +135,7 @@ class KeptSearches:
         kept = _read_row(row)
         if len(kept.rows) < k or kept.rows.max(initial=0) >= len(self._vectors):
             return None
-        exact = similarity(query, self._vectors[kept.rows])
+        exact = compute_similarity(query, self._vectors[kept.rows])
         if np.abs(exact - kept.scores).max() > _MOST_DRIFT:
             return None
         best, rows = rescore(query, self._vectors, kept.rows, k)
@@ -169,7 +169,7 @@ def open_searches(
 
 def _make_row(key: bytes, scores: Vectors, rows: RowNumbers) -> SqlRow:
     content = (scores.astype("<f4").tobytes(), rows.astype("<i4").tobytes())
-    return (key, *content, _checksum(key, *content))
+    return (key, *content, _compute_checksum(key, *content))
 
 
 def _read_row(row: SqlRow) -> _Proposal:
@@ -179,10 +179,10 @@ def _read_row(row: SqlRow) -> _Proposal:
 
 def _is_whole(row: SqlRow) -> bool:
     key, scores, rows, checksum = row
-    return isinstance(scores, bytes) and checksum == _checksum(key, scores, rows)
+    return isinstance(scores, bytes) and checksum == _compute_checksum(key, scores, rows)
 
 
-def _checksum(*parts: bytes) -> bytes:
+def _compute_checksum(*parts: bytes) -> bytes:
     return hashlib.blake2b(b"".join(parts), digest_size=8).digest()
 
 

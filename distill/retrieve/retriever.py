@@ -9,10 +9,10 @@ from distill.embed.on_workers import check_same_vectors
 from distill.embed.open_embedder import choose_needs, open_embedder
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
-from distill.retrieve.corpus_index import dense_index, open_encoder
-from distill.retrieve.exact import NOTHING, RowNumbers, similarity
-from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
-from distill.retrieve.index import is_exact, recall
+from distill.retrieve.corpus_index import open_dense_index, open_encoder
+from distill.retrieve.exact import NOTHING, RowNumbers, compute_similarity
+from distill.retrieve.fusion import DEPTH, fuse_reciprocal_ranks
+from distill.retrieve.index import compute_recall, is_exact
 from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -111,16 +111,16 @@ class PassageRetriever:
         lists = zip(*(of.rows for of in results.values()), strict=True)
         constant = self._retriever.fusion_k
         most = k * len(self._sources) if self._retriever.merge == "union" else k
-        fused = [reciprocal_rank_fusion(of_query, constant, most) for of_query in lists]
+        fused = [fuse_reciprocal_ranks(of_query, constant, most) for of_query in lists]
         measure = results["dense" if "dense" in results else "bm25"]
         return RetrievedPassages(fused, measure.similarity)
 
-    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
+    def compute_recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
         """Compute the share of the exact k nearest that the index finds; None if the index is
         exact."""
         if self._dense is None or is_exact(self._retriever) or not queries:
             return None
-        return self._dense.recall(queries, tasks, k)
+        return self._dense.compute_recall(queries, tasks, k)
 
 
 def _reopen(
@@ -148,7 +148,7 @@ class _Dense:
         self._encoder = queries
         self._compared = compared
         self._retriever = retriever
-        store, self._index = dense_index(run, retriever, documents, passages)
+        store, self._index = open_dense_index(run, retriever, documents, passages)
         self._searches = open_searches(run, retriever, queries, store, self._index)
         self._store, self._vectors = store, store.vectors
 
@@ -171,17 +171,17 @@ class _Dense:
         if self._compared is not self._encoder:
             vectors = self._compared.encode(queries, "query", tasks)
 
-        def cosines(place: int, numbers: Sequence[int]) -> list[float]:
-            similarities: list[float] = similarity(
+        def compute_cosines(place: int, numbers: Sequence[int]) -> list[float]:
+            similarities: list[float] = compute_similarity(
                 vectors[place], self._vectors[list(numbers)]
             ).tolist()
             return similarities
 
-        return RetrievedPassages(_lists(rows), cosines)
+        return RetrievedPassages(_convert_to_lists(rows), compute_cosines)
 
-    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
+    def compute_recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
         vectors = self._encoder.encode(queries, "query", tasks)
-        return recall(self._index, self._vectors, vectors, k, self._retriever.device)
+        return compute_recall(self._index, self._vectors, vectors, k, self._retriever.device)
 
 
 class _BM25:
@@ -194,12 +194,12 @@ class _BM25:
     def _find(self, queries: Sequence[str], k: int) -> RetrievedPassages:
         _, rows = self._index.search(queries, k)
 
-        def scores(place: int, numbers: Sequence[int]) -> list[float]:
-            similarities: list[float] = self._index.scores(queries[place])[list(numbers)].tolist()
+        def get_scores(place: int, numbers: Sequence[int]) -> list[float]:
+            similarities: list[float] = self._index.score(queries[place])[list(numbers)].tolist()
             return similarities
 
-        return RetrievedPassages(_lists(rows), scores)
+        return RetrievedPassages(_convert_to_lists(rows), get_scores)
 
 
-def _lists(rows: RowNumbers) -> list[list[int]]:
+def _convert_to_lists(rows: RowNumbers) -> list[list[int]]:
     return [[int(row) for row in of_query if row != NOTHING] for of_query in rows]

@@ -27,39 +27,39 @@ _IN_IDEOGRAPHS, _IN_SYLLABLES = 2, 3
 by three; for Thai 0.852, 0.964 and 0.967."""
 
 
-def terms(text: str) -> list[str]:
+def split_terms(text: str) -> list[str]:
     """Split a text into terms: words regardless of case, width and invisible joiners; of a run of
     letters without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer,
     Burmese). None is left out or stemmed; frequent ones weigh next to nothing anyway."""
     terms_in_order: list[str] = []
     for term in _TERM.finditer(fold_text(text)):
         if term["ideographs"]:
-            terms_in_order += _grams(term[0], _IN_IDEOGRAPHS)
+            terms_in_order += _make_grams(term[0], _IN_IDEOGRAPHS)
         elif term["syllables"]:
-            terms_in_order += _grams(term[0], _IN_SYLLABLES)
+            terms_in_order += _make_grams(term[0], _IN_SYLLABLES)
         else:
             terms_in_order.append(term[0])
     return terms_in_order
 
 
-def terms_in(language: str | None) -> TermSplitter:
+def make_term_splitter(language: str | None) -> TermSplitter:
     """Split a text into `terms`; in a language with a stemmer, into stems without stop words.
 
     Raises:
         UserError: if the stemmer is not installed.
     """
     if language is None:
-        return terms
-    stem, left_out = _stemmer(language), _stop_words(language)
+        return split_terms
+    stem, left_out = _open_stemmer(language), _stop_words(language)
 
-    def stemmed(text: str) -> list[str]:
-        return stem([term for term in terms(text) if term not in left_out])
+    def split_stems(text: str) -> list[str]:
+        return stem([term for term in split_terms(text) if term not in left_out])
 
-    return stemmed
+    return split_stems
 
 
 def describe_terms(language: str | None) -> dict[str, Any]:
-    """Describe as JSON how `terms_in` splits a text, for programs without distill."""
+    """Describe as JSON how `make_term_splitter` splits a text, for programs without distill."""
     return {
         "language": language,
         "stop_words": sorted(_stop_words(language)) if language else [],
@@ -70,12 +70,12 @@ def describe_terms(language: str | None) -> dict[str, Any]:
     }
 
 
-def _grams(run: str, size: int) -> list[str]:
+def _make_grams(run: str, size: int) -> list[str]:
     letters = _LETTER.findall(run)
     return ["".join(letters[i : i + size]) for i in range(max(1, len(letters) - size + 1))]
 
 
-def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
+def _open_stemmer(language: str) -> Callable[[list[str]], list[str]]:
     if importlib.util.find_spec("Stemmer") is None:
         raise UserError(
             "retriever.bm25.language",

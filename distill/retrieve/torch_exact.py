@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from distill.embed.encoder import Vectors
-from distill.retrieve.exact import RowNumbers, certain_top_k
+from distill.retrieve.exact import RowNumbers, find_exact_top_k
 
 _ROWS_AT_ONCE = 65_536
 """Rows in one product: with 256 queries their scores take 64 MiB."""
@@ -14,7 +14,7 @@ _MEMORY_SHARE = 0.5
 
 class TorchExactIndex:
     """Exact search on one device of torch, with the rows, the order and the scores of `ExactIndex`:
-    the device proposes candidates in float32, and `certain_top_k` scores them again.
+    the device proposes candidates in float32, and `find_exact_top_k` scores them again.
 
     The vectors stay on the device where they fit into half of its free memory. Elsewhere they are
     copied there for every search, a block at a time.
@@ -31,15 +31,15 @@ class TorchExactIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query (see `SearchIndex`)."""
-        if not self._resident and self._fits():
+        if not self._resident and self._is_small_enough():
             self._resident = [self._copy(start) for start in self._starts]
-        return certain_top_k(self._propose, self.vectors, queries, k)
+        return find_exact_top_k(self._propose, self.vectors, queries, k)
 
     @property
     def _starts(self) -> range:
         return range(0, len(self.vectors), self._rows)
 
-    def _fits(self) -> bool:
+    def _is_small_enough(self) -> bool:
         if self._device.type != "cuda":
             return False
         free, _ = torch.cuda.mem_get_info(self._device)
@@ -57,13 +57,13 @@ class TorchExactIndex:
         rows = torch.empty(len(asked), 0, dtype=torch.int64, device=self._device)
         for number, start in enumerate(self._starts):
             block = self._resident[number] if self._resident else self._copy(start)
-            found, places = _top(asked @ block.float().T, count)
-            scores, best = _top(torch.cat([scores, found], dim=1), count)
+            found, places = _select_top(asked @ block.float().T, count)
+            scores, best = _select_top(torch.cat([scores, found], dim=1), count)
             rows = torch.cat([rows, places + start], dim=1).gather(1, best)
         return scores.cpu().numpy(), rows.cpu().numpy()
 
 
-def _top(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _select_top(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Select the `count` best scores of each row and their places, in any order."""
     best = scores.topk(min(count, scores.shape[1]), dim=1, sorted=False)
     return best.values, best.indices

@@ -19,7 +19,7 @@ DTYPES = {
 }
 
 
-def choose_best_device() -> str:
+def choose_device() -> str:
     """Return the GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -32,9 +32,9 @@ def connect(device: str | None) -> None:
     if count_processes() > 1:
         from accelerate import PartialState
 
-        from distill.runtime.devices import choose_best_device
+        from distill.runtime.devices import choose_device
 
-        PartialState(cpu=(device or choose_best_device()) == "cpu", timeout=_PATIENCE)
+        PartialState(cpu=(device or choose_device()) == "cpu", timeout=_PATIENCE)
 
 
 @contextmanager

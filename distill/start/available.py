@@ -12,7 +12,7 @@ import yaml
 from distill.errors import UserError
 from distill.files.read import read_text
 from distill.recipe import LanguageModel
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.remote.served_models import list_served_models
 from distill.start.check_models import guess_parameters
 
@@ -82,7 +82,7 @@ def find_available() -> Available:
         served=list(_list_served()),
         llms=llms,
         embedders=embedders,
-        hub=_reaches_hub(),
+        hub=_can_reach_hub(),
         small_embedder=_find_small_embedder(),
     )
 
@@ -137,7 +137,7 @@ def _is_causal(config: Path) -> bool:
     return config.is_file() and "ForCausalLM" in config.read_text(encoding="utf-8")
 
 
-def _reaches_hub() -> bool:
+def _can_reach_hub() -> bool:
     import httpx
     from huggingface_hub import constants
 
@@ -150,5 +150,5 @@ def _reaches_hub() -> bool:
 
 
 def _find_small_embedder() -> str | None:
-    demo = packaged_recipes() / "demo.yaml"
+    demo = get_packaged_folder() / "demo.yaml"
     return str(yaml.safe_load(read_text(demo))["teacher"]["model"]) if demo.is_file() else None

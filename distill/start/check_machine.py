@@ -80,9 +80,9 @@ def check_languages(recipe: Recipe) -> list[str]:
     """
     retriever = recipe.retriever
     if "bm25" in (*retriever.sources, *recipe.relabel.rankers):
-        from distill.retrieve.terms import terms_in
+        from distill.retrieve.terms import make_term_splitter
 
-        terms_in(retriever.bm25.language)
+        make_term_splitter(retriever.bm25.language)
     if recipe.generate.filters.languages:
         from distill.generate.filters.language import make_language_filter
 

@@ -24,12 +24,12 @@ def choose_settings(name: str, corpus: CorpusSurvey, available: Available) -> li
     )
     return [
         Setting("name", name, f"results go to artifacts/{name}"),
-        *_corpus_settings(corpus),
+        *_choose_corpus_settings(corpus),
         *chosen,
     ]
 
 
-def _corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
+def _choose_corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
     yield Setting("corpus.source", "auto", f"{corpus.form}; found by the files' names")
     yield Setting("corpus.path", str(corpus.path.resolve()), "where the texts lie")
     for key, found, usual in zip(

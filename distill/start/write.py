@@ -19,19 +19,19 @@ _WIDEST = 100
 
 def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey) -> str:
     """Format settings as YAML, a section at a time, with the reason of each as a comment."""
-    lines = [*_header(corpus)]
+    lines = [*_write_header(corpus)]
     for section, group in groupby(settings, key=lambda setting: setting.key.partition(".")[0]):
         inner = list(group)
         if inner[0].key == section:
-            lines += [*([""] if section != "name" else []), *_lines(section, inner[0], "")]
+            lines += [*([""] if section != "name" else []), *_write_lines(section, inner[0], "")]
             continue
         lines += ["", f"{section}:"]
         for setting in inner:
-            lines += _lines(setting.key.partition(".")[2], setting, "  ")
+            lines += _write_lines(setting.key.partition(".")[2], setting, "  ")
     return "\n".join(lines) + "\n"
 
 
-def _header(corpus: CorpusSurvey) -> Iterator[str]:
+def _write_header(corpus: CorpusSurvey) -> Iterator[str]:
     about = "" if corpus.is_whole else "about "
     language = corpus.language or "several languages"
     yield f"# A first recipe for {about}{corpus.documents:,} documents, of {corpus.passages:,}"
@@ -39,7 +39,7 @@ def _header(corpus: CorpusSurvey) -> Iterator[str]:
     yield "# Every other key has its default: `distill explain` lists them."
 
 
-def _lines(key: str, setting: Setting, indent: str) -> Iterator[str]:
+def _write_lines(key: str, setting: Setting, indent: str) -> Iterator[str]:
     value = yaml.safe_dump(setting.value, default_flow_style=True, width=10_000, allow_unicode=True)
     text = f"{indent}{key}: {value.removesuffix('...' + chr(10)).strip()}"
     comment = f"# {setting.why}"

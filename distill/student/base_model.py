@@ -13,14 +13,14 @@ from transformers import (
 )
 
 from distill.errors import UserError
-from distill.models.attention_check import remote_class
-from distill.models.causal_lm import model_folder
-from distill.models.remote_code import code_needed
+from distill.models.attention_check import find_remote_class
+from distill.models.causal_lm import make_model_folder
+from distill.models.remote_code import find_needed_code
 from distill.models.sentence_transformer import (
-    knows_words,
+    find_transformer_folder,
+    has_vocabulary,
     load_sentence_model,
     refuse_missing_weights,
-    transformer_folder,
 )
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -35,13 +35,13 @@ def read_config(reference: str) -> PretrainedConfig:
     Raises:
         UserError: if there is none, or none of a model with layers.
     """
-    folder = model_folder(reference, torch.float32)
+    folder = make_model_folder(reference, torch.float32)
     try:
-        config = AutoConfig.from_pretrained(transformer_folder(folder), **_SAFE)
+        config = AutoConfig.from_pretrained(find_transformer_folder(folder), **_SAFE)
         text: PretrainedConfig = config.get_text_config()
         int(text.num_hidden_layers)
     except (OSError, ValueError, AttributeError) as fault:
-        raise _refusal(reference, folder, fault) from fault
+        raise _explain_refusal(reference, folder, fault) from fault
     return text
 
 
@@ -52,24 +52,26 @@ def load_encoder(reference: str) -> SentenceTransformer:
     Raises:
         UserError: if it cannot be read, or was trained with code of its own that is not run.
     """
-    path = model_folder(reference, torch.float32)
+    path = make_model_folder(reference, torch.float32)
     try:
         loaded = load_sentence_model(path, "cpu", model_kwargs={"dtype": torch.float32})
     except Exception as fault:  # libraries raise anything for a damaged file
-        raise _refusal(reference, path, fault) from fault
+        raise _explain_refusal(reference, path, fault) from fault
     if not isinstance(loaded[0], Transformer):
-        raise _no_encoder(reference, type(loaded[0]).__name__)
+        raise _explain_no_encoder(reference, type(loaded[0]).__name__)
     transformer = loaded[0]
     try:
         refuse_missing_weights(transformer, path)
     except ValueError as fault:
-        raise _no_encoder(reference, fault) from fault
-    if not knows_words(text_tokenizer(transformer)):
-        raise _no_encoder(reference, "its folder has no tokenizer")
-    remote = remote_class(getattr(transformer.config, "auto_map", None))
+        raise _explain_no_encoder(reference, fault) from fault
+    if not has_vocabulary(get_text_tokenizer(transformer)):
+        raise _explain_no_encoder(reference, "its folder has no tokenizer")
+    remote = find_remote_class(getattr(transformer.config, "auto_map", None))
     native = type(transformer.model).__name__
     if remote and remote.rpartition(".")[2] != native:
-        raise _no_encoder(reference, f"it needs code of its own, {remote}, which is never run")
+        raise _explain_no_encoder(
+            reference, f"it needs code of its own, {remote}, which is never run"
+        )
     return loaded
 
 
@@ -78,7 +80,7 @@ def reload_transformer(folder: Path) -> Transformer:
     return Transformer.load(str(folder), model_kwargs=dict(_WEIGHTS), **_SAFE)
 
 
-def first_transformer(model: SentenceTransformer) -> Transformer:
+def get_first_transformer(model: SentenceTransformer) -> Transformer:
     """Return the module that reads tokens."""
     first = model[0]
     if not isinstance(first, Transformer):
@@ -86,23 +88,23 @@ def first_transformer(model: SentenceTransformer) -> Transformer:
     return first
 
 
-def text_tokenizer(transformer: Transformer) -> PreTrainedTokenizerBase:
+def get_text_tokenizer(transformer: Transformer) -> PreTrainedTokenizerBase:
     """Return the model's tokenizer, which only a model of other things than texts does without."""
     if transformer.tokenizer is None:
-        raise _no_encoder(type(transformer.model).__name__, "it has no tokenizer")
+        raise _explain_no_encoder(type(transformer.model).__name__, "it has no tokenizer")
     return transformer.tokenizer
 
 
-def _refusal(reference: str, folder: Path, fault: Exception) -> UserError:
+def _explain_refusal(reference: str, folder: Path, fault: Exception) -> UserError:
     """Explain what a library's fault means for a person."""
-    if code := code_needed(transformer_folder(folder), fault):
+    if code := find_needed_code(find_transformer_folder(folder), fault):
         return UserError(
             f"student.encoder {reference!r}", code, "name an encoder that transformers knows itself"
         )
-    return _no_encoder(reference, " ".join(str(fault).split())[:_MOST_SAID])
+    return _explain_no_encoder(reference, " ".join(str(fault).split())[:_MOST_SAID])
 
 
-def _no_encoder(reference: str, fault: object) -> UserError:
+def _explain_no_encoder(reference: str, fault: object) -> UserError:
     return UserError(
         f"student.encoder {reference!r}",
         f"is not a text encoder with layers, in safetensors ({fault})",

@@ -14,9 +14,9 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from distill.errors import UserError
-from distill.models.bidirectional import sees_later_tokens
+from distill.models.bidirectional import can_see_later_tokens
 from distill.recipe import Student
-from distill.student.base_model import text_tokenizer
+from distill.student.base_model import get_text_tokenizer
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -47,7 +47,7 @@ def check_attention(transformer: Transformer, student: Student) -> None:
     Raises:
         UserError: if they do under causal attention, or do not under bidirectional attention.
     """
-    model, tokenizer = transformer.model, text_tokenizer(transformer)
+    model, tokenizer = transformer.model, get_text_tokenizer(transformer)
     found = model.config._attn_implementation
     training = model.training
     model.eval()
@@ -56,15 +56,17 @@ def check_attention(transformer: Transformer, student: Student) -> None:
         if implementation != found:
             model.set_attn_implementation(implementation)
         for padded in (False, True):
-            sees = sees_later_tokens(transformer, tokenizer, padded)
+            sees = can_see_later_tokens(transformer, tokenizer, padded)
             if sees != (student.attention == "bidirectional"):
-                raise _other_than_asked(student, implementation, padded, sees)
+                raise _explain_other_attention(student, implementation, padded, sees)
     if model.config._attn_implementation != found:
         model.set_attn_implementation(found)
     model.train(training)
 
 
-def _other_than_asked(student: Student, implementation: str, padded: bool, sees: bool) -> UserError:
+def _explain_other_attention(
+    student: Student, implementation: str, padded: bool, sees: bool
+) -> UserError:
     batch = f"a batch {'with' if padded else 'without'} padding under {implementation} attention"
     return UserError(
         f"student.attention {student.attention!r}",

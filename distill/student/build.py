@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from distill.errors import UserError
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student
 from distill.store.local_name import name_model
@@ -19,16 +19,16 @@ from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, read_rows
 from distill.student.base_model import (
-    first_transformer,
+    get_first_transformer,
+    get_text_tokenizer,
     load_encoder,
     read_config,
-    text_tokenizer,
 )
 from distill.student.bidirectional import check_attention, set_attention
 from distill.student.layers import check_layers, resize_layers
 from distill.student.left_out import warn_of_left_out_parts
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
-from distill.student.saving import gives_same_vectors, move_into_place, save_beside
+from distill.student.saving import has_same_vectors, move_into_place, save_beside
 from distill.student.vocabulary import prune_vocabulary
 
 
@@ -45,7 +45,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     student = recipe.student
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
-    corpus = _corpus(student, passages)
+    corpus = _list_inputs(student, passages)
     stage = run.open_stage("base", fingerprint(student, recipe.seed), corpus)
     if stage.complete:
         return stage
@@ -53,14 +53,17 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     part = save_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)
-    stage.finish(**_figures(model, student, config.vocab_size))
+    stage.finish(**_count_figures(model, student, config.vocab_size))
     return stage
 
 
 def fingerprint(student: Student, seed: int) -> dict[str, Any]:
     """Collect the settings that change the untrained student."""
-    settings = student.fingerprinted(exclude={"lora", "symmetric", "route", "projection"})
-    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
+    settings = student.list_fingerprinted(exclude={"lora", "symmetric", "route", "projection"})
+    settings |= {
+        "encoder": name_model(student.encoder),
+        "revision": identify_revision(student.encoder),
+    }
     return settings | {"seed": seed}
 
 
@@ -87,7 +90,7 @@ def build_student(
             )
         modules.append(Normalize())
     prompts = student.text_format.make_prompts(student.default_task)
-    check_prompts(text_tokenizer(transformer), student, list_prompts(student))
+    check_prompts(get_text_tokenizer(transformer), student, list_prompts(student))
     model = SentenceTransformer(
         modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
@@ -99,12 +102,12 @@ def make_transformer(student: Student, texts: Iterable[str] | None) -> Transform
     """Make an encoder or a decoder, cut down and made to attend as asked."""
     encoder = load_encoder(student.encoder)
     warn_of_left_out_parts(encoder, student)
-    transformer = first_transformer(encoder)
+    transformer = get_first_transformer(encoder)
     if student.layers is not None:
         resize_layers(transformer.auto_model, student.layers)
     if texts is not None:
         transformer = prune_vocabulary(transformer, texts)
-    prepare_tokenizer(text_tokenizer(transformer), student)
+    prepare_tokenizer(get_text_tokenizer(transformer), student)
     set_attention(transformer, student)
     return transformer
 
@@ -117,7 +120,7 @@ def list_prompts(student: Student) -> list[str]:
     return [form.write_query_prompt(student.default_task), form.document_prompt, titled]
 
 
-def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
+def _list_inputs(student: Student, passages: Stage | None) -> list[Stage]:
     """Return what the base depends on beside the recipe."""
     if student.vocabulary == "all":
         return []
@@ -145,8 +148,10 @@ def read_kept_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | No
     return (text for some in (list_prompts(student), documents) for text in some)
 
 
-def _figures(model: SentenceTransformer, student: Student, rows_before: int) -> dict[str, Any]:
-    embedding: Any = first_transformer(model).model.get_input_embeddings()
+def _count_figures(
+    model: SentenceTransformer, student: Student, rows_before: int
+) -> dict[str, Any]:
+    embedding: Any = get_first_transformer(model).model.get_input_embeddings()
     saved = (rows_before - embedding.num_embeddings) * embedding.embedding_dim
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
@@ -166,10 +171,10 @@ def _check_reloaded(model: SentenceTransformer, part: Path, student: Student) ->
     number (a first layer without a norm, a window every third layer), and would come back from disk
     as something else."""
     reloaded = load_sentence_model(part, device="cpu")
-    if not gives_same_vectors(model, reloaded):
+    if not has_same_vectors(model, reloaded):
         raise UserError(
             f"student.encoder {student.encoder!r}",
             f"cannot be saved with student.layers {student.layers}: it loads as another model",
             "keep layer 0 and an even pattern of layers, or all of them",
         )
-    check_attention(first_transformer(reloaded), student)
+    check_attention(get_first_transformer(reloaded), student)

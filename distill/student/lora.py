@@ -11,7 +11,7 @@ from torch import nn
 
 from distill.errors import UserError
 from distill.recipe.sections.student import Lora
-from distill.student.base_model import first_transformer
+from distill.student.base_model import get_first_transformer
 
 
 def add_lora(
@@ -28,7 +28,7 @@ def add_lora(
     Raises:
         UserError: if the transformer has none of the layers named.
     """
-    transformer = first_transformer(model).model
+    transformer = get_first_transformer(model).model
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -51,19 +51,19 @@ def add_lora(
         for weight in transformer.parameters():
             if not weight.requires_grad:
                 weight.data = weight.data.to(base)
-        first_transformer(model).register_forward_hook(_in_float32)
+        get_first_transformer(model).register_forward_hook(_convert_to_float32)
     # An adapter's file names the model that it is for.
     config.base_model_name_or_path = str(Path(str(transformer.name_or_path)).resolve())
 
 
-def _in_float32(_: nn.Module, __: Any, features: dict[str, Any]) -> dict[str, Any]:
+def _convert_to_float32(_: nn.Module, __: Any, features: dict[str, Any]) -> dict[str, Any]:
     return features | {"token_embeddings": features["token_embeddings"].float()}
 
 
 def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
     """Make, after training, `merged` matrices part of the layers, in place, so that the model is an
     ordinary one. An adapter stays what it is, and saves as such."""
-    transformer = first_transformer(model).model.float()
+    transformer = get_first_transformer(model).model.float()
     if lora.save == "adapter":
         return
     for name, module in list(transformer.named_modules()):

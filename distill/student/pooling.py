@@ -34,7 +34,7 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, student: Student) -> N
     which may be that of the end of sequence.
     """
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = _end_of_sequence(tokenizer, student)
+        tokenizer.pad_token = _find_end_of_sequence(tokenizer, student)
     tokenizer.padding_side = "right"
     if student.pooling == "last":
         _append_end(tokenizer, student)
@@ -45,11 +45,11 @@ def _append_end(tokenizer: PreTrainedTokenizerBase, student: Student) -> None:
     special = set(tokenizer.all_special_ids)
     if tokenizer("text")["input_ids"][-1] in special:
         return
-    _end_of_sequence(tokenizer, student)
+    _find_end_of_sequence(tokenizer, student)
     append_eos(tokenizer)
 
 
-def _end_of_sequence(tokenizer: PreTrainedTokenizerBase, student: Student) -> str:
+def _find_end_of_sequence(tokenizer: PreTrainedTokenizerBase, student: Student) -> str:
     if tokenizer.eos_token is None:
         raise UserError(
             f"student.encoder {student.encoder!r}",

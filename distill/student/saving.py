@@ -25,7 +25,7 @@ def save_beside(stage: Stage, model: SentenceTransformer | CrossEncoder) -> Path
     return part
 
 
-def gives_same_vectors(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
+def has_same_vectors(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
     """Return whether a model came back from disk as what it was; both on the same device."""
     before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
     return np.allclose(before, after, atol=1e-4)

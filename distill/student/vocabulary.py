@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.errors import UserError
-from distill.student.base_model import reload_transformer, text_tokenizer
+from distill.student.base_model import get_text_tokenizer, reload_transformer
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BATCH = 1000
@@ -41,8 +41,8 @@ def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) ->
     Raises:
         UserError: if it is not WordPiece, Unigram or BPE.
     """
-    description = json.loads(_backend(tokenizer).to_str())
-    used = _used_ids(tokenizer, texts)
+    description = json.loads(_get_backend(tokenizer).to_str())
+    used = _find_used_ids(tokenizer, texts)
     kept = sorted(_select_ids(description, used | set(tokenizer.all_special_ids)))
     _renumber(description, {old: new for new, old in enumerate(kept)})
     return PrunedTokenizer(description, kept)
@@ -50,7 +50,7 @@ def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) ->
 
 def prune_vocabulary(transformer: Transformer, texts: Iterable[str]) -> Transformer:
     """Return the same transformer with fewer tokens (see `prune_tokenizer`)."""
-    description, kept = prune_tokenizer(text_tokenizer(transformer), texts)
+    description, kept = prune_tokenizer(get_text_tokenizer(transformer), texts)
     number = {old: new for new, old in enumerate(kept)}
     _cut_rows(transformer.model, kept, number)
     with tempfile.TemporaryDirectory() as folder:
@@ -61,13 +61,13 @@ def prune_vocabulary(transformer: Transformer, texts: Iterable[str]) -> Transfor
         return reload_transformer(Path(folder))
 
 
-def _backend(tokenizer: PreTrainedTokenizerBase) -> Any:
+def _get_backend(tokenizer: PreTrainedTokenizerBase) -> Any:
     if not tokenizer.is_fast:
-        raise _unknown(type(tokenizer).__name__)
+        raise _explain_unknown(type(tokenizer).__name__)
     return tokenizer.backend_tokenizer
 
 
-def _used_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> set[int]:
+def _find_used_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> set[int]:
     used: set[int] = set()
     left = iter(texts)
     while some := list(islice(left, _BATCH)):
@@ -78,11 +78,11 @@ def _used_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> set[i
 
 def _select_ids(description: dict[str, Any], used: set[int]) -> set[int]:
     model = description["model"]
-    vocabulary = _vocabulary(model)
+    vocabulary = _get_vocabulary(model)
     prefix = model.get("continuing_subword_prefix") or ""
     kept = {token for token, number in vocabulary.items() if number in used}
     if model["type"] == "BPE":
-        kept |= _steps(model["merges"], kept)
+        kept |= _list_steps(model["merges"], kept)
     kept |= {token for token in vocabulary if len(token.removeprefix(prefix)) <= 1}
     kept |= {token for token in vocabulary if _BYTE.fullmatch(token)}
     kept.add(model.get("unk_token"))
@@ -90,19 +90,19 @@ def _select_ids(description: dict[str, Any], used: set[int]) -> set[int]:
     return added | {number for token, number in vocabulary.items() if token in kept}
 
 
-def _vocabulary(model: dict[str, Any]) -> dict[str, int]:
+def _get_vocabulary(model: dict[str, Any]) -> dict[str, int]:
     """Return the vocabulary: token -> id."""
     if model["type"] == "Unigram":
         return {token: number for number, (token, _) in enumerate(model["vocab"])}
     marked = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
     if model["type"] == "WordPiece" or (model["type"] == "BPE" and not marked):
         return dict(model["vocab"])
-    raise _unknown(f"{model['type']} with marked subwords" if marked else model["type"])
+    raise _explain_unknown(f"{model['type']} with marked subwords" if marked else model["type"])
 
 
-def _steps(merges: list[Any], tokens: Iterable[str]) -> set[str]:
+def _list_steps(merges: list[Any], tokens: Iterable[str]) -> set[str]:
     """Return what BPE passes through on its way to these tokens."""
-    ranks = {pair: rank for rank, pair in enumerate(map(_pair, merges))}
+    ranks = {pair: rank for rank, pair in enumerate(map(_split_merge, merges))}
     passed: set[str] = set()
     for token in tokens:
         parts = list(token)
@@ -116,7 +116,7 @@ def _steps(merges: list[Any], tokens: Iterable[str]) -> set[str]:
     return passed
 
 
-def _pair(merge: str | list[str]) -> tuple[str, str]:
+def _split_merge(merge: str | list[str]) -> tuple[str, str]:
     """Split a merge into its two parts; older files write it as one string."""
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
@@ -160,7 +160,7 @@ def _renumber_model(model: dict[str, Any], number: dict[int, int]) -> None:
         model["merges"] = [
             merge
             for merge in model["merges"]
-            if all(token in kept for token in (*_pair(merge), "".join(_pair(merge))))
+            if all(token in kept for token in (*_split_merge(merge), "".join(_split_merge(merge))))
         ]
 
 
@@ -174,7 +174,7 @@ def _renumber_processor(processor: dict[str, Any], number: dict[int, int]) -> No
         special["ids"] = [number[old] for old in special["ids"]]
 
 
-def _unknown(kind: str) -> UserError:
+def _explain_unknown(kind: str) -> UserError:
     return UserError(
         "student.vocabulary 'corpus'",
         f"the encoder's tokenizer is of a kind ({kind}) whose tokens cannot be taken out",

@@ -111,10 +111,10 @@ def is_told_tasks(settings: Teacher) -> bool:
     if settings.base_url is not None:
         return False
     published = look_up_published(settings.model, settings)
-    return published.template is not None or _carries_template(settings.model)
+    return published.template is not None or _has_template(settings.model)
 
 
-def _carries_template(model: str) -> bool:
+def _has_template(model: str) -> bool:
     """Return whether the model is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
     template = find_carried_template(carried)

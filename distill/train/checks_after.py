@@ -46,7 +46,7 @@ def check_loss_curve(
         f"the loss rose from {mean(first):.4g} in the first tenth to {mean(last):.4g} in the last"
     )
     what += f" (p = {p_value:.1g})"
-    before, after = _ndcg_before_and_after(validations, best)
+    before, after = _find_ndcg_before_and_after(validations, best)
     if after < before:
         return TrainingCheck(f"{what}, and nDCG@10 fell from {before:.4f} to {after:.4f}", True)
     return TrainingCheck(what, p_value < _REFUSE_P)
@@ -61,7 +61,7 @@ def _rise_p_value(first: Sequence[float], last: Sequence[float]) -> float:
     return float(test.pvalue)
 
 
-def _ndcg_before_and_after(
+def _find_ndcg_before_and_after(
     validations: Sequence[dict[str, float]], best: bool
 ) -> tuple[float, float]:
     """Return nDCG@10 before the training and after it; NaN where no query is held out."""

@@ -35,7 +35,7 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
     teacher = recipe.teacher
     remote = teacher.base_url is not None or is_object(str(teacher.model))
     documents = None if remote else open_model(str(teacher.model), teacher)
-    model = route_query_document(queries, documents)
+    model = join_routes(queries, documents)
     part = save_beside(stage, model)
     reloaded = load_sentence_model(part, device="cpu")
     before, after = (m.encode_query(_PROBE, show_progress_bar=False) for m in (queries, reloaded))
@@ -82,9 +82,7 @@ def load_query_route(model: SentenceTransformer, folder: Path) -> None:
     model.load_state_dict(router.sub_modules["query"].state_dict())
 
 
-def route_query_document(
-    queries: SentenceTransformer, documents: OpenModel | None
-) -> SentenceTransformer:
+def join_routes(queries: SentenceTransformer, documents: OpenModel | None) -> SentenceTransformer:
     """Put two models behind one: sentence-transformers' Router, by `encode_query` and
     `encode_document`. Without the second, `encode_document` fails with the name of the route."""
     of_documents = (*PROMPT_NAMES["document"], DOCUMENT_TEMPLATE)

@@ -14,11 +14,11 @@ from sentence_transformers import SentenceTransformer
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.files.atomic import flush_folder, name_full_disk, read_json, write_json
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
-from distill.retrieve.corpus_index import corpus_vectors
+from distill.retrieve.corpus_index import embed_corpus
 from distill.runtime import processes
 from distill.runtime.devices import get_torch_dtype
 from distill.store.local_name import name_model
@@ -26,11 +26,11 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, Reader, Row
-from distill.student.base_model import first_transformer
+from distill.student.base_model import get_first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
-from distill.student.saving import gives_same_vectors, move_into_place, save_beside
+from distill.student.saving import has_same_vectors, move_into_place, save_beside
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.document_vectors import check_server_unchanged
@@ -182,7 +182,7 @@ def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | 
         raise ValueError("no teacher or corpus: a recipe that searches them is refused")
     encoder = open_teacher(teacher, teacher.model)
     with processes.let_main_go_first():
-        store = corpus_vectors(inputs.run, encoder, passages)
+        store = embed_corpus(inputs.run, encoder, passages)
     if teacher.base_url is not None:
         check_server_unchanged(store, encoder, passages)
     return store.vectors
@@ -260,7 +260,7 @@ def _check_process_count(work: Path) -> None:
 
 
 def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransformer:
-    frozen = _dtype_of_base(recipe)
+    frozen = _choose_base_dtype(recipe)
     # Frozen weights that become bfloat16 are never on a GPU in float32.
     model = load_sentence_model(
         base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
@@ -270,7 +270,7 @@ def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransfo
     if recipe.student.architecture == "static":
         add_gate(model, recipe.student.static.gate_rate)
         return model
-    check_attention(first_transformer(model), recipe.student)
+    check_attention(get_first_transformer(model), recipe.student)
     if recipe.student.lora is not None:
         add_lora(model, recipe.student.lora, recipe.seed, frozen)
         model.to(choose_train_device(recipe.train))
@@ -279,7 +279,7 @@ def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransfo
     return model
 
 
-def _dtype_of_base(recipe: Recipe) -> torch.dtype:
+def _choose_base_dtype(recipe: Recipe) -> torch.dtype:
     """Return the number type of the weights that a LoRA leaves frozen."""
     train = recipe.train
     if recipe.student.lora is None or train.base_dtype == "float32":
@@ -293,7 +293,7 @@ def _write(
     if recipe.train.interpolation == 1:
         _make_ordinary(recipe.student, model)
     part = save_beside(stage, model)
-    if not gives_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
+    if not has_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(
             f"the trained student in {part}",
             "does not give the same vectors after loading as the model that was trained",
@@ -363,11 +363,11 @@ def fingerprint(
     stages = recipe.train.list_stages()
     settings: dict[str, Any] = {
         "student": {
-            **recipe.student.fingerprinted(),
+            **recipe.student.list_fingerprinted(),
             "encoder": name_model(recipe.student.encoder),
         },
         "train": {
-            name: train.fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
+            name: train.list_fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
             for name, train in stages.items()
         },
         "sources": {
@@ -382,7 +382,7 @@ def fingerprint(
     if recipe.student.route == "query" and recipe.relabel.more_positives is not None:
         settings["queries"] = "each once"  # before, once for each positive
     if earlier is not None:
-        settings["earlier"] = revision(str(earlier.folder))
+        settings["earlier"] = identify_revision(str(earlier.folder))
     return settings
 
 

@@ -48,7 +48,7 @@ from distill.train.loop.fsdp import check_sharded
 from distill.train.loop.model_overrides import override_dropout
 from distill.train.loop.trainer import fit
 from distill.train.loop.weight_averaging import find_weights_fault, load_weights, save_weights
-from distill.train.objectives import CombinedLoss, alignment, make_projection
+from distill.train.objectives import CombinedLoss, compute_alignment, make_projection
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.kl import make_kl_target
 from distill.train.objectives.multi_positive import RelationCounts, count_relations
@@ -133,10 +133,10 @@ class TrainingStage:
     def _train(self, model: SentenceTransformer) -> bool:
         """Train and write the stage; whether a signal came during its last step."""
         recipe, train = self.recipe, self.train
-        rows = self._rows()
-        queries = self._query_examples(rows) if train.objective.trains_queries_alone else None
-        mixture = self._mixture(rows) if queries is None else queries.mixture
-        teacher = self._teacher(mixture)
+        rows = self._read_rows()
+        queries = self._make_query_examples(rows) if train.objective.trains_queries_alone else None
+        mixture = self._make_mixture(rows) if queries is None else queries.mixture
+        teacher = self._open_teacher(mixture)
         with processes.let_main_go_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
         corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
@@ -180,7 +180,7 @@ class TrainingStage:
                     "looks": lines.validations,
                     "kept_steps": lines.averaged_steps,
                     "cosine_to_teacher_before": before,
-                    "cosine_to_teacher_after": mean_teacher_cosine(
+                    "cosine_to_teacher_after": measure_teacher_cosine(
                         model, objective, mixture, teacher, recipe.seed
                     ),
                 }
@@ -202,7 +202,7 @@ class TrainingStage:
         for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _soft_labels(
+    def _measure_softness(
         self, mixture: Mixture, queries: QueryExamples | None
     ) -> TargetSoftness | None:
         """Measure how soft the learnt distributions are; log it, and warn where nothing is soft or
@@ -267,16 +267,16 @@ class TrainingStage:
             return make_kl_target(lists, settings.model_copy(update={"temperature": temperature}))
 
         return check_softness(
-            mixture.scores.lists(), make_targets, settings.temperature, "train.kl"
+            mixture.scores.list_scores(), make_targets, settings.temperature, "train.kl"
         )
 
-    def _query_examples(self, rows: Sequence[ScoredExample]) -> QueryExamples:
+    def _make_query_examples(self, rows: Sequence[ScoredExample]) -> QueryExamples:
         if self.passages is None:
             raise ValueError("no corpus: a recipe that searches one is refused without it")
         settings = self.train.corpus_softmax
         return make_query_examples(self.recipe.student, settings, rows, self.passages)
 
-    def _corpus_softmax(
+    def _make_corpus_softmax(
         self, model: SentenceTransformer, pools: CandidatePools
     ) -> CorpusSoftmaxLoss:
         """Build the loss over the teacher's vectors of the corpus."""
@@ -291,8 +291,8 @@ class TrainingStage:
             )
         return CorpusSoftmaxLoss(self.documents, pools.take, self.train.corpus_softmax)
 
-    def _rows(self) -> SelectedExamples:
-        allows = (lambda row: True) if self.held_out is None else self.held_out.allows
+    def _read_rows(self) -> SelectedExamples:
+        allows = (lambda row: True) if self.held_out is None else self.held_out.is_allowed
         rows = read_mixture(self.inputs, self.train, self.recipe.seed, allows)
         if not rows:
             raise UserError(
@@ -309,14 +309,14 @@ class TrainingStage:
             )
         return rows
 
-    def _mixture(self, rows: Sequence[ScoredExample]) -> Mixture:
+    def _make_mixture(self, rows: Sequence[ScoredExample]) -> Mixture:
         student, seed = self.recipe.student, self.recipe.seed
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
         reads_tasks = needs_teacher and is_told_tasks(self.recipe.teacher)
         return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
-    def _teacher(self, mixture: Mixture) -> TeacherRows | None:
+    def _open_teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
             return None
         with processes.let_main_go_first():
@@ -329,7 +329,7 @@ class TrainingStage:
                 corpus=self.passages,
             )
 
-    def _objective(
+    def _make_objective(
         self,
         model: SentenceTransformer,
         mixture: Mixture,
@@ -342,7 +342,7 @@ class TrainingStage:
         projection = make_projection(width, dimensions, self.recipe.seed)
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
-        in_batch = mixture.in_batch(self.train.no_in_batch_negatives)
+        in_batch = mixture.mark_in_batch(self.train.no_in_batch_negatives)
         contrasted = None if corpus_softmax else mixture.contrasted
         objective = CombinedLoss(
             model,
@@ -361,7 +361,7 @@ class TrainingStage:
         return objective
 
 
-def mean_teacher_cosine(
+def measure_teacher_cosine(
     model: SentenceTransformer,
     objective: CombinedLoss,
     mixture: Mixture,
@@ -382,5 +382,5 @@ def mean_teacher_cosine(
     with torch.no_grad():
         device = next(model.parameters()).device
         projected = objective.projection.to(device)(vectors.to(device))
-    distance = alignment(projected, teacher.take(numbers).to(device))
+    distance = compute_alignment(projected, teacher.take(numbers).to(device))
     return round(1 - float(distance), 4)

@@ -4,7 +4,7 @@ import pytest
 from helpers.fresh_process import distill
 
 from distill.recipe import Train
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 
 def words(text: str) -> str:
@@ -78,7 +78,7 @@ def test_recipes_lists_names_and_purposes():
     done = distill("recipes")
     assert done.returncode == 0, done.stderr
     listed = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert {path.stem for path in packaged_recipes().glob("*.yaml")} < set(listed)
+    assert {path.stem for path in get_packaged_folder().glob("*.yaml")} < set(listed)
     assert "ablations/table3" in listed
     assert "The main job in minutes, on two CPU cores" in words(done.stdout)
     assert done.stdout.count("distill ablate") == 0  # the first sentence alone
@@ -89,7 +89,7 @@ def test_recipes_copy_writes_one_that_runs(tmp_path, monkeypatch):
     done = distill("recipes", "copy", "demo")
     assert done.returncode == 0, done.stderr
     copied = tmp_path / "demo.yaml"
-    assert copied.read_bytes() == (packaged_recipes() / "demo.yaml").read_bytes()
+    assert copied.read_bytes() == (get_packaged_folder() / "demo.yaml").read_bytes()
     assert distill("run", "demo.yaml", "--print-resolved").returncode == 0
 
 

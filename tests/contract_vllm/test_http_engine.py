@@ -34,7 +34,7 @@ SEEDS = [3, 1, 2]
 def server(tmp_path_factory):
     import torch
 
-    from distill.models.causal_lm import model_folder
+    from distill.models.causal_lm import make_model_folder
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ def server(tmp_path_factory):
         "--host": "127.0.0.1",
         "--port": str(port),
     }
-    folder = model_folder(SMOLLM2, torch.float32)
+    folder = make_model_folder(SMOLLM2, torch.float32)
     with log.open("w") as out:
         process = subprocess.Popen(
             [

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from distill.cli import cli
-from distill.recipe.load import Recipe, known_keys, load_recipe
+from distill.recipe.load import Recipe, list_known_keys, load_recipe
 from distill.recipe.renamed_keys import RENAMED_KEYS
 
 from .markdown import PAGES, PART, ROOT, Block, all_blocks, read_commands
@@ -134,7 +134,7 @@ def parse(command: click.Command, words: list[str]) -> tuple[list[str], dict]:
 
 
 def assert_key(key: str) -> None:
-    known = set(known_keys(Recipe))
+    known = set(list_known_keys(Recipe))
     assert key in known or any(one.startswith(f"{key}.") for one in known), f"no key {key}"
 
 

@@ -6,14 +6,14 @@ import shlex
 import pytest
 import yaml
 
-from distill.recipe.load import Recipe, known_keys
+from distill.recipe.load import Recipe, list_known_keys
 
 from .markdown import ROOT
 
 TEXT = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 CODE = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", TEXT)]
 COMMANDS = [code for code in CODE if re.search(r"(^|\s)(python|distill|make)\s", code)]
-KEYS = set(known_keys(Recipe))
+KEYS = set(list_known_keys(Recipe))
 
 
 def test_results_have_commands():

@@ -13,7 +13,7 @@ import yaml
 
 from distill.cli import cli
 from distill.recipe import Recipe
-from distill.recipe.load import known_keys
+from distill.recipe.load import list_known_keys
 from distill.store.tables import TABLES
 
 from .markdown import PAGES, ROOT, read_anchors, read_links
@@ -78,7 +78,7 @@ def test_generated_pages_link_within_the_site(generated):
 def test_recipe_reference_has_every_key(generated):
     text = generated["reference/recipe.md"]
     headings = {line.lstrip("# ") for line in text.splitlines() if line.startswith("#")}
-    for key in known_keys(Recipe):
+    for key in list_known_keys(Recipe):
         assert f"| `{key}` |" in text or key in headings, key
 
 

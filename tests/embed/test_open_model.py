@@ -24,9 +24,9 @@ from distill.embed.open_embedder import load_encoder
 from distill.embed.open_model import open_model
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
-from distill.models.bidirectional import sees_later_tokens
+from distill.models.bidirectional import can_see_later_tokens
 from distill.recipe import EmbedderConfig, Retriever, Teacher
-from distill.retrieve.corpus_index import identity, open_encoder
+from distill.retrieve.corpus_index import identify_retriever, open_encoder
 from distill.teacher.vectors import identify_teacher, open_teacher
 
 CPU = EmbedderConfig(device="cpu", max_tokens=32)
@@ -58,7 +58,9 @@ def opened(request):
 def test_gte_qwen2_sees_both_ways_and_ends_in_the_end_of_sequence(tmp_path, opened):
     model = opened(gte_qwen2(tmp_path / "gte"))
     transformer = model[0]
-    assert [sees_later_tokens(transformer, transformer.tokenizer, p) for p in (0, 1)] == [True] * 2
+    assert [can_see_later_tokens(transformer, transformer.tokenizer, p) for p in (0, 1)] == [
+        True
+    ] * 2
     assert last_id(model) == transformer.tokenizer.eos_token_id
 
 
@@ -69,7 +71,7 @@ def test_e5_mistral_keeps_its_beginning_and_gets_its_end(tmp_path, opened):
     assert (ids[0], ids[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
     cut = tokenizer("word " * 90, truncation=True)["input_ids"]
     assert (cut[0], cut[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    assert not sees_later_tokens(model[0], tokenizer, False)
+    assert not can_see_later_tokens(model[0], tokenizer, False)
 
 
 @pytest.mark.bad_input(
@@ -83,7 +85,7 @@ def test_code_that_nobody_knows_is_refused_until_somebody_vouches(tmp_path, open
     assert "bidirectional to true or false" in caught.value.remedy
     opened(folder, bidirectional=False)
     model = opened(folder, bidirectional=True)
-    assert sees_later_tokens(model[0], model[0].tokenizer, False)
+    assert can_see_later_tokens(model[0], model[0].tokenizer, False)
 
 
 def test_an_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opened):
@@ -107,7 +109,7 @@ def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
     encoder = load_encoder(str(folder), CPU)
     assert (encoder.identity["attention"], encoder.identity["append_eos"]) == ("bidirectional", 1)
-    of_retriever = identity(Retriever(model=str(folder)))
+    of_retriever = identify_retriever(Retriever(model=str(folder)))
     of_teacher = identify_teacher(Teacher(model=str(folder)), str(folder))
     assert of_retriever["code"] == of_teacher["code"] == "modeling_qwen.Qwen2Model"
     assert load_eval_model(folder, device="cpu").experiment["attention"] == "bidirectional"
@@ -118,7 +120,7 @@ def test_a_decoder_kept_causal_has_another_fingerprint(tmp_path):
     as_its_code, causal = (
         Retriever(model=str(folder), device="cpu", bidirectional=of) for of in (None, False)
     )
-    assert identity(as_its_code) != identity(causal)
+    assert identify_retriever(as_its_code) != identify_retriever(causal)
 
 
 def test_in_float16_as_in_float32_nearly(tmp_path, opened):

@@ -201,7 +201,7 @@ def test_the_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
         assert of(again, "generations").seconds == Amount(0.0, None)
         assert of(again, "generations").new_tokens.low > 0
         with Run(tmp_path) as run:
-            passages = Job(run, recipe).corpus().passages
+            passages = Job(run, recipe).make_corpus().passages
             make_generations(run, recipe, passages, engine(recipe, tmp_path))
         assert len(server.seen) == PROMPTS
 

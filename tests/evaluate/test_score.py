@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from distill.evaluate.models.eval_model import load_eval_model, make_mteb_name
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.score import load_data, score_tasks
-from distill.models.reference import resolve, revision
+from distill.models.reference import identify_revision, resolve
 from distill.tasks import iterate_query_texts, load_task
 
 mteb = pytest.importorskip("mteb")
@@ -93,7 +93,10 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
     scores = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     (loaded,) = mteb.ResultCache(tmp_path).load_results().model_results
     name = f"distill/{prompted_folder.parent.name}-student"
-    assert (loaded.model_name, loaded.model_revision) == (name, revision(str(prompted_folder)))
+    assert (loaded.model_name, loaded.model_revision) == (
+        name,
+        identify_revision(str(prompted_folder)),
+    )
     assert loaded.model_meta.n_parameters == load_eval_model(prompted_folder).parameters
     assert {r.task_name: r.get_score() for r in loaded.task_results} == {
         s.task: s.score for s in scores

@@ -18,7 +18,7 @@ from distill.errors import UserError
 from distill.export.search_index import export_index
 from distill.files.atomic import read_json, write_json
 from distill.inspect.search import search_run
-from distill.retrieve.terms import terms_in
+from distill.retrieve.terms import make_term_splitter
 
 QUERIES = ["why do bees dance", "a slow river of ice", "Copper wires, and the MOON", "zebra", "…"]
 TEXTS = [
@@ -100,7 +100,7 @@ def test_terms_are_split_without_distill_as_with_it(exported, tmp_path, fresh_py
         "texts = json.load(open('texts.json', encoding='utf-8'))\n"
         "print(json.dumps([split_terms(text) for text in texts]))"
     )
-    own = terms_in(language)
+    own = make_term_splitter(language)
     assert json.loads(fresh_python(script, tmp_path)) == [own(text) for text in TEXTS]
     assert any(unicodedata.category(letter) == "Cf" for text in TEXTS for letter in text)
 

@@ -12,7 +12,7 @@ from distill.generate.passages.parsed import make_parsed
 from distill.generate.passages.plan import GenerationPlan
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import GENERATIONS, PARSED, PASSAGES
@@ -44,7 +44,7 @@ NAIVE = ["generate.prompt=prompts/naive.jinja"]
 
 def recipe_of(sets):
     recipe = load_recipe(None, ["name=r", *SETS, *sets])
-    recipe._folder = packaged_recipes()
+    recipe._folder = get_packaged_folder()
     return recipe
 
 

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from distill.embed.open_embedder import load_encoder
-from distill.models.bidirectional import sees_later_tokens
+from distill.models.bidirectional import can_see_later_tokens
 from distill.recipe import EmbedderConfig
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.retrieve.exact import ExactIndex
@@ -70,10 +70,10 @@ def test_an_encoder_sees_both_ways_and_a_decoder_does_not(
         for dtype in (torch.bfloat16, *([] if kernel == FLASH else [torch.float32])):
             for padded in (False, True):
                 with torch.autocast(model.device.type, dtype, enabled=dtype == torch.bfloat16):
-                    assert sees_later_tokens(model[0], model.tokenizer, padded)
+                    assert can_see_later_tokens(model[0], model.tokenizer, padded)
     decoder = SentenceTransformer(str(llm_folder), device="cpu").to(device).eval()
     for padded in (False, True):
-        assert not sees_later_tokens(decoder[0], decoder.tokenizer, padded)
+        assert not can_see_later_tokens(decoder[0], decoder.tokenizer, padded)
 
 
 @pytest.mark.parametrize(("vectors", "k"), [(unit(500, 24, 3), 5), (with_ties(400), 20)])

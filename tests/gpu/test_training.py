@@ -20,9 +20,9 @@ from distill.recipe.sections.objective import KL, MarginMSE
 from distill.student.static.gate import GatedStaticEmbedding
 from distill.train.loop import gradcache, shared
 from distill.train.objectives.corpus_softmax import BatchPools, CorpusSoftmaxLoss
-from distill.train.objectives.cosent import cosent
-from distill.train.objectives.kl import kl
-from distill.train.objectives.margin_mse import margin_mse
+from distill.train.objectives.cosent import compute_cosent
+from distill.train.objectives.kl import compute_kl
+from distill.train.objectives.margin_mse import compute_margin_mse
 from distill.train.training_stage import TrainingStage
 
 WORDS = " ".join(TEXTS).split()
@@ -140,9 +140,9 @@ def test_losses_of_soft_labels_are_those_of_the_cpu(device):
     def losses(where: str) -> list[float]:
         vectors, known = [column.to(where) for column in columns], scores.to(where)
         return [
-            float(kl(vectors, known, KL())),
-            float(margin_mse(vectors, known, MarginMSE())),
-            float(cosent(vectors, known[:, 0])),
+            float(compute_kl(vectors, known, KL())),
+            float(compute_margin_mse(vectors, known, MarginMSE())),
+            float(compute_cosent(vectors, known[:, 0])),
         ]
 
     assert losses(device) == pytest.approx(losses("cpu"), rel=1e-4)

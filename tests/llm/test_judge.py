@@ -18,7 +18,7 @@ from distill.llm.judge import (
 from distill.llm.prompts import CONTINUATION, load_prompt
 from distill.llm.protocol import Completion, Score
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 PASSAGES = ["Bees dance to tell other bees where the flowers are.", "Tides follow the moon."]
 QUERIES = ["why do bees dance", "what moves the sea"]
@@ -31,7 +31,7 @@ def engine(llm_folder) -> TransformersEngine:
 
 
 def prompt_of(name):
-    return load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2)
+    return load_prompt(f"prompts/{name}.jinja", get_packaged_folder(), parts=2)
 
 
 def test_query_likelihood_ql_is_the_querys_log_probability_behind_its_passage(engine):
@@ -107,7 +107,7 @@ class Grader:
 
 
 def test_graded_in_words_gives_each_pair_the_grade_of_its_own_reply():
-    prompt = load_prompt("prompts/grade.jinja", packaged_recipes(), parts=1)
+    prompt = load_prompt("prompts/grade.jinja", get_packaged_folder(), parts=1)
     llm = Grader(["7", "Grade: 3/10", "I cannot say."])
     requests = [("Bees dance.", ["why bees dance", "what bees eat"]), ("Ice.", ["is ice cold"])]
     found = judge_in_words(llm, prompt, requests, chat=True)

@@ -4,7 +4,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.llm.prompts import load_prompt
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.text.sanitize import sanitize_for_prompt
 
 
@@ -48,7 +48,7 @@ def test_a_file_can_set_a_constant(tmp_path):
 
 
 def test_the_naive_prompt_fixes_its_task():
-    prompt = load_prompt("prompts/naive.jinja", packaged_recipes(), parts=1)
+    prompt = load_prompt("prompts/naive.jinja", get_packaged_folder(), parts=1)
     assert prompt.read_constant("task") == "Given a query, find the passages that answer it."
     rendered = prompt.render(passage="Swifts sleep in flight.", chat=False)
     assert rendered.endswith("Passage: Swifts sleep in flight.\nQuery:")

@@ -127,7 +127,7 @@ def test_what_continues_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
 
 
 def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
-    adding = [kind for kind in KINDS if encoder_of(kind).adds_space(" ")]
+    adding = [kind for kind in KINDS if encoder_of(kind).is_space_added(" ")]
     assert adding == ["Mistral 7B, Mixtral, Phi-3"]
 
 

@@ -8,7 +8,7 @@ from conftest import SMOLLM2
 
 from distill.errors import UserError
 from distill.models import causal_lm
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.models.loading import load_causal_lm, load_gguf
 from distill.models.reference import resolve
 
@@ -22,7 +22,7 @@ TEXTS = [
 
 @pytest.mark.slow
 def test_it_reads_and_computes_as_the_file_does():
-    folder = model_folder(SMOLLM2, torch.float32)
+    folder = make_model_folder(SMOLLM2, torch.float32)
     model, tokenizer = load_causal_lm(folder, torch.float32, "cpu")
     original, of_file = load_gguf(resolve(SMOLLM2), torch.float32)
     weights, others = model.state_dict(), original.state_dict()
@@ -61,21 +61,21 @@ def file(tmp_path, monkeypatch, llm_folder):
 
 def test_it_is_converted_once_for_each_kind_of_number(file):
     path, loads = file
-    folders = [model_folder(str(path), torch.float32) for _ in range(2)]
+    folders = [make_model_folder(str(path), torch.float32) for _ in range(2)]
     assert folders[0] == folders[1]
     assert len(loads) == 1
     assert list(folders[0].glob("*.safetensors"))
-    assert model_folder(str(path), torch.bfloat16) != folders[0]
+    assert make_model_folder(str(path), torch.bfloat16) != folders[0]
     path.write_bytes(b"GGUF of another model")
-    assert model_folder(str(path), torch.float32) != folders[0]
+    assert make_model_folder(str(path), torch.float32) != folders[0]
 
 
 def test_what_is_there_is_read_from_a_cache_that_cannot_be_written(file):
     path, _ = file
-    folder = model_folder(str(path), torch.float32)
+    folder = make_model_folder(str(path), torch.float32)
     for lock in folder.parent.glob("*.lock"):
         lock.unlink()
-    assert model_folder(str(path), torch.float32) == folder
+    assert make_model_folder(str(path), torch.float32) == folder
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -87,8 +87,8 @@ def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
             lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
-            model_folder(str(path), torch.float32)
-    folder = model_folder(str(path), torch.float32)
+            make_model_folder(str(path), torch.float32)
+    folder = make_model_folder(str(path), torch.float32)
     assert len(loads) == 2
     assert not list(folder.parent.glob(".*.new"))
 
@@ -101,5 +101,5 @@ def test_a_full_disk_is_said_before_anything_is_written(file, monkeypatch):
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(causal_lm.shutil, "disk_usage", lambda where: full)
     with pytest.raises(UserError, match=r"no room .* small.gguf") as caught:
-        model_folder(str(path), torch.float32)
+        make_model_folder(str(path), torch.float32)
     assert "DISTILL_CACHE" in caught.value.remedy

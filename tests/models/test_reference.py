@@ -16,7 +16,7 @@ from helpers.fresh_process import CONTEXT
 
 from distill.errors import UserError
 from distill.files import checksums
-from distill.models.reference import resolve, revision
+from distill.models.reference import identify_revision, resolve
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +62,7 @@ def test_folder_in_a_wheel(registry: Path, tmp_path: Path) -> None:
     assert folder.name == "model"
     assert (folder / "1_Pooling" / "config.json").read_text() == '{"mean": true}'
     assert {p.name for p in cached_models(tmp_path)} == {"config.json"}
-    assert revision(reference) == sha256
+    assert identify_revision(reference) == sha256
 
 
 def test_file_in_a_wheel(registry: Path) -> None:
@@ -200,24 +200,24 @@ def test_revision_of_a_folder_follows_its_content(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "sub" / "model.safetensors").write_text("abc")
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    before = revision(one)
+    before = identify_revision(one)
     assert resolve(one) == tmp_path / "one"
     assert len(before) == 16
-    assert revision(two) == before
+    assert identify_revision(two) == before
     (tmp_path / "one" / ".stage").mkdir()
     (tmp_path / "one" / ".stage" / "manifest.json").write_text("seconds: 1")
-    assert revision(one) == before
+    assert identify_revision(one) == before
     (tmp_path / "one" / "sub" / "model.safetensors").write_text("abcd")
-    assert revision(one) != before
+    assert identify_revision(one) != before
     (tmp_path / "two" / "config.json").rename(tmp_path / "two" / "other.json")
-    assert revision(two) != before
+    assert identify_revision(two) != before
 
 
 def test_gguf_file(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_text("weights")
     assert resolve(str(file)) == file
-    assert len(revision(str(file))) == 16
+    assert len(identify_revision(str(file))) == 16
 
 
 @pytest.mark.bad_input("models", "a reference of no known form", "refused, the forms told")
@@ -334,7 +334,7 @@ def _cached_snapshot(monkeypatch: pytest.MonkeyPatch, cache: Path, weights: str)
 def test_cached_hub_model_works_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = _cached_snapshot(monkeypatch, tmp_path, "model.safetensors")
     assert resolve("someone/model-safetensors") == snapshot
-    assert revision("someone/model-safetensors") == snapshot.name
+    assert identify_revision("someone/model-safetensors") == snapshot.name
 
 
 @pytest.mark.bad_input("attack", "weights in a pickle", "refused, never loaded")

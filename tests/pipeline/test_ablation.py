@@ -11,7 +11,7 @@ from distill.cli import cli
 from distill.errors import UserError
 from distill.evaluate.score import TaskScore
 from distill.recipe import load_recipe, override
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 
 def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_a_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file", sorted((packaged_recipes() / "ablations").glob("*.yaml")), ids=lambda p: p.stem
+    "file", sorted((get_packaged_folder() / "ablations").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_arm_of_the_packaged_ablations_is_a_valid_recipe(file):
     recipe = load_recipe(file)

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.pipeline.job import Job
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
@@ -60,7 +60,9 @@ def run_folder(tmp_path_factory, recipe) -> Path:
 
 def test_the_student_of_a_round_searches_the_teachers_vectors_for_the_next(run_folder):
     first = run_folder / "round-1" / "student"
-    assert read_manifest(run_folder / "candidates")["settings"]["revision"] == revision(str(first))
+    assert read_manifest(run_folder / "candidates")["settings"]["revision"] == identify_revision(
+        str(first)
+    )
     passages = PassageReader(run_folder / "passages")
     rows = open_stage(run_folder / "candidates").read_rows(CANDIDATES)[:5]
     texts = passages.read_texts([row["passage_id"] for row in rows])
@@ -115,7 +117,7 @@ def test_what_is_held_out_is_trained_on_in_no_round(run_folder, recipe):
         with Run(run_folder) as run:
             held_out = hold_out(recipe, TrainingInputs(run, passages, stages, None, None))
         rows = stages[0].read_rows(EXAMPLES)
-        trained = {row["query"] for row in rows if held_out.allows(row)}
+        trained = {row["query"] for row in rows if held_out.is_allowed(row)}
         found.append((trained, {row["query"] for row in held_out.queries}))
     assert found[0][1]
     assert not any(trained & held for trained, _ in found for _, held in found)

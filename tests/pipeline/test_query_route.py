@@ -32,7 +32,7 @@ from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage
 from distill.student.saving import save_beside
 from distill.train.loop.callbacks import CheckpointCallback
-from distill.train.query_route import route_query_document, save_query_route
+from distill.train.query_route import join_routes, save_query_route
 
 TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
@@ -188,7 +188,7 @@ def test_documents_are_written_as_a_teacher_with_a_place_for_titles_reads_them(
     }
     teacher.save_pretrained(str(tmp_path / "teacher"))
     documents = open_model(str(tmp_path / "teacher"), EmbedderConfig(device="cpu"))
-    routed = route_query_document(SentenceTransformer(str(encoder_folder)), documents)
+    routed = join_routes(SentenceTransformer(str(encoder_folder)), documents)
     routed.save_pretrained(str(tmp_path / "routed"))
     reloaded = open_model(str(tmp_path / "routed"), EmbedderConfig(device="cpu"))
     for title in ("", "Organs"):
@@ -232,7 +232,7 @@ def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder
     queries = SentenceTransformer(str(encoder_folder))
     queries.max_seq_length = 8
     documents = open_model(str(encoder_folder), EmbedderConfig(device="cpu", max_tokens=32))
-    route_query_document(queries, documents).save_pretrained(str(tmp_path / "routed"))
+    join_routes(queries, documents).save_pretrained(str(tmp_path / "routed"))
     opened = open_model(str(tmp_path / "routed"), EmbedderConfig(device="cpu", max_tokens=16))
     routes = opened.model[0].sub_modules
     assert [routes[side][0].max_seq_length for side in ("query", "document")] == [8, 16]
@@ -394,7 +394,7 @@ def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
 @pytest.mark.bad_input("model", "a query encoder alone, asked to embed documents", "named")
 def test_a_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, encoder_folder):
     queries = SentenceTransformer(str(encoder_folder))
-    route_query_document(queries, None).save_pretrained(str(tmp_path / "alone"))
+    join_routes(queries, None).save_pretrained(str(tmp_path / "alone"))
     model = load_eval_model(tmp_path / "alone", device="cpu")
     assert model.encode(TEXTS, "query").shape == (2, 32)
     with pytest.raises(UserError, match="embeds queries alone"):

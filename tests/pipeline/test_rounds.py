@@ -8,7 +8,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.pipeline.job import Job
 from distill.recipe import load_recipe
 from distill.store.run import Run
@@ -34,7 +34,7 @@ def manifest(folder, stage):
 
 def test_the_first_rounds_student_retrieves_for_the_second(run):
     assert manifest(run, "round-1/student")["complete"]
-    student = revision(str(run / "round-1" / "student"))
+    student = identify_revision(str(run / "round-1" / "student"))
     assert manifest(run, "candidates")["settings"]["revision"] == student
     assert manifest(run, "round-1/candidates")["settings"]["revision"] != student
     assert open_stage(run / "examples").complete

@@ -3,11 +3,11 @@
 import pytest
 
 from distill.recipe import Recipe, dump_recipe
-from distill.recipe.load import known_keys
+from distill.recipe.load import list_known_keys
 from distill.recipe.reference import find_key
 
 
-@pytest.mark.parametrize("key", known_keys(Recipe))
+@pytest.mark.parametrize("key", list_known_keys(Recipe))
 def test_a_description_stands_alone(key):
     text = find_key(key).get("description", "")
     assert len(text.split()) >= 3, text
@@ -24,11 +24,11 @@ def test_the_json_schema_holds_every_key_of_every_section():
         for name, key in section["properties"].items()
         if "description" in key
     ]
-    assert {key.rpartition(".")[2] for key in known_keys(Recipe)} == set(described)
+    assert {key.rpartition(".")[2] for key in list_known_keys(Recipe)} == set(described)
 
 
 def test_descriptions_are_no_part_of_what_a_run_stores():
     recipe = Recipe(name="mine")
     text = find_key("train.soup")["description"]
     assert text not in dump_recipe(recipe)
-    assert text not in str(recipe.train.fingerprinted())
+    assert text not in str(recipe.train.list_fingerprinted())

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import distill
 from distill.recipe import Recipe
-from distill.recipe.load import known_keys
+from distill.recipe.load import list_known_keys
 from distill.recipe.renamed_keys import RENAMED_KEYS
 
 FOLDER = Path(distill.__file__).parent
-KEYS = {*known_keys(Recipe), *RENAMED_KEYS}
+KEYS = {*list_known_keys(Recipe), *RENAMED_KEYS}
 NAMED = re.compile(
     rf"(?<![\w./-])(?:{'|'.join(Recipe.model_fields)})\.[a-z_]+(?:\.[a-z_]+)*(?![\w/(*-])"
 )

@@ -6,7 +6,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.recipe import dump_recipe, load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 
 def write(folder: Path, text: str) -> Path:
@@ -74,6 +74,6 @@ def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
     assert again == recipe
 
 
-@pytest.mark.parametrize("file", sorted(packaged_recipes().glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("file", sorted(get_packaged_folder().glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_that_comes_with_distill_is_valid(file):
     assert load_recipe(file).name == file.stem

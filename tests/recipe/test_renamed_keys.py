@@ -6,7 +6,7 @@ from helpers.training_by_hand import make_recipe, train_in
 
 from distill.errors import UserError
 from distill.recipe import Generate, LanguageModel, Recipe, Teacher, Train, dump_recipe, load_recipe
-from distill.recipe.load import known_keys
+from distill.recipe.load import list_known_keys
 from distill.recipe.renamed_keys import RENAMED_KEYS, rename_old_keys
 from distill.store.run import Run
 
@@ -34,7 +34,7 @@ def test_renamed_key_of_a_training_stage_is_refused(tmp_path):
 
 
 def test_renamed_keys_exist_under_their_new_names_alone():
-    keys = set(known_keys(Recipe))
+    keys = set(list_known_keys(Recipe))
     assert keys.issuperset(RENAMED_KEYS.values())
     assert keys.isdisjoint(RENAMED_KEYS)
 
@@ -49,7 +49,7 @@ def test_renamed_keys_exist_under_their_new_names_alone():
     ],
 )
 def test_renamed_key_has_its_old_name_in_fingerprints(section, name, old, value):
-    settings = section(**{name: value}).fingerprinted()
+    settings = section(**{name: value}).list_fingerprinted()
     assert settings[old] == value
     assert name not in settings
 

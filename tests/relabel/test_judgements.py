@@ -9,7 +9,7 @@ from distill.files.atomic import write_json
 from distill.llm.score_checks import make_unusable_score
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
-from distill.relabel.by_passage import CandidateLayout, PairBlocks, by_passage
+from distill.relabel.by_passage import CandidateLayout, PairBlocks, group_by_passage
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.store.run import Run
@@ -74,10 +74,10 @@ def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
     with Run(tmp_path) as run:
         passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
         layout = CandidateLayout(candidates, queries_a_block=4, queries_a_shard=2)
-        pieces = layout.pieces(100)
+        pieces = layout.list_pieces(100)
         assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
         block, pairs = PairBlocks(layout, queries, passages).read_pairs(pieces[0])
-        assert by_passage(pairs) == [
+        assert group_by_passage(pairs) == [
             ("p1", ["q0", "q2"]),
             ("p3", ["q0", "q1", "q2", "q3"]),
             ("p4", ["q2"]),

@@ -11,7 +11,7 @@ from distill.recipe import BM25
 from distill.retrieve import bm25
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.exact import NOTHING
-from distill.retrieve.terms import terms
+from distill.retrieve.terms import split_terms
 from distill.store.run import Run
 
 QUERIES = ["the sea and the moon", "Copper wires", "of the", "zebra", "", "moon, MOON"]
@@ -25,8 +25,8 @@ def run(tmp_path):
 
 def expected(texts: list[str], query: str) -> np.ndarray:
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-    index.index([terms(text) for text in texts], show_progress=False)
-    known = [term for term in terms(query) if term in index.vocab_dict]
+    index.index([split_terms(text) for text in texts], show_progress=False)
+    known = [term for term in split_terms(query) if term in index.vocab_dict]
     return index.get_scores(known) if known else np.zeros(len(texts), np.float32)
 
 
@@ -36,8 +36,8 @@ def test_bm25_order_and_scores_are_those_of_the_library(run):
     scores, rows = index.search(QUERIES, 7)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
         theirs = expected(texts, query)
-        np.testing.assert_allclose(index.scores(query), theirs, rtol=1e-5)
-        best = [i for i in np.lexsort((np.arange(24), -index.scores(query))) if theirs[i] > 0][:7]
+        np.testing.assert_allclose(index.score(query), theirs, rtol=1e-5)
+        best = [i for i in np.lexsort((np.arange(24), -index.score(query))) if theirs[i] > 0][:7]
         assert numbers.tolist() == best + [NOTHING] * (7 - len(best))
         np.testing.assert_allclose(own[: len(best)], theirs[best], rtol=1e-5)
         assert np.isneginf(own[len(best) :]).all()
@@ -109,9 +109,9 @@ def test_bm25_takes_k1_and_b_of_the_recipe(run):
     passages = passages_of(run, 2, text=lambda i: ["moon " * 9 + "sea sand ice", "moon"][i])
     for settings in (BM25(k1=0), BM25(b=0), BM25(k1=0.9, b=0.4)):
         theirs = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b)
-        texts = [terms("moon " * 9 + "sea sand ice"), terms("moon")]
+        texts = [split_terms("moon " * 9 + "sea sand ice"), split_terms("moon")]
         theirs.index(texts, show_progress=False)
-        own = open_bm25(run, passages, settings).scores("moon")
+        own = open_bm25(run, passages, settings).score("moon")
         np.testing.assert_allclose(own, theirs.get_scores(["moon"]), rtol=1e-6)
 
 

@@ -9,13 +9,13 @@ from helpers.tiny_models import TEXTS
 from distill.embed import vector_store as store
 from distill.embed.vector_store import embed
 from distill.errors import UserError
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import (
-    corpus_vectors,
-    dense_index,
+    embed_corpus,
     has_corpus_vectors,
-    identity,
+    identify_retriever,
+    open_dense_index,
     open_encoder,
 )
 from distill.store.passages import PassageTexts
@@ -34,7 +34,7 @@ def encoder(encoder_folder, monkeypatch):
 def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
-        found = corpus_vectors(run, encoder, passages)
+        found = embed_corpus(run, encoder, passages)
         monkeypatch.setattr(
             encoder, "encode_prompted", None
         )  # all that follows comes from the store
@@ -56,7 +56,7 @@ def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(t
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [ROWS], [])
         with pytest.raises(UserError, match="999 lists for 12 vectors"):
-            dense_index(run, settings, encoder, passages)
+            open_dense_index(run, settings, encoder, passages)
         assert not (run.folder / "vectors").exists()
 
 
@@ -65,7 +65,9 @@ def known(encoder_folder):
     """The identity of a retriever with these settings."""
 
     def of(**settings):
-        return identity(recipe(retriever={"model": str(encoder_folder), **settings}).retriever)
+        return identify_retriever(
+            recipe(retriever={"model": str(encoder_folder), **settings}).retriever
+        )
 
     return of
 
@@ -73,7 +75,7 @@ def known(encoder_folder):
 def test_retriever_identity_names_only_what_is_set(known, encoder_folder):
     assert known() == {
         "model": "a local model",
-        "revision": revision(str(encoder_folder)),
+        "revision": identify_revision(str(encoder_folder)),
         "query_template": "{query}",
         "max_tokens": 256,
     }
@@ -122,35 +124,35 @@ def test_retriever_identity_of_dense_search_is_the_same_with_other_terms(encoder
     """Adding BM25 must not discard the brainstormed tasks, and the generations made from them."""
     plain = {"model": str(encoder_folder), "device": "cpu"}
     dense = Retriever.model_validate(plain)
-    expected = identity(dense)
-    assert identity(dense, embeds=True) == expected
+    expected = identify_retriever(dense)
+    assert identify_retriever(dense, embeds=True) == expected
     for settings in (
         {"sources": ["bm25"]},
         {"sources": ["bm25", "dense"], "fusion_k": 3},
         {"sources": ["dense", "bm25"], "bm25": {"language": "english"}},
     ):
         other = Retriever.model_validate(plain | settings)
-        assert identity(other, embeds=True) == expected
-        assert identity(other) != expected
+        assert identify_retriever(other, embeds=True) == expected
+        assert identify_retriever(other) != expected
 
 
 def test_bm25_with_other_terms_has_another_identity(monkeypatch, encoder_folder):
     settings = {"model": str(encoder_folder), "device": "cpu"}
     fused = Retriever.model_validate(settings | {"sources": ["dense", "bm25"]})
     dense = Retriever.model_validate(settings)
-    before = [identity(fused), identity(dense)]
+    before = [identify_retriever(fused), identify_retriever(dense)]
     monkeypatch.setattr("distill.retrieve.corpus_index.TERMS_RULE", 99)
-    assert identity(fused) != before[0]
-    assert identity(dense) == before[1]
+    assert identify_retriever(fused) != before[0]
+    assert identify_retriever(dense) == before[1]
 
 
 def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder, monkeypatch):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
-        first = corpus_vectors(run, encoder, passages)
-        corpus_vectors(run, encoder, passages)  # found by its texts, as an older store is
+        first = embed_corpus(run, encoder, passages)
+        embed_corpus(run, encoder, passages)  # found by its texts, as an older store is
         monkeypatch.setattr(PassageTexts, "__getitem__", None)
-        again = corpus_vectors(run, encoder, passages)
+        again = embed_corpus(run, encoder, passages)
         assert has_corpus_vectors(run, encoder, passages)
     assert again.folder == first.folder
     assert again.ids == first.ids == [row["passage_id"] for row in ROWS]
@@ -159,9 +161,9 @@ def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder,
 def test_vectors_of_other_passages_are_not_found_by_the_same_mark(tmp_path, encoder):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
-        first = corpus_vectors(run, encoder, passages)
-        corpus_vectors(run, encoder, passages)
+        first = embed_corpus(run, encoder, passages)
+        embed_corpus(run, encoder, passages)
     other = [*ROWS[:-1], passage("last", "Other words.")]
     with Run(tmp_path / "run", overwrite="always") as run:
         passages, _ = prepare(run, [other[:5], other[5:]], [])
-        assert corpus_vectors(run, encoder, passages).folder != first.folder
+        assert embed_corpus(run, encoder, passages).folder != first.folder

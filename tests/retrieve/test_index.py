@@ -6,8 +6,8 @@ from helpers.encoders import easy, store_of, unit
 
 from distill.errors import UserError
 from distill.recipe import Retriever
-from distill.retrieve.exact import NOTHING, ExactIndex, similarity
-from distill.retrieve.index import check_index, make_index, recall
+from distill.retrieve.exact import NOTHING, ExactIndex, compute_similarity
+from distill.retrieve.index import check_index, compute_recall, make_index
 
 faiss = pytest.importorskip("faiss")
 
@@ -21,7 +21,7 @@ KINDS = {"IVF32,Flat": 8, "IVF16,PQ16x4": 16, "HNSW16": 64, "SQ8": None, "PCA8,I
 def test_index_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
     settings = Retriever(index=kind, effort=KINDS[kind], index_rows=rows)
     index = make_index(settings, store_of(tmp_path, VECTORS))
-    assert recall(index, VECTORS, QUERIES, 10) > 0.9
+    assert compute_recall(index, VECTORS, QUERIES, 10) > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -29,7 +29,7 @@ def test_index_scores_are_exact_and_in_order(tmp_path, kind):
     index = make_index(Retriever(index=kind), store_of(tmp_path, VECTORS))
     scores, rows = index.search(QUERIES, 10)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
-        assert np.array_equal(own, similarity(query, VECTORS[numbers]))
+        assert np.array_equal(own, compute_similarity(query, VECTORS[numbers]))
         assert np.array_equal(own, np.sort(own)[::-1])
         assert len(set(numbers)) == 10
 
@@ -38,7 +38,9 @@ def test_ivf_index_finds_more_with_more_effort_and_everything_with_all_lists(tmp
     store, vectors = store_of(tmp_path, unit(2000, 16, 3)), unit(2000, 16, 3)
     queries = unit(30, 16, 4)
     found = [
-        recall(make_index(Retriever(index="IVF32,Flat", effort=n), store), vectors, queries, 10)
+        compute_recall(
+            make_index(Retriever(index="IVF32,Flat", effort=n), store), vectors, queries, 10
+        )
         for n in (1, 4, 32)
     ]
     assert found[0] < found[1] < found[2] == 1.0

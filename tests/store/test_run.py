@@ -227,7 +227,7 @@ def work(item):
 @cli.cli.command()
 def words():
     with Run(folder / "run") as run:
-        stage = run.stage("words", {})
+        stage = run.open_stage("words", {})
         stage.map_shards(DROPPED, ["one", "two", "three"], work)
         stage.finish()
 

@@ -12,7 +12,7 @@ from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.models.bidirectional import sees_later_tokens
+from distill.models.bidirectional import can_see_later_tokens
 from distill.student.base_model import load_encoder
 from distill.student.build import build_student
 
@@ -75,8 +75,8 @@ def test_padding_on_either_side_gives_the_same_vectors(tmp_path):
 def test_causal_stays_causal(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     model = base(tmp_path / "run", tmp_path / "decoder", attention="causal", pooling="last")
-    assert not sees_later_tokens(model[0], model.tokenizer, padded=False)
-    assert not sees_later_tokens(model[0], model.tokenizer, padded=True)
+    assert not can_see_later_tokens(model[0], model.tokenizer, padded=False)
+    assert not can_see_later_tokens(model[0], model.tokenizer, padded=True)
 
 
 def test_an_encoder_cannot_be_causal(tmp_path, encoder_folder):
@@ -132,6 +132,6 @@ def test_gradients_are_the_same_when_layers_are_computed_again(tmp_path):
 def test_smollm2_from_gguf_becomes_a_bidirectional_folder(tmp_path):
     model = base(tmp_path / "run", SMOLLM2, layers=[0, 1, 2, 3])
     assert model[0].model.config.is_causal is False
-    assert sees_later_tokens(model[0], model.tokenizer, padded=False)
+    assert can_see_later_tokens(model[0], model.tokenizer, padded=False)
     assert list((tmp_path / "run" / "base").glob("*.safetensors"))
     assert model.encode(["What a heart does."]).shape == (1, 576)

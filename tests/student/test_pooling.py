@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.recipe import load_recipe
 from distill.student.build import build_student, list_prompts
 from distill.student.pooling import check_prompts, count_prompt_tokens, leave_prompts_out
@@ -162,5 +162,5 @@ def test_what_makes_no_sense_together_is_refused(student, fault):
 @pytest.mark.slow
 def test_the_prompt_of_nv_embed_is_left_out_whole():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, torch.float32))
+    tokenizer = AutoTokenizer.from_pretrained(make_model_folder(SMOLLM2, torch.float32))
     check_prompts(tokenizer, recipe.student, list_prompts(recipe.student))

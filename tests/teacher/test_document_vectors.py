@@ -13,7 +13,7 @@ from distill.embed import vector_store
 from distill.embed.encoder import normalize_rows
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.retrieve.corpus_index import corpus_vectors, has_corpus_vectors
+from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
 from distill.store.run import Run
 from distill.store.tables import PASSAGES, write_shard
 from distill.teacher.document_vectors import import_document_vectors
@@ -80,7 +80,7 @@ def test_vectors_in_any_order_and_length_take_the_place_of_embedding(
     with Run(tmp_path / "run") as run:
         made, passages = import_in(run, settings, path)
         monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
-        store = corpus_vectors(run, open_teacher(made.teacher, made.teacher.model), passages)
+        store = embed_corpus(run, open_teacher(made.teacher, made.teacher.model), passages)
     np.testing.assert_allclose(store.vectors, vectors, atol=1e-6)
 
 
@@ -184,7 +184,7 @@ def test_an_import_that_was_killed_takes_every_row_of_the_next_file(
             with pytest.raises(Killed):
                 import_in(run, settings, path)
         made, passages = import_in(run, settings, write_npy(tmp_path, noisy))
-        store = corpus_vectors(run, open_teacher(made.teacher, made.teacher.model), passages)
+        store = embed_corpus(run, open_teacher(made.teacher, made.teacher.model), passages)
     np.testing.assert_allclose(store.vectors, normalize_rows(noisy), atol=1e-6)
 
 
@@ -201,8 +201,8 @@ def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same
         import_document_vectors(run, made, passages)
         encoder = open_teacher(made.teacher, made.teacher.model)
         monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
-        store = corpus_vectors(run, encoder, passages, made.retriever.vectors)
-        corpus_vectors(run, encoder, passages)
+        store = embed_corpus(run, encoder, passages, made.retriever.vectors)
+        embed_corpus(run, encoder, passages)
     assert store.vectors.dtype == np.float16
     np.testing.assert_allclose(store.vectors, vectors, atol=1e-3)
 

@@ -42,7 +42,7 @@ def test_text_format_is_saved_with_the_model(tmp_path, encoder_folder):
 def test_an_older_recipes_document_prompt_is_a_template():
     older = Student.model_validate({"document_prompt": "text: "})
     assert older.document_template == "text: {text}"
-    assert older.fingerprinted()["document_prompt"] == "text: "
+    assert older.list_fingerprinted()["document_prompt"] == "text: "
     with pytest.raises(ValidationError, match="say the same"):
         Student.model_validate({"document_prompt": "a", "document_template": "b{text}"})
 
@@ -57,7 +57,7 @@ def test_a_template_that_is_none_is_refused(template):
 
 
 def test_a_key_that_came_later_changes_no_fingerprint():
-    settings = Student().fingerprinted()
+    settings = Student().list_fingerprinted()
     assert settings["document_prompt"] == ""
     assert not {"symmetric", "document_template"} & settings.keys()
-    assert Student(symmetric=["sts"]).fingerprinted()["symmetric"] == ["sts"]
+    assert Student(symmetric=["sts"]).list_fingerprinted()["symmetric"] == ["sts"]

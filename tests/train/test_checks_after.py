@@ -11,7 +11,7 @@ from distill.recipe import Train
 from distill.train import training_stage
 from distill.train.checks import describe_unrelated_spaces
 from distill.train.checks_after import TrainingCheck, check_loss_curve
-from distill.train.loop.trainer import _arguments
+from distill.train.loop.trainer import _make_arguments
 
 FELL = [{"ndcg@10": 0.5}, {"ndcg@10": 0.6}, {"ndcg@10": 0.4}]
 ROSE = [{"ndcg@10": 0.5}, {"ndcg@10": 0.4}, {"ndcg@10": 0.6}]
@@ -76,7 +76,7 @@ def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
 def test_a_training_may_lie_in_a_short_path(monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
     train = Train(device="cpu", trackers=["tensorboard"])
-    args = _arguments(train, 1, Path("/w"), None, "mine", {})
+    args = _make_arguments(train, 1, Path("/w"), None, "mine", {})
     assert args.run_name == "mine"
 
 

@@ -142,7 +142,7 @@ def test_weights_without_checksums_are_kept(tmp_path):
     kept.add(torch.nn.Linear(2, 2), 5, 0.5)
     (tmp_path / "00000005.json").unlink()
     assert kept.drop_damaged() is None
-    assert kept.steps() == [5]
+    assert kept.list_steps() == [5]
 
 
 def test_what_marks_a_checkpoint_names_its_files(killed):

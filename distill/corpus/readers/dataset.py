@@ -19,7 +19,7 @@ from distill.corpus.readers.rows import (
     require_columns,
 )
 from distill.errors import UserError
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.remote.connect import check_environment
 
 
@@ -39,7 +39,7 @@ def open_dataset(name: str, config: str | None, split: str, columns: Columns) ->
         "dataset": Path(name).name if local else name,
         "config": config,
         "split": split,
-        "content": revision(name) if local else rows._fingerprint,
+        "content": identify_revision(name) if local else rows._fingerprint,
         "columns": list(columns),
     }
     return CorpusSource(where, identity, lambda: _read(rows, where, Path(name).name, columns))

@@ -12,7 +12,7 @@ from distill.recipe.sections.retriever import Language
 from distill.retrieve.bm25 import BM25Index, build_bm25
 from distill.retrieve.exact import NOTHING
 from distill.retrieve.fusion import HYBRID_CONSTANT, rank_hybrid
-from distill.retrieve.terms import TERMS_RULE, terms_in
+from distill.retrieve.terms import TERMS_RULE, make_term_splitter
 from distill.store.stage import fingerprint
 from distill.tasks.texts import join_document
 
@@ -42,7 +42,7 @@ class BM25Search:
         language = find_language(task_metadata, hf_subset) or self._settings.language
         texts = _DocumentTexts(corpus)
         self._ids = list(corpus["id"])
-        terms = terms_in(language)
+        terms = make_term_splitter(language)
         self._index = BM25Index(build_bm25(texts, self._settings, terms), terms)
 
     def search(self, queries: Any, *, top_k: int, **kwargs: Any) -> RetrievedScores:

@@ -17,7 +17,7 @@ from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat
 from distill.files.read import parse_path
 from distill.models.model_card import read_licence
-from distill.models.sentence_transformer import query_modules
+from distill.models.sentence_transformer import get_query_modules
 from distill.models.sources.in_memory import find_object, is_object
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
@@ -59,7 +59,7 @@ class EvalModel:
         where a server keeps them."""
         if self.model is None:
             return None
-        modules = query_modules(self.model) if self.documents is not None else self.model
+        modules = get_query_modules(self.model) if self.documents is not None else self.model
         return sum(weight.numel() for weight in modules.parameters())
 
     @property

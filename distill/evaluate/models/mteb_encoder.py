@@ -16,7 +16,7 @@ from distill.errors import need
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.prompts import EvalPrompts
 from distill.evaluate.models.quantize import Quantizer
-from distill.models.sentence_transformer import text_transformer
+from distill.models.sentence_transformer import find_text_transformer
 from distill.runtime.progress import Progress
 from distill.text.format import Side
 
@@ -192,7 +192,7 @@ def build_model_meta(model: EvalModel) -> "ModelMeta":
 
 def _describe_weights(model: SentenceTransformer) -> dict[str, Any]:
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    transformer = text_transformer(model)
+    transformer = find_text_transformer(model)
     embedding: Any = transformer and transformer.auto_model.get_input_embeddings()
     words = embedding and embedding.weight.numel()
     return {

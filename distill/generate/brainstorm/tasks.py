@@ -22,7 +22,7 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
-from distill.retrieve.corpus_index import identity as retriever_identity
+from distill.retrieve.corpus_index import identify_retriever as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage

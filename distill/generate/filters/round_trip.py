@@ -8,8 +8,8 @@ import numpy as np
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import dense_index, open_encoder
-from distill.retrieve.exact import similarity
+from distill.retrieve.corpus_index import open_dense_index, open_encoder
+from distill.retrieve.exact import compute_similarity
 from distill.retrieve.kept_searches import QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -27,7 +27,7 @@ class SeedSearch:
         self, run: Run, retriever: Retriever, passages: Stage, depth: int, keeps: int = 0
     ) -> None:
         self._encoder = open_encoder(retriever)
-        store, index = dense_index(run, retriever, self._encoder, passages)
+        store, index = open_dense_index(run, retriever, self._encoder, passages)
         self._searches = open_searches(run, retriever, self._encoder, store, index, keeps)
         self._vectors = store.vectors
         self._depth = depth
@@ -42,7 +42,7 @@ class SeedSearch:
         for draws, batch, (_, rows) in zip(seeded, embedded, found, strict=True):
             for draw, query, numbers in zip(draws, batch.vectors, rows, strict=True):
                 at = np.flatnonzero(numbers == draw.number)
-                cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]
+                cosine = compute_similarity(query, self._vectors[draw.number : draw.number + 1])[0]
                 draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
 
     def _embed(self, draws: Sequence[GeneratedQuery]) -> QueryBatch:

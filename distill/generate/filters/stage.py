@@ -24,7 +24,7 @@ from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
-from distill.retrieve.corpus_index import identity as retriever_identity
+from distill.retrieve.corpus_index import identify_retriever as retriever_identity
 from distill.retrieve.retriever import find_depth
 from distill.store.passages import PassageReader
 from distill.store.run import Run

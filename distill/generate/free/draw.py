@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log
 
 from distill.recipe import FreeMethod, FreeQueries
-from distill.retrieve.terms import terms
+from distill.retrieve.terms import split_terms
 from distill.store.tables import Row, join_passage
 from distill.text.normalize import normalize_text
 from distill.text.sentences import split_sentences
@@ -63,7 +63,7 @@ def list_keywords(passage: Row) -> list[str]:
     keywords: neither numbers nor single ASCII letters."""
     return [
         term
-        for term in dict.fromkeys(terms(join_passage(passage)))
+        for term in dict.fromkeys(split_terms(join_passage(passage)))
         if not term.isnumeric() and not (term.isascii() and len(term) == 1)
     ]
 

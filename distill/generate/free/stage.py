@@ -84,7 +84,7 @@ def fingerprint(
 ) -> dict[str, object]:
     """Collect the settings that change which queries are taken."""
     return {
-        **settings.fingerprinted(),
+        **settings.list_fingerprinted(),
         "methods": methods,
         "seed": seed,
         "terms": TERMS_RULE,

@@ -29,7 +29,7 @@ def make_known_queries(run: Run, recipe: Recipe, passages: Stage) -> KnownQuerie
     `relabel.check.queries` queries out of them: the stages `passages` and `queries` of a run of
     their own."""
     check = recipe.relabel.check
-    settings = {"seed": recipe.seed, "version": _VERSION, **check.fingerprinted({"top_k"})}
+    settings = {"seed": recipe.seed, "version": _VERSION, **check.list_fingerprinted({"top_k"})}
     corpus = run.open_stage("passages", settings, [passages])
     queries = run.open_stage("queries", {"task": recipe.generate.free.task}, [corpus])
     if corpus.complete and queries.complete:

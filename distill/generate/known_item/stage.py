@@ -53,7 +53,7 @@ def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: St
         UserError: if fewer than 30 documents give a query; the run's folder is then as it was.
     """
     asked = recipe.evaluate.known_item
-    settings = {"seed": recipe.seed, "version": _VERSION, **asked.fingerprinted()}
+    settings = {"seed": recipe.seed, "version": _VERSION, **asked.list_fingerprinted()}
     inputs = [passages, held_out]
     task = None
     if not run.is_complete(KNOWN_ITEM, settings, inputs):

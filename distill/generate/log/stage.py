@@ -100,7 +100,7 @@ def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
     """Collect the settings that change which queries are read; a log is known by its content, and
     what is taken for personal data by its patterns."""
     return {
-        **settings.fingerprinted({"path"}),
+        **settings.list_fingerprinted({"path"}),
         "sha256": hash_file(file) if file.is_file() else None,
         "seed": seed if settings.queries is not None else None,
         "version": 1 if settings.personal_data == "keep" else identify_masking(),

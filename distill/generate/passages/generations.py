@@ -77,7 +77,7 @@ def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     replies are not in it, so that what an LLM was paid for outlives a change of those."""
     personas = load_personas(recipe)
     return {
-        **recipe.generate.fingerprinted(exclude=_NOT_WRITTEN),
+        **recipe.generate.list_fingerprinted(exclude=_NOT_WRITTEN),
         **method.source,
         "personas": hashlib.sha256("\n".join(personas).encode()).hexdigest() if personas else None,
         "llm": identify_llm(recipe.llm),

@@ -14,15 +14,15 @@ def read_prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
     """Read each token of the prompt with its log-probability as returned (None for the first); None
     where the reply holds none."""
     chosen = reply["choices"][0]
-    if ranked := _as_list(chosen.get("prompt_logprobs")):
-        firsts = [_as_dict(next(iter(_as_dict(token).values()), None)) for token in ranked]
-        return [(_as_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
-    listed = _as_dict(chosen.get("logprobs"))
-    tokens, logprobs = _as_list(listed.get("tokens")), _as_list(listed.get("token_logprobs"))
+    if ranked := _read_list(chosen.get("prompt_logprobs")):
+        firsts = [_read_dict(next(iter(_read_dict(token).values()), None)) for token in ranked]
+        return [(_read_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
+    listed = _read_dict(chosen.get("logprobs"))
+    tokens, logprobs = _read_list(listed.get("tokens")), _read_list(listed.get("token_logprobs"))
     if not tokens or len(tokens) != len(logprobs):
         return None
     count = read_prompt_token_count(reply) or len(tokens)
-    return list(zip(map(_as_text, tokens), logprobs, strict=True))[:count]
+    return list(zip(map(_read_text, tokens), logprobs, strict=True))[:count]
 
 
 def select_continuation(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
@@ -70,13 +70,13 @@ def has_prompt_logprobs(reply: ServerReply, continuation: str) -> bool:
 def read_top_tokens(reply: ServerReply) -> list[tuple[str, float]]:
     """Read the likeliest first tokens and their log-probabilities, in either of the shapes that
     servers use; empty where there are none. Values that are not log-probabilities are ignored."""
-    logprobs = _as_dict(reply["choices"][0].get("logprobs"))
+    logprobs = _read_dict(reply["choices"][0].get("logprobs"))
     pairs: list[tuple[Any, Any]]
-    if content := _as_list(logprobs.get("content")):
-        listed = _as_list(_as_dict(content[0]).get("top_logprobs")) or content[:1]
-        pairs = [(_as_dict(one).get("token"), _as_dict(one).get("logprob")) for one in listed]
+    if content := _read_list(logprobs.get("content")):
+        listed = _read_list(_read_dict(content[0]).get("top_logprobs")) or content[:1]
+        pairs = [(_read_dict(one).get("token"), _read_dict(one).get("logprob")) for one in listed]
     else:
-        pairs = list(_as_dict(next(iter(_as_list(logprobs.get("top_logprobs"))), None)).items())
+        pairs = list(_read_dict(next(iter(_read_list(logprobs.get("top_logprobs"))), None)).items())
     return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
 
 
@@ -103,13 +103,13 @@ def find_min_logprob(top: Sequence[tuple[str, float]]) -> float:
     return min(logprob for _, logprob in top)
 
 
-def _as_dict(value: Any) -> dict[Any, Any]:
+def _read_dict(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _as_list(value: Any) -> list[Any]:
+def _read_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _as_text(value: Any) -> str:
+def _read_text(value: Any) -> str:
     return value if isinstance(value, str) else ""

@@ -97,7 +97,7 @@ class LogprobScorer:
             marks=[continuation for _, continuation in pairs],
             share=sum(len(r.continuations) for r in requests) / max(1, len(pairs)),
         )
-        scores = self._make_scores(pairs, [_result_or_fault(one) for one in stored])
+        scores = self._make_scores(pairs, [_read_result(one) for one in stored])
         self._warn_of_unusable(scores)
         remaining = iter(scores)
         return [
@@ -208,12 +208,12 @@ def fetch_first_tokens(
     """Fetch the likeliest first tokens after each prompt; None where the server gives none."""
     bodies = [_make_first_token_body(client, prompt, method) for prompt in prompts]
     tops = client.fetch(
-        choose_path(method == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply), share=1
+        choose_path(method == "chat"), bodies, lambda _, reply, __: _read_top(reply), share=1
     )
     return [top if isinstance(top, list) else None for top in tops]
 
 
-def _top_or_fault(reply: ServerReply) -> Any:
+def _read_top(reply: ServerReply) -> Any:
     return read_top_tokens(reply) or {
         "fault": "there are no first tokens",
         "raw": reply["choices"][0],
@@ -225,7 +225,7 @@ def _make_first_token_body(client: CachedClient, prompt: str, method: str) -> Re
     return client.make_body(**fields, **_FIRST_TOKEN_METHODS[method])
 
 
-def _result_or_fault(stored: Any) -> dict[str, Any]:
+def _read_result(stored: Any) -> dict[str, Any]:
     """Return the stored result of a text, or why there is none. Earlier versions stored nothing of
     a reply without log-probabilities."""
     if isinstance(stored, RefusedPrompt):

@@ -95,10 +95,10 @@ def make_schema_check(schema: dict[str, Any]) -> Callable[[str], bool]:
     """Make the check whether a text is JSON that `schema` allows."""
     validator = make_validator(schema)
 
-    def fits(text: str) -> bool:
+    def is_valid(text: str) -> bool:
         try:
             return bool(validator.is_valid(json.loads(text)))
         except (ValueError, RecursionError):
             return False
 
-    return fits
+    return is_valid

@@ -66,7 +66,7 @@ class GenerationRow:
         if self.matcher is not None:
             self.matcher.reset()
 
-    def shares_header(self, other: "GenerationRow") -> bool:
+    def has_same_header(self, other: "GenerationRow") -> bool:
         """Return whether both prompts begin with the same shared prefix."""
         return self.ids[: self.header] == other.ids[: other.header]
 
@@ -98,7 +98,7 @@ class ContinuousBatcher:
             free = count - len(running)
             if waiting and free * _REFILL_SHARE >= count:
                 next_ones, waiting = waiting[:free], waiting[free:]
-                for batch in _batch_by_length(next_ones, self.batch_tokens):
+                for batch in _group_by_length(next_ones, self.batch_tokens):
                     self._admit(slots, running, batch)
             else:
                 self._step(slots, running)
@@ -165,12 +165,12 @@ class ContinuousBatcher:
             count_requests()
             last = running.pop()
             if last is not finished:
-                start = last.header if last.shares_header(finished) else 0
+                start = last.header if last.has_same_header(finished) else 0
                 slots.cache.copy_tokens(len(running), slot, slice(start, last.cached_tokens))
                 running[slot] = last
 
 
-def _batch_by_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
+def _group_by_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
     """Group rows into forward passes: of similar length, with padding within the token budget."""
     together: list[GenerationRow] = []
     for row in sorted(rows, key=lambda row: (-row.own_tokens, row.ids)):

@@ -36,14 +36,9 @@ from distill.llm.transformers.structured_output import (
     make_llguidance_tokenizer,
     supports_structured_output,
 )
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.models.loading import load_causal_lm
-from distill.runtime.devices import (
-    choose_best_device,
-    free_memory,
-    get_torch_dtype,
-    raise_device_faults,
-)
+from distill.runtime.devices import choose_device, free_memory, get_torch_dtype, raise_device_faults
 from distill.runtime.out_of_memory import (
     explain_too_large,
     halve_on_out_of_memory,
@@ -84,13 +79,13 @@ class TransformersEngine:
         batch_tokens: int = 4096,
     ) -> None:
         self.name = reference
-        self.device = device or choose_best_device()
+        self.device = device or choose_device()
         self.batch_tokens = self._generation_tokens = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
         torch_type = get_torch_dtype(dtype, self.device)
-        folder = model_folder(reference, torch_type)
+        folder = make_model_folder(reference, torch_type)
         self.model, self.tokenizer = load_causal_lm(folder, torch_type, self.device)
         self.prompt_tokenizer = PromptTokenizer(self.tokenizer, reference)
         self.has_chat = self.prompt_tokenizer.has_chat

@@ -15,10 +15,10 @@ from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import cut_at_stop, is_cut_in_thoughts
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm.process import ModelProcess, list_visible_gpus, stop_all
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
-from distill.runtime.devices import choose_best_device, get_torch_dtype
+from distill.runtime.devices import choose_device, get_torch_dtype
 
 _CPU_CACHE_BYTES = 2 << 30
 """Memory for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""
@@ -57,7 +57,7 @@ class VLLMEngine:
         self.name = settings.model
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         gpus = _assign_gpus(settings)
-        folder = model_folder(settings.model, _choose_dtype(settings))
+        folder = make_model_folder(settings.model, _choose_dtype(settings))
         self.prompt_tokenizer = PromptTokenizer(load_tokenizer(folder), self.name)
         self.has_chat = self.prompt_tokenizer.has_chat
         options = _make_vllm_options(settings, str(folder))
@@ -246,7 +246,7 @@ def _make_vllm_options(settings: LanguageModel, folder: str) -> dict[str, Any]:
 
 
 def _choose_device(settings: LanguageModel) -> str:
-    return settings.device or choose_best_device()
+    return settings.device or choose_device()
 
 
 def _choose_dtype(settings: LanguageModel) -> torch.dtype:

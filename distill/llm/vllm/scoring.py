@@ -90,7 +90,7 @@ class VLLMScorer:
         and the number of tokens that the cache had."""
         known: list[KnownLogprobs] = [{} for _ in jobs]
         shared = [0] * len(jobs)
-        for pairs in _batches(_iterate_pairs(jobs), _PAIRS_PER_CALL):
+        for pairs in _split_batches(_iterate_pairs(jobs), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [pair.prefix + pair.continuation for pair in pairs],
                 [method.params(pair, self._block) for pair in pairs],
@@ -113,9 +113,9 @@ class VLLMScorer:
         requests = [
             (job, text, tokens)
             for (job, text), next_tokens in missing.items()
-            for tokens in _batches(iter(sorted(next_tokens)), _MAX_TOKEN_IDS)
+            for tokens in _split_batches(iter(sorted(next_tokens)), _MAX_TOKEN_IDS)
         ]
-        for some in _batches(iter(requests), _PAIRS_PER_CALL):
+        for some in _split_batches(iter(requests), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [[*jobs[job][0], *text] for job, text, _ in some],
                 [SamplingParams(**_ONE_TOKEN, logprob_token_ids=tokens) for _, _, tokens in some],
@@ -250,6 +250,6 @@ def _count_common_tokens(one: list[int], other: list[int]) -> int:
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(one), len(other)))
 
 
-def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+def _split_batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
     while batch := list(itertools.islice(items, size)):
         yield batch

@@ -34,7 +34,7 @@ class VLLMModel:
         tokens that the prefix cache had, and the number of new tokens."""
         outputs = self.llm.generate(
             [TokensPrompt(prompt_token_ids=ids) for ids, _ in jobs],
-            [_sampling_params(sampling, seed) for _, seed in jobs],
+            [_make_sampling_params(sampling, seed) for _, seed in jobs],
             use_tqdm=False,
         )
         return [
@@ -53,7 +53,7 @@ class VLLMModel:
         return self._scorer.score(jobs)
 
 
-def _sampling_params(sampling: Sampling, seed: int) -> SamplingParams:
+def _make_sampling_params(sampling: Sampling, seed: int) -> SamplingParams:
     constraint = None
     if sampling.regex is not None or sampling.json_schema is not None:
         constraint = StructuredOutputsParams(regex=sampling.regex, json=sampling.json_schema)

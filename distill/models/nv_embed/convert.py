@@ -23,11 +23,11 @@ from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder
-from distill.models.end_of_sequence import append_eos, ends_in_eos
+from distill.models.end_of_sequence import append_eos, has_final_eos
 from distill.models.latent_attention import LatentAttention
 from distill.models.nv_embed.pooling import NvEmbedPooling
-from distill.models.reference import revision
-from distill.models.sources.cache import cache_folder
+from distill.models.reference import identify_revision
+from distill.models.sources.cache import get_cache_folder
 
 MODEL_TYPE = "nvembed"
 _TRANSFORMER, _LATENT = "embedding_model.", "latent_attention_model."
@@ -70,8 +70,8 @@ def convert_nv_embed(reference: str, folder: Path) -> Path:
     Raises:
         UserError: if the files are not what is known of that model, or the cache has no room.
     """
-    key = hashlib.sha256(f"nv-embed 1 {revision(reference)}".encode()).hexdigest()[:32]
-    target = cache_folder() / "safetensors" / key
+    key = hashlib.sha256(f"nv-embed 1 {identify_revision(reference)}".encode()).hexdigest()[:32]
+    target = get_cache_folder() / "safetensors" / key
     if target.exists():  # also in a cache that cannot be written
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def _write_transformer(files: list[Path], target: Path) -> _Tensors:
     for number, file in enumerate(files, start=1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
         part: dict[str, Tensor] = {}
-        for key, tensor in _tensors(file):
+        for key, tensor in _iterate_tensors(file):
             if key.startswith(_TRANSFORMER):
                 part[key.removeprefix(_TRANSFORMER)] = tensor
             elif key in _NAMES:
@@ -161,7 +161,7 @@ def _write_transformer(files: list[Path], target: Path) -> _Tensors:
     return tensors
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+def _iterate_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(file, "pt") as weights:
         for key in weights.keys():  # noqa: SIM118 (a file is no mapping)
             yield key, weights.get_tensor(key)
@@ -182,7 +182,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
-    if not ends_in_eos(tokenizer):
+    if not has_final_eos(tokenizer):
         append_eos(tokenizer)
     return tokenizer
 
@@ -193,18 +193,18 @@ def _write_modules(target: Path, attention: LatentAttention, width: int) -> None
     types = ["sentence_transformers.models.Transformer"]
     for module in (attention, pooling):
         types.append(f"{type(module).__module__}.{type(module).__qualname__}")
-        path = target / _path(len(types) - 1, types[-1])
+        path = target / _make_path(len(types) - 1, types[-1])
         path.mkdir()
         module.save(str(path))
     types.append("sentence_transformers.models.Normalize")
     modules = [
-        {"idx": n, "name": str(n), "path": _path(n, kind) if n else "", "type": kind}
+        {"idx": n, "name": str(n), "path": _make_path(n, kind) if n else "", "type": kind}
         for n, kind in enumerate(types)
     ]
     (target / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")
 
 
-def _path(number: int, kind: str) -> str:
+def _make_path(number: int, kind: str) -> str:
     return f"{number}_{kind.rpartition('.')[2]}"
 
 

@@ -12,7 +12,7 @@ from distill.files.atomic import explain_os_error
 from distill.files.read import parse_path
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """Return the folder of fetched models: $DISTILL_CACHE, else $XDG_CACHE_HOME/distill, else
     ~/.cache/distill."""
     if own := os.environ.get("DISTILL_CACHE"):
@@ -22,20 +22,20 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def cache_lock(name: str) -> Iterator[None]:
+def lock_cache(name: str) -> Iterator[None]:
     """Hold a lock in the cache while a model is put there.
 
     Raises:
         UserError: if the cache cannot be written, in here too. What lies there can be read all the
             same: look before this is called.
     """
-    locks = cache_folder() / "locks"
+    locks = get_cache_folder() / "locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{name}.lock"):
             yield
     except OSError as fault:
-        what = explain_os_error(fault, cache_folder())
+        what = explain_os_error(fault, get_cache_folder())
         raise UserError(
             what.where,
             f"is where models are kept, and {what.what}",

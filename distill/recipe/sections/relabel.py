@@ -155,7 +155,7 @@ class Relabel(Section):
     more computation and take more memory."""
 
     @model_validator(mode="after")
-    def _fits(self) -> "Relabel":
+    def _check_fit(self) -> "Relabel":
         first, last = self.negative_range
         if not 1 <= first <= last:
             raise ValueError("negative_range must be [first, last] with 1 <= first <= last")

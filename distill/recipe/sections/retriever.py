@@ -99,7 +99,7 @@ class Retriever(EmbedderConfig):
     the best results of the parts are merged. null: all passages in one index."""
 
     @model_validator(mode="after")
-    def _fits(self) -> "Retriever":
+    def _check_fit(self) -> "Retriever":
         if len(set(self.sources)) != len(self.sources):
             raise ValueError("retriever.sources names one twice")
         if re.search(r"[A-Z]0+(?![0-9])", self.index):

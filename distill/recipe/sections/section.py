@@ -66,7 +66,7 @@ class Section(BaseModel):
     """Keys that were added after there were runs. At its default such a key is no part of a
     fingerprint, so that a run made before it goes on."""
 
-    def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+    def list_fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
         """Return the section's keys and values for a stage's settings. A renamed key has its first
         name, so that runs made before continue."""
         fields = type(self).model_fields
@@ -78,21 +78,21 @@ class Section(BaseModel):
             key = fingerprint_name(self.section, name)
             if isinstance(inner, list) and inner and isinstance(inner[0], Section):
                 value = [one.fingerprinted() for one in inner]
-            settings[key] = inner.fingerprinted() if isinstance(inner, Section) else value
+            settings[key] = inner.list_fingerprinted() if isinstance(inner, Section) else value
         return settings
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_truth_values_as_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         wanted = cls.model_fields[str(info.field_name)].annotation
-        if _is_of_numbers(wanted) and any(isinstance(one, bool) for one in _scalars(value)):
+        if _is_of_numbers(wanted) and any(isinstance(one, bool) for one in _list_scalars(value)):
             raise ValueError("true or false stands where a number is expected")
         return value
 
     @field_validator("*", mode="after")
     @classmethod
     def _refuse_endless_numbers(cls, value: Any) -> Any:
-        if any(isinstance(one, int) and abs(one) >= 2**63 for one in _scalars(value)):
+        if any(isinstance(one, int) and abs(one) >= 2**63 for one in _list_scalars(value)):
             raise ValueError("a number beyond 64 bits")
         return value
 
@@ -106,9 +106,9 @@ def _is_of_numbers(annotation: Any) -> bool:
     )
 
 
-def _scalars(value: Any) -> list[Any]:
+def _list_scalars(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return [one for inner in value for one in _scalars(inner)]
+        return [one for inner in value for one in _list_scalars(inner)]
     return [value]

@@ -169,10 +169,10 @@ class Student(Section):
         """How queries and documents are written for this student."""
         return TextFormat(self.query_template, self.document_template)
 
-    def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+    def list_fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
         """Return the section's keys and values, with the prompt of documents in the place of a
         template that says nothing else."""
-        found = super().fingerprinted(exclude)
+        found = super().list_fingerprinted(exclude)
         found["document_prompt"] = self.text_format.document_prompt
         if not self.text_format.has_title:
             del found["document_template"]

@@ -215,9 +215,9 @@ class Train(Section):
         whole sum; other sections are merged key by key."""
         if not self.stages:
             return {"train": self}
-        return {str(stage.get("name")): self._with(stage) for stage in self.stages}
+        return {str(stage.get("name")): self._apply_stage(stage) for stage in self.stages}
 
-    def _with(self, stage: dict[str, Any]) -> "Train":
+    def _apply_stage(self, stage: dict[str, Any]) -> "Train":
         name = stage.get("name")
         if not isinstance(name, str) or not name.replace("-", "").isalnum():
             raise ValueError(f"stages: a stage needs a name of letters, digits and -, not {name!r}")

@@ -77,7 +77,7 @@ def _judge_shard(
 ) -> ShardResult:
     shard = ShardResult([])
     for candidates in lists:
-        scores = index.scores(queries[candidates[0]["query_id"]])
+        scores = index.score(queries[candidates[0]["query_id"]])
         for row in candidates:
             pair = QueryPassagePair(row["query_id"], row["passage_id"])
             score = float(scores[row_of[pair.passage_id]])

@@ -19,7 +19,7 @@ from distill.llm.load import identify_llm, uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.recipe import Judge, Recipe
 from distill.store.local_name import name_model
 
@@ -52,7 +52,7 @@ def fingerprint(name: RankerName, recipe: Recipe) -> dict[str, object]:
         model = rule.cross_encoder or ""
         return {
             "model": name_model(model),
-            "revision": revision(model),
+            "revision": identify_revision(model),
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,
         }

@@ -62,7 +62,7 @@ class GatedStaticEmbedding(StaticEmbedding):
 def add_gate(model: SentenceTransformer, rate: float) -> None:
     """Give each token of a static model a weight that learns, in place; the vectors stay what they
     were."""
-    plain = first_static(model)
+    plain = get_first_static(model)
     vectors = plain.embedding.weight.detach()
     model[0] = GatedStaticEmbedding(plain.tokenizer, vectors, rate).to(vectors.device)
 
@@ -70,7 +70,7 @@ def add_gate(model: SentenceTransformer, rate: float) -> None:
 def fold_gate(model: SentenceTransformer) -> None:
     """Multiply, after training, each token's vector by its weight, in place, so that the model is
     an ordinary one with the same vectors."""
-    gated = first_static(model)
+    gated = get_first_static(model)
     if not isinstance(gated, GatedStaticEmbedding):
         raise TypeError("the token vectors have no weights")
     with torch.no_grad():
@@ -78,7 +78,7 @@ def fold_gate(model: SentenceTransformer) -> None:
     model[0] = StaticEmbedding(gated.tokenizer, vectors)
 
 
-def first_static(model: SentenceTransformer) -> StaticEmbedding:
+def get_first_static(model: SentenceTransformer) -> StaticEmbedding:
     """Return the module that has the token vectors."""
     first = model[0]
     if not isinstance(first, StaticEmbedding):

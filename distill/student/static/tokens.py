@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distill.errors import UserError
-from distill.models.causal_lm import model_folder
-from distill.models.sentence_transformer import knows_words, transformer_folder
+from distill.models.causal_lm import make_model_folder
+from distill.models.sentence_transformer import find_transformer_folder, has_vocabulary
 from distill.recipe import Student
 from distill.student.vocabulary import prune_tokenizer
 
@@ -26,14 +26,14 @@ def load_tokenizer(student: Student) -> PreTrainedTokenizerBase:
     Raises:
         UserError: if there is none, or none of the library `tokenizers`.
     """
-    folder = transformer_folder(model_folder(student.encoder, torch.float32))
+    folder = find_transformer_folder(make_model_folder(student.encoder, torch.float32))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as fault:
         raise _refuse(student, f"its tokenizer cannot be read ({fault})") from fault
-    if not tokenizer.is_fast or not knows_words(tokenizer):
+    if not tokenizer.is_fast or not has_vocabulary(tokenizer):
         raise _refuse(student, "its folder has no tokenizer.json")
     return tokenizer
 

@@ -20,7 +20,7 @@ def count_steps_by_source(
     steps = curve[-1]["step"] if curve else 0
     batches = {
         name: min(
-            math.ceil(len(rows) / _batch_size(name, train)),
+            math.ceil(len(rows) / _get_batch_size(name, train)),
             len(rows) // processes.count_processes(),
         )
         for name, rows in mixture.datasets.items()
@@ -28,15 +28,15 @@ def count_steps_by_source(
     found: dict[str, float] = defaultdict(float)
     for name, rows in mixture.datasets.items():
         own = steps * batches[name] / max(1, sum(batches.values()))
-        sources = Counter(_source(mixture, label[0]) for label in rows["label"])
+        sources = Counter(_name_source(mixture, label[0]) for label in rows["label"])
         for source, count in sources.items():
             found[source] += own * count / len(rows)
     return {source: round(share, 1) for source, share in found.items()}
 
 
-def _batch_size(name: str, train: Train) -> int:
+def _get_batch_size(name: str, train: Train) -> int:
     return train.align.batch_size if name == "texts" else train.batch_size
 
 
-def _source(mixture: Mixture, number: int) -> str:
+def _name_source(mixture: Mixture, number: int) -> str:
     return TEXTS if number < 0 else mixture.sources[number] or "examples"

@@ -37,7 +37,7 @@ class HeldOut:
     documents: dict[str, str]
     """The documents that validation searches, by id."""
 
-    def allows(self, row: Row) -> bool:
+    def is_allowed(self, row: Row) -> bool:
         """Return whether an example may be trained on."""
         return not (
             row["positive_id"] in self.passages
@@ -64,7 +64,9 @@ def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
     else:
         ids = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
         held = [
-            n for n, row in enumerate(rows) if row["positive_id"] in ids and _seed_id(row) in ids
+            n
+            for n, row in enumerate(rows)
+            if row["positive_id"] in ids and _get_seed_id(row) in ids
         ]
     if not held or ids >= set(positives):
         raise UserError(
@@ -114,7 +116,7 @@ def _hold_out_in_every_round(
     return frozenset(ids), [number for number, id_ in held if id_ in inside]
 
 
-def _seed_id(row: Row) -> str:
+def _get_seed_id(row: Row) -> str:
     """Return the passage that a query was written from; its positive, where the texts are of no
     corpus."""
     return str(row["seed_id"] or row["positive_id"])

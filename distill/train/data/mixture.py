@@ -98,7 +98,7 @@ class Mixture:
             return None
         return ContrastColumns((2 + self.columns.negatives).tolist())
 
-    def in_batch(self, off: Sequence[str]) -> "InBatch | None":
+    def mark_in_batch(self, off: Sequence[str]) -> "InBatch | None":
         """Mark the rows that may be negatives; None where no task type is excluded; `all` excludes
         every one."""
         if not off:
@@ -184,7 +184,9 @@ def make_mixture(
     groups = _group(train, columns)
     written = _number_as_grouped(_digest_as_written(examples, texts, writer), groups, texts_at)
     datasets = {
-        _name(*group): _make_dataset(group, members, numbers, written, documents_at, texts_at)
+        _name_dataset(*group): _make_dataset(
+            group, members, numbers, written, documents_at, texts_at
+        )
         for group, members in groups.items()
     }
     if texts:
@@ -225,7 +227,7 @@ def _digest_as_read(
             whole.add(text)
 
     for row, of_example in examples:
-        queries += digest_text(_query_key(row, reads_tasks))
+        queries += digest_text(_make_query_key(row, reads_tasks))
         for text in of_example:
             add(text)
     for text in texts:
@@ -233,7 +235,7 @@ def _digest_as_read(
     return number_digests(queries), number_digests(documents)
 
 
-def _query_key(row: Row, teacher_reads_tasks: bool) -> str:
+def _make_query_key(row: Row, teacher_reads_tasks: bool) -> str:
     """Return what two queries have in common that have one number."""
     return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalize_text(row["query"])
 
@@ -317,7 +319,7 @@ def _group(train: Train, columns: ExampleColumns) -> dict[_Group, Numbers]:
     return {group: np.array(members) for group, members in sorted(groups.items())}
 
 
-def _name(count: int, more: int, task_type: str) -> str:
+def _name_dataset(count: int, more: int, task_type: str) -> str:
     others, of_type = f"+{more}" if more else "", f"-{task_type}" if task_type else ""
     return f"examples-{count}{others}{of_type}"
 

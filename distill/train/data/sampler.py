@@ -64,15 +64,17 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
         batches = self._deal()
         if self.lengths is not None:
             lengths, pools = self.lengths, max(1, min(_POOL, len(batches) // _SHARE))
-            batches = [b for pool in _cut(batches, pools) for b in self._sorted(pool, lengths)]
-        for number in _shuffled(len(batches), self.generator):
+            batches = [
+                b for pool in _cut(batches, pools) for b in self._sort_by_length(pool, lengths)
+            ]
+        for number in _shuffle(len(batches), self.generator):
             yield batches[number]
 
     def _deal(self) -> list[list[int]]:
         """Deal, round after round, a row to every batch; the last rounds are of some batches
         alone."""
         groups: dict[int, list[int]] = defaultdict(list)
-        for row in _shuffled(len(self.positives), self.generator):
+        for row in _shuffle(len(self.positives), self.generator):
             groups[self.positives[row]].append(row)
         rows = [row for group in groups.values() for row in group]
         if not self.batches:
@@ -86,7 +88,7 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
             for number, batch in enumerate(batches)
         ]
 
-    def _sorted(self, pool: list[list[int]], lengths: NDArray[np.int64]) -> list[list[int]]:
+    def _sort_by_length(self, pool: list[list[int]], lengths: NDArray[np.int64]) -> list[list[int]]:
         """Return the rows of a pool in batches of the same sizes, the longest rows first. A
         positive's rows stay evenly spread: no batch has more of them than their share, rounded up,
         and each takes what the later ones could not."""
@@ -98,12 +100,12 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
         for number, size in enumerate(sizes):
             later = len(sizes) - number - 1
             due = Counter({p: rows - most[p] * later for p, rows in left.items()})
-            batch, rest = self._longest(rest, size, most, +due)
+            batch, rest = self._take_longest(rest, size, most, +due)
             left.subtract(self.positives[row] for row in batch)
             batches.append(batch)
         return batches
 
-    def _longest(
+    def _take_longest(
         self, rows: list[int], size: int, most: Mapping[int, int], due: Counter[int]
     ) -> tuple[list[int], list[int]]:
         """Return the first rows, of a positive as many as may be and at least as many as are due;
@@ -152,22 +154,22 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
         if self.generator is not None:
             self.generator.manual_seed(self.seed + self.epoch)
         offsets = [0, *self.dataset.cumulative_sizes]
-        turns = [n for n, count in enumerate(self.counts()) for _ in range(count)]
+        turns = [n for n, count in enumerate(self.count_batches()) for _ in range(count)]
         batches = [iter(sampler) for sampler in self.batch_samplers]
-        for turn in _shuffled(len(turns), self.generator):
+        for turn in _shuffle(len(turns), self.generator):
             part = turns[turn]
             rows = [offsets[part] + row for row in next(batches[part])]
             yield from _cut(rows, len(rows) // self.processes)
 
     def __len__(self) -> int:
-        return sum(self.counts()) * self.processes
+        return sum(self.count_batches()) * self.processes
 
-    def counts(self) -> list[int]:
+    def count_batches(self) -> list[int]:
         """Return the batches of each dataset."""
         return [len(sampler) for sampler in self.batch_samplers]
 
 
-def _shuffled(count: int, generator: torch.Generator | None) -> list[int]:
+def _shuffle(count: int, generator: torch.Generator | None) -> list[int]:
     order: list[int] = torch.randperm(count, generator=generator).tolist()
     return order
 

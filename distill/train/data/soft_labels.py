@@ -78,7 +78,9 @@ def _list_names(train: Train) -> list[str]:
 
 def score_from_example(row: Row, train: Train) -> ScoredExample:
     """Score an example of which there is no table but its own."""
-    return ScoredExample(row, _own(row) if score_source(train) == OWN else _unknown(row))
+    return ScoredExample(
+        row, _get_own_scores(row) if score_source(train) == OWN else _make_unknown(row)
+    )
 
 
 def read_scored_examples(
@@ -90,12 +92,12 @@ def read_scored_examples(
         UserError: at the end, if they are to come from labels that hold none of them.
     """
     source = score_source(train)
-    by_id = {} if teacher_scores is None else _of_teacher(teacher_scores)
+    by_id = {} if teacher_scores is None else _read_teacher(teacher_scores)
     rows = read_rows(EXAMPLES, stage.folder)
     if source == TEACHER and teacher_scores is not None:
-        yield from (_matched(row, by_id.get(row["query_id"])) for row in rows)
+        yield from (_match_scores(row, by_id.get(row["query_id"])) for row in rows)
     elif source not in (None, OWN, TEACHER) and labels is not None:
-        yield from _labelled(stage, labels, source, train, by_id)
+        yield from _read_labelled(stage, labels, source, train, by_id)
     else:
         yield from (score_from_example(row, train) for row in rows)
 
@@ -116,7 +118,7 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
             )
 
 
-def _labelled(
+def _read_labelled(
     stage: Stage,
     labels: Stage,
     choice: SoftScoreChoice,
@@ -133,7 +135,7 @@ def _labelled(
         count += len(rows)
         of_shard = labels.folder / path.name
         if not of_labels or not of_shard.exists():
-            yield from (ScoredExample(row, _unknown(row)) for row in rows)
+            yield from (ScoredExample(row, _make_unknown(row)) for row in rows)
             continue
         judged: dict[str, list[Row]] = defaultdict(list)
         for label in read_shard(LABELS, of_shard):
@@ -198,7 +200,7 @@ def get_query_id(example_id: str) -> str:
     return own if own and number.isdigit() else example_id
 
 
-def _of_teacher(stage: Stage) -> dict[str, list[float]]:
+def _read_teacher(stage: Stage) -> dict[str, list[float]]:
     """Return scores by example, of the first teacher in the table."""
     found: dict[str, list[float]] = {}
     for row in read_rows(TEACHER_SCORES, stage.folder):
@@ -206,25 +208,29 @@ def _of_teacher(stage: Stage) -> dict[str, list[float]]:
     return found
 
 
-def _matched(row: Row, scores: list[float] | None) -> ScoredExample:
+def _match_scores(row: Row, scores: list[float] | None) -> ScoredExample:
     known = scores is not None and len(scores) == 1 + len(row["negatives"])
-    return ScoredExample(row, scores if scores is not None and known else _unknown(row))
+    return ScoredExample(row, scores if scores is not None and known else _make_unknown(row))
 
 
-def _own(row: Row) -> list[float]:
+def _get_own_scores(row: Row) -> list[float]:
     """Return a row's own scores: a row that was written from a passage has the retriever's scores,
     whatever its task: no one's judgement of a pair."""
     if row["task_type"] not in _PAIRS or row["seed_id"]:
-        return _unknown(row)
+        return _make_unknown(row)
     scores = [row["positive_score"], *row["negative_scores"]]
-    return [*map(_number, scores)] if len(scores) == 1 + len(row["negatives"]) else _unknown(row)
+    return (
+        [*map(_read_number, scores)]
+        if len(scores) == 1 + len(row["negatives"])
+        else _make_unknown(row)
+    )
 
 
-def _unknown(row: Row) -> list[float]:
+def _make_unknown(row: Row) -> list[float]:
     return [math.nan] * (1 + len(row["negatives"]))
 
 
-def _number(score: float | None) -> float:
+def _read_number(score: float | None) -> float:
     return math.nan if score is None else score
 
 
@@ -241,7 +247,7 @@ class SoftScores:
         self._flat.extend(row)
         self._ends.append(len(self._flat))
 
-    def lists(self) -> list[list[float]]:
+    def list_scores(self) -> list[list[float]]:
         """List each example's scores."""
         return [self._flat[start:end].tolist() for start, end in pairwise(self._ends)]
 

@@ -104,7 +104,7 @@ def measure_softness(
         return None
     tops: list[float] = []
     entropies: list[float] = []
-    for scores in _batch_lists(known):
+    for scores in _iterate_batches(known):
         target = targets(scores, temperature)
         tops += target.amax(1).tolist()
         entropies += torch.special.entr(target).sum(1).tolist()
@@ -128,7 +128,7 @@ def propose_temperature(rows: Sequence[Sequence[float]], targets: Targets) -> fl
     known = _keep_lists(rows)
     if not known:
         return None
-    batches = [*_batch_lists(known[:: math.ceil(len(known) / _SAMPLE)])]
+    batches = [*_iterate_batches(known[:: math.ceil(len(known) / _SAMPLE)])]
     wanted = _WANTED * fmean(
         math.log(n) for scores in batches for n in (~scores.isnan()).sum(1).tolist()
     )
@@ -158,7 +158,7 @@ def _keep_lists(rows: Sequence[Sequence[float]]) -> list[list[float]]:
     return [row for row in known if len(row) > 1]
 
 
-def _batch_lists(rows: Sequence[Sequence[float]]) -> Iterator[Tensor]:
+def _iterate_batches(rows: Sequence[Sequence[float]]) -> Iterator[Tensor]:
     """Yield (lists, candidates) float32, NaN behind the end of a list."""
     for start in range(0, len(rows), _CHUNK):
         batch = rows[start : start + _CHUNK]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.files.read import parse_path
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import TITLES
 from distill.store.passages import PassageReader
@@ -51,7 +51,7 @@ def find_revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
     """
     known = {stage.name for stage in inputs.examples} | {TITLES}
     named = [source.path for source in train.mixture if source.path not in known]
-    return {path: _mark(inputs.run.folder, path) for path in named}
+    return {path: _make_mark(inputs.run.folder, path) for path in named}
 
 
 def read_mixture(
@@ -87,9 +87,9 @@ def read_mixture(
                 "name others in task_types, or none for all examples",
             )
         draw = random.Random(f"{seed}|{'|'.join([path, *task_types])}")
-        numbers += _repeated(of_types, weight, draw)
+        numbers += _repeat(of_types, weight, draw)
     if train.balance == "task_type":
-        numbers = _balanced(numbers, types, random.Random(f"{seed}|balance"))
+        numbers = _balance(numbers, types, random.Random(f"{seed}|balance"))
     allowed = [is_allowed for source in sources for is_allowed in source.allowed]
     numbers = [number for number in numbers if allowed[number]]
     return SelectedExamples(JoinedSources(sources), numbers)
@@ -106,24 +106,26 @@ def _open_rows(
         if stage.name == path:
             scored = read_scored_examples(stage, train, inputs.labels, inputs.teacher_scores)
             return Reader(EXAMPLES, stage.folder), scored
-    rows = Reader(EXAMPLES, _folder(inputs.run.folder, path))
+    rows = Reader(EXAMPLES, _find_folder(inputs.run.folder, path))
     return rows, (score_from_example(row, train) for row in rows)
 
 
-def _folder(run: Path, path: str) -> Path:
+def _find_folder(run: Path, path: str) -> Path:
     """Return a stage of the run by its name, or else any folder."""
     return run / path if (run / path).is_dir() else parse_path(path)
 
 
-def _mark(run: Path, path: str) -> str:
-    folder = _folder(run, path)
+def _make_mark(run: Path, path: str) -> str:
+    folder = _find_folder(run, path)
     if not list_shards(folder):
         raise UserError(
             f"train.mixture {path!r}",
             "is neither a stage of this run nor a folder of examples",
             f"name a stage, such as examples, a folder of .parquet shards, or {TITLES}",
         )
-    return open_stage(folder).fingerprint if folder.parent == run else revision(str(folder))
+    return (
+        open_stage(folder).fingerprint if folder.parent == run else identify_revision(str(folder))
+    )
 
 
 def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
@@ -138,7 +140,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
         check_titles(train, passages)
         for source in train.mixture:
             if source.path not in {TITLES, *made}:
-                _mark(run, source.path)
+                _make_mark(run, source.path)
     for name in find_untrained_stages(recipe):
         _logger.warning(
             "%s: is made by generate.methods, and no train.mixture has it: nothing is learnt from "
@@ -209,7 +211,7 @@ class _Titles:
         }
 
 
-def _repeated(numbers: Sequence[int], weight: float, draw: random.Random) -> list[int]:
+def _repeat(numbers: Sequence[int], weight: float, draw: random.Random) -> list[int]:
     """Return every example as often as the weight's whole part, and so many more drawn as the
     rest."""
     whole, rest = divmod(weight, 1)
@@ -217,7 +219,7 @@ def _repeated(numbers: Sequence[int], weight: float, draw: random.Random) -> lis
     return [*numbers] * int(whole) + [numbers[i] for i in chosen]
 
 
-def _balanced(numbers: Sequence[int], types: Sequence[str], draw: random.Random) -> list[int]:
+def _balance(numbers: Sequence[int], types: Sequence[str], draw: random.Random) -> list[int]:
     """Return as many examples in all, and the same number of each type of task.
 
     Args:
@@ -229,5 +231,5 @@ def _balanced(numbers: Sequence[int], types: Sequence[str], draw: random.Random)
     return [
         number
         for of_type in by_type.values()
-        for number in _repeated(of_type, len(numbers) / len(by_type) / len(of_type), draw)
+        for number in _repeat(of_type, len(numbers) / len(by_type) / len(of_type), draw)
     ]

@@ -41,7 +41,7 @@ class TokenizedTexts:
         self.padding = int(getattr(model.tokenizer, "pad_token_id", None) or 0)
         self.left = getattr(model.tokenizer, "padding_side", None) == "left"
 
-    def features(self, numbers: Sequence[int], **_: Any) -> dict[str, Any]:
+    def collate(self, numbers: Sequence[int], **_: Any) -> dict[str, Any]:
         """Return what the model's `preprocess` makes of these texts: a batch, padded to its
         longest.
 

@@ -9,7 +9,7 @@ from sentence_transformers.base.modules import Transformer
 
 from distill.errors import UserError
 from distill.models.reference import resolve
-from distill.models.sentence_transformer import read_settings, transformer_folder
+from distill.models.sentence_transformer import find_transformer_folder, read_settings
 from distill.recipe import Recipe
 from distill.student.base_model import load_encoder, read_config
 from distill.student.layers import check_layers, resize_layers
@@ -53,7 +53,7 @@ def open_base(recipe: Recipe) -> CrossEncoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = CrossEncoder(
-                str(transformer_folder(resolve(reference))),
+                str(find_transformer_folder(resolve(reference))),
                 num_labels=1,
                 device="cpu",
                 local_files_only=True,

@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 
 from distill.errors import UserError
 from distill.recipe import DistilledJudge
-from distill.runtime.devices import choose_best_device
+from distill.runtime.devices import choose_device
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.out_of_memory import is_out_of_memory
 from distill.runtime.progress import Progress
@@ -52,7 +52,7 @@ def fit_judge(
             callbacks=[CurveCallback({}, "judge"), ProgressCallback(progress)],
         )
         trainer.remove_callback(PrinterCallback)
-        newest = checkpoints.newest()
+        newest = checkpoints.find_newest()
         for callback in (UnloggedSums(trainer, {}, newest), checkpoints, stop):
             trainer.add_callback(callback)
         try:
@@ -61,7 +61,7 @@ def fit_judge(
             if not is_out_of_memory(fault):
                 raise
             raise UserError(
-                f"training the judge on {judge.device or choose_best_device()}",
+                f"training the judge on {judge.device or choose_device()}",
                 f"memory does not suffice ({str(fault).partition(chr(10))[0]})",
                 "lower judge.batch_size, judge.list_size or judge.max_tokens",
             ) from None
@@ -102,8 +102,6 @@ def _make_arguments(
         warmup_steps=judge.warmup,  # below 1: a share of the steps
         seed=seed,
         report_to="none",
-        **list_shared_arguments(
-            folder, judge.checkpoint_steps, judge.device or choose_best_device()
-        ),
+        **list_shared_arguments(folder, judge.checkpoint_steps, judge.device or choose_device()),
     )
     return use_one_gpu(args)

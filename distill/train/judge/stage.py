@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.recipe import Recipe
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.retrieve.self_test import LEAST_PAIRS, draw_known_pairs, run_self_test
@@ -72,10 +72,10 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
     """Collect what changes what the judge learns."""
     encoder = get_encoder(recipe)
     return {
-        **recipe.judge.fingerprinted(exclude=PERFORMANCE_KEYS | _ELSEWHERE),
+        **recipe.judge.list_fingerprinted(exclude=PERFORMANCE_KEYS | _ELSEWHERE),
         "teachers": recipe.judge_teachers,
         "encoder": name_model(encoder),
-        "revision": revision(encoder),
+        "revision": identify_revision(encoder),
         "seed": recipe.seed,
         "version": 1,
     }

@@ -112,7 +112,7 @@ class CheckpointCallback(TrainerCallback):
         self.folder = folder
         self.auxiliary = auxiliary or nn.Module()
 
-    def newest(self, before: int | None = None) -> Path | None:
+    def find_newest(self, before: int | None = None) -> Path | None:
         """Return the newest complete, undamaged checkpoint. Incomplete and damaged ones are
         deleted, the latter with a warning.
 

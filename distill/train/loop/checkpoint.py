@@ -49,25 +49,25 @@ def find_fault(checkpoint: Path, needed: Iterable[str] = ()) -> str | None:
     Args:
         needed: files without which it is none, beside those that every checkpoint has.
     """
-    for name in sorted({*needed, *_needed()}):
+    for name in sorted({*needed, *_list_needed()}):
         if not (checkpoint / name).is_file():
             return f"{name} is missing"
     if not processes.is_sharded() and not any(checkpoint.rglob("*model.safetensors")):
         return "model.safetensors is missing"
     try:
-        recorded = _recorded(checkpoint)
+        recorded = _read_recorded(checkpoint)
         for name, measured in recorded.items():
             if what := find_damage(checkpoint / name, measured):
                 return f"{name} {what}"
     except (UserError, OSError, TypeError, KeyError, AttributeError):
         return f"{MARKER}, the list of its files, is damaged"
     for name in list_files(checkpoint):
-        if what := _unreadable(checkpoint / name):
+        if what := _find_unreadable(checkpoint / name):
             return f"{name} cannot be read ({what})"
     return None
 
 
-def _needed() -> set[str]:
+def _list_needed() -> set[str]:
     if processes.is_sharded():  # the optimizer has other files then
         return {"trainer_state.json"}
     several = processes.count_processes() > 1
@@ -80,14 +80,14 @@ def _needed() -> set[str]:
     }
 
 
-def _recorded(checkpoint: Path) -> dict[str, Any]:
+def _read_recorded(checkpoint: Path) -> dict[str, Any]:
     """Read the recorded checksums; nothing of checkpoints made before there were any."""
     path = checkpoint / MARKER
     found: dict[str, Any] = read_json(path) if path.stat().st_size else {}
     return dict(found.items())
 
 
-def _unreadable(path: Path) -> str | None:
+def _find_unreadable(path: Path) -> str | None:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:

@@ -17,7 +17,7 @@ from distill.student.writing import StudentTexts
 from distill.text.digests import digest_texts, number_digests
 from distill.text.format import PromptedText
 from distill.train.data.held_out import HeldOut
-from distill.train.objectives.align import alignment
+from distill.train.objectives.align import compute_alignment
 
 _SAMPLE = 128
 """Examples on which signs of collapse are measured."""
@@ -49,7 +49,7 @@ class Diagnostics:
             )
             figures = {
                 "uniformity": measure_uniformity(positives),
-                "alignment": float(alignment(queries, positives, "l2")),
+                "alignment": float(compute_alignment(queries, positives, "l2")),
                 "effective_rank": measure_effective_rank(positives),
             }
         if self.held_out is not None:
@@ -70,7 +70,9 @@ class Diagnostics:
         if inside:
             vectors = np.stack([documents[ids[number]] for number in inside])
             positives = torch.from_numpy(vectors.astype(np.float32))
-            figures["document_alignment"] = float(alignment(queries[inside], positives, "l2"))
+            figures["document_alignment"] = float(
+                compute_alignment(queries[inside], positives, "l2")
+            )
         return figures
 
 

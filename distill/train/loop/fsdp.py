@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.runtime import processes
-from distill.student.base_model import first_transformer
+from distill.student.base_model import get_first_transformer
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -31,10 +31,10 @@ def check_sharded(train: Train, with_projection: bool) -> None:
             "set it to float32: each process has its part of the weights alone",
         )
     if train.infonce.learn_temperature and train.objective.infonce:
-        raise _along("train.infonce.learn_temperature", "set it to false")
+        raise _explain_conflict("train.infonce.learn_temperature", "set it to false")
     if train.objective.align and with_projection:
         remedy = "take a teacher of the student's width, or drop align"
-        raise _along("train.objective.align with a projection", remedy)
+        raise _explain_conflict("train.objective.align with a projection", remedy)
 
 
 def copy_for_sharding(model: SentenceTransformer) -> SentenceTransformer:
@@ -42,7 +42,7 @@ def copy_for_sharding(model: SentenceTransformer) -> SentenceTransformer:
     at and saved."""
     copied: Any = copy.deepcopy(model)
     # What has no gradient has no state in the optimiser, and is missed where it is read back.
-    if (unused := getattr(first_transformer(copied).model, "pooler", None)) is not None:
+    if (unused := getattr(get_first_transformer(copied).model, "pooler", None)) is not None:
         unused.requires_grad_(False)
     # Where accelerate looks for a last norm of its own to spread: else it takes the module that
     # makes vectors of unit length for one, which cannot be.
@@ -59,7 +59,7 @@ def gather_weights(spread: SentenceTransformer, whole: SentenceTransformer) -> N
         whole.load_state_dict(weights)
 
 
-def max_over_processes(count: int, device: torch.device) -> int:
+def find_max_over_processes(count: int, device: torch.device) -> int:
     """Return the largest of the processes' counts. Those that spread a model must call it equally
     often, for they gather its weights at every call."""
     if not processes.is_sharded():
@@ -69,5 +69,5 @@ def max_over_processes(count: int, device: torch.device) -> int:
     return int(most)
 
 
-def _along(key: str, remedy: str) -> UserError:
+def _explain_conflict(key: str, remedy: str) -> UserError:
     return UserError(key, "is trained along with the model, which FSDP does not spread", remedy)

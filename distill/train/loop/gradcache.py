@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from distill.embed.batches import batch_by_length
-from distill.train.loop.fsdp import max_over_processes
+from distill.train.loop.fsdp import find_max_over_processes
 
 Features = Mapping[str, Any]
 _CPU_TOKENS = 512
@@ -33,23 +33,23 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
     accumulation, embeds every text twice, and counts tokens without padding, of which a batch in
     random order is full.
     """
-    texts = [text for features in columns for text in _unpadded(features)]
+    texts = [text for features in columns for text in _iterate_unpadded(features)]
     there = columns[0]["attention_mask"]
     part = min(tokens, _CPU_TOKENS) if there.device.type == "cpu" else tokens
     lengths = [len(text["input_ids"]) for text in texts]
     batches = list(batch_by_length(lengths, part))
     batches.reverse()  # the fullest is the last
     kept = _count_kept([lengths[batch[0]] * len(batch) for batch in batches], tokens)
-    passes = _passes(model)
+    passes = _iterate_passes(model)
 
     def embed(batch: list[int], _: Tensor) -> Tensor:
-        vectors: Tensor = next(passes)(_padded([texts[i] for i in batch]))["sentence_embedding"]
+        vectors: Tensor = next(passes)(_pad([texts[i] for i in batch]))["sentence_embedding"]
         return vectors
 
     # The second pass replays the dropout of those devices alone whose tensors are arguments.
     parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-kept]]
     # Where processes gather a spread model's weights at every call, none may call less often.
-    idle = max_over_processes(len(batches), there.device) - len(batches)
+    idle = find_max_over_processes(len(batches), there.device) - len(batches)
     one = batches[0][:1]
     nothing = [checkpoint(embed, one, there, use_reentrant=False) * 0 for _ in range(idle)]
     last = torch.cat([embed(batch, there) for batch in batches[-kept:]])
@@ -64,7 +64,7 @@ def _count_kept(sizes: Sequence[int], tokens: int) -> int:
     return max(1, sum(total <= tokens for total in totals))
 
 
-def _passes(model: nn.Module) -> Iterator[nn.Module]:
+def _iterate_passes(model: nn.Module) -> Iterator[nn.Module]:
     """Yield what embeds the first mini-batch, the next, and so on. DistributedDataParallel must be
     called once, to average what gradients come; its processes may have different numbers of
     mini-batches, and it would have them talk at every call."""
@@ -73,24 +73,24 @@ def _passes(model: nn.Module) -> Iterator[nn.Module]:
     return repeat(model)
 
 
-def _unpadded(features: Features) -> Iterator[dict[str, Any]]:
+def _iterate_unpadded(features: Features) -> Iterator[dict[str, Any]]:
     """Yield each text by itself, be the padding left or right of it."""
     mask = features["attention_mask"]
     starts, lengths = mask.argmax(1).tolist(), mask.sum(1).clamp(min=1).tolist()
     for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         yield {
-            name: _of_row(value, mask, row, slice(start, start + length))
+            name: _cut_row(value, mask, row, slice(start, start + length))
             for name, value in features.items()
         }
 
 
-def _of_row(value: Any, mask: Tensor, row: int, columns: slice) -> Any:
+def _cut_row(value: Any, mask: Tensor, row: int, columns: slice) -> Any:
     if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != len(mask):
         return value
     return value[row, columns] if value.shape[:2] == mask.shape else value[row]
 
 
-def _padded(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _pad(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Pad texts to a batch of its own, as some poolings change the attention mask in place."""
     batch: dict[str, Any] = {}
     for name, first in texts[0].items():

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from distill.errors import UserError
 from distill.recipe import Train
-from distill.runtime.devices import choose_best_device, free_memory
+from distill.runtime.devices import choose_device, free_memory
 from distill.runtime.out_of_memory import is_out_of_memory
 
 
@@ -29,13 +29,13 @@ def explain_out_of_memory(train: Train, longest: int) -> Iterator[None]:
         said = str(fault).partition("\n")[0]
     free_memory()  # here, where the fault holds no tensors any more
     raise UserError(
-        f"training on {train.device or choose_best_device()}",
+        f"training on {train.device or choose_device()}",
         f"memory does not suffice ({said})",
-        _remedy(train, longest),
+        _write_remedy(train, longest),
     )
 
 
-def _remedy(train: Train, longest: int) -> str:
+def _write_remedy(train: Train, longest: int) -> str:
     """Name a remedy: first what does not change what is learnt."""
     tokens, batch = train.mini_batch_tokens, train.batch_size
     same, other = [], []

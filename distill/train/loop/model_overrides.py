@@ -9,8 +9,8 @@ from torch import nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from distill.errors import UserError
-from distill.models.bidirectional import sees_later_tokens
-from distill.student.base_model import first_transformer, text_tokenizer
+from distill.models.bidirectional import can_see_later_tokens
+from distill.student.base_model import get_first_transformer, get_text_tokenizer
 
 FLASH = "flash_attention_2"
 _OF_ATTENTION = "attention_dropout"  # some attentions read a number in place of a module
@@ -43,21 +43,21 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
     if kernel is None:
         yield
         return
-    transformer = first_transformer(model)
+    transformer = get_first_transformer(model)
     inner = transformer.model
     found = inner.config._attn_implementation
     if kernel == found:
         yield
         return
-    tokenizer = text_tokenizer(transformer)
+    tokenizer = get_text_tokenizer(transformer)
     training = inner.training
     inner.eval()  # dropout would move the first tokens, too
     half = torch.autocast(model.device.type, torch.bfloat16, enabled=kernel == FLASH)
     for padded in (False, True):
-        before = sees_later_tokens(transformer, tokenizer, padded)
+        before = can_see_later_tokens(transformer, tokenizer, padded)
         inner.set_attn_implementation(kernel)
         with half:
-            after = sees_later_tokens(transformer, tokenizer, padded)
+            after = can_see_later_tokens(transformer, tokenizer, padded)
         inner.set_attn_implementation(found)
         if before != after:
             raise UserError(

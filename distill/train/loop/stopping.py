@@ -73,7 +73,7 @@ class UnloggedSums(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self.checkpoint is None or not (path := _file(self.checkpoint, args)).exists():
+        if self.checkpoint is None or not (path := _make_path(self.checkpoint, args)).exists():
             return
         sums = {name: values.to(args.device) for name, values in load_file(path).items()}
         self.trainer._globalstep_last_logged = int(sums.pop(_LAST_LINE))
@@ -89,8 +89,8 @@ class UnloggedSums(TrainerCallback):
             return
         sums = {_LAST_LINE: torch.tensor(last_line), _LOSS: self.trainer._tr_loss}
         sums |= {_TERM + name: torch.stack(values) for name, values in self.terms.items()}
-        save_file(sums, _file(Path(f"{args.output_dir}/checkpoint-{state.global_step}"), args))
+        save_file(sums, _make_path(Path(f"{args.output_dir}/checkpoint-{state.global_step}"), args))
 
 
-def _file(checkpoint: Path, args: TrainingArguments) -> Path:
+def _make_path(checkpoint: Path, args: TrainingArguments) -> Path:
     return checkpoint / f"unlogged_{args.process_index}.safetensors"

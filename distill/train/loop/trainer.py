@@ -22,10 +22,10 @@ from transformers import PrinterCallback, Trainer
 
 from distill.recipe import Train
 from distill.runtime import processes
-from distill.runtime.devices import choose_best_device, get_torch_dtype
+from distill.runtime.devices import choose_device, get_torch_dtype
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
-from distill.student.base_model import first_transformer
+from distill.student.base_model import get_first_transformer
 from distill.train.data.mixture import Mixture
 from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
 from distill.train.data.tokenized import TokenizedTexts
@@ -86,11 +86,11 @@ def fit(
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
             model=trained,
-            args=_arguments(
+            args=_make_arguments(
                 train, seed, folder, tokens, run_name, _map_learning_rates(train, objective)
             ),
             train_dataset=DatasetDict(mixture.datasets),
-            data_collator=SentenceTransformerDataCollator(tokens.features),
+            data_collator=SentenceTransformerDataCollator(tokens.collate),
             loss=objective,
             callbacks=[CurveCallback(objective.terms), EpochCallback(), ProgressCallback(progress)],
         )
@@ -98,7 +98,7 @@ def fit(
         whole = partial(_gather_whole, trained, model)
         with processes.let_main_go_first():
             damaged = None if averager is None else averager.drop_damaged()
-            newest = checkpoints.newest(before=damaged)
+            newest = checkpoints.find_newest(before=damaged)
         if newest is not None:
             checkpoints.restore(newest)
         validation = ValidationCallback(
@@ -128,7 +128,7 @@ def fit(
     return TrainingLog(
         [line for line in history if "loss" in line],
         [line for line in history if line.keys() & SIGNS_OF_COLLAPSE],
-        [] if averager is None else averager.steps(),
+        [] if averager is None else averager.list_steps(),
     )
 
 
@@ -164,7 +164,7 @@ class _Trainer(CheckpointingTrainer, SentenceTransformerTrainer):
             Trainer._load_from_checkpoint(self, checkpoint_path, model)
 
 
-def _arguments(
+def _make_arguments(
     train: Train,
     seed: int,
     folder: Path,
@@ -207,14 +207,14 @@ def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, floa
     names."""
     if train.embedding_learning_rate is None:
         return {}
-    vectors = first_transformer(objective.model).model.get_input_embeddings().weight
+    vectors = get_first_transformer(objective.model).model.get_input_embeddings().weight
     names = [name for name, weight in objective.named_parameters() if weight is vectors]
     return {f"^{re.escape(name)}$": train.embedding_learning_rate for name in names}
 
 
 def choose_train_device(train: Train) -> str:
     """Choose the device that the recipe names, or else the best one available."""
-    return train.device or choose_best_device()
+    return train.device or choose_device()
 
 
 def _make_batches(

@@ -77,8 +77,8 @@ class WeightAverager:
 
         A run that resumes at an earlier step adds the same ones again, which changes nothing.
         """
-        save_weights(model, self._path(step), value)
-        for surplus in self._in_order()[self.count :]:
+        save_weights(model, self._make_path(step), value)
+        for surplus in self._sort_steps()[self.count :]:
             self._delete(surplus)
 
     def drop_damaged(self) -> int | None:
@@ -86,41 +86,41 @@ class WeightAverager:
         training that goes on before it adds them again."""
         damaged = []
         for step in sorted(int(path.stem) for path in self.folder.glob("*.safetensors")):
-            if fault := find_weights_fault(self._path(step)):
-                _log.warning("%s %s: it is trained again", self._path(step), fault)
+            if fault := find_weights_fault(self._make_path(step)):
+                _log.warning("%s %s: it is trained again", self._make_path(step), fault)
                 self._delete(step)
                 damaged.append(step)
         return min(damaged, default=None)
 
-    def steps(self) -> list[int]:
+    def list_steps(self) -> list[int]:
         """Return the steps whose weights are kept, in order."""
-        return sorted(self._in_order())
+        return sorted(self._sort_steps())
 
     def average(self, model: nn.Module) -> None:
         """Give the model the mean of the kept weights, in place."""
-        steps = self.steps()
+        steps = self.list_steps()
         total: dict[str, Tensor] = {}
         for step in steps:
-            for name, weight in load_file(self._path(step)).items():
+            for name, weight in load_file(self._make_path(step)).items():
                 total[name] = total.get(name, torch.zeros(())) + weight.double()
         own = model.state_dict()
         for name, weight in total.items():
             own[name].copy_(weight / len(steps))
 
-    def _in_order(self) -> list[int]:
+    def _sort_steps(self) -> list[int]:
         """Return the steps, best or last first; of equally good ones the earlier."""
         steps = sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
         if self.keep == "last":
             return steps[::-1]
-        return sorted(steps, key=lambda step: -self._value(step))
+        return sorted(steps, key=lambda step: -self._get_value(step))
 
-    def _value(self, step: int) -> float:
-        with safe_open(self._path(step), "pt") as file:
+    def _get_value(self, step: int) -> float:
+        with safe_open(self._make_path(step), "pt") as file:
             return float((file.metadata() or {})[_VALUE])
 
     def _delete(self, step: int) -> None:
-        self._path(step).unlink()
-        self._path(step).with_suffix(".json").unlink(missing_ok=True)
+        self._make_path(step).unlink()
+        self._make_path(step).with_suffix(".json").unlink(missing_ok=True)
 
-    def _path(self, step: int) -> Path:
+    def _make_path(self, step: int) -> Path:
         return self.folder / f"{step:08d}.safetensors"

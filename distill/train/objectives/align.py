@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from distill.train.objectives.inputs import check_shape
 
 
-def alignment(
+def compute_alignment(
     student: Tensor, teacher: Tensor, distance: Literal["cosine", "l2"] = "cosine"
 ) -> Tensor:
     """Compute the mean distance between rows; both (texts, teacher dimensions). Scalar.

@@ -10,7 +10,7 @@ from distill.train.objectives.inputs import check_columns, check_shape
 _LIBRARY = CoSENTLoss(None)  # type: ignore[arg-type]  # of vectors, it asks no model
 
 
-def cosent(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
+def compute_cosent(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
     """Compute CoSENT: of two pairs of the batch, the one with the higher score should have the
     higher cosine (kexue.fm/archives/8847). For pairs with graded similarity (STS).
 

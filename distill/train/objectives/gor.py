@@ -10,7 +10,7 @@ from distill.train.objectives.inputs import check_columns
 _LIBRARY = GlobalOrthogonalRegularizationLoss(None)  # type: ignore[arg-type]  # of vectors, it asks no model
 
 
-def gor(vectors: Sequence[Tensor]) -> Tensor:
+def compute_gor(vectors: Sequence[Tensor]) -> Tensor:
     """Compute the global orthogonal regularisation (Zhang et al. 2017, 1708.06320; EmbeddingGemma):
     texts of the same column should be as similar as random directions, of mean 0 and second moment
     1 / dimensions. The mean over the columns, each (batch, dimensions); a scalar."""

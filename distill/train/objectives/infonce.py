@@ -24,7 +24,7 @@ class GatheredBatch(NamedTuple):
     first: int
 
 
-def infonce(
+def compute_infonce(
     vectors: Sequence[Tensor],
     numbers: Tensor,
     settings: InfoNCE,
@@ -59,11 +59,11 @@ def infonce(
     if in_batch is not None:
         check_shape("in_batch", in_batch, rows)
     columns = [column.float() for column in vectors]
-    own, own_masked = _own(columns, numbers, settings.margin)
+    own, own_masked = _list_own_logits(columns, numbers, settings.margin)
     others = gather_batch(columns, numbers, settings.cross_device)
-    blocks = _others(columns[0], numbers, others, settings)
-    closed = _closed(rows, others, in_batch)
-    ceiling = _ceiling(own, settings.margin)
+    blocks = _list_other_logits(columns[0], numbers, others, settings)
+    closed = _mark_closed(rows, others, in_batch)
+    ceiling = _compute_ceiling(own, settings.margin)
     similarities = [own, *(block for block, _ in blocks)]
     masks = [own_masked, *(masked | closed | (block > ceiling) for block, masked in blocks)]
     logits = torch.cat(similarities, dim=1) / temperature
@@ -72,22 +72,24 @@ def infonce(
     return F.cross_entropy(logits.masked_fill(torch.cat(masks, dim=1), -torch.inf), target)
 
 
-def _own(columns: Sequence[Tensor], numbers: Tensor, margin: float | None) -> Logits:
+def _list_own_logits(columns: Sequence[Tensor], numbers: Tensor, margin: float | None) -> Logits:
     """Return the query with its positive, the first column, and with each hard negative."""
     query, *documents = columns
     similarities = torch.stack([(query * document).sum(-1) for document in documents], dim=1)
-    masked = (numbers[:, 1:] == numbers[:, 1:2]) | (similarities > _ceiling(similarities, margin))
+    masked = (numbers[:, 1:] == numbers[:, 1:2]) | (
+        similarities > _compute_ceiling(similarities, margin)
+    )
     masked[:, 0] = False
     return similarities, masked
 
 
-def _ceiling(own: Tensor, margin: float | None) -> Tensor:
+def _compute_ceiling(own: Tensor, margin: float | None) -> Tensor:
     """Compute the similarity, (batch, 1), above which a text is taken for a false negative of a
     query."""
     return own[:, :1].detach() + (torch.inf if margin is None else margin)
 
 
-def _others(
+def _list_other_logits(
     queries: Tensor, numbers: Tensor, others: GatheredBatch, settings: InfoNCE
 ) -> list[Logits]:
     """Return the query with every row's positive, hard negatives and query, as far as the settings
@@ -106,7 +108,7 @@ def _others(
     return blocks
 
 
-def _closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor:
+def _mark_closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor:
     """Mark what is no negative, (batch, all rows): each row to itself, and to all where the others
     are no negatives."""
     device = others.numbers.device

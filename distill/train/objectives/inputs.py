@@ -34,7 +34,7 @@ def check_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
     return rows, width
 
 
-def candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
+def compute_candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
     """Return the student's similarity of each query with its positive and negatives: (batch,
     candidates), as `scores`.
 
@@ -70,6 +70,6 @@ def make_target(scores: Tensor, choice: SoftScoreChoice, temperature: float) -> 
     return (scores / temperature).masked_fill(unknown, -torch.inf).softmax(-1)
 
 
-def mean_or_zero(values: Tensor) -> Tensor:
+def average_or_zero(values: Tensor) -> Tensor:
     """Return the mean, or of nothing 0 rather than NaN, with a gradient in both cases."""
     return values.sum() / max(values.numel(), 1)

@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from distill.recipe.sections.objective import KL
 from distill.train.objectives.inputs import (
-    candidate_scores,
+    average_or_zero,
+    compute_candidate_scores,
     make_target,
-    mean_or_zero,
     standardize,
 )
 
 
-def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
+def compute_kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
     """Compute the Kullback-Leibler divergence from the scores' softmax over a query's positive and
     negatives to the student's, so that the whole ranking is learnt and not only its two ends.
 
@@ -31,7 +31,7 @@ def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
     Returns:
         The mean over the lists, a scalar; 0 if there is none.
     """
-    student = candidate_scores(vectors, scores)
+    student = compute_candidate_scores(vectors, scores)
     lists = (~scores.isnan()).sum(1) > 1
     student, scores = student[lists], scores[lists].float()
     unknown = scores.isnan()
@@ -39,7 +39,7 @@ def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
     logits = (student / settings.student_temperature).masked_fill(unknown, -torch.inf)
     log_student = logits.log_softmax(-1)
     divergence = F.kl_div(log_student.masked_fill(unknown, 0), target, reduction="none").sum(-1)
-    return mean_or_zero(divergence)
+    return average_or_zero(divergence)
 
 
 def make_kl_target(scores: Tensor, settings: KL) -> Tensor:

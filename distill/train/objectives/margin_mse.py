@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from distill.recipe.sections.objective import MarginMSE
-from distill.train.objectives.inputs import candidate_scores, mean_or_zero, standardize
+from distill.train.objectives.inputs import average_or_zero, compute_candidate_scores, standardize
 
 
-def margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -> Tensor:
+def compute_margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -> Tensor:
     """Compute the mean squared error of the student's margins (Hofstätter et al., 2010.02666): the
     positive's similarity less a negative's. sentence-transformers' MarginMSELoss knows no missing
     score.
@@ -20,14 +20,14 @@ def margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -
     Returns:
         The mean over the margins, a scalar; 0 if there is none.
     """
-    student = candidate_scores(vectors, scores)
+    student = compute_candidate_scores(vectors, scores)
     scores = scores.float()
     if settings.standardise:
         scores = standardize(scores)
-    target = settings.scale * _margins(scores)
+    target = settings.scale * _compute_margins(scores)
     known = ~target.isnan()
-    return mean_or_zero((_margins(student)[known] - target[known]).square())
+    return average_or_zero((_compute_margins(student)[known] - target[known]).square())
 
 
-def _margins(scores: Tensor) -> Tensor:
+def _compute_margins(scores: Tensor) -> Tensor:
     return scores[:, :1] - scores[:, 1:]

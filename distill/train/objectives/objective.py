@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from distill.recipe import Train
 from distill.train.loop.gradcache import embed_cached
-from distill.train.objectives.align import alignment
+from distill.train.objectives.align import compute_alignment
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
-from distill.train.objectives.cosent import cosent
-from distill.train.objectives.gor import gor
-from distill.train.objectives.infonce import infonce
+from distill.train.objectives.cosent import compute_cosent
+from distill.train.objectives.gor import compute_gor
+from distill.train.objectives.infonce import compute_infonce
 from distill.train.objectives.inputs import check_shape
-from distill.train.objectives.kl import kl
-from distill.train.objectives.margin_mse import margin_mse
+from distill.train.objectives.kl import compute_kl
+from distill.train.objectives.margin_mse import compute_margin_mse
 from distill.train.objectives.matryoshka import LossTerms, average_over_widths
 from distill.train.objectives.multi_positive import multi_positive
 from distill.train.objectives.teacher.relative_order import relative_order
@@ -45,9 +45,9 @@ class AuxiliaryParameters(nn.Module):
         if learned_temperature is not None:
             self.log_temperature = nn.Parameter(torch.tensor(math.log(learned_temperature)))
         for parameter in self.parameters():
-            parameter.register_hook(_mean_over_processes)
+            parameter.register_hook(_average_over_processes)
 
-    def temperature(self) -> Tensor:
+    def compute_temperature(self) -> Tensor:
         """Return a scalar; of its logarithm the gradient is of the same size at any temperature."""
         with (
             torch.no_grad()
@@ -56,7 +56,7 @@ class AuxiliaryParameters(nn.Module):
         return self.log_temperature.exp()
 
 
-def _mean_over_processes(gradient: Tensor) -> Tensor:
+def _average_over_processes(gradient: Tensor) -> Tensor:
     if get_world_size() == 1:
         return gradient
     total = gradient.clone()
@@ -135,7 +135,7 @@ class CombinedLoss(nn.Module):
         rounding of a cosine is some hundredths of a nat."""
         # Every text has a gradient, if it be 0, also where the batch holds nothing to learn from.
         total = torch.cat(list(vectors)).sum() * 0
-        for name, term in self._terms(vectors, labels).items():
+        for name, term in self._compute_terms(vectors, labels).items():
             total = total + getattr(self.settings.objective, name) * term
             plain = len(vectors) == 1 and self.corpus_softmax is None
             self.terms[f"{name}_texts" if plain else name].append(term.detach())
@@ -146,16 +146,20 @@ class CombinedLoss(nn.Module):
             return embed_cached(self.model, columns, self.settings.mini_batch_tokens)
         return [self.model(features)["sentence_embedding"] for features in columns]
 
-    def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
+    def _compute_terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
         """Return every term with a weight that this batch knows enough for, by its name in the
         recipe."""
         if self.corpus_softmax is not None:
             return {"corpus_softmax": self.corpus_softmax(vectors[0], labels[:, 0])}
         known = self._look_up(labels)
-        terms = average_over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
+        terms = average_over_widths(
+            lambda cut: self._cut_to_width(cut, known), vectors, self.widths
+        )
         if known.vectors is not None and self.settings.objective.align:
             projected = self.projection(torch.cat(list(vectors)))
-            terms["align"] = alignment(projected, known.vectors, self.settings.align.distance)
+            terms["align"] = compute_alignment(
+                projected, known.vectors, self.settings.align.distance
+            )
         return terms
 
     def _look_up(self, labels: Tensor) -> BatchContext:
@@ -172,20 +176,22 @@ class CombinedLoss(nn.Module):
         columns = numbers.shape[1] if contrasted is None else int(contrasted)
         return BatchContext(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]), columns)
 
-    def _at_width(self, vectors: Sequence[Tensor], known: BatchContext) -> LossTerms:
+    def _cut_to_width(self, vectors: Sequence[Tensor], known: BatchContext) -> LossTerms:
         weights, settings, terms = self.settings.objective, self.settings, LossTerms()
         chosen = vectors[: known.contrasted]
         if weights.gor:
-            terms["gor"] = gor(vectors)
+            terms["gor"] = compute_gor(vectors)
         if known.vectors is not None and weights.similarity_matrix:
-            terms["similarity_matrix"] = similarity_matrix(torch.cat(list(vectors)), known.vectors)
+            terms["similarity_matrix"] = compare_similarity_matrices(
+                torch.cat(list(vectors)), known.vectors
+            )
         if known.vectors is not None and weights.relative_order:
             seed = int(known.numbers.sum())
             texts = torch.cat(list(vectors))
-            terms["relative_order"] = relative_order(texts, known.vectors, seed)
+            terms["relative_order"] = compute_relative_order(texts, known.vectors, seed)
         if len(vectors) > 1 and weights.infonce:
             numbers = known.numbers[:, : known.contrasted]
-            terms["infonce"] = infonce(
+            terms["infonce"] = compute_infonce(
                 chosen, numbers, settings.infonce, self._temperature, known.in_batch
             )
         if known.scores is not None and weights.multi_positive:
@@ -193,17 +199,17 @@ class CombinedLoss(nn.Module):
                 vectors, known.numbers, known.scores, settings.multi_positive, known.in_batch
             )
         if known.scores is not None and weights.kl:
-            terms["kl"] = kl(vectors, known.scores, settings.kl)
+            terms["kl"] = compute_kl(vectors, known.scores, settings.kl)
         if known.scores is not None and weights.margin_mse:
             scores = known.scores[:, : known.contrasted - 1]
-            terms["margin_mse"] = margin_mse(chosen, scores, settings.margin_mse)
+            terms["margin_mse"] = compute_margin_mse(chosen, scores, settings.margin_mse)
         if known.scores is not None and weights.cosent:
-            terms["cosent"] = cosent(vectors, known.scores[:, 0])
+            terms["cosent"] = compute_cosent(vectors, known.scores[:, 0])
         return terms
 
     @property
     def _temperature(self) -> float | Tensor:
         contrast = self.settings.infonce
         if contrast.learn_temperature:
-            return self.auxiliary.temperature()
+            return self.auxiliary.compute_temperature()
         return contrast.temperature

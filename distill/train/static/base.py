@@ -14,17 +14,17 @@ from tokenizers import Tokenizer
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
-from distill.models.reference import revision
+from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student
-from distill.retrieve.corpus_index import corpus_vectors
+from distill.retrieve.corpus_index import embed_corpus
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, read_rows
 from distill.student.build import read_kept_texts
-from distill.student.saving import gives_same_vectors, move_into_place, save_beside
+from distill.student.saving import has_same_vectors, move_into_place, save_beside
 from distill.student.static.tokens import (
     count_tokens,
     find_unknown_token,
@@ -84,7 +84,7 @@ def build_static_base(
     vectors = solve_ridge(counts, targets.read, student.static.ridge)
     model = _make_model(student, tokenizer, vectors)
     part = save_beside(stage, model)
-    if not gives_same_vectors(model, load_sentence_model(part, device="cpu")):
+    if not has_same_vectors(model, load_sentence_model(part, device="cpu")):
         raise UserError(
             f"student.encoder {student.encoder!r}",
             "has a tokenizer that comes back from disk as another one",
@@ -107,8 +107,11 @@ def build_static_base(
 def fingerprint(recipe: Recipe) -> dict[str, Any]:
     """Collect the settings that change the token vectors before training."""
     student, teacher = recipe.student, recipe.teacher
-    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
-    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
+    settings = student.list_fingerprinted(exclude={"lora", "symmetric", "route"})
+    settings |= {
+        "encoder": name_model(student.encoder),
+        "revision": identify_revision(student.encoder),
+    }
     return settings | {
         "seed": recipe.seed,
         "teacher": identify_teacher(teacher, str(teacher.model)),
@@ -191,7 +194,7 @@ class _Targets:
             dict(zip(ids, texts, strict=True)),
             tasks=dict(zip(ids, tasks, strict=True)) if is_told_tasks(teacher) else None,
         )
-        corpus = corpus_vectors(run, open_teacher(teacher, str(teacher.model)), passages)
+        corpus = embed_corpus(run, open_teacher(teacher, str(teacher.model)), passages)
         self._rows = TeacherRows([*asked.parts, corpus.vectors])
         behind = range(len(queries), len(texts))
         middle = (len(texts) + number for number in numbers)

@@ -15,7 +15,7 @@ from distill.embed.endpoint import client, embedder
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import identity, open_encoder
+from distill.retrieve.corpus_index import identify_retriever, open_encoder
 
 SECRET = "sk-not-for-anyone"
 TEXTS = [f"text number {n} " + "word " * (n % 7) for n in range(60)]
@@ -174,14 +174,14 @@ def test_where_and_how_it_is_asked_is_no_part_of_its_identity(server, tmp_path):
     plain = retriever(server)
     with serving(embeds) as other:
         moved = retriever(other, concurrency=1, timeout=9, retries=1, batch_tokens=99)
-        assert identity(plain) == identity(moved)
+        assert identify_retriever(plain) == identify_retriever(moved)
         assert open_encoder(plain).identity == open_encoder(moved).identity
         embed(tmp_path, open_encoder(plain), "query", ["a"], ["one"], "embed")
         before = len(other.seen)
         embed(tmp_path, open_encoder(moved), "query", ["a"], ["one"], "embed")
         assert len(other.seen) == before + 1  # the probe
     prompted = retriever(server, query_prompt="ask: ")
-    assert identity(plain) != identity(prompted)
+    assert identify_retriever(plain) != identify_retriever(prompted)
     assert open_encoder(plain).identity != open_encoder(prompted).identity
 
 

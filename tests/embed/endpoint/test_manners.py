@@ -14,7 +14,7 @@ from distill.embed.endpoint.client import cut, find_named_limit, share_that_fits
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.errors import UserError
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import identity, open_encoder
+from distill.retrieve.corpus_index import identify_retriever, open_encoder
 
 TEXTS = [f"text number {n} " + "word " * (n % 7) for n in range(40)]
 
@@ -203,9 +203,11 @@ def test_a_field_that_is_missing_is_named_with_the_keys_that_send_it(server):
 
 def test_fields_change_what_vectors_are_kept_under(server):
     plain, more = Retriever(), {"query_extra_body": {"input_type": "query"}}
-    assert "query_extra_body" not in str(identity(Retriever(base_url=server.url, model=MODEL)))
+    assert "query_extra_body" not in str(
+        identify_retriever(Retriever(base_url=server.url, model=MODEL))
+    )
     of = {"model": MODEL, "base_url": server.url}
-    assert identity(Retriever(**of)) != identity(Retriever(**of, **more))
+    assert identify_retriever(Retriever(**of)) != identify_retriever(Retriever(**of, **more))
     assert opened(server).identity != opened(server, **more).identity
     assert plain.extra_fields == {}
     settings = Retriever(**of, **more)

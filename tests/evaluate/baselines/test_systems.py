@@ -10,7 +10,7 @@ from distill.evaluate.baselines.systems import rank_systems, score_baselines, ta
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.recipe import BM25
-from distill.retrieve.fusion import reciprocal_rank_fusion
+from distill.retrieve.fusion import fuse_reciprocal_ranks
 from distill.tasks import load_task
 
 pytest.importorskip("mteb")
@@ -37,7 +37,7 @@ def test_each_system_ranks_each_query(task, models, tmp_path):
     assert all(ids[0] == f"d{query[1:]}" for query, ids in found["bm25"].items())
     for query, ids in found["student + bm25"].items():
         lists = [found["student"][query], found["bm25"][query]]
-        assert ids == reciprocal_rank_fusion(lists, 60, 12)
+        assert ids == fuse_reciprocal_ranks(lists, 60, 12)
 
 
 def test_bm25_scores_what_its_ranking_is_worth(task, models, tmp_path):

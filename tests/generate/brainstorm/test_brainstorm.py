@@ -29,7 +29,7 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Brainstorm, Group, Recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import BRAINSTORM, DROPPED, EXAMPLES, TASKS, Row, read_rows, read_shard
@@ -103,7 +103,7 @@ def recipe_of(encoder: Path, llm: Path, /, **settings: Any) -> Recipe:
             **settings,
         }
     )
-    recipe._folder = packaged_recipes()
+    recipe._folder = get_packaged_folder()
     return recipe
 
 
@@ -493,7 +493,7 @@ def test_a_group_without_a_task_leaves_its_share_to_the_others(tmp_path, make):
 
 
 def test_every_group_has_its_prompts():
-    assert {path.name for path in (packaged_recipes() / "prompts/brainstorm").iterdir()} == set(
+    assert {path.name for path in (get_packaged_folder() / "prompts/brainstorm").iterdir()} == set(
         list_brainstorm_prompts(GROUPS)
     )
 

@@ -10,7 +10,7 @@ from distill.llm import Sampling, ScoreRequest
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def engine() -> TransformersEngine:
 
 
 def test_shared_prefix_equals_one_full_prompt_a_pair(engine):
-    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
+    prompt = load_prompt("prompts/ql.jinja", get_packaged_folder(), parts=2)
     prefixes = [prompt.render(passage=passage) for passage in PASSAGES]
     continuations = tuple(f" {query}" for query in QUERIES)
     scores = engine.score([ScoreRequest(prefix, continuations) for prefix in prefixes])
@@ -43,7 +43,7 @@ def test_shared_prefix_equals_one_full_prompt_a_pair(engine):
 
 
 def test_the_likelier_query_is_the_one_that_the_passage_answers(engine):
-    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
+    prompt = load_prompt("prompts/ql.jinja", get_packaged_folder(), parts=2)
     requests = [
         ScoreRequest(prompt.render(passage=passage), tuple(f" {query}" for query in QUERIES))
         for passage in PASSAGES
@@ -55,7 +55,7 @@ def test_the_likelier_query_is_the_one_that_the_passage_answers(engine):
 
 @pytest.mark.parametrize("chat", [False, True])
 def test_it_writes_what_can_be_parsed(engine, chat):
-    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    recipe = load_recipe(get_packaged_folder() / "demo.yaml")
     method = open_method(recipe)
     prompts = [
         method.render_prompt(
@@ -99,7 +99,7 @@ def test_a_message_cannot_leave_the_chat_template(engine):
 
 def test_batched_behind_several_headers_of_the_prefix_cache_equals_alone(engine):
     headers = [
-        load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2).render(passage="")
+        load_prompt(f"prompts/{name}.jinja", get_packaged_folder(), parts=2).render(passage="")
         for name in ("ql", "rc")
     ]
     prompts = [f"{header} {passage}\nQuery:" for passage in PASSAGES for header in headers]

@@ -9,7 +9,7 @@ from distill.llm.load import load_llm
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm import engine as vllm_engine
 from distill.llm.vllm.engine import VLLMEngine, _assign_gpus, _make_vllm_options, _split_evenly
-from distill.models.causal_lm import model_folder
+from distill.models.causal_lm import make_model_folder
 from distill.recipe import LanguageModel
 
 
@@ -57,7 +57,7 @@ def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
 
 
 def test_the_recipes_settings_reach_vllm(monkeypatch):
-    monkeypatch.setattr(vllm_engine, "choose_best_device", lambda: "cuda")
+    monkeypatch.setattr(vllm_engine, "choose_device", lambda: "cuda")
     settings = LanguageModel(
         engine="vllm", tensor_parallel=2, max_model_tokens=4096, quantization="fp8", gpu_memory=0.5
     )
@@ -74,7 +74,7 @@ def test_the_recipes_settings_reach_vllm(monkeypatch):
 def test_a_folder_is_served_as_it_is(llm_folder):
     import torch
 
-    assert model_folder(str(llm_folder), torch.float32) == llm_folder
+    assert make_model_folder(str(llm_folder), torch.float32) == llm_folder
 
 
 class Heeds(VLLMEngine):

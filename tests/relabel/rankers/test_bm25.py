@@ -15,7 +15,7 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.rankers.bm25 import make_bm25_judgements
 from distill.relabel.stages import relabel
 from distill.retrieve import terms
-from distill.retrieve.terms import terms_in
+from distill.retrieve.terms import make_term_splitter
 from distill.store.run import Run
 from distill.store.tables import EXAMPLES, JUDGEMENTS, LABELS
 
@@ -49,7 +49,7 @@ def without_llm() -> LazyLLM:
     "settings", [{}, {"language": "english"}, {"language": "english", "k1": 0.9, "b": 0.2}]
 )
 def test_every_candidate_has_the_score_that_bm25s_gives_it(tmp_path, settings):
-    of = terms_in(settings.get("language"))
+    of = make_term_splitter(settings.get("language"))
     index = bm25s.BM25(method="lucene", k1=settings.get("k1", 1.5), b=settings.get("b", 0.75))
     index.index([of(text) for text in PASSAGES.values()], show_progress=False)
     with Run(tmp_path) as run:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe.packaged import packaged_recipes
+from distill.recipe.packaged import get_packaged_folder
 from distill.relabel.rankers.listwise import (
     judge_listwise,
     make_reply_regex,
@@ -18,7 +18,7 @@ from distill.relabel.rankers.listwise import (
     read_order,
 )
 
-PROMPT = load_prompt("prompts/listwise.jinja", packaged_recipes(), parts=1)
+PROMPT = load_prompt("prompts/listwise.jinja", get_packaged_folder(), parts=1)
 
 
 class Scripted:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 
 from distill.recipe import Student
-from distill.student.static.gate import GatedStaticEmbedding, add_gate, first_static, fold_gate
+from distill.student.static.gate import GatedStaticEmbedding, add_gate, fold_gate, get_first_static
 from distill.student.static.tokens import count_vectors, make_tokenizer
 
 
@@ -27,7 +27,7 @@ def model(tokenizer) -> SentenceTransformer:
 
 def train_a_little(model: SentenceTransformer) -> None:
     """Away from weights that are all alike."""
-    gated = first_static(model)
+    gated = get_first_static(model)
     torch.manual_seed(1)
     gated.log_gate.data = torch.randn(len(gated.log_gate)) / 5
 

@@ -41,7 +41,7 @@ def recipe_of(**validation) -> Recipe:
 def test_no_held_out_passage_is_a_positive_or_a_seed_in_training(tmp_path, corpus):
     rows = with_seeds()
     found = held(tmp_path, recipe_of(), rows, corpus)
-    trained = [row for row in rows if found.allows(row)]
+    trained = [row for row in rows if found.is_allowed(row)]
     assert trained
     assert found.queries
     assert len(found.passages) == round(0.5 * len(rows))
@@ -50,8 +50,8 @@ def test_no_held_out_passage_is_a_positive_or_a_seed_in_training(tmp_path, corpu
     for row in found.queries:
         assert {row["positive_id"], row["seed_id"]} <= found.passages
         assert row["positive_id"] in found.documents
-        assert not found.allows(row)
-    between = [row for row in rows if not found.allows(row) and row not in found.queries]
+        assert not found.is_allowed(row)
+    between = [row for row in rows if not found.is_allowed(row) and row not in found.queries]
     assert between  # neither trained on nor asked
     assert len(found.documents) == (12 if corpus else 11)  # or the examples' own texts
 
@@ -60,9 +60,9 @@ def test_what_reads_like_a_held_out_query_or_passage_is_not_trained_on(tmp_path)
     rows = example_rows()
     found = held(tmp_path, recipe_of(), rows)
     asked = found.queries[0]
-    other = next(row for row in rows if found.allows(row))
-    assert not found.allows(other | {"query": asked["query"]})
-    assert not found.allows(other | {"positive": asked["positive"]})
+    other = next(row for row in rows if found.is_allowed(row))
+    assert not found.is_allowed(other | {"query": asked["query"]})
+    assert not found.is_allowed(other | {"positive": asked["positive"]})
 
 
 def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_path):
@@ -100,6 +100,6 @@ def test_a_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(t
     first[2]["seed_id"] = ""
     found = [held(tmp_path / str(n), recipe, rows) for n, rows in enumerate((first, later))]
     for one, rows in zip(found, (first, later), strict=True):
-        trained = {row["query"] for row in rows if one.allows(row)}
+        trained = {row["query"] for row in rows if one.is_allowed(row)}
         assert trained
         assert not any(trained & {row["query"] for row in other.queries} for other in found)

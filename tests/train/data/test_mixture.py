@@ -134,9 +134,9 @@ def test_scores_and_task_types_are_found_by_the_examples_number(encoder_folder):
         [1.0, torch.tensor(1.1).item()],
     ]
     assert made.scores.take(torch.tensor([3, 0])).tolist() == [[3.0], [0.0]]
-    in_batch = made.in_batch(["classification"])
+    in_batch = made.mark_in_batch(["classification"])
     assert in_batch.take(torch.tensor([3, 4, 5])).tolist() == [True, False, True]
-    assert made.in_batch([]) is None
+    assert made.mark_in_batch([]) is None
 
 
 def test_homogeneous_batches_are_of_datasets_of_one_type_of_task(encoder_folder):

@@ -231,8 +231,8 @@ def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, s
 
 
 def test_the_share_of_bm25_changes_a_fingerprint_only_where_it_is_set():
-    assert "bm25_share" not in Train().fingerprinted()
-    assert Train(bm25_share=0.3).fingerprinted()["bm25_share"] == 0.3
+    assert "bm25_share" not in Train().list_fingerprinted()
+    assert Train(bm25_share=0.3).list_fingerprinted()["bm25_share"] == 0.3
 
 
 @pytest.mark.bad_input("recipe", "soft labels that no ranker gives", "refused, with the ranker")

@@ -53,7 +53,7 @@ def test_a_source_may_be_the_rows_of_some_task_types(tmp_path):
 
 def test_a_mixture_of_all_task_types_has_the_fingerprint_that_it_always_had():
     mixture = [{"path": "examples", "weight": 2}]
-    settings = make_recipe("x", train={"mixture": mixture}).train.fingerprinted()
+    settings = make_recipe("x", train={"mixture": mixture}).train.list_fingerprinted()
     assert settings["mixture"] == [{"path": "examples", "weight": 2.0}]
 
 

@@ -26,7 +26,7 @@ def test_features_are_what_the_model_makes_of_the_texts(tmp_path, model, side, m
     tokens = TokenizedTexts(tmp_path / "tokens", model, WRITTEN)
     chosen = [7, 0, 3, 3]
     expected = model.preprocess(["".join(WRITTEN[n]) for n in chosen])
-    found = tokens.features(chosen)
+    found = tokens.collate(chosen)
     assert torch.equal(found["input_ids"], expected["input_ids"])
     assert torch.equal(found["attention_mask"], expected["attention_mask"])
     assert max(tokens.lengths) == 24
@@ -35,15 +35,15 @@ def test_features_are_what_the_model_makes_of_the_texts(tmp_path, model, side, m
 
 
 def test_prompts_are_counted_with_the_token_that_begins_a_text(tmp_path, model):
-    lengths = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([0, 1])["prompt_length"]
+    lengths = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).collate([0, 1])["prompt_length"]
     begin = len(model.tokenizer("task: ")["input_ids"]) - 1
     assert lengths.tolist() == [0, begin]
 
 
 def test_texts_are_tokenised_once(tmp_path, model, monkeypatch):
-    first = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([1, 2])
+    first = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).collate([1, 2])
     monkeypatch.setattr("distill.train.data.tokenized._write", None)
     assert torch.equal(
         first["input_ids"],
-        TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([1, 2])["input_ids"],
+        TokenizedTexts(tmp_path / "tokens", model, WRITTEN).collate([1, 2])["input_ids"],
     )

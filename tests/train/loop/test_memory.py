@@ -6,7 +6,7 @@ import torch
 from helpers.training_by_hand import make_recipe, train_in
 
 from distill.errors import UserError
-from distill.train.loop.memory import _remedy
+from distill.train.loop.memory import _write_remedy
 from distill.train.objectives import CombinedLoss
 
 TRAIN = {"batch_size": 4, "epochs": 3, "checkpoint_steps": 1}
@@ -76,7 +76,7 @@ def test_other_faults_are_raised_as_they_are(tmp_path, encoder_folder, runs_out)
 
 
 def remedy(encoder_folder, **train) -> str:
-    return _remedy(make_recipe(encoder_folder, train=train).train, 100)
+    return _write_remedy(make_recipe(encoder_folder, train=train).train, 100)
 
 
 def test_the_remedy_is_half_of_what_is_set(encoder_folder):

@@ -33,7 +33,7 @@ def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps
         kept.add(model_of(step), step, value)
     for step in (15, 20, 25):  # as a run that resumes adds them again
         kept.add(model_of(step), step, VALUES[step])
-    assert kept.steps() == steps
+    assert kept.list_steps() == steps
     model = model_of(0)
     kept.average(model)
     mean = sum(steps) / len(steps)

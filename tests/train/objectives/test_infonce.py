@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from distill.recipe import InfoNCE
-from distill.train.objectives.infonce import infonce
+from distill.train.objectives.infonce import compute_infonce
 
 REPEATED = torch.tensor(
     [
@@ -34,7 +34,7 @@ CASES = [
 
 def contrast(vectors, numbers, in_batch=None, **keys):
     asked = InfoNCE(**{"temperature": 0.2, **keys})
-    return infonce(vectors, numbers, asked, asked.temperature, in_batch)
+    return compute_infonce(vectors, numbers, asked, asked.temperature, in_batch)
 
 
 @pytest.mark.parametrize("keys", CASES, ids=str)

@@ -128,10 +128,10 @@ def test_every_term_but_the_alignment_is_the_mean_over_widths(model):
     columns, train = vectors(model, 3), Train()
     cut = [F.normalize(column[:, :8], dim=-1) for column in columns]
     short = {
-        "infonce": infonce(cut, LABELS[:, 1:], train.infonce, 0.05),
-        "kl": kl(cut, SCORES[10:14], train.kl),
-        "gor": gor(cut),
-        "similarity_matrix": similarity_matrix(torch.cat(cut), in_columns(LABELS)),
+        "infonce": compute_infonce(cut, LABELS[:, 1:], train.infonce, 0.05),
+        "kl": compute_kl(cut, SCORES[10:14], train.kl),
+        "gor": compute_gor(cut),
+        "similarity_matrix": compare_similarity_matrices(torch.cat(cut), in_columns(LABELS)),
         "align": wide.terms["align"][0],
     }
     for name, term in short.items():
@@ -150,7 +150,7 @@ def test_in_batch_negatives_are_looked_up_by_example(model):
     loss = chosen(features(model, 3), LABELS)
     assert asked == [[10, 11, 12, 13]]
     mask = torch.tensor([True, False, True, True])
-    expected = infonce(vectors(model, 3), LABELS[:, 1:], InfoNCE(), 0.05, mask)
+    expected = compute_infonce(vectors(model, 3), LABELS[:, 1:], InfoNCE(), 0.05, mask)
     torch.testing.assert_close(loss, expected)
 
 
@@ -165,18 +165,18 @@ def test_a_learned_temperature_moves_and_is_kept_with_the_projection(model):
     optimiser = torch.optim.SGD(learned.parameters(), lr=0.1)
     loss.backward()
     optimiser.step()
-    temperature = learned.auxiliary.temperature().item()
+    temperature = learned.auxiliary.compute_temperature().item()
     assert temperature != pytest.approx(0.05)
     again = objective(model, {"infonce": 1.0}, infonce={"learn_temperature": True})
     again.auxiliary.load_state_dict(learned.auxiliary.state_dict())
-    assert again.auxiliary.temperature().item() == temperature
+    assert again.auxiliary.compute_temperature().item() == temperature
 
 
 def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
     learned = objective(model, {"infonce": 1.0}, infonce={"learn_temperature": True})
     along = learned.auxiliary
     torch.nn.init.constant_(along.log_temperature, -50.0)
-    assert along.temperature().item() == pytest.approx(0.01)
+    assert along.compute_temperature().item() == pytest.approx(0.01)
     learned(features(model, 3), LABELS).backward()
     assert along.log_temperature.grad != 0
 
@@ -204,9 +204,9 @@ def test_in_bfloat16_the_loss_itself_is_computed_in_float32(model):
         loss = whole(features(model, 3), LABELS)
         columns = [column.float() for column in vectors(model, 3)]
     assert loss.dtype == torch.float32
-    contrast = infonce(columns, LABELS[:, 1:], InfoNCE(), 0.05)
+    contrast = compute_infonce(columns, LABELS[:, 1:], InfoNCE(), 0.05)
     torch.testing.assert_close(whole.terms["infonce"], [contrast.detach()])
-    projected = alignment(whole.projection(torch.cat(columns)), in_columns(LABELS))
+    projected = compute_alignment(whole.projection(torch.cat(columns)), in_columns(LABELS))
     torch.testing.assert_close(whole.terms["align"], [projected.detach()])
 
 

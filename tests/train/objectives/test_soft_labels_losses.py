@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
 
 from distill.recipe.sections.objective import KL, MarginMSE
-from distill.train.objectives.cosent import cosent
-from distill.train.objectives.kl import kl
-from distill.train.objectives.margin_mse import margin_mse
+from distill.train.objectives.cosent import compute_cosent
+from distill.train.objectives.kl import compute_kl
+from distill.train.objectives.margin_mse import compute_margin_mse
 
 NAN = math.nan
 
@@ -33,29 +33,33 @@ def test_kl_is_the_divergence_of_each_list(scores, standardise):
     vectors = columns(4, 2)
     asked = KL(standardise=standardise, temperature=0.7, student_temperature=0.1)
     expected = byhand.kl(vectors, scores, standardise, 0.7, 0.1)
-    assert float(kl(vectors, scores, asked)) == pytest.approx(expected, rel=1e-4)
+    assert float(compute_kl(vectors, scores, asked)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_kl_of_full_lists_is_the_librarys_but_for_its_scale():
     vectors, scores = columns(4, 3), some_scores(4, 4)
     library = DistillKLDivLoss(None, student_temperature=0.1, teacher_temperature=0.7)
     theirs = library.compute_loss_from_embeddings(vectors, scores) / 0.1**2
-    assert torch.allclose(kl(vectors, scores, KL(temperature=0.7, student_temperature=0.1)), theirs)
+    assert torch.allclose(
+        compute_kl(vectors, scores, KL(temperature=0.7, student_temperature=0.1)), theirs
+    )
 
 
 def test_kl_is_nothing_once_the_student_agrees():
     vectors = columns(4, 3)
     similarities = torch.stack([(vectors[0] * d).sum(-1) for d in vectors[1:]], dim=1)
-    assert float(kl(vectors, similarities, KL())) == pytest.approx(0, abs=1e-6)
+    assert float(compute_kl(vectors, similarities, KL())) == pytest.approx(0, abs=1e-6)
     offset = KL(standardise=True, temperature=1.0)
     assert torch.allclose(
-        kl(vectors, 300 * similarities - 7, offset), kl(vectors, similarities, offset), atol=1e-5
+        compute_kl(vectors, 300 * similarities - 7, offset),
+        compute_kl(vectors, similarities, offset),
+        atol=1e-5,
     )
 
 
 def test_margin_mse_of_full_lists_is_the_loop_and_the_librarys():
     vectors, scores = columns(4, 3), some_scores(4, 4)
-    ours = margin_mse(vectors, scores, MarginMSE(scale=0.5))
+    ours = compute_margin_mse(vectors, scores, MarginMSE(scale=0.5))
     assert float(ours) == pytest.approx(byhand.margin_mse(vectors, scores, 0.5), rel=1e-5)
     theirs = MarginMSELoss(None).compute_loss_from_embeddings(vectors, 0.5 * scores)
     assert torch.allclose(ours, theirs)
@@ -69,7 +73,9 @@ def test_margin_mse_leaves_out_margins_of_which_an_end_is_unknown():
         (similarity[0][i] - similarity[1 + n][i] - (SPARSE[i, 0] - SPARSE[i, 1 + n])) ** 2
         for i, n in zip(*known, strict=True)
     ]
-    assert torch.allclose(margin_mse(vectors, SPARSE, MarginMSE()), torch.stack(errors).mean())
+    assert torch.allclose(
+        compute_margin_mse(vectors, SPARSE, MarginMSE()), torch.stack(errors).mean()
+    )
 
 
 def test_equal_scores_are_standardised_to_no_preference():
@@ -78,15 +84,15 @@ def test_equal_scores_are_standardised_to_no_preference():
     asked = MarginMSE(standardise=True)
     similarity = torch.stack([(vectors[0] * d).sum(-1) for d in vectors[1:]], dim=1)
     margins = (similarity[:, :1] - similarity[:, 1:]).square().mean()
-    assert torch.allclose(margin_mse(vectors, equal, asked), margins)
+    assert torch.allclose(compute_margin_mse(vectors, equal, asked), margins)
 
 
 LOSSES = {
-    "kl": lambda v, s: kl(v, s, KL()),
-    "kl standardised": lambda v, s: kl(v, s, KL(standardise=True)),
-    "margin_mse": lambda v, s: margin_mse(v, s, MarginMSE()),
-    "margin_mse standardised": lambda v, s: margin_mse(v, s, MarginMSE(standardise=True)),
-    "cosent": lambda v, s: cosent(v, s[:, 0]),
+    "kl": lambda v, s: compute_kl(v, s, KL()),
+    "kl standardised": lambda v, s: compute_kl(v, s, KL(standardise=True)),
+    "margin_mse": lambda v, s: compute_margin_mse(v, s, MarginMSE()),
+    "margin_mse standardised": lambda v, s: compute_margin_mse(v, s, MarginMSE(standardise=True)),
+    "cosent": lambda v, s: compute_cosent(v, s[:, 0]),
 }
 
 
@@ -130,13 +136,13 @@ def test_what_has_no_score_changes_nothing(name, rows, data):
 def test_cosent_is_the_sum_over_ordered_pairs():
     vectors, scores = columns(5, 0), [0.0, 1.0, 0.5, 0.5, 0.2]
     expected = byhand.cosent(vectors, scores)
-    assert float(cosent(vectors, torch.tensor(scores))) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_cosent(vectors, torch.tensor(scores))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_wrong_shapes_say_what_was_got_and_expected():
     with pytest.raises(ValueError, match=r"scores: got \(4, 2\), expected \(4, 3\)"):
-        kl(columns(4, 2), some_scores(4, 2), KL())
+        compute_kl(columns(4, 2), some_scores(4, 2), KL())
     with pytest.raises(ValueError, match=r"scores: got \(3, 3\), expected \(4, 3\)"):
-        margin_mse(columns(4, 2), some_scores(3, 3), MarginMSE())
+        compute_margin_mse(columns(4, 2), some_scores(3, 3), MarginMSE())
     with pytest.raises(ValueError, match=r"scores: got \(4, 1\), expected \(4,\)"):
-        cosent(columns(4, 0), some_scores(4, 1))
+        compute_cosent(columns(4, 0), some_scores(4, 1))

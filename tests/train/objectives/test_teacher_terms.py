@@ -13,19 +13,19 @@ from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
 
 def test_alignment_is_the_cosine_distance():
     vectors = unit(3, 8)
-    assert alignment(vectors, vectors).item() == pytest.approx(0, abs=1e-6)
-    assert alignment(vectors, -vectors).item() == pytest.approx(2)
-    assert alignment(5 * vectors, vectors).item() == pytest.approx(0, abs=1e-6)
+    assert compute_alignment(vectors, vectors).item() == pytest.approx(0, abs=1e-6)
+    assert compute_alignment(vectors, -vectors).item() == pytest.approx(2)
+    assert compute_alignment(5 * vectors, vectors).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_alignment_by_l2_is_the_squared_distance():
     student, teacher = unit(3, 8), unit(3, 8, seed=1)
     rows = zip(student.tolist(), teacher.tolist(), strict=True)
     expected = [sum((a - b) ** 2 for a, b in zip(s, t, strict=True)) for s, t in rows]
-    l2 = alignment(student, teacher, "l2")
+    l2 = compute_alignment(student, teacher, "l2")
     assert float(l2) == pytest.approx(sum(expected) / 3, rel=1e-5)
-    assert torch.allclose(l2, 2 * alignment(student, teacher))  # of unit vectors
-    assert alignment(5 * teacher, teacher, "l2").item() == pytest.approx(16)
+    assert torch.allclose(l2, 2 * compute_alignment(student, teacher))  # of unit vectors
+    assert compute_alignment(5 * teacher, teacher, "l2").item() == pytest.approx(16)
 
 
 def test_a_projection_is_there_only_where_widths_differ_and_follows_the_seed():
@@ -39,56 +39,60 @@ def test_a_projection_is_there_only_where_widths_differ_and_follows_the_seed():
 def test_the_similarity_matrix_is_compared_entry_by_entry():
     student, teacher = unit(5, 8), unit(5, 12, seed=1)
     expected = byhand.similarity_matrix(student, teacher)
-    assert float(similarity_matrix(student, teacher)) == pytest.approx(expected, rel=1e-5)
+    assert float(compare_similarity_matrices(student, teacher)) == pytest.approx(expected, rel=1e-5)
     turn = torch.linalg.qr(unit(12, 12, seed=2))[0]
-    assert similarity_matrix(3 * teacher @ turn, teacher).item() == pytest.approx(0, abs=1e-6)
+    assert compare_similarity_matrices(3 * teacher @ turn, teacher).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_relative_order_comes_to_that_of_all_pairs_of_pairs():
     student, teacher = unit(5, 8), unit(5, 12, seed=1)
     expected = byhand.relative_order(student, teacher, MARGIN)
-    sampled = relative_order(student, teacher, seed=3, samples=200_000)
+    sampled = compute_relative_order(student, teacher, seed=3, samples=200_000)
     assert float(sampled) == pytest.approx(expected, rel=0.02)
 
 
 def test_relative_order_is_at_peace_with_the_teachers_own_order():
     teacher = unit(6, 12, seed=1)
-    assert relative_order(teacher, teacher, seed=0, margin=0.0).item() == pytest.approx(0, abs=1e-6)
-    assert relative_order(-teacher, teacher, seed=0, margin=0.0).item() == pytest.approx(
+    assert compute_relative_order(teacher, teacher, seed=0, margin=0.0).item() == pytest.approx(
         0, abs=1e-6
     )
-    assert relative_order(unit(6, 12, seed=2), teacher, seed=0, margin=0.0).item() > 0.05
+    assert compute_relative_order(-teacher, teacher, seed=0, margin=0.0).item() == pytest.approx(
+        0, abs=1e-6
+    )
+    assert compute_relative_order(unit(6, 12, seed=2), teacher, seed=0, margin=0.0).item() > 0.05
 
 
 def test_relative_order_is_drawn_by_its_seed_and_leaves_torchs_state_alone():
     student, teacher = unit(9, 8), unit(9, 12, seed=1)
     state = torch.get_rng_state()
-    first = relative_order(student, teacher, seed=1, samples=50)
+    first = compute_relative_order(student, teacher, seed=1, samples=50)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, relative_order(student, teacher, seed=1, samples=50))
-    assert not torch.equal(first, relative_order(student, teacher, seed=2, samples=50))
+    assert torch.equal(first, compute_relative_order(student, teacher, seed=1, samples=50))
+    assert not torch.equal(first, compute_relative_order(student, teacher, seed=2, samples=50))
 
 
 @pytest.mark.parametrize("texts", [1, 2])
 def test_too_few_texts_to_compare_cost_nothing(texts):
     student = unit(texts, 8).requires_grad_()
-    loss = relative_order(student, unit(texts, 12), seed=0)
+    loss = compute_relative_order(student, unit(texts, 12), seed=0)
     assert loss.item() == 0
     loss.backward()
 
 
 def test_gor_is_the_mean_and_second_moment_of_each_columns_cosines():
     vectors = columns(6, 1)
-    assert float(gor(vectors)) == pytest.approx(byhand.gor(vectors), rel=1e-4)
+    assert float(compute_gor(vectors)) == pytest.approx(byhand.gor(vectors), rel=1e-4)
     crowded = [torch.nn.functional.normalize(v + 1, dim=-1) for v in vectors]
-    assert float(gor(crowded)) == pytest.approx(byhand.gor(crowded), rel=1e-4)
-    assert gor(crowded) > 10 * gor(vectors)
+    assert float(compute_gor(crowded)) == pytest.approx(byhand.gor(crowded), rel=1e-4)
+    assert compute_gor(crowded) > 10 * compute_gor(vectors)
 
 
 def test_wrong_shapes_say_what_was_got_and_expected():
     with pytest.raises(ValueError, match=r"student's vectors: got \(3, 8\), expected \(3, 12\)"):
-        alignment(unit(3, 8), unit(3, 12))
+        compute_alignment(unit(3, 8), unit(3, 12))
     with pytest.raises(ValueError, match=r"student's vectors: got \(3, 8\), expected \(4, 8\)"):
-        similarity_matrix(unit(3, 8), unit(4, 12))
+        compare_similarity_matrices(unit(3, 8), unit(4, 12))
     with pytest.raises(ValueError, match=r"student's vectors: got \(3, 8\), expected \(4, 8\)"):
-        relative_order(unit(3, 8), unit(4, 12), seed=0)
+        compute_relative_order(unit(3, 8), unit(4, 12), seed=0)

@@ -10,7 +10,7 @@ MARGIN = 0.015
 SAMPLES = 4096
 
 
-def relative_order(
+def compute_relative_order(
     student: Tensor, teacher: Tensor, seed: int, samples: int = SAMPLES, margin: float = MARGIN
 ) -> Tensor:
     """Compute Jasper's relative similarity loss (2412.19048): of two pairs of texts, the one that
@@ -30,7 +30,7 @@ def relative_order(
     check_shape("student's vectors", student, texts, student.shape[-1])
     if texts < 2:
         return student.sum() * 0
-    first, second = (side.to(student.device) for side in _pairs(texts, 2 * samples, seed))
+    first, second = (side.to(student.device) for side in _draw_pairs(texts, 2 * samples, seed))
     gap = _compare(teacher, first, second)
     students = _compare(student, first, second)
     hinge = (margin - gap.sign() * students).clamp(min=0)
@@ -38,7 +38,7 @@ def relative_order(
     return (hinge * ordered).sum() / ordered.sum().clamp(min=1)
 
 
-def _pairs(texts: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def _draw_pairs(texts: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw so many pairs of two different texts: a first, and a second some steps on from it."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(texts, (count,), generator=generator)
