@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from distill import api
-from distill.cli.options import CORPUS_PATH, PATH, add_recipe_options
+from distill.cli.options.recipe import add_recipe_options
+from distill.cli.options.values import CORPUS_PATH, PATH
 from distill.recipe import Recipe
 from distill.store.run import Overwrite
 

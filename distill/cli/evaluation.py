@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from distill import api
-from distill.cli.options import TaskOptions, add_task_options, split_list
+from distill.cli.options.tasks import TaskOptions, add_task_options
+from distill.cli.options.values import split_list
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.errors import UserError
 from distill.recipe.sections.retriever import Language

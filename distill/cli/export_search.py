@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import PATH, TEXT, split_list
+from distill.cli.options.values import PATH, TEXT, split_list
 from distill.errors import UserError
 
 

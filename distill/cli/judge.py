@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from distill import api
-from distill.cli.options import PATH
+from distill.cli.options.values import PATH
 from distill.errors import UserError
 
 if TYPE_CHECKING:

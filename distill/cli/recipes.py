@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from distill.cli.options import PATH
+from distill.cli.options.values import PATH
 
 
 @click.command()

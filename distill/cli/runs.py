@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import PATH, add_corpus_option, add_recipe_options
+from distill.cli.options.recipe import add_corpus_option, add_recipe_options
+from distill.cli.options.values import PATH
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import add_estimate_options, add_recipe_flag, add_recipe_options
+from distill.cli.options.recipe import add_estimate_options, add_recipe_flag, add_recipe_options
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
 from distill.store.run import Overwrite
