@@ -1,8 +1,10 @@
-"""Names and sizes that keep the tree readable: one meaning a name, no folder or file too large."""
+"""Names and sizes that keep the tree readable: one meaning a name, a verb before each function's
+name, no folder or file too large."""
 
 import ast
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -10,11 +12,60 @@ import distill
 
 FOLDER = Path(distill.__file__).parent
 MOST_MODULES, MOST_LINES = 12, 400
+VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split())
+"""The verbs that functions and their docstrings begin with."""
+PREDICATES = frozenset(
+    {
+        "are",
+        "can",
+        "contains",
+        "differ",
+        "has",
+        "holds",
+        "is",
+        "mentions",
+        "must",
+        "names",
+        "needs",
+        "opens",
+        "outweighs",
+        "overlaps",
+        "ranks",
+        "repeats",
+        "should",
+        "supports",
+        "takes",
+        "uses",
+    }
+)
+"""What a function begins with that returns whether something is so."""
+CONVERSIONS = ("from_", "to_")
+"""Named as Python libraries name them: `from_dict`, `to_json`."""
+NAMED_ELSEWHERE = {
+    "main": "the entry point of a program",
+    "forward": "torch calls it",
+    "on_epoch_begin": "the trainer of transformers calls it",
+    "on_log": "the trainer of transformers calls it",
+    "on_save": "the trainer of transformers calls it",
+    "on_step_end": "the trainer of transformers calls it",
+    "on_train_begin": "the trainer of transformers calls it",
+    "similarity": "mteb calls it",
+    "similarity_pairwise": "mteb calls it",
+    "handleError": "logging calls it",
+    "_output_child_to_const": "jinja2 calls it",
+    "doctor": "the library's function of `distill doctor`",
+    "init": "the library's function of `distill init`",
+    "table": "`run.table(name)`, public",
+}
+"""Functions that begin with no verb, and why."""
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(FOLDER.rglob("*.py")):
-        yield path.relative_to(FOLDER).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    paths = sorted(FOLDER.rglob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    names = [path.relative_to(FOLDER).as_posix() for path in paths]
+    return list(zip(names, map(ast.parse, texts), strict=True))
 
 
 def type_names(tree: ast.Module) -> Iterator[str]:
@@ -93,3 +144,73 @@ def test_docstrings_begin_with_a_sentence():
         and (ast.get_docstring(node) or "").startswith(("Raises:", "Args:", "Returns:"))
     ]
     assert bare == []
+
+
+def is_attribute(function: ast.FunctionDef) -> bool:
+    """Properties, which are named by a noun as other attributes are."""
+    return is_setter(function) or any(
+        "property" in ast.unparse(one) for one in function.decorator_list
+    )
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    """Commands of the command line: a function has its command's name."""
+    ends = (".command", ".group")
+    return any(
+        isinstance(one, ast.Call) and ast.unparse(one.func).endswith(ends)
+        for one in function.decorator_list
+    )
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Functions and methods, those inside others too."""
+    return (node for node in ast.walk(tree) if is_function(node) and not is_attribute(node))
+
+
+def begins_with_verb(function: ast.FunctionDef) -> bool:
+    name = function.name
+    if name in NAMED_ELSEWHERE or name.startswith(("__", *CONVERSIONS)) or is_command(function):
+        return True
+    first = name.strip("_").partition("_")[0]
+    returns = "" if function.returns is None else ast.unparse(function.returns)
+    is_predicate = "bool" in returns or returns.startswith("TypeGuard")
+    return first in VERBS or (first in PREDICATES and is_predicate)
+
+
+def test_functions_begin_with_a_verb():
+    """A function says what it does (`read_rows`, not `rows`), or, as `is_empty` or `contains`, what
+    it returns whether. A verb that tests/verbs.txt lacks is added there, in its place; a name that
+    another library gives goes into NAMED_ELSEWHERE, with who calls it."""
+    other = [
+        f"{path}:{function.lineno} {function.name}"
+        for path, tree in modules()
+        for function in functions(tree)
+        if not begins_with_verb(function)
+    ]
+    assert other == [], "begin these functions with a verb (see this test's docstring)"
+
+
+def test_docstrings_of_functions_begin_with_a_verb():
+    """A function's docstring begins with what it does, as a command: `Read`, not `Reads` or `The
+    rows`; `Return whether` for a predicate. A verb that tests/verbs.txt lacks is added there."""
+    other = [
+        f"{path}:{function.lineno} {function.name}: {text.splitlines()[0]}"
+        for path, tree in modules()
+        for function in functions(tree)
+        if (text := ast.get_docstring(function))
+        and text.split()[0].rstrip(",:.;").lower() not in VERBS
+    ]
+    assert other == [], "begin these docstrings with a verb (see this test's docstring)"
+
+
+def test_the_list_of_verbs_is_sorted_and_has_no_word_without_use():
+    text = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split()
+    assert text == sorted(set(text))
+    used = set()
+    for _, tree in modules():
+        for function in functions(tree):
+            used.add(function.name.strip("_").partition("_")[0])
+            used.add((ast.get_docstring(function) or "-").split()[0].rstrip(",:.;").lower())
+    assert set(text) - used == set()
+    defined = {function.name for _, tree in modules() for function in functions(tree)}
+    assert NAMED_ELSEWHERE.keys() - defined == set()

@@ -43,26 +43,26 @@ def add_verbosity_options(command: click.Command) -> None:
             ["-q", "--quiet"],
             is_flag=True,
             expose_value=False,
-            callback=_be_quiet,
+            callback=_set_quiet,
             help="Show no progress and no messages but warnings, errors and the result.",
         ),
         click.Option(
             ["-v", "--verbose"],
             is_flag=True,
             expose_value=False,
-            callback=_be_verbose,
+            callback=_set_verbose,
             help="Show details, the libraries' messages, and where in the code an error arose.",
         ),
     ]
 
 
-def _be_quiet(context: click.Context, option: click.Parameter, chosen: bool) -> None:
+def _set_quiet(context: click.Context, option: click.Parameter, chosen: bool) -> None:
     if chosen:
         show_progress(quiet=True)
         _show_from(logging.WARNING)
 
 
-def _be_verbose(context: click.Context, option: click.Parameter, chosen: bool) -> None:
+def _set_verbose(context: click.Context, option: click.Parameter, chosen: bool) -> None:
     if chosen:
         Verbosity.verbose = True
         logging.getLogger().setLevel(logging.INFO)

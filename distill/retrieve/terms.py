@@ -50,7 +50,7 @@ def make_term_splitter(language: str | None) -> TermSplitter:
     """
     if language is None:
         return split_terms
-    stem, left_out = _open_stemmer(language), _stop_words(language)
+    stem, left_out = _open_stemmer(language), _list_stop_words(language)
 
     def split_stems(text: str) -> list[str]:
         return stem([term for term in split_terms(text) if term not in left_out])
@@ -62,7 +62,7 @@ def describe_terms(language: str | None) -> dict[str, Any]:
     """Describe as JSON how `make_term_splitter` splits a text, for programs without distill."""
     return {
         "language": language,
-        "stop_words": sorted(_stop_words(language)) if language else [],
+        "stop_words": sorted(_list_stop_words(language)) if language else [],
         "pattern": _TERM.pattern,
         "letters_in_ideographs": _IN_IDEOGRAPHS,
         "letters_in_syllables": _IN_SYLLABLES,
@@ -88,6 +88,6 @@ def _open_stemmer(language: str) -> Callable[[list[str]], list[str]]:
     return stem
 
 
-def _stop_words(language: str) -> frozenset[str]:
+def _list_stop_words(language: str) -> frozenset[str]:
     name = "EN" if language == "english" else language.upper()
     return frozenset(map(fold_text, getattr(stopwords, f"STOPWORDS_{name}", ())))

@@ -39,7 +39,7 @@ def check_loss_curve(
     losses = [line["loss"] for line in curve]
     tenth = len(losses) // 10
     first, last = losses[:tenth], losses[-tenth:]
-    p_value = _rise_p_value(first, last)
+    p_value = _compute_rise_p_value(first, last)
     if p_value >= _WARN_P:
         return None
     what = (
@@ -52,7 +52,7 @@ def check_loss_curve(
     return TrainingCheck(what, p_value < _REFUSE_P)
 
 
-def _rise_p_value(first: Sequence[float], last: Sequence[float]) -> float:
+def _compute_rise_p_value(first: Sequence[float], last: Sequence[float]) -> float:
     """Compute the one-sided p-value of a higher mean in `last`."""
     if stdev(first) == stdev(last) == 0:
         return 0.0 if last[0] > first[0] else 1.0

@@ -4,16 +4,15 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
 from distill.api.before import load_recipe_for, settle_source
 from distill.api.session import load_recipe
-from distill.cli.options.values import CORPUS_PATH, PATH
+from distill.cli.options.values import CORPUS_PATH, PATH, Command
 from distill.store.run import Overwrite
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _RUN_HELP = "Folder of the run.  [default: artifacts/NAME, with the recipe's name]"
 _FLAG_SETTINGS = "distill.flag_settings"
 """In a command's context: the settings that its flags stand for."""

@@ -1,22 +1,21 @@
 """Options of the commands that evaluate models on tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
 from distill.api.evaluation import read_embedder
-from distill.cli.options.values import PATH, TEXT, split_list
+from distill.cli.options.values import PATH, TEXT, Command, split_list
 from distill.errors import UserError
 from distill.files.read_yaml import parse_yaml
 from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig
 from distill.text.format import Side
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 _FEWEST_TOKENS, _MOST_READ = 4, 10_000_000
 """Of a text: one besides those that mark its begin and end; more than any model reads."""
 

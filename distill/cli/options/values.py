@@ -1,11 +1,14 @@
-"""Kinds of values that options take: texts, paths, and words between commas."""
+"""What options are made of: the kinds of values that they take, and words between commas."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from distill.files.read import is_text, parse_path
 from distill.object_store.address import is_store_address, parse_address
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Text(click.ParamType):

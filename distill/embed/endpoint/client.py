@@ -245,7 +245,7 @@ class _EmbedCall:
             raise self._client.make_refusal(fault, text)
         self._client.warn_of_cut(fault.reason)
         self._cuts[number] = cuts + 1
-        self._texts[number] = cut(text, int(size * share_that_fits(fault.reason, size)))
+        self._texts[number] = cut(text, int(size * estimate_fitting_share(fault.reason, size)))
         # On its own: what was cut says nothing of the batch that it was part of.
         self._waiting.append(_Batch([number]))
 
@@ -269,7 +269,7 @@ def find_named_limit(reason: str, sent: int) -> int | None:
     return max((number for number in numbers if 0 < number < sent), default=None)
 
 
-def share_that_fits(reason: str, size: int) -> float:
+def estimate_fitting_share(reason: str, size: int) -> float:
     """Estimate which share of a text of `size` bytes the server accepts, by the two numbers of
     tokens that its refusal names (the text's and the limit) with some margin; `_SHARE` if it names
     none."""

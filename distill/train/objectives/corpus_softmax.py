@@ -80,12 +80,12 @@ class CorpusSoftmaxLoss:
         """Sum over a chunk, (batch,) log of the sum; its logits are computed again on the way
         back."""
 
-        def log_sum(batch: Tensor) -> Tensor:
+        def compute_log_sum(batch: Tensor) -> Tensor:
             vectors = torch.from_numpy(np.array(self._documents[rows], np.float32))
             logits = batch @ vectors.to(batch.device).T / self._settings.student_temperature
             return logits.logsumexp(1)
 
-        summed: Tensor = checkpoint(log_sum, queries, use_reentrant=False)
+        summed: Tensor = checkpoint(compute_log_sum, queries, use_reentrant=False)
         return summed
 
     def _sum_sample(self, queries: Tensor, pool: Tensor, seed: int) -> Tensor:

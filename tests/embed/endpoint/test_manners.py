@@ -10,7 +10,7 @@ import pytest
 from helpers.fake_server import MODEL, body_is, serving, status
 
 from distill.embed.endpoint import client
-from distill.embed.endpoint.client import cut, find_named_limit, share_that_fits
+from distill.embed.endpoint.client import cut, estimate_fitting_share, find_named_limit
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.errors import UserError
 from distill.recipe import Retriever
@@ -390,8 +390,8 @@ def test_the_most_texts_that_a_refusal_names(reason, sent, most):
 
 def test_how_much_of_a_text_fits():
     said = "413: `inputs` must have less than 512 tokens. Given: 976"
-    assert share_that_fits(said, 3_000) == pytest.approx(0.95 * 512 / 976)
-    assert share_that_fits("400: too long for text-embedding-004", 3_000) == 0.7
-    assert share_that_fits("400: at most 512 tokens", 3_000) == 0.7
+    assert estimate_fitting_share(said, 3_000) == pytest.approx(0.95 * 512 / 976)
+    assert estimate_fitting_share("400: too long for text-embedding-004", 3_000) == 0.7
+    assert estimate_fitting_share("400: at most 512 tokens", 3_000) == 0.7
     assert cut("汉字", 4) == "汉"
     assert cut("汉字", 1) == "汉"
