@@ -165,7 +165,7 @@ def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document
             draft.drop(document.id, document.reason, "")
             draft.left_out.add(document.reason, document.place)
             continue
-        if document.is_mended:
+        if document.is_repaired:
             draft.counts["half surrogates replaced"] += 1
             draft.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
         yield document

@@ -182,7 +182,7 @@ def _prepare(
     run: Run, name: str, settings: Mapping[str, Any], prepare: Callable[[], T]
 ) -> tuple[Stage, T | None]:
     """Return the stage, and its content unless it is complete. The content is read before the stage
-    is begun, so that bad input leaves the folder as it was and can be mended without
+    is begun, so that bad input leaves the folder as it was and can be fixed without
     --overwrite."""
     content = None if run.is_complete(name, settings) else prepare()
     stage = run.open_stage(name, settings)

@@ -45,13 +45,13 @@ class PublishedSettings:
         return {name: value for name, value in known.items() if value}
 
 
-NOTHING = PublishedSettings()
+NOTHING_PUBLISHED = PublishedSettings()
 
 
 def look_up_published(reference: str, settings: EmbedderConfig) -> PublishedSettings:
     """Look up a model's published settings under its hub id, or the one that it is `known_as`."""
     name = settings.known_as or find_hub_id(reference)
-    return NOTHING if name is None or settings.base_url else _look_up_in_mteb(name)
+    return NOTHING_PUBLISHED if name is None or settings.base_url else _look_up_in_mteb(name)
 
 
 def find_hub_id(reference: str) -> str | None:
@@ -76,10 +76,10 @@ def _look_up_in_mteb(name: str) -> PublishedSettings:
             "the model's files are used",
             name,
         )
-        return NOTHING
+        return NOTHING_PUBLISHED
     registry = importlib.import_module("mteb.models.get_model_meta").MODEL_REGISTRY
     if name not in registry:
-        return NOTHING
+        return NOTHING_PUBLISHED
     known = registry[name].loader_kwargs or {}
     template, document = _make_templates(name, known)
     return PublishedSettings(

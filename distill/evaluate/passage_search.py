@@ -16,7 +16,7 @@ from distill.evaluate.models.eval_model import EvalModel
 from distill.recipe import Recipe
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
-from distill.retrieve.exact import NOTHING, ExactIndex
+from distill.retrieve.exact import NO_RESULT, ExactIndex
 from distill.retrieve.fusion import HYBRID_DEPTH, rank_hybrid
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
@@ -73,7 +73,7 @@ class PassageSearch:
         """Rank by BM25 those that share a word with the query."""
         (scores,), (rows,) = self.bm25.search([query], count)
         ranked = zip(rows.tolist(), scores.tolist(), strict=True)
-        return [(row, score) for row, score in ranked if row != NOTHING]
+        return [(row, score) for row, score in ranked if row != NO_RESULT]
 
     def rank_by_both(self, model: EvalModel, query: str, count: int) -> RankedRows:
         """Rank by the hybrid of model and BM25, as evaluation ranks `student + bm25`."""

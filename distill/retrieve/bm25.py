@@ -14,7 +14,7 @@ from distill.embed.encoder import Vectors
 from distill.files.atomic import open_atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
-from distill.retrieve.exact import NOTHING, RowNumbers
+from distill.retrieve.exact import NO_RESULT, RowNumbers
 from distill.retrieve.terms import TERMS_RULE, TermSplitter, make_term_splitter
 from distill.runtime.progress import Progress
 from distill.store.passages import PassageReader, PassageTexts
@@ -51,9 +51,9 @@ class BM25Index:
 
     def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best passages that share a word with each query. Ties go to the earlier row;
-        `NOTHING` fills lists that are shorter."""
+        `NO_RESULT` fills lists that are shorter."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        rows = np.full((len(queries), k), NOTHING, np.int64)
+        rows = np.full((len(queries), k), NO_RESULT, np.int64)
         for place, query in enumerate(queries):
             best, numbers = _select_best(self.score(query), k)
             scores[place, : len(best)], rows[place, : len(best)] = best, numbers

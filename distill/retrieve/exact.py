@@ -18,7 +18,7 @@ RowNumbers = NDArray[np.int64]
 CandidateSearch = Callable[[Vectors, int], tuple[Vectors, RowNumbers]]
 """(queries, dimensions) float32 and a count -> scores and rows, (queries, count), in any order."""
 
-NOTHING = -1
+NO_RESULT = -1
 """In the place of a row where an index finds fewer than asked; its score is minus infinity."""
 
 CERTAIN_DISTANCE = 1e-4
@@ -32,7 +32,7 @@ _PASSAGES_AT_ONCE = 8192
 class SearchIndex(Protocol):
     """An index over vectors. `search` returns float32 scores and row numbers, both (queries, at
     most k), best first. Where an index finds fewer for one query than for another, the row
-    `NOTHING` fills the end."""
+    `NO_RESULT` fills the end."""
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query."""
@@ -57,7 +57,7 @@ class ExactIndex:
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.full((len(queries), count), -np.inf, np.float32)
-        rows = np.full((len(queries), count), NOTHING, np.int64)
+        rows = np.full((len(queries), count), NO_RESULT, np.int64)
         products = np.empty((len(queries), self._block), np.float32)
         for start in range(0, len(self.vectors), self._block):
             block = np.asarray(self.vectors[start : start + self._block], np.float32)

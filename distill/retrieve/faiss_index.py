@@ -15,7 +15,7 @@ from distill.files.atomic import open_atomic_file, write_json
 from distill.files.checksums import find_damage_beside, measure_file
 from distill.recipe import Retriever
 from distill.retrieve.exact import (
-    NOTHING,
+    NO_RESULT,
     ExactIndex,
     RowNumbers,
     find_exact_top_k,
@@ -95,10 +95,10 @@ class ApproximateIndex:
         """Find the k best of the proposed rows of each query (see `SearchIndex`)."""
         k = min(k, len(self.vectors))
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        rows = np.full((len(queries), k), NOTHING, np.int64)
+        rows = np.full((len(queries), k), NO_RESULT, np.int64)
         _, proposed = self._parts.propose(queries, _REFINED * k)
         for place, query in enumerate(queries):
-            there = proposed[place][proposed[place] != NOTHING]
+            there = proposed[place][proposed[place] != NO_RESULT]
             best, numbers = rescore(query, self.vectors, there, k)
             scores[place, : len(best)], rows[place, : len(best)] = best, numbers
         return scores, rows
@@ -122,8 +122,8 @@ class PartitionedIndex:
         self._compared: set[Path] = set()
 
     def propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
-        """Find each part's candidates: scores and rows, (queries, parts * count) at most, `NOTHING`
-        among them."""
+        """Find each part's candidates: scores and rows, (queries, parts * count) at most,
+        `NO_RESULT` among them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)
         parts = []
@@ -131,7 +131,7 @@ class PartitionedIndex:
             scores, rows = self._open_part(part).search(
                 np.ascontiguousarray(queries, np.float32), min(count, end - start)
             )
-            parts.append((scores, np.where(rows == NOTHING, NOTHING, rows + start)))
+            parts.append((scores, np.where(rows == NO_RESULT, NO_RESULT, rows + start)))
         scores = np.concatenate([scores for scores, _ in parts], axis=1)
         rows = np.concatenate([rows for _, rows in parts], axis=1)
         return scores, rows

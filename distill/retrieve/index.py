@@ -3,7 +3,7 @@
 from distill.embed.encoder import Vectors
 from distill.embed.vector_store import VectorStore
 from distill.recipe import Retriever
-from distill.retrieve.exact import NOTHING, ExactIndex, SearchIndex
+from distill.retrieve.exact import NO_RESULT, ExactIndex, SearchIndex
 from distill.retrieve.faiss_index import (
     ApproximateIndex,
     FaissFlatGpuIndex,
@@ -86,5 +86,5 @@ def compute_recall(
     """
     exact, _ = make_exact_index(vectors, device).search(queries, k)
     scores, rows = index.search(queries, k)
-    hits = (scores >= exact[:, -1:]) & (rows != NOTHING)
+    hits = (scores >= exact[:, -1:]) & (rows != NO_RESULT)
     return float(hits.sum() / exact.size)

@@ -10,7 +10,7 @@ from distill.embed.open_embedder import choose_needs, open_embedder
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
-from distill.retrieve.exact import NOTHING, RowNumbers, compute_similarity
+from distill.retrieve.exact import NO_RESULT, RowNumbers, compute_similarity
 from distill.retrieve.fusion import DEPTH, fuse_reciprocal_ranks
 from distill.retrieve.index import compute_recall, is_exact
 from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
@@ -202,4 +202,4 @@ class _BM25:
 
 
 def _convert_to_lists(rows: RowNumbers) -> list[list[int]]:
-    return [[int(row) for row in of_query if row != NOTHING] for of_query in rows]
+    return [[int(row) for row in of_query if row != NO_RESULT] for of_query in rows]

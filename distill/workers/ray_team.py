@@ -251,7 +251,7 @@ class RayTeam(Generic[T, R]):
                 f"stage {self._job.name}, {self._name_batch(number)}",
                 f"failed {len(self._failures[number])} times, on one worker after the other; the "
                 f"last time: {words[-_MOST_WORDS:]}",
-                "mend what it says (memory: a smaller batch; a time limit: execution.tries); what "
+                "fix what it says (memory: a smaller batch; a time limit: execution.tries); what "
                 "is done is kept, and the same command continues",
             )
 
@@ -264,7 +264,7 @@ class RayTeam(Generic[T, R]):
                 f"stage {self._job.name}",
                 f"no worker could begin: {len(self._failed_starts)} ended before they were ready; "
                 f"the last one: {words[-_MOST_WORDS:]}",
-                "mend what it says; what is done is kept, and the same command continues",
+                "fix what it says; what is done is kept, and the same command continues",
             )
 
     def _check_patience(self) -> None:

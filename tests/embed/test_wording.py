@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from distill.embed.published import NOTHING
+from distill.embed.published import NOTHING_PUBLISHED
 from distill.embed.wording import EmbedderPrompts, choose_prompts, find_carried_template
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig, Retriever, Teacher
@@ -50,12 +50,12 @@ def test_a_students_own_template_is_taken_by_its_names_alone():
 
 def test_a_students_own_template_without_words_is_whole():
     carried = {"query": "Find the answer. ", "query_template": "{task} {query}"}
-    wording = choose_prompts(EmbedderConfig(), "m", carried, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "m", carried, NOTHING_PUBLISHED)
     assert wording.write(["bees"], "query", ["Sort them."]) == ["Sort them. bees"]
 
 
 def test_a_prompt_with_braces_stays_as_it_is():
-    wording = choose_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING)
+    wording = choose_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING_PUBLISHED)
     assert wording.write_query_prompt("x") == "{task} {"
     assert not wording.tells_task
 

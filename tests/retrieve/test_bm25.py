@@ -10,7 +10,7 @@ from distill.errors import UserError
 from distill.recipe import BM25
 from distill.retrieve import bm25
 from distill.retrieve.bm25 import open_bm25
-from distill.retrieve.exact import NOTHING
+from distill.retrieve.exact import NO_RESULT
 from distill.retrieve.terms import split_terms
 from distill.store.run import Run
 
@@ -38,7 +38,7 @@ def test_bm25_order_and_scores_are_those_of_the_library(run):
         theirs = expected(texts, query)
         np.testing.assert_allclose(index.score(query), theirs, rtol=1e-5)
         best = [i for i in np.lexsort((np.arange(24), -index.score(query))) if theirs[i] > 0][:7]
-        assert numbers.tolist() == best + [NOTHING] * (7 - len(best))
+        assert numbers.tolist() == best + [NO_RESULT] * (7 - len(best))
         np.testing.assert_allclose(own[: len(best)], theirs[best], rtol=1e-5)
         assert np.isneginf(own[len(best) :]).all()
 
@@ -53,12 +53,12 @@ def test_bm25_index_is_made_once(run, monkeypatch):
 
 def test_bm25_never_finds_passages_without_words(run):
     index = open_bm25(run, passages_of(run, 3, text=lambda i: ["...", "!", "moon"][i]), BM25())
-    assert index.search(["moon"], 3)[1].tolist() == [[2, NOTHING, NOTHING]]
+    assert index.search(["moon"], 3)[1].tolist() == [[2, NO_RESULT, NO_RESULT]]
 
 
 def test_a_corpus_without_any_words_has_nothing_to_find(run):
     index = open_bm25(run, passages_of(run, 2, text=lambda i: "..."), BM25())
-    assert index.search(["moon"], 2)[1].tolist() == [[NOTHING, NOTHING]]
+    assert index.search(["moon"], 2)[1].tolist() == [[NO_RESULT, NO_RESULT]]
 
 
 ASKED = {
@@ -90,7 +90,7 @@ def test_words_are_found_in_every_script(run, language):
 
 def test_hindi_words_are_not_their_consonants(run):
     index = open_bm25(run, passages_of(run, 1, text=lambda i: "कि"), BM25())
-    assert index.search(["का"], 1)[1].tolist() == [[NOTHING]]
+    assert index.search(["का"], 1)[1].tolist() == [[NO_RESULT]]
 
 
 TEXTS_OF_STEMS = ["The glaciers were flowing.", "A volcano, and the sea", "Lava is hot"]
@@ -100,9 +100,9 @@ def test_bm25_compares_stems_if_a_language_is_set(run):
     passages = passages_of(run, 3, text=lambda i: TEXTS_OF_STEMS[i])
     asked = ["glacier flows", "the"]
     plain = open_bm25(run, passages, BM25()).search(asked, 1)[1]
-    assert plain.tolist()[0] == [NOTHING]
+    assert plain.tolist()[0] == [NO_RESULT]
     stemmed = open_bm25(run, passages, BM25(language="english")).search(asked, 1)[1]
-    assert stemmed.tolist() == [[0], [NOTHING]]
+    assert stemmed.tolist() == [[0], [NO_RESULT]]
 
 
 def test_bm25_takes_k1_and_b_of_the_recipe(run):

@@ -6,7 +6,7 @@ from helpers.encoders import easy, store_of, unit
 
 from distill.errors import UserError
 from distill.recipe import Retriever
-from distill.retrieve.exact import NOTHING, ExactIndex, compute_similarity
+from distill.retrieve.exact import NO_RESULT, ExactIndex, compute_similarity
 from distill.retrieve.index import check_index, compute_recall, make_index
 
 faiss = pytest.importorskip("faiss")
@@ -50,7 +50,7 @@ def test_index_fills_lists_that_are_too_short(tmp_path):
     # Of 64 lists one is probed, which holds a few vectors.
     index = make_index(Retriever(index="IVF64,Flat", effort=1), store_of(tmp_path, VECTORS[:200]))
     scores, rows = index.search(QUERIES, 20)
-    missing = rows == NOTHING
+    missing = rows == NO_RESULT
     assert missing.any()
     assert np.isneginf(scores[missing]).all()
     assert np.isfinite(scores[~missing]).all()

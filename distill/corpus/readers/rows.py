@@ -21,14 +21,14 @@ _MOST_NAMES = 20
 
 class Document(NamedTuple):
     """A text of the corpus before splitting; `source` is where it came from, in a word.
-    `is_mended`: half a surrogate pair, which no file can hold, was replaced by `\ufffd`. `whole` is
-    the id of the document that this one is a section of; empty where it is whole itself."""
+    `is_repaired`: half a surrogate pair, which no file can hold, was replaced by `\ufffd`. `whole`
+    is the id of the document that this one is a section of; empty where it is whole itself."""
 
     id: str
     title: str
     text: str
     source: str
-    is_mended: bool = False
+    is_repaired: bool = False
     whole: str = ""
 
 
@@ -159,7 +159,7 @@ class _Reader:
         if not found.title and not found.text:
             return SkippedRow(str(place), id_, NO_TEXT)
         return found._replace(
-            is_mended=_replace_lost_characters(title) != title
+            is_repaired=_replace_lost_characters(title) != title
             or _replace_lost_characters(text) != text
         )
 

@@ -10,7 +10,7 @@ from distill.evaluate.baselines.rankings import NO_DOCUMENT, Rankings, fuse_scor
 from distill.recipe import BM25
 from distill.recipe.sections.retriever import Language
 from distill.retrieve.bm25 import BM25Index, build_bm25
-from distill.retrieve.exact import NOTHING
+from distill.retrieve.exact import NO_RESULT
 from distill.retrieve.fusion import HYBRID_CONSTANT, rank_hybrid
 from distill.retrieve.terms import TERMS_RULE, make_term_splitter
 from distill.store.stage import fingerprint
@@ -55,7 +55,7 @@ class BM25Search:
             by_document = {
                 self._ids[place]: float(score)
                 for score, place in zip(scores, places, strict=True)
-                if place != NOTHING
+                if place != NO_RESULT
             }
             results[row["id"]] = by_document or {NO_DOCUMENT: 0.0}
         return results

@@ -11,7 +11,7 @@ from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import OpenModel, open_model
-from distill.embed.published import NOTHING
+from distill.embed.published import NOTHING_PUBLISHED
 from distill.embed.wording import choose_prompts
 from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat
@@ -188,7 +188,7 @@ def load_served_model(settings: EmbedderConfig, model: str, instructions: bool =
     """
     check_served(settings)
     named = {"query": settings.query_prompt, "document": settings.document_prompt}
-    wording = choose_prompts(settings, model, {}, NOTHING)
+    wording = choose_prompts(settings, model, {}, NOTHING_PUBLISHED)
     set_apart = any(named.values()) or settings.query_template != PLAIN_QUERY
     if not instructions:
         wording = fix_task(wording, None)

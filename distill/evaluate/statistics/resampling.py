@@ -29,15 +29,15 @@ class ResampledDifference(NamedTuple):
 
     observed: float
     bootstrap: Values
-    flipped: Values
+    permuted: Values
 
 
 def average_resamples(drawn: Sequence[ResampledDifference]) -> ResampledDifference:
     """Resample a mean of means: draws of independent parts, number by number, as many as all
     have."""
-    observed, bootstrap, flipped = zip(*drawn, strict=True)
+    observed, bootstrap, permuted = zip(*drawn, strict=True)
     return ResampledDifference(
-        mean(observed), _average_by_position(bootstrap), _average_by_position(flipped)
+        mean(observed), _average_by_position(bootstrap), _average_by_position(permuted)
     )
 
 
@@ -47,14 +47,14 @@ def resample_seeds(
     """Resample a mean over seeds whose items were drawn alike: each number of the bootstrap is of
     as many seeds, drawn with replacement. From a generator in the same state the n-th number is of
     the same seeds, however many numbers there are."""
-    observed, bootstrap, flipped = zip(*drawn, strict=True)
+    observed, bootstrap, permuted = zip(*drawn, strict=True)
     count = min(map(len, bootstrap))
     values = np.stack([draws[:count] for draws in bootstrap])
     chosen = rng.integers(0, len(drawn), values.T.shape).T
     return ResampledDifference(
         mean(observed),
         np.take_along_axis(values, chosen, axis=0).mean(axis=0),
-        _average_by_position(flipped),
+        _average_by_position(permuted),
     )
 
 
@@ -77,14 +77,14 @@ def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDi
     )
     # Flips of the signs, as if the models had swapped the item's values; scipy.stats'
     # permutation_test does the same thirty times slower.
-    flipped = np.empty(PERMUTATION_RESAMPLES)
+    permuted = np.empty(PERMUTATION_RESAMPLES)
     for start in range(0, PERMUTATION_RESAMPLES, 100):
-        block = flipped[start : start + 100]
+        block = permuted[start : start + 100]
         signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
         block[:] = signs @ differences / len(differences)
     observed = float(differences.mean())
     return ResampledDifference(
-        observed, _widen_bootstrap(found.bootstrap_distribution, observed, differences), flipped
+        observed, _widen_bootstrap(found.bootstrap_distribution, observed, differences), permuted
     )
 
 

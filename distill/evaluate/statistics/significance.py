@@ -209,8 +209,8 @@ def _build_difference(difference: float | None, of: ResampledDifference | None) 
     }
     if of is not None:
         low, high = np.percentile(of.bootstrap, [2.5, 97.5])
-        # A hair's breadth: sums in another order are not another difference.
-        extreme = int((np.abs(of.flipped) >= abs(of.observed) - 1e-12).sum())
+        # A tolerance: sums in another order are not another difference.
+        extreme = int((np.abs(of.permuted) >= abs(of.observed) - 1e-12).sum())
         found["low"], found["high"] = round(float(low), 6), round(float(high), 6)
-        found["p"] = round((extreme + 1) / (len(of.flipped) + 1), 6)
+        found["p"] = round((extreme + 1) / (len(of.permuted) + 1), 6)
     return found

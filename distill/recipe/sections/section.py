@@ -77,7 +77,7 @@ class Section(BaseModel):
                 continue
             key = fingerprint_name(self.section, name)
             if isinstance(inner, list) and inner and isinstance(inner[0], Section):
-                value = [one.fingerprinted() for one in inner]
+                value = [one.list_fingerprinted() for one in inner]
             settings[key] = inner.list_fingerprinted() if isinstance(inner, Section) else value
         return settings
 

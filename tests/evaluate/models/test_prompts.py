@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers.tiny_models import tiny_encoder
 
-from distill.embed.published import NOTHING
+from distill.embed.published import NOTHING_PUBLISHED
 from distill.embed.wording import EmbedderPrompts, choose_prompts
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
@@ -39,7 +39,7 @@ NAMED = {
     ],
 )
 def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
-    wording = choose_prompts(EmbedderConfig(), "model", NAMED, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "model", NAMED, NOTHING_PUBLISHED)
     assert (
         EvalPrompts(NAMED, wording=wording).choose_prompt(mteb.get_task(task).metadata, side)
         == expected
@@ -58,7 +58,7 @@ def test_without_sides_only_a_named_default_is_taken():
 def test_a_documents_prompt_may_be_called_passage():
     task = mteb.get_task("SciFact").metadata
     named = {"passage": "p: "}
-    wording = choose_prompts(EmbedderConfig(), "model", named, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "model", named, NOTHING_PUBLISHED)
     assert EvalPrompts(named, wording=wording).choose_prompt(task, "document") == "p: "
 
 

@@ -87,7 +87,7 @@ def test_the_interval_is_that_of_a_loop():
     assert np.percentile(found.bootstrap, [2.5, 97.5]) == pytest.approx(
         np.percentile(loop, [2.5, 97.5]), abs=0.03
     )
-    assert abs(found.flipped.mean()) < 0.02
+    assert abs(found.permuted.mean()) < 0.02
 
 
 def test_models_that_give_the_same_labels_do_not_differ():
@@ -95,7 +95,7 @@ def test_models_that_give_the_same_labels_do_not_differ():
     found = resampling.resample_labels("weighted", of, of, np.random.default_rng(0))
     assert found.observed == 0
     assert not found.bootstrap.any()
-    assert not found.flipped.any()
+    assert not found.permuted.any()
 
 
 @pytest.mark.parametrize("metric", ["f1", "f1_weighted"])

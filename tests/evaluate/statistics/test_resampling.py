@@ -56,9 +56,9 @@ def test_permutation_swaps_the_ranks_of_a_pair(statistic):
         loops.append(
             compute_unweighted(statistic, gold, one) - compute_unweighted(statistic, gold, other)
         )
-    assert found.flipped.shape == (resampling.WEIGHTED_RESAMPLES,)
-    assert found.flipped.mean() == pytest.approx(0, abs=0.01)
-    assert found.flipped.std() == pytest.approx(np.std(loops), rel=0.1)
+    assert found.permuted.shape == (resampling.WEIGHTED_RESAMPLES,)
+    assert found.permuted.mean() == pytest.approx(0, abs=0.01)
+    assert found.permuted.std() == pytest.approx(np.std(loops), rel=0.1)
 
 
 @KINDS
@@ -75,7 +75,7 @@ def test_models_that_are_alike_are_told_apart_by_chance_alone(statistic):
     ps = []
     for seed in range(25):
         found = resample_pairs(statistic, *pairs(seed, gap=0), np.random.default_rng(seed))
-        ps.append(np.mean(np.abs(found.flipped) >= abs(found.observed)))
+        ps.append(np.mean(np.abs(found.permuted) >= abs(found.observed)))
     assert sum(p <= 0.05 for p in ps) <= 4
     assert np.mean(ps) == pytest.approx(0.5, abs=0.2)
 
@@ -88,7 +88,7 @@ def test_samples_of_one_set_are_draws_already():
     assert (low, high) == pytest.approx(
         (differences.mean() - half, differences.mean() + half), abs=2e-3
     )
-    p = np.mean(np.abs(found.flipped) >= found.observed)
+    p = np.mean(np.abs(found.permuted) >= found.observed)
     expected = 2 * stats.t.sf(differences.mean() / differences.std(ddof=1), 9)
     assert p == pytest.approx(expected, abs=0.01)
 
