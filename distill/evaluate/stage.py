@@ -88,18 +88,7 @@ def evaluate_run(
         others = [task for task in tasks if task.metadata.name not in (JUDGED, KNOWN_ITEM)]
         overlap = count_unlabelled_overlap(recipe, passages, others) if others else None
         models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
-        with show_planned_stage("evaluation"):
-            summary = compare(
-                models,
-                tasks,
-                stage.folder,
-                make_student_variants(models, asked.widths, asked.precisions, asked.asymmetric),
-                published,
-                speed_texts=asked.speed_texts,
-                evaluated=run.folder / RESULTS_FOLDER,
-                baselines=recipe.retriever.bm25 if asked.baselines else None,
-                margin=asked.margin,
-            )
+        summary = _compare_models(run, recipe, models, tasks, published, stage.folder)
         if JUDGED in asked.tasks:
             _write_rankings(run, recipe, models, tasks, stage)
         write_summary(stage.folder / "summary.json", summary)
@@ -107,6 +96,29 @@ def evaluate_run(
         stage.finish(seconds=time.perf_counter() - begun, **figures)
     write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
     return stage
+
+
+def _compare_models(
+    run: Run,
+    recipe: Recipe,
+    models: dict[str, EvalModel],
+    tasks: "list[AbsTask]",
+    published: dict[str, PublishedScores],
+    out: Path,
+) -> Summary:
+    asked = recipe.evaluate
+    with show_planned_stage("evaluation"):
+        return compare(
+            models,
+            tasks,
+            out,
+            make_student_variants(models, asked.widths, asked.precisions, asked.asymmetric),
+            published,
+            speed_texts=asked.speed_texts,
+            evaluated=run.folder / RESULTS_FOLDER,
+            baselines=recipe.retriever.bm25 if asked.baselines else None,
+            margin=asked.margin,
+        )
 
 
 def _write_rankings(

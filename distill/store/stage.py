@@ -199,15 +199,7 @@ class Stage:
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         if self.complete and not missing:
             return None
-        if key is not None and len(items) > _MANY_SHARDS:
-            _logger.warning(
-                "%s: %d shards, more than %d: so many files are slow to list and to open; raise "
-                "%s for larger ones",
-                self.folder,
-                len(items),
-                _MANY_SHARDS,
-                key,
-            )
+        self._warn_of_many_shards(len(items), key)
         total = sum(size(item) for item in items)
         done = total - sum(size(items[i]) for i in missing)
         numbers = [missing[at : at + together] for at in range(0, len(missing), together)]
@@ -217,12 +209,7 @@ class Stage:
             LazyBatches(len(numbers), lambda n: [items[i] for i in numbers[n]]),
             needs,
             lambda n: group(items[numbers[n][0]]),
-            ShareFormat(
-                f"{self.name}-{self.fingerprint}",
-                lambda n: [paths[i].stem for i in numbers[n]],
-                pack_shard,
-                unpack_shard,
-            ),
+            self._make_share_format(lambda n: [paths[i].stem for i in numbers[n]]),
         )
         with self.workers.begin(job) as team:
             before = dict(team.tokens()) if team.tokens else None
@@ -244,6 +231,22 @@ class Stage:
             if before is None or team.tokens is None:
                 return None
             return subtract_counts(team.tokens(), before)
+
+    def _warn_of_many_shards(self, count: int, key: str | None) -> None:
+        if key is not None and count > _MANY_SHARDS:
+            _logger.warning(
+                "%s: %d shards, more than %d: so many files are slow to list and to open; raise "
+                "%s for larger ones",
+                self.folder,
+                count,
+                _MANY_SHARDS,
+                key,
+            )
+
+    def _make_share_format(
+        self, names: Callable[[int], Sequence[str]]
+    ) -> ShareFormat[EncodedShard]:
+        return ShareFormat(f"{self.name}-{self.fingerprint}", names, pack_shard, unpack_shard)
 
     def commit_shard(self, path: Path, shard: EncodedShard, seconds: float) -> None:
         """Write one shard: its dropped rows, its figures, and at last the rows themselves. Tests

@@ -119,6 +119,6 @@ def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, cap
     published._look_up_in_mteb.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "distill"):
-        assert look_up_published(BGE, EmbedderConfig()) == published.NO_RESULT
+        assert look_up_published(BGE, EmbedderConfig()) == published.NOTHING_PUBLISHED
     published._look_up_in_mteb.cache_clear()
     assert "mteb" in caplog.text

@@ -67,15 +67,8 @@ def make_judged_pool(
     Raises:
         UserError: if the LLM judges all pairs alike, or none relevant.
     """
-    judge, asked = open_judge(recipe), recipe.evaluate.judged
-    settings: dict[str, Any] = {
-        **judge.identity,
-        "depth": asked.depth,
-        "passages": asked.passages,
-        "bm25": recipe.retriever.bm25.model_dump(),
-        "seed": recipe.seed,
-    }
-    stage = run.open_stage(NAME, settings, inputs)
+    judge = open_judge(recipe)
+    stage = run.open_stage(NAME, _collect_settings(recipe, judge), inputs)
     if stage.complete:
         return stage
     collection = read_collection(recipe, *inputs)
@@ -113,6 +106,16 @@ def make_judged_pool(
         systems=list(rankings),
     )
     return stage
+
+
+def _collect_settings(recipe: Recipe, judge: LLMJudge) -> dict[str, Any]:
+    return {
+        **judge.identity,
+        "depth": recipe.evaluate.judged.depth,
+        "passages": recipe.evaluate.judged.passages,
+        "bm25": recipe.retriever.bm25.model_dump(),
+        "seed": recipe.seed,
+    }
 
 
 def list_pairs(collection: JudgedCollection, rankings: SystemRankings) -> list[JudgedPair]:

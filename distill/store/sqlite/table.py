@@ -50,7 +50,7 @@ class SqlSchema:
     create: str
     columns: Sequence[str]
     is_whole: Callable[[SqlRow], bool]
-    on_conflict: str = "DO NO_RESULT"
+    on_conflict: str = "DO NOTHING"
 
 
 class SqliteTable:

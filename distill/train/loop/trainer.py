@@ -84,17 +84,9 @@ def fit(
     stop = StopOnInterrupt(interrupt)
     averager = _make_averager(train, folder)
     with Progress("train", 0, "steps") as progress:
-        trainer = _Trainer(
-            model=trained,
-            args=_make_arguments(
-                train, seed, folder, tokens, run_name, _map_learning_rates(train, objective)
-            ),
-            train_dataset=DatasetDict(mixture.datasets),
-            data_collator=SentenceTransformerDataCollator(tokens.collate),
-            loss=objective,
-            callbacks=[CurveCallback(objective.terms), EpochCallback(), ProgressCallback(progress)],
-        )
-        trainer.remove_callback(PrinterCallback)
+        rates = _map_learning_rates(train, objective)
+        arguments = _make_arguments(train, seed, folder, tokens, run_name, rates)
+        trainer = _make_trainer(arguments, objective, mixture, tokens, progress)
         whole = partial(_gather_whole, trained, model)
         with processes.let_main_go_first():
             damaged = None if averager is None else averager.drop_damaged()
@@ -124,6 +116,29 @@ def fit(
     _unwrap(model)
     if averager is not None and processes.is_main():
         averager.average(model)
+    return _read_log(trainer, averager)
+
+
+def _make_trainer(
+    arguments: SentenceTransformerTrainingArguments,
+    objective: CombinedLoss,
+    mixture: Mixture,
+    tokens: TokenizedTexts,
+    progress: Progress,
+) -> "_Trainer":
+    trainer = _Trainer(
+        model=objective.model,
+        args=arguments,
+        train_dataset=DatasetDict(mixture.datasets),
+        data_collator=SentenceTransformerDataCollator(tokens.collate),
+        loss=objective,
+        callbacks=[CurveCallback(objective.terms), EpochCallback(), ProgressCallback(progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _read_log(trainer: Trainer, averager: WeightAverager | None) -> TrainingLog:
     history = trainer.state.log_history
     return TrainingLog(
         [line for line in history if "loss" in line],
