@@ -1,4 +1,4 @@
-"""What was judged, kept for good: a pair that was judged once is never judged again, whichever
+"""A persistent cache of judgements: a pair that was judged once is never judged again, whichever
 recipe of the run asks, and however many candidates it asks for.
 
 Scores differ in their last digits with what is judged in the same call, so what a stage takes from

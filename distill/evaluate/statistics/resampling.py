@@ -1,5 +1,4 @@
-"""What chance does to the difference of two models on a task: draws of a paired bootstrap, and of a
-paired permutation test."""
+"""Paired bootstrap and permutation resamples of the difference of two models on a task."""
 
 from collections.abc import Callable, Sequence
 from statistics import mean

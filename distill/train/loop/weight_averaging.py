@@ -1,4 +1,4 @@
-"""Weights on disk: those of the student as it is looked at, of which the last or the best are kept,
+"""Weights on disk: those of the student at each validation, of which the last or the best are kept,
 and their mean (Wortsman et al. 2022, a uniform soup)."""
 
 import logging

@@ -1,4 +1,4 @@
-"""Alignment with a teacher's vectors."""
+"""Alignment: a loss of the distance between the student's vectors and the teacher's."""
 
 from typing import Literal
 

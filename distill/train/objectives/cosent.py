@@ -1,4 +1,4 @@
-"""The order of scored pairs."""
+"""CoSENT: a loss of the order of scored pairs of texts."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Spread over the sphere."""
+"""Global orthogonal regularisation: a loss that spreads vectors over the sphere."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Contrast: a query's positive against everything else that is no answer to it."""
+"""InfoNCE, the contrastive loss: a query's positive against all that is no answer to it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Soft labels as a distribution over each query's candidates."""
+"""KL divergence: a loss of soft labels as a distribution over each query's candidates."""
 
 from collections.abc import Sequence
 

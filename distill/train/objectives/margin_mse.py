@@ -1,4 +1,4 @@
-"""Soft labels as margins between the positive and each negative."""
+"""MarginMSE: a loss of soft labels as margins between the positive and each negative."""
 
 from collections.abc import Sequence
 

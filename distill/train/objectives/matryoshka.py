@@ -1,4 +1,4 @@
-"""Short vectors that stand on their own."""
+"""Matryoshka: losses on the first dimensions of vectors too, so that cut vectors can be used."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""The teacher's order of pairs of texts by their similarity."""
+"""Relative similarity: a loss of the teacher's order of pairs of texts by their similarity."""
 
 import torch
 from torch import Tensor

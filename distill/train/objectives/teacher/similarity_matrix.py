@@ -1,4 +1,4 @@
-"""The teacher's similarities among the texts of a batch."""
+"""Similarity loss: the teacher's similarities among the texts of a batch."""
 
 from torch import Tensor
 from torch.nn import functional as F
