@@ -20,7 +20,7 @@ from distill.corpus.spool import PassageSpool, SpooledPassages
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import Progress
-from distill.store.tables import Row, passage_text
+from distill.store.tables import Row, join_passage
 from distill.text.normalize import normalize_text
 from distill.text.words import count_words
 

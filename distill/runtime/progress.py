@@ -268,7 +268,7 @@ class Progress:
         parts = [format_duration(self._elapsed)]
         if left is not None:
             parts.append(f"{format_duration(left)} left")
-        return ", ".join([*parts, *self._run_figures(left), *self._work_figures()])
+        return ", ".join([*parts, *self._format_run(left), *self._format_work()])
 
     @property
     def _elapsed(self) -> float:
@@ -345,7 +345,7 @@ class Progress:
         if not is_main() or _Display.quiet:
             return
         took = format_duration(self._elapsed)
-        figures = [f"in {took}" if finished else f"stopped after {took}", *self._work_figures()]
+        figures = [f"in {took}" if finished else f"stopped after {took}", *self._format_work()]
         self._write(f"{self._what}{',' if self.amount else ''} {', '.join(figures)}")
 
     def _write(self, line: str) -> None:

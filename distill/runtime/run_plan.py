@@ -88,7 +88,7 @@ class RunPlan:
         Args:
             whole_stage: whether that work is all of its stage.
         """
-        later = [self._seconds(stage) for stage in self.stages[self._next :]]
+        later = [self._estimate_stage(stage) for stage in self.stages[self._next :]]
         known = [seconds for seconds in later if seconds is not None]
         if not whole_stage or len(known) < len(later):
             return ""

@@ -158,7 +158,7 @@ def find_stage_damage(stage: StageFiles) -> dict[str, str]:
     return unreadable | {name: what for name, what in damage.items() if what is not None}
 
 
-def differs_from_before(stage: StageFiles, files: RecordedFiles) -> list[str]:
+def list_changed_shards(stage: StageFiles, files: RecordedFiles) -> list[str]:
     """Return whether shards were made again with other bytes than the damaged ones they replace.
     Nothing is made from what lies in the bookkeeping."""
     before = read_manifest(stage.metadata_dir / "manifest.json").get("files", {})
@@ -226,7 +226,7 @@ def _parse_shard(name: str) -> str:
     return name.removeprefix(f"{_BOOK}dropped-")
 
 
-def _refusal(stage: StageFiles, name: str, what: str) -> UserError:
+def _explain_damage(stage: StageFiles, name: str, what: str) -> UserError:
     return UserError(
         str(stage.folder / name),
         what,

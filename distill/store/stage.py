@@ -20,7 +20,7 @@ from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.integrity import (
     check_stage,
-    differs_from_before,
+    list_changed_shards,
     measure_shard,
     note_verified,
     read_manifest,

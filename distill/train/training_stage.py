@@ -139,14 +139,16 @@ class TrainingStage:
         teacher = self._open_teacher(mixture)
         with processes.let_main_go_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
-        corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
-        objective = self._objective(model, mixture, teacher, corpus_softmax)
-        before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
+        corpus_softmax = (
+            None if queries is None else self._make_corpus_softmax(model, queries.pools)
+        )
+        objective = self._make_objective(model, mixture, teacher, corpus_softmax)
+        before = measure_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
         has_projection = any(True for _ in objective.projection.parameters())
         unrelated = describe_unrelated_spaces(before, has_projection)
         if unrelated is not None and train.objective.align and processes.is_main():
             _log.warning("training, stage %s: %s", self.name, unrelated)
-        soft = self._soft_labels(mixture, queries)
+        soft = self._measure_softness(mixture, queries)
         relations = self._count_relations(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with Interrupt("step") as interrupt:
@@ -239,7 +241,7 @@ class TrainingStage:
         positives than its own."""
         if not self.train.objective.multi_positive:
             return None
-        counts = count_relations(mixture.scores.lists(), self.train.multi_positive)
+        counts = count_relations(mixture.scores.list_scores(), self.train.multi_positive)
         if counts is None or not processes.is_main():
             return counts
         _log.info(

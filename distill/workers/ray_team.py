@@ -13,7 +13,7 @@ from distill.workers.batch_queue import BatchQueue
 from distill.workers.local import LOCAL
 from distill.workers.protocol import BatchResult, Team, WorkerJob
 from distill.workers.ray_actor import WorkDone, WorkFailed
-from distill.workers.ray_pool import RayPool, WorkerHandle, now
+from distill.workers.ray_pool import RayPool, WorkerHandle, read_clock
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ import pytest
 from distill.runtime import progress
 from distill.runtime.live_line import format_duration
 from distill.runtime.progress import Progress
-from distill.runtime.run_plan import MeasuredSpeed, PlannedStage, RunPlan, speed_key
+from distill.runtime.run_plan import MeasuredSpeed, PlannedStage, RunPlan, make_speed_key
 
 
 class Clock:

@@ -279,7 +279,7 @@ def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, cap
     }
     assert "of the candidates of a query 2.00 are positives" in caplog.text
     model = SentenceTransformer(str(stage.folder))
-    texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
+    texts = {row["passage_id"]: join_passage(row) for row in passages.read_rows(PASSAGES)}
     queries = model.encode_query([row["query"] for row in rows])
     none = model.encode_document([row["negatives"][0] for row in rows])
     for ids in ([row["positive_id"] for row in rows], other.values()):

@@ -71,7 +71,9 @@ def make_held_out_log_queries(run: Run, recipe: Recipe) -> Stage:
         UserError: if the log cannot be read, or holds too few different queries.
     """
     settings, file = recipe.generate.log, _find_file(recipe)
-    stage = run.stage(_HELD_OUT, fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe))
+    stage = run.open_stage(
+        _HELD_OUT, fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe)
+    )
     if stage.complete:
         return stage
     _, held_out = _split_log(recipe)

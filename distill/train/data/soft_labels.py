@@ -18,7 +18,7 @@ from distill.recipe.sections.objective import (
     list_needed_rankers,
     list_score_names,
 )
-from distill.store.shards import shards
+from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
 from distill.train.data.label_scores import score_candidates

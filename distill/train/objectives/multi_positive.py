@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.recipe import MultiPositive
-from distill.train.objectives.inputs import check_columns, check_shape, mean_or_zero
+from distill.train.objectives.inputs import average_or_zero, check_columns, check_shape
 
 
-def multi_positive(
+def compute_multi_positive(
     vectors: Sequence[Tensor],
     numbers: Tensor,
     scores: Tensor,
@@ -54,9 +54,9 @@ def multi_positive(
     negatives = logits.masked_fill(relations >= 0, -torch.inf).logsumexp(1)
     if settings.loss == "pairwise":
         positives = (-logits).masked_fill(~positive, -torch.inf).logsumexp(1)
-        return mean_or_zero(F.softplus(negatives + positives))
+        return average_or_zero(F.softplus(negatives + positives))
     each = F.softplus(negatives[:, None] - logits).masked_fill(~positive, 0)
-    return mean_or_zero(each.sum(1) / positive.sum(1))
+    return average_or_zero(each.sum(1) / positive.sum(1))
 
 
 def relate(

@@ -22,9 +22,9 @@ from distill.train.objectives.inputs import check_shape
 from distill.train.objectives.kl import compute_kl
 from distill.train.objectives.margin_mse import compute_margin_mse
 from distill.train.objectives.matryoshka import LossTerms, average_over_widths
-from distill.train.objectives.multi_positive import multi_positive
-from distill.train.objectives.teacher.relative_order import relative_order
-from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
+from distill.train.objectives.multi_positive import compute_multi_positive
+from distill.train.objectives.teacher.relative_order import compute_relative_order
+from distill.train.objectives.teacher.similarity_matrix import compare_similarity_matrices
 
 Lookup = Callable[[Tensor], Tensor]
 _MIN_TEMPERATURE = 0.01
@@ -195,7 +195,7 @@ class CombinedLoss(nn.Module):
                 chosen, numbers, settings.infonce, self._temperature, known.in_batch
             )
         if known.scores is not None and weights.multi_positive:
-            terms["multi_positive"] = multi_positive(
+            terms["multi_positive"] = compute_multi_positive(
                 vectors, known.numbers, known.scores, settings.multi_positive, known.in_batch
             )
         if known.scores is not None and weights.kl:

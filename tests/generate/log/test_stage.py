@@ -95,7 +95,7 @@ def test_queries_of_the_log_are_held_out_and_not_trained_on(tmp_path, recipe, wa
         before = make_log_queries(run, recipe).fingerprint
         log, out = make_log_queries(run, changed), make_held_out_log_queries(run, changed)
         trained, asked_of_models = (
-            [row["query"] for row in stage.rows(PARSED)] for stage in (log, out)
+            [row["query"] for row in stage.read_rows(PARSED)] for stage in (log, out)
         )
     assert log.fingerprint != before
     assert len(asked_of_models) == held_out

@@ -352,9 +352,9 @@ def test_a_mixture_that_is_none_is_refused(scores, fault):
 
 
 def test_names_of_soft_labels_have_the_fingerprint_that_they_had():
-    assert "multi_positive" not in Train().fingerprinted()
-    assert "multi_positive" not in Train().fingerprinted()["objective"]
-    kl = Train(kl={"scores": "hybrid"}).fingerprinted()["kl"]
+    assert "multi_positive" not in Train().list_fingerprinted()
+    assert "multi_positive" not in Train().list_fingerprinted()["objective"]
+    kl = Train(kl={"scores": "hybrid"}).list_fingerprinted()["kl"]
     assert kl == {
         "scores": "hybrid",
         "standardise": False,

@@ -9,8 +9,8 @@ from helpers import reference_losses as byhand
 from helpers.reference_losses import columns, distinct
 
 from distill.recipe import InfoNCE, MultiPositive
-from distill.train.objectives.infonce import infonce
-from distill.train.objectives.multi_positive import count_relations, multi_positive, relate
+from distill.train.objectives.infonce import compute_infonce
+from distill.train.objectives.multi_positive import compute_multi_positive, count_relations, relate
 
 NAN = math.nan
 SCORES = torch.tensor(
@@ -46,7 +46,7 @@ def test_loss_and_gradients_are_those_of_all_pairs(numbers, keys, in_batch):
     settings = MultiPositive(temperature=0.3, **keys)
     mask = None if in_batch is None else torch.tensor(in_batch)
     ours, theirs = ([v.clone().requires_grad_() for v in columns(5, 3)] for _ in range(2))
-    loss = multi_positive(ours, numbers, SCORES, settings, mask)
+    loss = compute_multi_positive(ours, numbers, SCORES, settings, mask)
     expected = byhand.multi_positive(theirs, numbers, SCORES, settings, mask)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
@@ -60,9 +60,9 @@ def test_with_one_positive_it_is_infonce(loss):
     """With every hard negative for all, and without other queries."""
     vectors, numbers = columns(6, 2), distinct(6, 2)
     scores = torch.full((6, 3), -1.0)
-    ours = multi_positive(vectors, numbers, scores, MultiPositive(loss=loss))
+    ours = compute_multi_positive(vectors, numbers, scores, MultiPositive(loss=loss))
     settings = InfoNCE(same_tower=False, hard_negatives="shared")
-    assert torch.allclose(ours, infonce(vectors, numbers, settings, 0.05))
+    assert torch.allclose(ours, compute_infonce(vectors, numbers, settings, 0.05))
 
 
 def test_relations_are_one_matrix_of_queries_and_documents():
@@ -80,7 +80,7 @@ def test_relations_are_one_matrix_of_queries_and_documents():
 def test_a_document_of_which_nobody_knows_sends_no_gradient(loss):
     scores = torch.tensor([[1.0, NAN, -1.0]])
     vectors = [v.requires_grad_() for v in columns(1, 2)]
-    multi_positive(vectors, distinct(1, 2), scores, MultiPositive(loss=loss)).backward()
+    compute_multi_positive(vectors, distinct(1, 2), scores, MultiPositive(loss=loss)).backward()
     assert torch.count_nonzero(vectors[2].grad) == 0
     assert torch.count_nonzero(vectors[3].grad) > 0
 
@@ -91,13 +91,17 @@ def test_positives_are_no_negatives_of_each_other():
     near, far, none = (torch.tensor([v]) for v in ([1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]))
     vectors = [query, near, far.requires_grad_(), none]
     scores = torch.tensor([[1.0, 1.0, -1.0]])
-    multi_positive(vectors, distinct(1, 2), scores, MultiPositive(temperature=1.0)).backward()
+    compute_multi_positive(
+        vectors, distinct(1, 2), scores, MultiPositive(temperature=1.0)
+    ).backward()
     assert far.grad[0, 0] < 0, "a step against the gradient brings it to the query"
 
 
 def test_a_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
     vectors = [v.requires_grad_() for v in columns(1, 1)]
-    loss = multi_positive(vectors, distinct(1, 1), torch.tensor([[1.0, 1.0]]), MultiPositive())
+    loss = compute_multi_positive(
+        vectors, distinct(1, 1), torch.tensor([[1.0, 1.0]]), MultiPositive()
+    )
     loss.backward()
     assert loss.item() == 0
     assert all(torch.count_nonzero(v.grad) == 0 for v in vectors)
@@ -105,7 +109,7 @@ def test_a_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
 
 def test_wrong_shapes_say_what_was_got_and_expected():
     with pytest.raises(ValueError, match=r"scores: got \(2, 1\), expected \(2, 2\)"):
-        multi_positive(columns(2, 1), distinct(2, 1), torch.zeros(2, 1), MultiPositive())
+        compute_multi_positive(columns(2, 1), distinct(2, 1), torch.zeros(2, 1), MultiPositive())
 
 
 def test_relations_are_counted_over_the_lists_that_were_judged():

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 
 from distill.recipe import InfoNCE, Train
 from distill.train.objectives import CombinedLoss, make_projection
-from distill.train.objectives.align import alignment
-from distill.train.objectives.cosent import cosent
-from distill.train.objectives.gor import gor
-from distill.train.objectives.infonce import infonce
-from distill.train.objectives.kl import kl
-from distill.train.objectives.margin_mse import margin_mse
-from distill.train.objectives.multi_positive import multi_positive
-from distill.train.objectives.teacher.relative_order import relative_order
-from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
+from distill.train.objectives.align import compute_alignment
+from distill.train.objectives.cosent import compute_cosent
+from distill.train.objectives.gor import compute_gor
+from distill.train.objectives.infonce import compute_infonce
+from distill.train.objectives.kl import compute_kl
+from distill.train.objectives.margin_mse import compute_margin_mse
+from distill.train.objectives.multi_positive import compute_multi_positive
+from distill.train.objectives.teacher.relative_order import compute_relative_order
+from distill.train.objectives.teacher.similarity_matrix import compare_similarity_matrices
 
 ROWS = 4
 WEIGHTS = {
@@ -71,17 +71,17 @@ def test_every_term_is_that_of_the_batch_and_the_loss_their_weighted_sum(model):
     columns, teacher, train = vectors(model, 3), in_columns(LABELS), Train()
     every = torch.cat(columns)
     expected = {
-        "infonce": infonce(columns, LABELS[:, 1:], train.infonce, 0.05),
-        "align": alignment(whole.projection(every), teacher),
-        "kl": kl(columns, SCORES[10:14], train.kl),
-        "margin_mse": margin_mse(columns, SCORES[10:14], train.margin_mse),
-        "multi_positive": multi_positive(
+        "infonce": compute_infonce(columns, LABELS[:, 1:], train.infonce, 0.05),
+        "align": compute_alignment(whole.projection(every), teacher),
+        "kl": compute_kl(columns, SCORES[10:14], train.kl),
+        "margin_mse": compute_margin_mse(columns, SCORES[10:14], train.margin_mse),
+        "multi_positive": compute_multi_positive(
             columns, LABELS[:, 1:], SCORES[10:14], train.multi_positive
         ),
-        "similarity_matrix": similarity_matrix(every, teacher),
-        "relative_order": relative_order(every, teacher, int(LABELS[:, 1:].sum())),
-        "cosent": cosent(columns, SCORES[10:14, 0]),
-        "gor": gor(columns),
+        "similarity_matrix": compare_similarity_matrices(every, teacher),
+        "relative_order": compute_relative_order(every, teacher, int(LABELS[:, 1:].sum())),
+        "cosent": compute_cosent(columns, SCORES[10:14, 0]),
+        "gor": compute_gor(columns),
     }
     assert whole.terms.keys() == expected.keys()
     for name, term in expected.items():

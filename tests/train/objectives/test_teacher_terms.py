@@ -5,10 +5,10 @@ import torch
 from helpers import reference_losses as byhand
 from helpers.reference_losses import columns, unit
 
-from distill.train.objectives.align import alignment, make_projection
-from distill.train.objectives.gor import gor
-from distill.train.objectives.teacher.relative_order import MARGIN, relative_order
-from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
+from distill.train.objectives.align import compute_alignment, make_projection
+from distill.train.objectives.gor import compute_gor
+from distill.train.objectives.teacher.relative_order import MARGIN, compute_relative_order
+from distill.train.objectives.teacher.similarity_matrix import compare_similarity_matrices
 
 
 def test_alignment_is_the_cosine_distance():
