@@ -70,7 +70,7 @@ def _write_corpus(folder: Path, data: Path, limit: int | None) -> None:
 def _docstrings(run: Path) -> Iterator[str]:
     everything = [f"corpus.limit={DOCSTRINGS}", "corpus.held_out=0", "evaluate.tasks=[]"]
     distill.read_corpus(distill.load_recipe(RECIPES / "demo.yaml", everything), run)
-    return (passage_text(row) for row in read_rows(PASSAGES, run / "passages"))
+    return (join_passage(row) for row in read_rows(PASSAGES, run / "passages"))
 
 
 def _write(folder: Path, name: str, texts: Iterator[str]) -> None:
