@@ -6,8 +6,9 @@ import hashlib
 import heapq
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from distill.corpus.held_out import holds_documents_out, is_held_out, require_bo
 from distill.corpus.readers.rows import NO_TEXT, REPEATED, CorpusSource, Document, SkippedRow
 from distill.corpus.split import split_text
 from distill.corpus.spool import PassageSpool, SpooledPassages
+from distill.corpus.token_counts import open_token_count
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import Progress
@@ -130,9 +132,10 @@ class _Draft:
 
 def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
     corpus, draft = recipe.corpus, _Draft(spool)
+    split = partial(split_text, max_tokens=corpus.max_tokens, count=open_token_count(corpus))
     for document in _show_progress(_iterate_documents(source, draft)):
         is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
-        for id_, text in _split_document(document, corpus.max_tokens, draft.counts):
+        for id_, text in _split_document(document, split, draft.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
             row["source"] = document.source
             read = join_passage(row) if source.titles_are_prose else text
@@ -172,9 +175,9 @@ def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document
 
 
 def _split_document(
-    document: Document, max_tokens: int, counts: Counter[str]
+    document: Document, split: Callable[[str], list[str]], counts: Counter[str]
 ) -> Iterator[tuple[str, str]]:
-    pieces = split_text(document.text, max_tokens)
+    pieces = split(document.text)
     if len(pieces) == 1:
         yield document.id, pieces[0]
         return

@@ -23,6 +23,7 @@ from distill.corpus.readers.rows import (
     Columns,
     CorpusSource,
 )
+from distill.corpus.token_counts import list_length_settings
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.integrity import find_stage_damage
@@ -75,8 +76,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
     prepare = functools.cache(lambda: gather_passages(source, recipe, run.folder))
     settings: dict[str, Any] = {
         "source": source.identity,
-        "max_tokens": recipe.corpus.max_tokens,
-        "min_words": recipe.corpus.min_words,
+        **list_length_settings(recipe.corpus),
     }
     if recipe.corpus.limit is not None:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
@@ -138,8 +138,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
         return None
     settings = {
         "source": docstrings.identify_docstrings(recipe),
-        "max_tokens": recipe.corpus.max_tokens,
-        "min_words": recipe.corpus.min_words,
+        **list_length_settings(recipe.corpus),
     }
     stage, found = _prepare(run, "held-out", settings, lambda: _make_held_out_pairs(recipe))
     if found is not None:

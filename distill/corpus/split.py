@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import regex
 
@@ -34,6 +35,12 @@ a word without end, is one: the tokenizers of Qwen, Mistral and LLaMA 2 make of 
 1.1 and 1.4, of a Thai letter with its marks 0.8, 0.7 and 1.4, of a letter of base64 0.7 to 0.8."""
 
 
+TokenCount: TypeAlias = Callable[[str], int]
+"""A text's tokens, without those that a model puts around it."""
+Measure: TypeAlias = Callable[[str], int]
+"""A text's size in thirds of a token."""
+
+
 class _Unit(NamedTuple):
     """What is never cut: a word, a letter with its marks, or a punctuation mark."""
 
@@ -56,19 +63,23 @@ def estimate_tokens(text: str) -> int:
     return -(-_measure(text) // _THIRDS)
 
 
-def split_text(text: str, max_tokens: int) -> list[str]:
-    """Split a text into passages of whole sentences, each of at most `max_tokens` tokens as
-    `estimate_tokens` counts them; every word of the text is in exactly one of them, in order. A
-    longer sentence is cut at spaces, what has none at punctuation or else between letters, but
-    never between a letter and its marks."""
+def split_text(text: str, max_tokens: int, count: TokenCount | None = None) -> list[str]:
+    """Split a text into passages of whole sentences, each of at most `max_tokens` tokens; every
+    word of the text is in exactly one of them, in order. A longer sentence is cut at spaces, what
+    has none at punctuation or else between letters, but never between a letter and its marks.
+
+    Args:
+        count: of a text's tokens; None: as `estimate_tokens` counts them.
+    """
+    measure = _measure if count is None else partial(_measure_by, count)
     budget = max(_WORD, _THIRDS * max_tokens)
-    if _measure(text) <= budget:
+    if measure(text) <= budget:
         return [text.strip()]
     pieces: list[_TextPiece] = []
     before = 0
     for start, end in find_sentence_spans(text):
         gap = " " if text[before:start] else ""
-        pieces += _cut(_make_piece(text[start:end], gap), budget)
+        pieces += _cut(_make_piece(text[start:end], gap, measure), budget, measure)
         before = end
     return [piece.text for piece in _pack(pieces, budget)]
 
@@ -78,6 +89,10 @@ def _measure(text: str) -> int:
         return sum(unit.size for unit in _split_units(text))
     marks = _ASCII_MARK if text.isascii() else _MARK
     return _WORD * sum(1 for _ in marks.finditer(text))
+
+
+def _measure_by(count: TokenCount, text: str) -> int:
+    return _THIRDS * count(text)
 
 
 def _has_endless(text: str) -> bool:
@@ -102,8 +117,8 @@ def _split_units(text: str) -> Iterator[_Unit]:
                 yield _Unit(letter.start(), letter.end(), _LETTER, False)
 
 
-def _make_piece(text: str, gap: str) -> _TextPiece:
-    return _TextPiece(text, _measure(text), gap)
+def _make_piece(text: str, gap: str, measure: Measure) -> _TextPiece:
+    return _TextPiece(text, measure(text), gap)
 
 
 def _pack(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
@@ -118,19 +133,21 @@ def _pack(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
     return packed
 
 
-def _cut(sentence: _TextPiece, budget: int) -> list[_TextPiece]:
+def _cut(sentence: _TextPiece, budget: int, measure: Measure) -> list[_TextPiece]:
     if sentence.size <= budget:
         return [sentence]
-    words = [_make_piece(word, " ") for word in sentence.text.split()]
+    words = [_make_piece(word, " ", measure) for word in sentence.text.split()]
     words[0] = words[0]._replace(gap=sentence.gap)
-    return _pack([part for word in words for part in _cut_word(word, budget)], budget)
+    return _pack([part for word in words for part in _cut_word(word, budget, measure)], budget)
 
 
-def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
+def _cut_word(word: _TextPiece, budget: int, measure: Measure) -> list[_TextPiece]:
     """Cut what has no spaces and is over the budget (Chinese, a path, a table's rule)."""
     if word.size <= budget:
         return [word]
     units = list(_split_units(word.text))
+    if measure is not _measure:
+        units = [u._replace(size=measure(word.text[u.start : u.end])) for u in units]
     pauses = has_spaceless(word.text)
     parts: list[_TextPiece] = []
     while units:

@@ -32,6 +32,8 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda: _check_llm(recipe.llm)
     if JUDGED in recipe.evaluate.tasks:
         yield lambda: _check_llm(recipe.evaluate.judged.llm or recipe.llm)
+    if recipe.corpus.tokenizer is not None:
+        yield partial(_check_reference, recipe.corpus.tokenizer)
     if recipe.has_corpus:
         yield lambda: _check_embedder(recipe.retriever.model, recipe.retriever)
     for model in (teacher.model, *teacher.additional_models):

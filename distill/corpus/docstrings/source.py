@@ -11,6 +11,7 @@ from distill.corpus.docstrings.introspect import find_public_objects, read_packa
 from distill.corpus.docstrings.prose import extract_paragraphs
 from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split_text
+from distill.corpus.token_counts import open_token_count
 from distill.recipe import Recipe
 from distill.text.normalize import normalize_text
 from distill.text.sentences import split_sentences
@@ -92,11 +93,12 @@ def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[st
     pairs: list[QueryDocument] = []
     counts: Counter[str] = Counter()
     queries, answers = set(), set()
+    count = open_token_count(recipe.corpus)
     for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
         if not is_held_out(thing.summary, recipe):
             continue
         counts["held out"] += 1
-        answer = split_text(thing.rest, recipe.corpus.max_tokens)[0]
+        answer = split_text(thing.rest, recipe.corpus.max_tokens, count)[0]
         if count_words(thing.summary) < _MIN_QUERY_WORDS or count_words(answer) < least:
             counts["dropped short"] += 1
         elif normalize_text(thing.summary) in queries or normalize_text(answer) in answers:

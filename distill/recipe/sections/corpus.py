@@ -43,8 +43,11 @@ class Corpus(Section):
     seed: none of their passages is trained on, and the tasks judged and held-out ask for them.
     Sections of one file, and objects with one summary, stay together."""
     max_tokens: int = Field(256, gt=0)
-    """Longest passage in estimated tokens; longer texts are split by sentence. A word or
-    punctuation mark is counted as one and a third tokens."""
+    """Longest passage in tokens; longer texts are split by sentence. Without `tokenizer` tokens are
+    estimated: a word or punctuation mark counts as one and a third."""
+    tokenizer: Word | None = None
+    """A model, such as the student's encoder, whose tokenizer counts the tokens of `max_tokens`;
+    null: they are estimated, so that another student needs no other passages."""
     min_words: int = Field(5, ge=0)
     """Fewest words of a passage; shorter ones are dropped and counted."""
     limit: int | None = Field(None, gt=0)
