@@ -321,7 +321,8 @@ def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
         with opened(folder) as run:
             fill(run, inputs=[fill(run, "first")])
 
-    for last in range(1, 30, 4):
+    # A whole run writes 26 files, and its lease once or more: a request of these is always refused.
+    for last in range(1, 26, 4):
         server.clear()
         count = iter(range(1000))
         server.refuse = lambda method, path, count=count, last=last: (

@@ -229,12 +229,13 @@ def test_draws_kept_from_a_larger_request_are_not_asked_for_again(make, server):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from distill.llm import Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
 url, cache = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
 settings = LanguageModel(engine="http", model="tiny-model", base_url=url, concurrency=2)
 prompts = [f"Passage: number {i}" for i in range(12)]
 HTTPEngine(settings, Path(cache)).generate(prompts, range(100, 112), Sampling(20, 0.7, 0.9))
