@@ -53,17 +53,17 @@ def test_the_tokenizer_is_in_the_fingerprint_where_one_is_named(encoder_folder):
     assert len(str(named["tokenizer"])) == 16
 
 
-@pytest.mark.bad_input("corpus", "corpus.tokenizer: a model without a tokenizer", "refused")
-def test_a_model_without_a_tokenizer_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("config.json", "{}", r"has no tokenizer\.json"),
+        ("tokenizer.json", '{"model": ', r"tokenizer\.json: cannot be read as a tokenizer"),
+    ],
+    ids=["absent", "torn"],
+)
+@pytest.mark.bad_input("corpus", "corpus.tokenizer: none in the model's folder, or torn", "refused")
+def test_a_model_without_a_tokenizer_that_can_be_read_is_refused(tmp_path, name, content, fault):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"has no tokenizer\.json"):
-        open_token_count(Corpus(tokenizer=str(tmp_path / "model")))
-
-
-@pytest.mark.bad_input("corpus", "corpus.tokenizer: a torn tokenizer.json", "refused by file")
-def test_a_torn_tokenizer_is_refused(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "tokenizer.json").write_text('{"model": ')
-    with pytest.raises(UserError, match=r"tokenizer\.json: cannot be read as a tokenizer"):
+    (tmp_path / "model" / name).write_text(content)
+    with pytest.raises(UserError, match=fault):
         open_token_count(Corpus(tokenizer=str(tmp_path / "model")))
