@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from distill.start.available import Available
+from distill.start.choice.setting import Setting
 from distill.start.guess import describe_guess
 from distill.start.init import Proposal
 
@@ -24,7 +25,18 @@ def describe_proposal(proposal: Proposal) -> Iterator[str]:
         if key in by_key:
             model = str(by_key[key].value).partition("#")[0]
             yield f"{role + ':':<8} {model} ({by_key[key].why})"
+    yield f"test:    {_describe_test(by_key.get('evaluate.tasks'))}"
     yield f"takes:   {describe_guess(proposal.guess)}; `distill estimate` measures it"
+
+
+def _describe_test(tasks: Setting | None) -> str:
+    """Say what the student is measured on, or why there is nothing."""
+    if tasks is not None:
+        return f"{', '.join(tasks.value)} ({tasks.why})"
+    return (
+        "none: too few documents to hold some out. With questions and answers of your own: "
+        "evaluate.tasks: [questions.csv]"
+    )
 
 
 def _describe_machine(available: Available) -> str:

@@ -102,7 +102,9 @@ def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
     for number, line in enumerate(lines):
         if line in keys:
             assert "#" in line or lines[number - 1].strip().startswith("#"), line
-    for word in ("12 documents", "language: en", "cores", "takes:", "distill run my-notes.yaml"):
+    for word in ("12 documents", "language: en", "cores", "takes:", "too few documents to hold"):
+        assert word in done.output
+    for word in ("distill check my-notes.yaml", "distill run my-notes.yaml"):
         assert word in done.output
 
 
