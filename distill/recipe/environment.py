@@ -9,7 +9,23 @@ from distill.errors import UserError
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
 
-def refuse_secrets(values: Any, where: str, path: str = "") -> None:
+def read_environment(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Replace `${NAME}` in a recipe. A value that names a variable that is not set becomes null, so
+    that `path: ${DISTILL_DATA}/...` falls back to the hub; but not `store`, whose lack would only
+    show when the machine is lost.
+
+    Raises:
+        UserError: where a secret might be, or for the `store`, naming the variable.
+    """
+    _refuse_secrets(values, where)
+    for name in _find_unset(values.get("store")):
+        remedy = f"export {name}=..., or leave store out"
+        raise UserError(where, f"store names the variable {name}, which is not set", remedy)
+    replaced: dict[str, Any] = _replace(values)
+    return replaced
+
+
+def _refuse_secrets(values: Any, where: str, path: str = "") -> None:
     """Refuse variables where a key might be put: a run keeps its recipe and its manifests.
 
     Raises:
@@ -17,10 +33,10 @@ def refuse_secrets(values: Any, where: str, path: str = "") -> None:
     """
     if isinstance(values, dict):
         for key, inner in values.items():
-            refuse_secrets(inner, where, f"{path}.{key}".strip("."))
+            _refuse_secrets(inner, where, f"{path}.{key}".strip("."))
     elif isinstance(values, list):
         for inner in values:
-            refuse_secrets(inner, where, path)
+            _refuse_secrets(inner, where, path)
     elif isinstance(values, str) and _VARIABLE.search(values):
         if path.endswith(".api_key_variable"):
             remedy = f"write the name alone, without ${{}}: {_VARIABLE.findall(values)[0]}"
@@ -30,15 +46,19 @@ def refuse_secrets(values: Any, where: str, path: str = "") -> None:
             raise UserError(where, f"{path} reads an environment variable", remedy)
 
 
-def read_environment(value: Any) -> Any:
-    """Replace `${NAME}`; a value that names a variable that is not set becomes null, so that
-    `path: ${DISTILL_DATA}/...` falls back to the hub."""
+def _replace(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: read_environment(inner) for key, inner in value.items()}
+        return {key: _replace(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [read_environment(inner) for inner in value]
+        return [_replace(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    if any(not os.environ.get(name) for name in _VARIABLE.findall(value)):
+    if _find_unset(value):
         return None
     return _VARIABLE.sub(lambda match: os.environ[match.group(1)], value)
+
+
+def _find_unset(value: Any) -> list[str]:
+    """Find the variables that a value names and that are not set, or empty."""
+    names = _VARIABLE.findall(value) if isinstance(value, str) else []
+    return [name for name in names if not os.environ.get(name)]

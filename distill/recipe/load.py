@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
-from distill.recipe.environment import read_environment, refuse_secrets
+from distill.recipe.environment import read_environment
 from distill.recipe.execution import Execution
 from distill.recipe.explain import RecipeText, explain_faults
 from distill.recipe.renamed_keys import rename_old_keys
@@ -302,8 +302,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
         rename_old_keys(values)
     for item in sets:
         written.sets[_set(values, item)] = item
-    refuse_secrets(values, written.where)
-    values = read_environment(values)
+    values = read_environment(values, written.where)
     check_value(values, written.where, "correct the key, or the environment variable that it names")
     return _validate(values, written, file.parent if file else Path("."))
 

@@ -68,6 +68,16 @@ def test_an_unset_variable_falls_back_to_null(tmp_path, monkeypatch):
     assert load_recipe(file).corpus.path == "/data/x"
 
 
+@pytest.mark.bad_input("environment", "a store in a variable that is not set", "refused by name")
+def test_a_store_whose_variable_is_not_set_is_not_left_out(tmp_path, monkeypatch):
+    file = write(tmp_path, "name: mine\nstore: '${BUCKET}/runs'")
+    monkeypatch.delenv("BUCKET", raising=False)
+    with pytest.raises(UserError, match="store names the variable BUCKET, which is not set"):
+        load_recipe(file)
+    monkeypatch.setenv("BUCKET", "s3://ours")
+    assert load_recipe(file).store == "s3://ours/runs"
+
+
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
     recipe = load_recipe(write(tmp_path, "name: mine\nstudent: {layers: [0, 5]}"))
     again = load_recipe(write(tmp_path, dump_recipe(recipe)))
