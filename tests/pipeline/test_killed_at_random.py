@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.fresh_process import CONTEXT
 
-KILLS = 16
+KILLS = 8
 LIFE = 0.5
 """Seconds; a life in which nothing was committed is followed by a longer one."""
 LAST_STAGES = ("student", "evaluation", "summary.json", "report.html", "report.md", "exported")

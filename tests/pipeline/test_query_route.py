@@ -443,13 +443,15 @@ SMALL = ["corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"]
 def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
     """The vectors of the first run, as the file that a user brings to the second."""
     path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
-    first = distill.run(load_recipe(path), tmp_path / "first")
+    small = ["corpus.limit=200", "generate.free.queries=400"]
+    first = distill.run(load_recipe(path, small), tmp_path / "first")
     assert first.summary["models"]["student"]["score"] > 0.5
     distill.export_index(first, tmp_path / "index", force=True)
     np.save(tmp_path / "mine.npy", np.load(tmp_path / "index" / "vectors.npy"))
     ids = read_json(tmp_path / "index" / "ids.json")
     (tmp_path / "mine.txt").write_text("\n".join(ids), encoding="utf-8")
-    sets = [f"teacher.document_vectors={tmp_path / 'mine.npy'}", "evaluate.tasks=[]"]
+    mine = f"teacher.document_vectors={tmp_path / 'mine.npy'}"
+    sets = [*small, mine, "evaluate.tasks=[]"]
     second = distill.run(load_recipe(path, sets), tmp_path / "second")
     weights = [run.student / "query_0_Transformer" / "model.safetensors" for run in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -82,6 +82,7 @@ def test_the_recipe_that_distils_a_judge(tmp_path):
         "judge.epochs": 1,
         "judge.depth": 10,
         "relabel.check.queries": 30,
+        "evaluate.speed_texts": 0,
     }
     summary = run("judge-tiny.yaml", tmp_path / "run", **sets)
     assert summary["models"]["student"]["score"] > 0
