@@ -34,6 +34,7 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import QUERIES
@@ -155,7 +156,8 @@ def relabel(folder: Path, among: int, count: int) -> dict[str, object]:
         )
         judgements = {}
         for name in ("ql", "rc"):
-            inputs = (settings, name, passages, queries, found, lambda: llm, judged)
+            rankers = RankerSettings.select(settings)
+            inputs = (rankers, name, passages, queries, found, lambda: llm, judged)
             judgements[name] = (clocked(f"judgements-{name}", make_judgements, *inputs), found)
         labels = clocked("labels", make_labels, settings.relabel, queries, found, judgements)
         examples = clocked(

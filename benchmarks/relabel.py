@@ -27,6 +27,7 @@ from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import get_packaged_folder
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -98,10 +99,11 @@ def ours(
     names: list[str],
 ) -> tuple[float, Scores]:
     """Seconds, and the scores."""
+    rankers = RankerSettings.select(recipe)
     begun = time.perf_counter()
     made = [
         make_judgements(
-            run, recipe, name, *stages, lambda: engine, run.folder / f"{'-'.join(names)}.sqlite"
+            run, rankers, name, *stages, lambda: engine, run.folder / f"{'-'.join(names)}.sqlite"
         )
         for name in names
     ]

@@ -39,6 +39,7 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.retrieve.corpus_index import embed_corpus, open_encoder
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -170,7 +171,8 @@ class Work:
         inputs = (self.corpus(), self.search(), self.candidates())
         judged = self.folder / "judgements.sqlite"
         llm = StandInLLM()
-        return make_judgements(self.run, self.recipe, "ql", *inputs, lambda: llm, judged)
+        rankers = RankerSettings.select(self.recipe)
+        return make_judgements(self.run, rankers, "ql", *inputs, lambda: llm, judged)
 
     def labels(self) -> Stage:
         judgements = {"ql": (self.judge(), self.candidates())}

@@ -12,7 +12,7 @@ from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
-from distill.relabel.rankers.passes import RankerName, open_ranking
+from distill.relabel.rankers.passes import RankerName, RankerSettings, open_ranking
 from distill.store.tables import join_passage
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -39,7 +39,7 @@ def measure_judgements(
         return _count_cost(context, name, passages, queries)
     engine = context.llm()
     try:
-        ranking = open_ranking(name, recipe, lambda: engine)
+        ranking = open_ranking(name, RankerSettings.select(recipe), lambda: engine)
     except UserError:
         return None
     several = 1 if recipe.llm.engine == "http" else min(queries_a_passage, len(queries))
@@ -59,7 +59,8 @@ def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amou
     if not context.sample:
         return None
     try:
-        ranking = open_ranking("cross_encoder", context.recipe, context.llm)
+        rankers = RankerSettings.select(context.recipe)
+        ranking = open_ranking("cross_encoder", rankers, context.llm)
     except UserError:
         return None
     passages, queries = _choose_texts(context, sample)
@@ -79,7 +80,7 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
     if context.sample:
         engine = context.llm()
         clock = UsageMeter(engine)
-        chat = uses_chat_template(recipe, engine)
+        chat = uses_chat_template(recipe.llm, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
         if each := clock.compute_cost(len(queries)):
             return each

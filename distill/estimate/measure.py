@@ -58,7 +58,7 @@ def sample_prompts(
             UnitCost(count_mean_tokens(prompts), expect_half(recipe.generate.max_new_tokens)),
         )
     engine = llm()
-    chat = uses_chat_template(recipe, engine)
+    chat = uses_chat_template(recipe.llm, engine)
     sampling = method.make_sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )

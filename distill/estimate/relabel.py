@@ -10,7 +10,7 @@ from distill.estimate.judging import measure_cross_encoder, measure_judgements, 
 from distill.estimate.measure import QuerySample
 from distill.recipe import Judge
 from distill.relabel.rankers.passes import RankerName, list_passes
-from distill.relabel.teaching import make_check_recipe, make_teaching_recipe
+from distill.relabel.teaching import make_check_rule, make_teaching_rule
 
 _EARLIER = "pairs that a round before has judged are not judged again"
 
@@ -23,7 +23,8 @@ def estimate_judge(context: EstimateContext, queries: QueryEstimate) -> list[Sta
         return []
     judge = recipe.judge
     number = make_bounded_amount(min(judge.queries, queries.number.high))
-    teaching = replace(context, recipe=make_teaching_recipe(recipe))
+    rule = make_teaching_rule(recipe.relabel, judge)
+    teaching = replace(context, recipe=recipe.model_copy(update={"relabel": rule}))
     lines = estimate_relabelling(teaching, QueryEstimate(number, queries.sample))[:-1]
     context.embedded = teaching.embedded
     steps = make_bounded_amount(
@@ -42,7 +43,8 @@ def estimate_check(context: EstimateContext, queries: QueryEstimate) -> list[Sta
     if recipe.relabel.weights != "auto" or not queries.number.high:
         return []
     number = make_bounded_amount(min(recipe.relabel.check.queries, context.corpus_size))
-    checked = replace(context, recipe=make_check_recipe(recipe))
+    rule = make_check_rule(recipe.relabel)
+    checked = replace(context, recipe=recipe.model_copy(update={"relabel": rule}))
     lines = estimate_relabelling(checked, QueryEstimate(number, queries.sample))[:-1]
     return [replace(line, stage=f"round-check/{line.stage}") for line in lines]
 
@@ -58,7 +60,7 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     lines = [_estimate_candidates(context, number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
     for judges, size in ((rule.first_judges, list_size), (later, later_size)):
-        names = list_passes(context.recipe, judges)
+        names = list_passes(rule, judges)
         lines += [_estimate_judging(context, name, sample, number.high, size) for name in names]
     pairs = make_bounded_amount(number.high * list_size)
     return [

@@ -6,7 +6,7 @@ from distill.errors import UserError
 from distill.llm.protocol import LLM
 from distill.models.reference import identify_revision
 from distill.models.sources.in_memory import find_object, identify_object, is_object
-from distill.recipe import LanguageModel, Recipe
+from distill.recipe import LanguageModel
 from distill.runtime.devices import choose_device
 from distill.store.local_name import name_model
 
@@ -73,17 +73,17 @@ def load_llm(settings: LanguageModel, requests: Path) -> LLM:
     )
 
 
-def uses_chat_template(recipe: Recipe, llm: LLM) -> bool:
+def uses_chat_template(model: LanguageModel, llm: LLM) -> bool:
     """Return whether prompts are sent as messages of the model's chat template, not as texts to
     continue.
 
     Raises:
         UserError: if the recipe asks for chat and the model has no chat template.
     """
-    if recipe.llm.prompt_format == "chat" and not llm.has_chat:
+    if model.prompt_format == "chat" and not llm.has_chat:
         raise UserError(
-            recipe.llm.model,
+            model.model,
             "has no chat template, and llm.prompt_format is chat",
             "set llm.prompt_format to completion, or choose a model that was tuned for chat",
         )
-    return recipe.llm.prompt_format != "completion" and llm.has_chat
+    return model.prompt_format != "completion" and llm.has_chat

@@ -175,7 +175,6 @@ class Job:
     def relabel(self) -> TrainingExamples:
         """Make the corpus and all examples."""
         from distill.pipeline.settle_rankers import settle_rankers
-        from distill.relabel.stages import relabel
 
         with processes.let_main_go_first():
             corpus, queries, examples, _ = self.generate()
@@ -192,11 +191,19 @@ class Job:
             if last.repeated is not None:
                 break
         with processes.let_main_go_first():
-            labels, chosen = relabel(
-                self.run, last.recipe, passages, queries, self.llm, self.judged, last.teacher
-            )
+            labels, chosen = self._label(self.run, last.recipe, last.teacher, passages, queries)
         self.llm.close()
         return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier, last.repeated)
+
+    def _label(
+        self, run: Run, recipe: Recipe, teacher: Teacher | None, passages: Stage, queries: Stage
+    ) -> tuple[Stage, Stage]:
+        """Relabel in the run of the job or of a round; the labels and the examples."""
+        from distill.relabel.rankers.passes import RankerSettings
+        from distill.relabel.stages import relabel
+
+        rankers = RankerSettings.select(recipe)
+        return relabel(run, rankers, recipe.seed, passages, queries, self.llm, self.judged, teacher)
 
     def train_judge(self) -> tuple[Stage, Stage | None]:
         """Train the judge from labels of its own or from those of relabelling, and its evaluation;
@@ -232,8 +239,6 @@ class Job:
         query's task as it was in training. Where training made no better query encoder
         (`train.keep: best`), the next begins as this one did, and would train the same again unless
         this one chose by other rules (`first_round`)."""
-        from distill.relabel.stages import relabel
-
         recipe = last.recipe
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
         rule = recipe.relabel.keep_seeds() if of_seeds else recipe.relabel
@@ -241,9 +246,7 @@ class Job:
         here = recipe.model_copy(update={"relabel": rule, "train": train})
         with open_inner_run(self.run, str(number)) as run:
             with processes.let_main_go_first():
-                labels, chosen = relabel(
-                    run, here, passages, queries, self.llm, self.judged, last.teacher
-                )
+                labels, chosen = self._label(run, here, last.teacher, passages, queries)
             self.llm.close()
             learnt = [chosen, *examples]
             _, trained = _train(run, here, passages, learnt, labels, last.earlier)

@@ -7,8 +7,9 @@ from pathlib import Path
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.inner_run import open_inner_run
 from distill.recipe import Recipe
+from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import label_candidates
-from distill.relabel.teaching import make_teaching_recipe, select_queries
+from distill.relabel.teaching import make_teaching_rule, select_queries
 from distill.retrieve.self_test import SelfTest
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -28,7 +29,8 @@ def teach_judge(
         UserError: as relabelling and `make_judge` do.
     """
     check_encoder(recipe)
-    teaching = make_teaching_recipe(recipe)
+    rule = make_teaching_rule(recipe.relabel, recipe.judge)
+    teaching = RankerSettings.select(recipe)._replace(rule=rule)
     with open_inner_run(run, "judge") as inner:
         fewer = select_queries(inner, queries, recipe.judge.queries, recipe.seed)
         labels, _ = label_candidates(inner, teaching, passages, fewer, llm, judged)

@@ -23,8 +23,9 @@ from distill.llm.lazy import LazyLLM
 from distill.pipeline.inner_run import open_inner_run
 from distill.recipe import Ranker, Recipe
 from distill.relabel.fuse import group_by_query
+from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import label_candidates
-from distill.relabel.teaching import make_check_recipe
+from distill.relabel.teaching import make_check_rule
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import LABELS, QUERIES, Row, read_rows
@@ -67,7 +68,8 @@ def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
 def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judged: Path) -> Stage:
     """Have every ranker of the recipe order the candidates of known queries; a run inside the run,
     `round-check`, holds them."""
-    checked = make_check_recipe(recipe)
+    rule = make_check_rule(recipe.relabel)
+    checked = RankerSettings.select(recipe)._replace(rule=rule)
     with open_inner_run(run, "check") as inner:
         corpus, queries = make_known_queries(inner, recipe, passages)
         asked = list(read_rows(QUERIES, queries.folder))

@@ -12,7 +12,6 @@ from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
-from distill.recipe import Recipe
 from distill.relabel.by_passage import (
     CandidateTexts,
     QueryPassagePair,
@@ -22,7 +21,7 @@ from distill.relabel.by_passage import (
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import PairInputs, make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
-from distill.relabel.rankers.passes import fingerprint
+from distill.relabel.rankers.passes import RankerSettings, fingerprint
 from distill.store.judgement_cache import (
     Judgement,
     JudgementCache,
@@ -48,7 +47,7 @@ from distill.workers.protocol import OpenWork
 
 def make_list_judgements(
     run: Run,
-    recipe: Recipe,
+    rankers: RankerSettings,
     passages: Stage,
     queries: Stage,
     candidates: Stage,
@@ -56,8 +55,8 @@ def make_list_judgements(
     judged: Path,
 ) -> Stage:
     """Have the LLM sort each query's candidates; a score is minus the rank."""
-    rule = recipe.relabel
-    settings = fingerprint("listwise", recipe)
+    rule = rankers.rule
+    settings = fingerprint("listwise", rankers)
     stage = run.open_stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
@@ -70,7 +69,7 @@ def make_list_judgements(
             tokens = stage.map_on_workers(
                 JUDGEMENTS,
                 range(len(paths)),
-                partial(_open_judge, recipe, settings, inputs, llm, known),
+                partial(_open_judge, rankers, settings, inputs, llm, known),
                 choose_needs(llm),
                 size=lambda number: count_rows(paths[number]),
                 unit="pairs",
@@ -85,15 +84,15 @@ def make_list_judgements(
 
 @contextmanager
 def _open_judge(
-    recipe: Recipe,
+    rankers: RankerSettings,
     settings: dict[str, object],
     inputs: PairInputs,
     llm: Callable[[], LLM],
     known: KnownJudgements,
 ) -> Iterator[OpenWork[int, ShardResult]]:
-    rule, engine = recipe.relabel, llm()
-    prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
-    chat = uses_chat_template(recipe, engine)
+    rule, engine = rankers.rule, llm()
+    prompt = load_prompt(rule.prompt_listwise, rankers.folder, parts=1)
+    chat = uses_chat_template(rankers.llm, engine)
     query_rows = Reader(QUERIES, inputs.queries.folder)
     paths = list_shards(inputs.candidates.folder)
     corpus = CandidateTexts(inputs.passages, paths, count_shards_a_block(rule))

@@ -16,7 +16,6 @@ from distill.errors import UserError
 from distill.llm.judge import JudgeRequests
 from distill.llm.lazy import choose_needs
 from distill.llm.protocol import LLM
-from distill.recipe import Recipe
 from distill.relabel.by_passage import (
     CandidateLayout,
     JudgementPart,
@@ -25,7 +24,13 @@ from distill.relabel.by_passage import (
     QueryPassagePair,
     group_by_passage,
 )
-from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint, open_ranking
+from distill.relabel.rankers.passes import (
+    RankerName,
+    RankerSettings,
+    RankingPass,
+    fingerprint,
+    open_ranking,
+)
 from distill.retrieve.self_test import check_reranker
 from distill.store.judgement_cache import (
     Judgement,
@@ -48,7 +53,7 @@ _MIN_UNUSABLE = 4
 
 def make_judgements(
     run: Run,
-    recipe: Recipe,
+    rankers: RankerSettings,
     name: RankerName,
     passages: Stage,
     queries: Stage,
@@ -66,9 +71,9 @@ def make_judgements(
         UserError: before the first row, if the engine cannot do what the ranker needs, or the
             cross-encoder ranks at random.
     """
-    rule = recipe.relabel
+    rule = rankers.rule
     settings = {
-        **fingerprint(name, recipe),
+        **fingerprint(name, rankers),
         "shard_size": rule.shard_size,
         "block": rule.block,
     }
@@ -77,7 +82,7 @@ def make_judgements(
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
     inputs = PairInputs(passages, queries, candidates)
-    encoder = WorkerNeeds("encoder", recipe.retriever.device)
+    encoder = WorkerNeeds("encoder", rankers.retriever.device)
     needs = encoder if name == "cross_encoder" else choose_needs(llm)
     with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
@@ -85,7 +90,7 @@ def make_judgements(
             tokens = stage.map_on_workers(
                 JUDGEMENTS,
                 list(enumerate(layout.list_pieces(rule.shard_size))),
-                partial(_open_judge, recipe, name, inputs, llm, known),
+                partial(_open_judge, rankers, name, inputs, llm, known),
                 needs,
                 size=lambda numbered: numbered[1].stop - numbered[1].start,
                 unit="pairs",
@@ -108,14 +113,14 @@ class PairInputs(NamedTuple):
 
 @contextmanager
 def _open_judge(
-    recipe: Recipe,
+    rankers: RankerSettings,
     name: RankerName,
     inputs: PairInputs,
     llm: Callable[[], LLM],
     known: KnownJudgements,
 ) -> Iterator[OpenWork[tuple[int, JudgementPart], ShardResult]]:
-    rule = recipe.relabel
-    ranking = open_ranking(name, recipe, llm)
+    rule = rankers.rule
+    ranking = open_ranking(name, rankers, llm)
     if name == "cross_encoder":
         where = f"model {rule.cross_encoder!r}"
         check_reranker(

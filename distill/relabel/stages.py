@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.llm.lazy import LazyLLM
-from distill.recipe import Judge, Recipe, Teacher
+from distill.recipe import Judge, Teacher
 from distill.relabel.candidates import make_candidates
 from distill.relabel.cascade import make_survivors
 from distill.relabel.choose import make_examples
@@ -12,7 +12,7 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.bm25 import make_bm25_judgements
-from distill.relabel.rankers.passes import list_passes
+from distill.relabel.rankers.passes import RankerSettings, list_passes
 from distill.store.run import Run
 from distill.store.stage import Stage
 
@@ -30,7 +30,8 @@ JudgementStages = dict[str, tuple[Stage, Stage]]
 
 def relabel(
     run: Run,
-    recipe: Recipe,
+    rankers: RankerSettings,
+    seed: int,
     passages: Stage,
     queries: Stage,
     llm: LazyLLM,
@@ -40,6 +41,7 @@ def relabel(
     """Run all stages of relabelling. Encoder, cross-encoder and LLM are in memory one at a time.
 
     Args:
+        seed: draws the negatives, where they are drawn.
         judged: the SQLite file that caches judgements.
         teacher: embeds the passages, where the retriever is a query encoder of an earlier round.
             Soft scores `hybrid` are then that encoder's and BM25's, unless `relabel.similarity_by`
@@ -47,15 +49,14 @@ def relabel(
             so its list is the better half of the next target, while BM25, which no round changes,
             keeps the rounds from learning their own mistakes alone.
     """
-    labels, candidates = label_candidates(run, recipe, passages, queries, llm, judged, teacher)
-    rule = recipe.relabel
-    examples = make_examples(run, rule, recipe.seed, passages, queries, labels, candidates)
+    labels, candidates = label_candidates(run, rankers, passages, queries, llm, judged, teacher)
+    examples = make_examples(run, rankers.rule, seed, passages, queries, labels, candidates)
     return RelabelResult(labels, examples)
 
 
 def label_candidates(
     run: Run,
-    recipe: Recipe,
+    rankers: RankerSettings,
     passages: Stage,
     queries: Stage,
     llm: LazyLLM,
@@ -64,25 +65,25 @@ def label_candidates(
 ) -> tuple[Stage, Stage]:
     """Retrieve each query's candidates, have them judged and fuse the ranks, as `relabel` does
     before it chooses; the labels and the candidates."""
-    rule = recipe.relabel
-    if "dense" in recipe.retriever.sources:
-        llm.make_room_for(recipe.retriever)
-    candidates = make_candidates(run, recipe.retriever, rule, passages, queries, teacher)
+    rule, retriever = rankers.rule, rankers.retriever
+    if "dense" in retriever.sources:
+        llm.make_room_for(retriever)
+    candidates = make_candidates(run, retriever, rule, passages, queries, teacher)
 
     def judge(pairs: Stage, judges: list[Judge]) -> JudgementStages:
         stages: JudgementStages = {}
         # The cross-encoder first, while no LLM is in memory.
-        for name in sorted(list_passes(recipe, judges), key=lambda name: name != "cross_encoder"):
+        for name in sorted(list_passes(rule, judges), key=lambda name: name != "cross_encoder"):
             if name == "cross_encoder":
                 llm.make_room()
             if name == "bm25":
                 stage = make_bm25_judgements(
-                    run, recipe.retriever.bm25, rule.shard_size, passages, queries, pairs
+                    run, retriever.bm25, rule.shard_size, passages, queries, pairs
                 )
             elif name == "listwise":
-                stage = make_list_judgements(run, recipe, passages, queries, pairs, llm, judged)
+                stage = make_list_judgements(run, rankers, passages, queries, pairs, llm, judged)
             else:
-                stage = make_judgements(run, recipe, name, passages, queries, pairs, llm, judged)
+                stage = make_judgements(run, rankers, name, passages, queries, pairs, llm, judged)
             stages[name] = (stage, pairs)
         return stages
 

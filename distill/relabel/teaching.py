@@ -3,7 +3,7 @@ checks rankers."""
 
 import random
 
-from distill.recipe import Cascade, Recipe
+from distill.recipe import Cascade, DistilledJudge, Relabel
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import QUERIES, Reader
@@ -11,35 +11,33 @@ from distill.store.tables import QUERIES, Reader
 _SHARD = 4096
 
 
-def make_teaching_recipe(recipe: Recipe) -> Recipe:
-    """Make the recipe of the round that teaches the judge."""
-    rankers = recipe.judge_teachers
+def make_teaching_rule(rule: Relabel, judge: DistilledJudge) -> Relabel:
+    """Make the settings of the round that teaches the judge."""
+    rankers = judge.list_teachers(rule)
     corrected = {"ql", "rc", "graded"} & set(rankers)
-    rule = recipe.relabel.model_copy(
+    return rule.model_copy(
         update={
             "rankers": rankers,
-            "weights": dict(recipe.judge.weights),
-            "top_k": recipe.judge.top_k,
+            "weights": dict(judge.weights),
+            "top_k": judge.top_k,
             "cascade": Cascade(),
             "cross_encoder": None,
-            "seed_margin": recipe.relabel.seed_margin if corrected else None,
-            "fused": recipe.relabel.fused and {"ql", "rc"} <= set(rankers),
+            "seed_margin": rule.seed_margin if corrected else None,
+            "fused": rule.fused and {"ql", "rc"} <= set(rankers),
         }
     )
-    return recipe.model_copy(update={"relabel": rule})
 
 
-def make_check_recipe(recipe: Recipe) -> Recipe:
-    """Make the recipe of the round in which rankers are checked: each judges every candidate, and
+def make_check_rule(rule: Relabel) -> Relabel:
+    """Make the settings of the round in which rankers are checked: each judges every candidate, and
     the known passage's scores are taken as they are, for no language model wrote the query."""
-    rule = recipe.relabel
     settings = {
         "weights": {},
         "cascade": Cascade(),
         "top_k": min(rule.top_k, rule.check.top_k),
         "seed_margin": None,
     }
-    return recipe.model_copy(update={"relabel": rule.model_copy(update=settings)})
+    return rule.model_copy(update=settings)
 
 
 def select_queries(run: Run, queries: Stage, count: int, seed: int) -> Stage:

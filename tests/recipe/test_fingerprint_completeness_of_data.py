@@ -28,6 +28,7 @@ from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.bm25 import make_bm25_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.student.build import build_base
 from distill.teacher.scores import make_teacher_scores
@@ -199,7 +200,14 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
         stage, missing = chain.make(
             f"judgements-{name}",
             lambda of, name=name: make_judgements(
-                run, of, name, passages, queries, survivors, open_llm(of), judged
+                run,
+                RankerSettings.select(of),
+                name,
+                passages,
+                queries,
+                survivors,
+                open_llm(of),
+                judged,
             ),
         )
         assert missing <= PERFORMANCE | RESOLVED | OF_INDEX

@@ -8,6 +8,7 @@ from distill.recipe import Recipe
 from distill.relabel.cascade import make_survivors
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.store.tables import CANDIDATES, LABELS
 
@@ -39,9 +40,10 @@ def test_the_first_rankers_choose_who_is_judged_further(tmp_path, llm_folder, en
         stages = (passages, queries)
         survivors = make_survivors(run, recipe.relabel, queries, candidates, {})
         judged = tmp_path / "judgements.sqlite"
+        rankers = RankerSettings.select(recipe)
         judgements = {
             name: (
-                make_judgements(run, recipe, name, *stages, survivors, lambda: engine, judged),
+                make_judgements(run, rankers, name, *stages, survivors, lambda: engine, judged),
                 survivors,
             )
             for name in ("ql", "rc")

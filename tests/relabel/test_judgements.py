@@ -12,6 +12,7 @@ from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateLayout, PairBlocks, group_by_passage
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.store.tables import JUDGEMENTS
 
@@ -31,10 +32,11 @@ def engine(llm_folder) -> TransformersEngine:
     return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
 
 
-def recipe(llm_folder, **relabel) -> Recipe:
+def rankers(llm_folder, **relabel) -> RankerSettings:
     rule = {"rankers": ["ql", "rc"], "shard_size": 2, **relabel}
     llm = {"model": str(llm_folder), "dtype": "float32", "device": "cpu"}
-    return Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
+    recipe = Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
+    return RankerSettings.select(recipe)
 
 
 def scores(stage):
@@ -47,7 +49,7 @@ def scores(stage):
 def judge(folder, settings, engine, name="ql", found=FOUND, asked=ASKED):
     with Run(folder, "stale") as run:
         passages, queries, candidates = prepare(
-            run, PASSAGES, asked[: len(found)], found, settings.relabel.shard_size
+            run, PASSAGES, asked[: len(found)], found, settings.rule.shard_size
         )
         judged = folder / "judgements.sqlite"
         make = make_list_judgements if name == "listwise" else make_judgements
@@ -57,12 +59,12 @@ def judge(folder, settings, engine, name="ql", found=FOUND, asked=ASKED):
 
 @pytest.mark.parametrize("name", ["ql", "rc", "graded", "fused"])
 def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, engine, name):
-    one_block = judge(tmp_path / "a", recipe(llm_folder, block=100, shard_size=2), engine, name)
-    small = judge(tmp_path / "b", recipe(llm_folder, block=2, shard_size=2), engine, name)
-    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
+    one_block = judge(tmp_path / "a", rankers(llm_folder, block=100, shard_size=2), engine, name)
+    small = judge(tmp_path / "b", rankers(llm_folder, block=2, shard_size=2), engine, name)
+    judges = {"fused": ["ql", "rc"]}.get(name, [name])
     expected = {
         (ranker, f"q{n}", id_.lstrip("-"))
-        for ranker in rankers
+        for ranker in judges
         for n, ids in enumerate(FOUND)
         for id_ in ids
     }
@@ -106,16 +108,16 @@ class Unasked:
 
 @pytest.mark.parametrize("name", ["ql", "rc", "graded", "listwise"])
 def test_what_was_judged_is_never_judged_again(tmp_path, llm_folder, engine, name):
-    before = judge(tmp_path, recipe(llm_folder, shard_size=2), engine, name)
+    before = judge(tmp_path, rankers(llm_folder, shard_size=2), engine, name)
     whole = scores(before)
-    again = judge(tmp_path, recipe(llm_folder, shard_size=5, block=9), Unasked(), name)
+    again = judge(tmp_path, rankers(llm_folder, shard_size=5, block=9), Unasked(), name)
     assert scores(again) == whole
 
 
 def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
     fewer = [ids[:2] for ids in FOUND]
-    first = judge(tmp_path, recipe(llm_folder), engine, found=fewer)
-    more = judge(tmp_path, recipe(llm_folder), engine, found=[[*ids, "p9"] for ids in fewer])
+    first = judge(tmp_path, rankers(llm_folder), engine, found=fewer)
+    more = judge(tmp_path, rankers(llm_folder), engine, found=[[*ids, "p9"] for ids in fewer])
     counts = more.manifest["counts"]
     assert counts["pairs"] == 15
     assert counts["judged before"] == 10
@@ -123,7 +125,7 @@ def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
 
 
 def test_what_fused_judged_is_not_taken_for_what_two_prompts_judge(tmp_path, llm_folder, engine):
-    settings = recipe(llm_folder, fused=True)
+    settings = rankers(llm_folder, fused=True)
     judge(tmp_path, settings, engine, "fused")
     alone = judge(tmp_path, settings, engine, "rc")
     assert alone.manifest["counts"]["judged before"] == 0
@@ -137,7 +139,7 @@ def test_likelihood_of_an_engine_without_any_is_refused_before_the_first_row(tmp
         can_score = can_compare_verdicts = False
 
     with pytest.raises(UserError, match=r"'ql' needs.*(.|\n)*listwise"):
-        judge(tmp_path, recipe(llm_folder), Mute())
+        judge(tmp_path, rankers(llm_folder), Mute())
 
 
 class Unsure:
@@ -163,21 +165,21 @@ class Unsure:
 def test_a_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
     tmp_path, llm_folder, engine, name
 ):
-    whole = judge(tmp_path / "whole", recipe(llm_folder), engine, name)
+    whole = judge(tmp_path / "whole", rankers(llm_folder), engine, name)
     unsure = Unsure(engine, lambda prefix, text: TEXTS[3] in prefix and "moves the sea" in text)
-    stage = judge(tmp_path / "part", recipe(llm_folder), unsure, name)
+    stage = judge(tmp_path / "part", rankers(llm_folder), unsure, name)
     rest = {key: score for key, score in scores(whole).items() if key[1:] != ("q1", "p3")}
     assert scores(stage) == pytest.approx(rest, abs=1e-3)
-    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
-    assert stage.manifest["counts"]["without a usable score"] == len(rankers)
-    again = judge(tmp_path / "part", recipe(llm_folder, block=1), engine, name)
+    judges = {"fused": ["ql", "rc"]}.get(name, [name])
+    assert stage.manifest["counts"]["without a usable score"] == len(judges)
+    again = judge(tmp_path / "part", rankers(llm_folder, block=1), engine, name)
     assert scores(again) == pytest.approx(scores(whole), abs=1e-3)
 
 
 def test_a_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engine):
     unsure = Unsure(engine, lambda prefix, text: True)
     with pytest.raises(UserError, match="no usable score"):
-        judge(tmp_path, recipe(llm_folder, shard_size=100), unsure)
+        judge(tmp_path, rankers(llm_folder, shard_size=100), unsure)
 
 
 def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_folder, engine):
@@ -188,7 +190,7 @@ def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_
         files = sorted(stage.folder.glob("part-*.parquet"))
         return {path.name: path.read_bytes() for path in files}
 
-    settings = recipe(llm_folder, shard_size=3, block=4)
+    settings = rankers(llm_folder, shard_size=3, block=4)
     # q5 asks what q0 asks, of the same passage: the same judgement in two shards
     asked, found = [*ASKED, ASKED[0]], [*FOUND, ["p3", "p8"]]
 

@@ -7,6 +7,7 @@ from helpers.tiny_models import TEXTS, tiny_cross_encoder
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import JUDGES, Recipe
+from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import relabel
 from distill.store.run import Run
 from distill.store.stage import open_stage
@@ -39,7 +40,9 @@ def test_every_ranker_judges_what_the_cascade_leaves(tmp_path, recipe):
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
         judged = tmp_path / "judgements.sqlite"
-        made = relabel(run, recipe, passages, queries, LazyLLM(lambda: engine, served=True), judged)
+        llm = LazyLLM(lambda: engine, served=True)
+        rankers = RankerSettings.select(recipe)
+        made = relabel(run, rankers, recipe.seed, passages, queries, llm, judged)
         examples = made.examples.read_rows(EXAMPLES)
     labels = open_stage(tmp_path / "run" / "labels").read_rows(LABELS)
     assert [row["query_id"] for row in examples] == ["q0", "q1", "q2"]

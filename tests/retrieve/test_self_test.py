@@ -9,6 +9,7 @@ from helpers.tiny_models import TEXTS, tiny_cross_encoder
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.retrieve.self_test import (
     KnownPair,
     SelfTest,
@@ -88,8 +89,9 @@ def test_a_reranker_of_random_weights_is_refused(tmp_path):
     recipe = Recipe.model_validate({"name": "r", "relabel": rule, "retriever": {"device": "cpu"}})
     with Run(tmp_path / "run") as run:
         stages = prepare(run, PASSAGES, [("why do bees dance", "p0-3")], [["p0-3", "p0-1"]])
+        rankers = RankerSettings.select(recipe)
         with pytest.raises(UserError, match="ranks at random: of 32 passages"):
             make_judgements(
-                run, recipe, "cross_encoder", *stages, lambda: None, tmp_path / "judged.sqlite"
+                run, rankers, "cross_encoder", *stages, lambda: None, tmp_path / "judged.sqlite"
             )
         assert not list((tmp_path / "run" / "judgements-cross_encoder").glob("*.parquet"))

@@ -121,7 +121,7 @@ def judge_pairs(
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys)
         new_ones = [key not in stored for key in keys]
-        work = _open_work(recipe, judge, llm) if len(stored) < len(set(keys)) else None
+        work = _open_work(judge, llm) if len(stored) < len(set(keys)) else None
         meter = None if work is None else TokenMeter(work.engine).read_totals
         with (
             Interrupt() as interrupt,
@@ -151,12 +151,11 @@ class _JudgeWork(NamedTuple):
     judge: Callable[[JudgeRequests], JudgedLists]
 
 
-def _open_work(recipe: Recipe, judge: LLMJudge, llm: Callable[[], LLM]) -> _JudgeWork:
+def _open_work(judge: LLMJudge, llm: Callable[[], LLM]) -> _JudgeWork:
     """Open the engine, and what turns requests into relevance from 0 to 1."""
     engine = llm()
     if not engine.can_compare_verdicts:
-        settled = recipe.model_copy(update={"llm": judge.settings})
-        chat = uses_chat_template(settled, engine)
+        chat = uses_chat_template(judge.settings, engine)
         return _JudgeWork(
             engine,
             lambda asked: _scale(

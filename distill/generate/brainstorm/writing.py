@@ -103,7 +103,7 @@ def _open_writer(
     llm: Callable[[], LLM],
 ) -> Iterator[OpenWork[list[PromptRequest], ShardResult]]:
     engine = llm()
-    chat = uses_chat_template(recipe, engine)
+    chat = uses_chat_template(recipe.llm, engine)
 
     def write_shards(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
         return [_write(item, recipe.seed, prompts, samplings, chat, engine) for item in some]

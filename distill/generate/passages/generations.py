@@ -60,7 +60,7 @@ def _open_writer(
     recipe: Recipe, plan: GenerationPlan, llm: Callable[[], LLM]
 ) -> Iterator[OpenWork[range, ShardResult]]:
     method, engine = open_method(recipe), llm()
-    chat = uses_chat_template(recipe, engine)
+    chat = uses_chat_template(recipe.llm, engine)
     sampling = method.make_sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from distill.errors import UserError
 from distill.llm.judge import (
@@ -20,11 +21,27 @@ from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.models.reference import identify_revision
-from distill.recipe import Judge, Recipe
+from distill.recipe import Judge, LanguageModel, Recipe, Relabel, Retriever
 from distill.store.local_name import name_model
 
 RankerName = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
 """A pass over the candidates: the name of its ranker, or `fused` for ql and rc together."""
+
+
+class RankerSettings(NamedTuple):
+    """What the rankers of a recipe judge by: the section `relabel`, the language model that some of
+    them ask, the retriever, whose order and BM25 index are rankers too and on whose device the
+    cross-encoder runs, and the folder that prompts are named relative to."""
+
+    rule: Relabel
+    llm: LanguageModel
+    retriever: Retriever
+    folder: Path
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "RankerSettings":
+        """Select them of a recipe."""
+        return cls(recipe.relabel, recipe.llm, recipe.retriever, recipe.folder)
 
 
 @dataclass(frozen=True)
@@ -37,17 +54,17 @@ class RankingPass:
     judge: Callable[[JudgeRequests], list[JudgedLists]]
 
 
-def list_passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
+def list_passes(rule: Relabel, judges: list[Judge]) -> list[RankerName]:
     """List the passes in which these rankers judge."""
-    if recipe.relabel.fused and {"ql", "rc"} <= set(judges):
+    if rule.fused and {"ql", "rc"} <= set(judges):
         return ["fused", *(j for j in judges if j not in ("ql", "rc"))]
     return [*judges]
 
 
-def fingerprint(name: RankerName, recipe: Recipe) -> dict[str, object]:
+def fingerprint(name: RankerName, settings: RankerSettings) -> dict[str, object]:
     """Make the fingerprint of a pass: all that changes its scores, as far as known without an
     engine."""
-    rule = recipe.relabel
+    rule, llm = settings.rule, settings.llm
     if name == "cross_encoder":
         model = rule.cross_encoder or ""
         return {
@@ -56,63 +73,60 @@ def fingerprint(name: RankerName, recipe: Recipe) -> dict[str, object]:
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,
         }
-    prompt = _load_pass_prompt(name, recipe)
-    settings: dict[str, object] = {
-        "llm": identify_llm(recipe.llm),
+    prompt = _load_pass_prompt(name, rule, settings.folder)
+    told: dict[str, object] = {
+        "llm": identify_llm(llm),
         "prompt": prompt.source,
         "max_passage_words": rule.max_passage_words,
         "version": 2,
     }
     if name == "listwise":
-        settings["window"] = rule.listwise_window
+        told["window"] = rule.listwise_window
     else:
-        settings |= fingerprint_tokenization(recipe.llm, prompt)
-    if name in ("rc", "graded") and recipe.llm.engine == "http":
-        settings["prompt_grade"] = _load_grade_prompt(recipe).source
-    return settings
+        told |= fingerprint_tokenization(llm, prompt)
+    if name in ("rc", "graded") and llm.engine == "http":
+        told["prompt_grade"] = _load_grade_prompt(settings).source
+    return told
 
 
-def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> RankingPass:
+def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], LLM]) -> RankingPass:
     """Open a pass over pairs, ready to judge; `llm` is called only for passes that need it.
     `listwise` and `bm25` are not opened here: they have stages of their own.
 
     Raises:
         UserError: before the first pair, if the engine cannot do what the pass needs.
     """
-    settings = {"pass": name, **fingerprint(name, recipe)}
+    mark = {"pass": name, **fingerprint(name, settings)}
     if name == "cross_encoder":
-        return RankingPass(("cross_encoder",), settings, _make_cross_encoder_judge(recipe))
-    engine, prompt = llm(), _load_pass_prompt(name, recipe)
+        judge_pairs = _make_cross_encoder_judge(settings.rule, settings.retriever.device)
+        return RankingPass(("cross_encoder",), mark, judge_pairs)
+    engine, prompt = llm(), _load_pass_prompt(name, settings.rule, settings.folder)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
-            recipe.llm.model,
+            settings.llm.model,
             "ranker 'ql' needs the log-probabilities of a prompt, which this engine does not give",
             "choose another engine, or relabel.rankers: [rc, retriever] without relabel.fused, or "
             "[listwise, retriever]",
         )
     if name == "fused":
         return RankingPass(
-            ("ql", "rc"), settings, lambda requests: [*judge_fused(engine, prompt, requests)]
+            ("ql", "rc"), mark, lambda requests: [*judge_fused(engine, prompt, requests)]
         )
     if name == "ql":
-        return RankingPass(("ql",), settings, lambda requests: [judge_ql(engine, prompt, requests)])
+        return RankingPass(("ql",), mark, lambda requests: [judge_ql(engine, prompt, requests)])
     judge: Judge = "rc" if name == "rc" else "graded"
     if engine.can_compare_verdicts:
         by_logprobs = judge_rc if judge == "rc" else judge_graded
-        return RankingPass(
-            (judge,), settings, lambda requests: [by_logprobs(engine, prompt, requests)]
-        )
-    return RankingPass(
-        (judge,), {**settings, "by": "words"}, _make_word_judge(judge, recipe, engine)
-    )
+        return RankingPass((judge,), mark, lambda requests: [by_logprobs(engine, prompt, requests)])
+    return RankingPass((judge,), {**mark, "by": "words"}, _make_word_judge(judge, settings, engine))
 
 
 def _make_word_judge(
-    judge: Judge, recipe: Recipe, engine: LLM
+    judge: Judge, settings: RankerSettings, engine: LLM
 ) -> Callable[[JudgeRequests], list[JudgedLists]]:
     """Make a judge by grades in words, from 0 to 10, scaled to what they replace: a grade from 0 to
     3, or log-odds above and below 0."""
-    prompt, chat = _load_grade_prompt(recipe), uses_chat_template(recipe, engine)
+    prompt, chat = _load_grade_prompt(settings), uses_chat_template(settings.llm, engine)
     scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST_WORD_GRADE / 2)
 
     def judge_requests(requests: JudgeRequests) -> list[JudgedLists]:
@@ -122,22 +136,21 @@ def _make_word_judge(
     return judge_requests
 
 
-def _make_cross_encoder_judge(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
+def _make_cross_encoder_judge(
+    rule: Relabel, device: str | None
+) -> Callable[[JudgeRequests], list[JudgedLists]]:
     from distill.retrieve.cross_encoder import CrossEncoderJudge
 
-    rule = recipe.relabel
-    judge = CrossEncoderJudge(
-        rule.cross_encoder or "", rule.cross_encoder_tokens, recipe.retriever.device
-    )
+    judge = CrossEncoderJudge(rule.cross_encoder or "", rule.cross_encoder_tokens, device)
     return lambda requests: [judge.judge(requests)]
 
 
-def _load_pass_prompt(name: RankerName, recipe: Recipe) -> Prompt:
+def _load_pass_prompt(name: RankerName, rule: Relabel, folder: Path) -> Prompt:
     """Load a pass's prompt; a fused pass reads both scores off the prompt of rc."""
     ranker = "rc" if name == "fused" else name
-    file = getattr(recipe.relabel, f"prompt_{ranker}")
-    return load_prompt(file, recipe.folder, parts=1 if name == "listwise" else 2)
+    file = getattr(rule, f"prompt_{ranker}")
+    return load_prompt(file, folder, parts=1 if name == "listwise" else 2)
 
 
-def _load_grade_prompt(recipe: Recipe) -> Prompt:
-    return load_prompt(recipe.relabel.prompt_grade, recipe.folder, parts=1)
+def _load_grade_prompt(settings: RankerSettings) -> Prompt:
+    return load_prompt(settings.rule.prompt_grade, settings.folder, parts=1)

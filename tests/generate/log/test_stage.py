@@ -12,6 +12,7 @@ from distill.generate.log.stage import make_held_out_log_queries, make_log_queri
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Evaluate, Recipe
+from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import relabel
 from distill.report.run_data import read_run_data
 from distill.report.sections.data_funnel import make_funnel
@@ -60,7 +61,9 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
     passages, log = make_passages(run), make_log_queries(run, recipe)
     queries = make_queries(run, recipe, passages, [log], llm, None)
     judged = run.folder / "judgements.sqlite"
-    return relabel(run, recipe, passages, queries, llm, judged).examples.read_rows(EXAMPLES)
+    rankers = RankerSettings.select(recipe)
+    made = relabel(run, rankers, recipe.seed, passages, queries, llm, judged)
+    return made.examples.read_rows(EXAMPLES)
 
 
 def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):

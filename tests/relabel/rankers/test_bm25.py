@@ -13,6 +13,7 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.rankers.bm25 import make_bm25_judgements
+from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import relabel
 from distill.retrieve import terms
 from distill.retrieve.terms import make_term_splitter
@@ -122,7 +123,8 @@ def test_relabelling_by_bm25_loads_no_llm(tmp_path, encoder_folder):
     rule = recipe(retriever=retriever, relabel={"top_k": 4})
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
-        made = relabel(run, rule, passages, queries, without_llm(), tmp_path / "judged.sqlite")
+        rankers, judged = RankerSettings.select(rule), tmp_path / "judged.sqlite"
+        made = relabel(run, rankers, rule.seed, passages, queries, without_llm(), judged)
         labels = made.labels.read_rows(LABELS)
         figures = made.examples.manifest["figures"]
     assert all(row["bm25"] is not None and row["bm25_rank"] for row in labels)
@@ -136,7 +138,8 @@ def test_bm25_judges_what_a_cascade_leaves(tmp_path, encoder_folder):
     rule = recipe(retriever=retriever, relabel=cascade)
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
-        made = relabel(run, rule, passages, queries, without_llm(), tmp_path / "judged.sqlite")
+        rankers, judged = RankerSettings.select(rule), tmp_path / "judged.sqlite"
+        made = relabel(run, rankers, rule.seed, passages, queries, without_llm(), judged)
         judged_ids = [row for row in made.labels.read_rows(LABELS) if row["bm25"] is not None]
     assert 6 <= len(judged_ids) <= 9
 

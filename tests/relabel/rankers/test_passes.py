@@ -4,12 +4,18 @@ import pytest
 
 from distill.llm.protocol import Completion
 from distill.recipe import Recipe
-from distill.relabel.rankers.passes import fingerprint, list_passes, open_ranking
+from distill.relabel.rankers.passes import (
+    RankerSettings,
+    fingerprint,
+    list_passes,
+    open_ranking,
+)
 
 
-def recipe(**relabel) -> Recipe:
+def rankers(**relabel) -> RankerSettings:
     llm = {"engine": "http", "model": "served", "base_url": "http://localhost:1/v1"}
-    return Recipe.model_validate({"name": "r", "llm": llm, "relabel": relabel})
+    recipe = Recipe.model_validate({"name": "r", "llm": llm, "relabel": relabel})
+    return RankerSettings.select(recipe)
 
 
 class InWords:
@@ -25,19 +31,19 @@ class InWords:
     ("ranker", "expected"), [("rc", [5.0, -3.0, -5.0]), ("graded", [3.0, 0.6, 0.0])]
 )
 def test_graded_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
-    ranking = open_ranking(ranker, recipe(rankers=[ranker]), InWords)
+    ranking = open_ranking(ranker, rankers(rankers=[ranker]), InWords)
     [judged] = ranking.judge([("Bees dance.", ["why", "what"]), ("Ice.", ["is ice cold"])])
     assert [score for of_it in judged for score, _ in of_it] == pytest.approx(expected)
     assert ranking.fingerprint["by"] == "words"
 
 
 def test_fused_takes_the_place_of_ql_and_rc():
-    rule = recipe(rankers=["rc", "ql", "graded"], fused=True)
-    assert list_passes(rule, rule.relabel.judges) == ["fused", "graded"]
+    rule = rankers(rankers=["rc", "ql", "graded"], fused=True).rule
+    assert list_passes(rule, rule.judges) == ["fused", "graded"]
     assert list_passes(rule, ["rc"]) == ["rc"]
 
 
 def test_another_prompt_or_length_is_another_ranker():
-    known = {str(fingerprint(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
+    known = {str(fingerprint(name, rankers())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
-    assert fingerprint("listwise", recipe()) != fingerprint("listwise", recipe(listwise_window=4))
+    assert fingerprint("listwise", rankers()) != fingerprint("listwise", rankers(listwise_window=4))
