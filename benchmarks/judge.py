@@ -32,7 +32,7 @@ from distill.recipe.packaged import get_packaged_folder
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.store.stage import open_stage
 from distill.text.sanitize import sanitize_for_prompt
-from distill.train.judge.base import open_base
+from distill.train.judge.base import JudgeTraining, open_base
 
 WORDS = 120
 """Passages are cut to so many in the LLM's prompt."""
@@ -146,7 +146,8 @@ def measure_untrained(recipe: Recipe, given: argparse.Namespace, data: Path) -> 
         for n, text in enumerate(texts)
     ]
     with TemporaryDirectory() as folder:
-        open_base(recipe).save_pretrained(folder, create_model_card=False)
+        base = open_base(JudgeTraining.select(recipe))
+        base.save_pretrained(folder, create_model_card=False)
         judge = CrossEncoderJudge(folder, given.max_tokens, "cpu")
     engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
     return {"name": "judge", "corpus": given.corpus, **measure_speed(engine, judge, requests)}

@@ -210,11 +210,12 @@ class Job:
         no student."""
         from distill.evaluate.rerank import evaluate_judge
         from distill.pipeline.teach_judge import teach_judge
-        from distill.train.judge.base import check_encoder
+        from distill.train.judge.base import JudgeTraining, check_encoder
         from distill.train.judge.stage import make_judge
 
         run, recipe = self.run, self.recipe
-        check_encoder(recipe)
+        training = JudgeTraining.select(recipe)
+        check_encoder(training.judge, training.encoder)
         corpus, queries, _, _ = self.generate()
         if corpus.passages is None or queries is None:
             raise UserError(
@@ -227,7 +228,7 @@ class Job:
         else:
             labels = self.relabel().labels
             assert labels is not None
-            judge = make_judge(run, recipe, corpus.passages, queries, labels)
+            judge = make_judge(run, training, corpus.passages, queries, labels)
         self.llm.close()
         return judge, evaluate_judge(run, recipe, judge, corpus.held_out, corpus.known_item)
 
@@ -344,7 +345,7 @@ def _open_cluster(recipe: Recipe, folder: Path) -> Workers:
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
     from distill.train.data.sources import check_sources
 
-    check_sources(run.folder, recipe, corpus.passages)
+    check_sources(run.folder, recipe.train, recipe.generate, corpus.passages)
 
 
 def _is_start_kept(student: Stage) -> bool:
@@ -381,10 +382,12 @@ def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list
     if recipe.student.architecture == "static":
         from distill.train.static.base import build_static_base
 
-        return build_static_base(run, recipe, passages, examples)
+        return build_static_base(
+            run, recipe.student, recipe.teacher, recipe.seed, passages, examples
+        )
     from distill.student.build import build_base
 
-    return build_base(run, recipe, passages)
+    return build_base(run, recipe.student, recipe.seed, passages)
 
 
 def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:

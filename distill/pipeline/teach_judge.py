@@ -13,7 +13,7 @@ from distill.relabel.teaching import make_teaching_rule, select_queries
 from distill.retrieve.self_test import SelfTest
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.train.judge.base import check_encoder
+from distill.train.judge.base import JudgeTraining, check_encoder
 from distill.train.judge.stage import make_judge
 
 _log = logging.getLogger(__name__)
@@ -28,14 +28,15 @@ def teach_judge(
     Raises:
         UserError: as relabelling and `make_judge` do.
     """
-    check_encoder(recipe)
+    training = JudgeTraining.select(recipe)
+    check_encoder(training.judge, training.encoder)
     rule = make_teaching_rule(recipe.relabel, recipe.judge)
     teaching = RankerSettings.select(recipe)._replace(rule=rule)
     with open_inner_run(run, "judge") as inner:
         fewer = select_queries(inner, queries, recipe.judge.queries, recipe.seed)
         labels, _ = label_candidates(inner, teaching, passages, fewer, llm, judged)
     llm.make_room()
-    return make_judge(run, recipe, passages, fewer, labels)
+    return make_judge(run, training, passages, fewer, labels)
 
 
 def put_judge(recipe: Recipe, judge: Stage) -> Recipe:

@@ -13,7 +13,7 @@ from torch import nn
 from distill.errors import UserError
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Recipe, Student
+from distill.recipe import Student
 from distill.store.local_name import name_model
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -32,7 +32,7 @@ from distill.student.saving import has_same_vectors, move_into_place, save_besid
 from distill.student.vocabulary import prune_vocabulary
 
 
-def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:
+def build_base(run: Run, student: Student, seed: int, passages: Stage | None = None) -> Stage:
     """Build the stage `base`: the student before training, a sentence-transformers model.
 
     Args:
@@ -42,14 +42,13 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
         UserError: if the encoder cannot be read, does not have the layers asked for, cannot attend
             as asked, or comes back from disk as another model.
     """
-    student = recipe.student
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _list_inputs(student, passages)
-    stage = run.open_stage("base", fingerprint(student, recipe.seed), corpus)
+    stage = run.open_stage("base", fingerprint(student, seed), corpus)
     if stage.complete:
         return stage
-    model = build_student(student, recipe.seed, read_kept_texts(student, corpus))
+    model = build_student(student, seed, read_kept_texts(student, corpus))
     part = save_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)

@@ -3,7 +3,7 @@
 import torch
 
 from distill.errors import UserError, need
-from distill.recipe import Recipe, Train
+from distill.recipe import Student, Teacher, Train
 from distill.runtime import processes
 from distill.store.stage import Stage
 from distill.train.data.soft_labels import check_scores
@@ -14,7 +14,9 @@ _UNRELATED = 0.1
 """Mean cosine of student and teacher below which their spaces are unrelated."""
 
 
-def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: Stage) -> None:
+def check_training(
+    train: Train, student: Student, teacher: Teacher, inputs: TrainingInputs, base: Stage
+) -> None:
     """Check one training stage's settings against its data, the base model and this machine.
 
     Raises:
@@ -24,7 +26,7 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
     _check_widths(train, int(base.manifest["figures"]["dimensions"]))
     _check_device(train)
     _check_processes(train)
-    _check_static(recipe)
+    _check_static(student)
     _check_embedding_rate(train)
     check_kernel(train.kernel)
     for tracker in train.trackers:
@@ -32,7 +34,7 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
     check_titles(train, inputs.passages)
     check_scores(train, inputs.labels, inputs.teacher_scores)
     if train.objective.needs_teacher_vectors or train.objective.trains_queries_alone:
-        _check_teacher(recipe, train, inputs)
+        _check_teacher(teacher, train, inputs)
 
 
 def describe_unrelated_spaces(cosine: float | None, has_projection: bool) -> str | None:
@@ -92,8 +94,8 @@ def _check_processes(train: Train) -> None:
             )
 
 
-def _check_static(recipe: Recipe) -> None:
-    if recipe.student.architecture == "static" and processes.is_sharded():
+def _check_static(student: Student) -> None:
+    if student.architecture == "static" and processes.is_sharded():
         raise UserError(
             "student.architecture static",
             "has one matrix, which FSDP has no layers of to spread",
@@ -110,8 +112,8 @@ def _check_embedding_rate(train: Train) -> None:
         )
 
 
-def _check_teacher(recipe: Recipe, train: Train, inputs: TrainingInputs) -> None:
-    if recipe.teacher.model is None:
+def _check_teacher(teacher: Teacher, train: Train, inputs: TrainingInputs) -> None:
+    if teacher.model is None:
         raise UserError(
             f"train.objective {train.objective.model_dump(exclude_defaults=True)}",
             "compares with a teacher's vectors, and the recipe names no teacher",

@@ -1,5 +1,5 @@
-"""Saves a query encoder as the query route of a sentence-transformers model, beside the documents'
-route, which is the teacher."""
+"""A query encoder: the teacher's vectors that it searches in training, and its saving as the query
+route of a sentence-transformers model, beside the documents' route, which is the teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,47 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
+from distill.embed.encoder import Vectors
 from distill.embed.open_model import OpenModel, open_model
 from distill.embed.wording import PROMPT_NAMES
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
 from distill.models.sources.in_memory import is_object
-from distill.recipe import Recipe
+from distill.recipe import Student, Teacher
+from distill.retrieve.corpus_index import embed_corpus
+from distill.runtime import processes
 from distill.store.stage import Stage
 from distill.student.saving import save_beside
+from distill.teacher.document_vectors import check_server_unchanged
+from distill.teacher.vectors import open_teacher
 from distill.text.format import DOCUMENT_TEMPLATE
+from distill.train.data.sources import TrainingInputs
 
 _PROBE = ["A query to compare two models by.", "another one"]
 _LEAST_COSINE = 0.999
 """Of a document's vector before saving and after loading."""
 
 
-def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer) -> Path:
+def read_document_vectors(
+    student: Student, teacher: Teacher, inputs: TrainingInputs
+) -> Vectors | None:
+    """Read the teacher's vectors of the corpus from the run's store, or embed it; None but for a
+    query encoder, which searches them."""
+    passages = inputs.passages
+    if student.route != "query":
+        return None
+    if teacher.model is None or passages is None:
+        raise ValueError("no teacher or corpus: a recipe that searches them is refused")
+    encoder = open_teacher(teacher, teacher.model)
+    with processes.let_main_go_first():
+        store = embed_corpus(inputs.run, encoder, passages)
+    if teacher.base_url is not None:
+        check_server_unchanged(store, encoder, passages)
+    return store.vectors
+
+
+def save_query_route(stage: Stage, teacher: Teacher, queries: SentenceTransformer) -> Path:
     """Save the model whose `encode_query` is the student and whose `encode_document` is the
     teacher. Where the teacher is behind a server, or an object of the program, the folder has the
     query route alone, `encode_document` fails, and README.md says what embeds documents.
@@ -32,7 +56,6 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
     Raises:
         UserError: if a route gives other vectors after loading.
     """
-    teacher = recipe.teacher
     remote = teacher.base_url is not None or is_object(str(teacher.model))
     documents = None if remote else open_model(str(teacher.model), teacher)
     model = join_routes(queries, documents)
@@ -47,14 +70,14 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
             "saved",
         )
     if documents is not None:
-        _compare_documents(recipe, model, reloaded, part)
+        _compare_documents(teacher, model, reloaded, part)
     else:
-        commit_bytes(part / "README.md", _describe_documents(recipe).encode())
+        commit_bytes(part / "README.md", _describe_documents(teacher).encode())
     return part
 
 
 def _compare_documents(
-    recipe: Recipe, model: SentenceTransformer, reloaded: SentenceTransformer, part: Path
+    teacher: Teacher, model: SentenceTransformer, reloaded: SentenceTransformer, part: Path
 ) -> None:
     """Refuse a document route that is another after loading, such as a decoder whose attention is
     not in its files. Vectors of half precision differ in their last digits.
@@ -69,7 +92,7 @@ def _compare_documents(
     cosine = float((before * after).sum(axis=1).min())
     if cosine < _LEAST_COSINE:
         raise UserError(
-            f"the teacher {recipe.teacher.model!r} as document route in {part}",
+            f"the teacher {teacher.model!r} as document route in {part}",
             f"gives other vectors after loading than before (cosine {cosine:.3f})",
             "update sentence-transformers and transformers, and run again (the trained weights are "
             "saved); or serve the teacher and set teacher.base_url",
@@ -113,13 +136,13 @@ def _list_modules(model: SentenceTransformer) -> list[Any]:
     return list(model.children())
 
 
-def _describe_documents(recipe: Recipe) -> str:
-    where = "behind a server" if recipe.teacher.base_url is not None else "in a program"
-    prompt = recipe.teacher.document_prompt
+def _describe_documents(teacher: Teacher) -> str:
+    where = "behind a server" if teacher.base_url is not None else "in a program"
+    prompt = teacher.document_prompt
     before = f" Before each document stands {prompt!r}." if prompt else ""
     return (
         "# A query encoder\n\n"
         "`encode_query` of this sentence-transformers model embeds queries. Documents are embedded "
-        f"by the model `{recipe.teacher.model}`, which is {where} and not in this folder: "
+        f"by the model `{teacher.model}`, which is {where} and not in this folder: "
         f"`encode_document` fails.{before} Search an index of that model's vectors, by cosine.\n"
     )

@@ -16,9 +16,8 @@ from distill.errors import UserError
 from distill.files.atomic import flush_folder, name_full_disk, read_json, write_json
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Recipe, Student, Train
+from distill.recipe import Recipe, Relabel, Student, Teacher, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
-from distill.retrieve.corpus_index import embed_corpus
 from distill.runtime import processes
 from distill.runtime.devices import get_torch_dtype
 from distill.store.local_name import name_model
@@ -33,8 +32,7 @@ from distill.student.pooling import leave_prompts_out
 from distill.student.saving import has_same_vectors, move_into_place, save_beside
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
-from distill.teacher.document_vectors import check_server_unchanged
-from distill.teacher.vectors import identify_teacher, open_teacher
+from distill.teacher.vectors import identify_teacher
 from distill.train.checks import check_training
 from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
@@ -43,7 +41,12 @@ from distill.train.fit_projection import fit_to_passages
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import choose_train_device
 from distill.train.loop.weight_averaging import interpolate_weights
-from distill.train.query_route import load_query_route, save_query_route
+from distill.train.query_route import (
+    load_query_route,
+    read_document_vectors,
+    save_query_route,
+)
+from distill.train.settings import TrainingSettings
 from distill.train.training_stage import TrainingStage
 
 _log = logging.getLogger(__name__)
@@ -79,13 +82,17 @@ def train_student(
             widths do not fit the base, the device is not available, the objective's scores do not
             exist, another number of processes began, or the loss rises or becomes NaN.
     """
+    settings = TrainingSettings.select(recipe)
+    train, student = settings.train, settings.student
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
-    for train in recipe.train.list_stages().values():
-        check_training(recipe, train, inputs, base)
-    processes.connect(choose_train_device(recipe.train))
+    for training_stage in train.list_stages().values():
+        check_training(training_stage, student, settings.teacher, inputs, base)
+    processes.connect(choose_train_device(train))
     with processes.let_main_go_first():
         stage = run.open_stage(
-            "student", fingerprint(recipe, inputs, earlier), _list_inputs(recipe, inputs, base)
+            "student",
+            fingerprint(settings, recipe.relabel, inputs, earlier),
+            _list_inputs(train, inputs, base),
         )
     work = stage.metadata_dir / "training"
     if not stage.complete and repeated is not None:
@@ -95,12 +102,12 @@ def train_student(
         begun = time.perf_counter()
         with processes.let_main_go_first():
             _check_process_count(work)
-        model = _open(recipe, base, earlier)
-        if recipe.student.projection == "fitted" and earlier is None:
-            _fit_projection(recipe, inputs, model)
-        summaries, figures = _train(recipe, inputs, model, stage, base)
+        model = _open(student, train, settings.seed, base, earlier)
+        if student.projection == "fitted" and earlier is None:
+            _fit_projection(student, settings.teacher, inputs, model)
+        summaries, figures = _train(settings, inputs, model, stage, base)
         if processes.is_main():
-            _write(stage, recipe, model, summaries)
+            _write(stage, settings, model, summaries)
             stage.finish(seconds=time.perf_counter() - begun, **figures)
         processes.wait()
     if processes.is_main():
@@ -122,31 +129,36 @@ def _copy_student(stage: Stage, repeated: Stage) -> None:
 
 
 def _train(
-    recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage, base: Stage
+    settings: TrainingSettings,
+    inputs: TrainingInputs,
+    model: SentenceTransformer,
+    stage: Stage,
+    base: Stage,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Run all training stages, and interpolate the end with the base; the stages' summaries, and
     the figures for the manifest."""
     passages = None if inputs.passages is None else PassageReader(inputs.passages.folder)
-    held_out = hold_out(recipe, inputs)
+    student = settings.student
+    held_out = hold_out(settings.train, student, settings.seed, inputs)
     rows = Reader(EXAMPLES, *(part.folder for part in inputs.examples))
-    sample = draw_sample(rows, recipe.seed)
+    sample = draw_sample(rows, settings.seed)
     documents = {row["positive"] for row in sample}
     if held_out is not None:
         documents.update(held_out.documents.values())
-    writer = StudentTexts(recipe.student, passages or (), documents)
-    vectors = _read_document_vectors(recipe, inputs)
+    writer = StudentTexts(student, passages or (), documents)
+    vectors = read_document_vectors(student, settings.teacher, inputs)
     searched = None if vectors is None else _choose_searched(vectors, passages, sample, held_out)
     diagnostics = Diagnostics(writer, sample, held_out, searched)
-    seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
+    seed = settings.seed if settings.train.seed is None else settings.train.seed
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
-    for number, (name, train) in enumerate(recipe.train.list_stages().items()):
+    for number, (name, train) in enumerate(settings.train.list_stages().items()):
         folder = stage.metadata_dir / "training" / f"{number}-{name}"
         training_stage = TrainingStage(
             name,
             train,
             seed + number,
-            recipe,
+            settings,
             inputs,
             passages,
             held_out,
@@ -157,35 +169,21 @@ def _train(
         )
         summaries.append(training_stage.run(model))
         folders.append(folder)
-    if _interpolate(recipe, model, base, diagnostics):
+    if _interpolate(settings.train, student, model, base, diagnostics):
         summaries[-1]["kept_steps"] = [0]
     return summaries, _summarize_training(summaries, diagnostics.compute(model))
 
 
-def _fit_projection(recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer) -> None:
+def _fit_projection(
+    student: Student, teacher: Teacher, inputs: TrainingInputs, model: SentenceTransformer
+) -> None:
     """Fit the model's linear layer to the teacher's vectors, in place."""
-    vectors = _read_document_vectors(recipe, inputs)
+    vectors = read_document_vectors(student, teacher, inputs)
     if vectors is None or inputs.passages is None:
         raise ValueError("no corpus of vectors: a recipe that fits a layer to them is refused")
     passages = PassageReader(inputs.passages.folder)
-    cosine = fit_to_passages(model, recipe.student, passages, vectors)
+    cosine = fit_to_passages(model, student, passages, vectors)
     _log.info("training: the fitted layer has a cosine of %.3f with the teacher", cosine)
-
-
-def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | None:
-    """Read the teacher's vectors of the corpus from the run's store, or embed it; None but for a
-    query encoder, which searches them."""
-    teacher, passages = recipe.teacher, inputs.passages
-    if recipe.student.route != "query":
-        return None
-    if teacher.model is None or passages is None:
-        raise ValueError("no teacher or corpus: a recipe that searches them is refused")
-    encoder = open_teacher(teacher, teacher.model)
-    with processes.let_main_go_first():
-        store = embed_corpus(inputs.run, encoder, passages)
-    if teacher.base_url is not None:
-        check_server_unchanged(store, encoder, passages)
-    return store.vectors
 
 
 def _choose_searched(
@@ -204,20 +202,24 @@ def _choose_searched(
 
 
 def _interpolate(
-    recipe: Recipe, model: SentenceTransformer, base: Stage, diagnostics: Diagnostics
+    train: Train,
+    student: Student,
+    model: SentenceTransformer,
+    base: Stage,
+    diagnostics: Diagnostics,
 ) -> bool:
     """Give the model the mean of its weights and the untrained base's that the recipe asks for.
     Returns whether the base's own weights were kept in its place: `keep: best` does so of a query
     encoder where the mean is no better in validation."""
-    share = recipe.train.interpolation
+    share = train.interpolation
     if share == 1:
         return False
-    _make_ordinary(recipe.student, model)
+    _make_ordinary(student, model)
     start = load_sentence_model(base.folder, device="cpu")
-    if not recipe.student.pool_prompt:
+    if not student.pool_prompt:
         leave_prompts_out(start)
     interpolate_weights(model, start, share)
-    last = list(recipe.train.list_stages().values())[-1]
+    last = list(train.list_stages().values())[-1]
     if not (last.objective.trains_queries_alone and last.keep == "best"):
         return False
     mean, before = (diagnostics.compute(of)["ndcg@10"] for of in (model, start))
@@ -259,39 +261,41 @@ def _check_process_count(work: Path) -> None:
         )
 
 
-def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransformer:
-    frozen = _choose_base_dtype(recipe)
+def _open(
+    student: Student, train: Train, seed: int, base: Stage, earlier: Stage | None
+) -> SentenceTransformer:
+    frozen = _choose_base_dtype(student, train)
     # Frozen weights that become bfloat16 are never on a GPU in float32.
-    model = load_sentence_model(
-        base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
-    )
+    model = load_sentence_model(base.folder, train.device if frozen == torch.float32 else "cpu")
     if earlier is not None:
         load_query_route(model, earlier.folder)
-    if recipe.student.architecture == "static":
-        add_gate(model, recipe.student.static.gate_rate)
+    if student.architecture == "static":
+        add_gate(model, student.static.gate_rate)
         return model
-    check_attention(get_first_transformer(model), recipe.student)
-    if recipe.student.lora is not None:
-        add_lora(model, recipe.student.lora, recipe.seed, frozen)
-        model.to(choose_train_device(recipe.train))
-    if not recipe.student.pool_prompt:
+    check_attention(get_first_transformer(model), student)
+    if student.lora is not None:
+        add_lora(model, student.lora, seed, frozen)
+        model.to(choose_train_device(train))
+    if not student.pool_prompt:
         leave_prompts_out(model)
     return model
 
 
-def _choose_base_dtype(recipe: Recipe) -> torch.dtype:
+def _choose_base_dtype(student: Student, train: Train) -> torch.dtype:
     """Return the number type of the weights that a LoRA leaves frozen."""
-    train = recipe.train
-    if recipe.student.lora is None or train.base_dtype == "float32":
+    if student.lora is None or train.base_dtype == "float32":
         return torch.float32
     return get_torch_dtype(train.dtype, choose_train_device(train))
 
 
 def _write(
-    stage: Stage, recipe: Recipe, model: SentenceTransformer, summaries: list[dict[str, Any]]
+    stage: Stage,
+    settings: TrainingSettings,
+    model: SentenceTransformer,
+    summaries: list[dict[str, Any]],
 ) -> None:
-    if recipe.train.interpolation == 1:
-        _make_ordinary(recipe.student, model)
+    if settings.train.interpolation == 1:
+        _make_ordinary(settings.student, model)
     part = save_beside(stage, model)
     if not has_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(
@@ -300,8 +304,8 @@ def _write(
             "update sentence-transformers, transformers and peft, and run again: the trained "
             "weights are saved",
         )
-    if recipe.student.route == "query":
-        part = save_query_route(stage, recipe, model)
+    if settings.student.route == "query":
+        part = save_query_route(stage, settings.teacher, model)
     write_json(part / "training.json", _join_curves(summaries))
     move_into_place(stage, part)
 
@@ -345,45 +349,46 @@ def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]
     }
 
 
-def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
+def _list_inputs(train: Train, inputs: TrainingInputs, base: Stage) -> list[Stage]:
     """List the stages that the student is made from."""
     stages = [inputs.passages, *inputs.examples, base]
-    if TEACHER in list_score_sources(recipe.train):
+    if TEACHER in list_score_sources(train):
         stages.append(inputs.teacher_scores)
-    if needs_labels(recipe.train):
+    if needs_labels(train):
         stages.append(inputs.labels)
     return [stage for stage in stages if stage is not None]
 
 
 def fingerprint(
-    recipe: Recipe, inputs: TrainingInputs, earlier: Stage | None = None
+    settings: TrainingSettings,
+    rule: Relabel,
+    inputs: TrainingInputs,
+    earlier: Stage | None = None,
 ) -> dict[str, Any]:
     """Collect everything in the recipe that decides which student comes out; keys that only change
     speed or memory are left out. The student of an earlier round counts by its files."""
-    stages = recipe.train.list_stages()
-    settings: dict[str, Any] = {
-        "student": {
-            **recipe.student.list_fingerprinted(),
-            "encoder": name_model(recipe.student.encoder),
-        },
+    train, student, teacher, seed = settings
+    stages = train.list_stages()
+    told: dict[str, Any] = {
+        "student": {**student.list_fingerprinted(), "encoder": name_model(student.encoder)},
         "train": {
-            name: train.list_fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
-            for name, train in stages.items()
+            name: stage.list_fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
+            for name, stage in stages.items()
         },
         "sources": {
             path: mark
-            for train in stages.values()
-            for path, mark in find_revisions(inputs, train).items()
+            for stage in stages.values()
+            for path, mark in find_revisions(inputs, stage).items()
         },
-        "seed": recipe.seed,
+        "seed": seed,
     }
-    if _needs_teacher(recipe.train) and recipe.teacher.model is not None:
-        settings["teacher"] = identify_teacher(recipe.teacher, recipe.teacher.model)
-    if recipe.student.route == "query" and recipe.relabel.more_positives is not None:
-        settings["queries"] = "each once"  # before, once for each positive
+    if _needs_teacher(train) and teacher.model is not None:
+        told["teacher"] = identify_teacher(teacher, teacher.model)
+    if student.route == "query" and rule.more_positives is not None:
+        told["queries"] = "each once"  # before, once for each positive
     if earlier is not None:
-        settings["earlier"] = identify_revision(str(earlier.folder))
-    return settings
+        told["earlier"] = identify_revision(str(earlier.folder))
+    return told
 
 
 def _needs_teacher(train: Train) -> bool:

@@ -25,7 +25,7 @@ from distill.files.checksums import (
     has_checksums,
     write_checksums,
 )
-from distill.recipe import Recipe, Train
+from distill.recipe import Train
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
@@ -53,6 +53,7 @@ from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.kl import make_kl_target
 from distill.train.objectives.multi_positive import RelationCounts, count_relations
 from distill.train.rows.examples import ScoredExample, SelectedExamples
+from distill.train.settings import TrainingSettings
 
 _SAMPLE = 256
 """Texts from which the mean cosine to the teacher is estimated."""
@@ -63,13 +64,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class TrainingStage:
     """A training stage and what it needs. `folder` is its own, `earlier` those of the stages before
-    it, in order; `seed` sets its shuffling and dropout, the recipe's seed everything else.
+    it, in order; `train` and `seed`, of its shuffling and dropout, are its own, `settings` those of
+    the whole training.
     `documents` are the vectors of the corpus that a query encoder searches."""
 
     name: str
     train: Train
     seed: int
-    recipe: Recipe
+    settings: TrainingSettings
     inputs: TrainingInputs
     passages: PassageReader | None
     held_out: HeldOut | None
@@ -132,7 +134,7 @@ class TrainingStage:
 
     def _train(self, model: SentenceTransformer) -> bool:
         """Train and write the stage; whether a signal came during its last step."""
-        recipe, train = self.recipe, self.train
+        train = self.train
         rows = self._read_rows()
         queries = self._make_query_examples(rows) if train.objective.trains_queries_alone else None
         mixture = self._make_mixture(rows) if queries is None else queries.mixture
@@ -143,7 +145,7 @@ class TrainingStage:
             None if queries is None else self._make_corpus_softmax(model, queries.pools)
         )
         objective = self._make_objective(model, mixture, teacher, corpus_softmax)
-        before = measure_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
+        before = measure_teacher_cosine(model, objective, mixture, teacher, self.settings.seed)
         has_projection = any(True for _ in objective.projection.parameters())
         unrelated = describe_unrelated_spaces(before, has_projection)
         if unrelated is not None and train.objective.align and processes.is_main():
@@ -183,7 +185,7 @@ class TrainingStage:
                     "kept_steps": lines.averaged_steps,
                     "cosine_to_teacher_before": before,
                     "cosine_to_teacher_after": measure_teacher_cosine(
-                        model, objective, mixture, teacher, recipe.seed
+                        model, objective, mixture, teacher, self.settings.seed
                     ),
                 }
                 self._write(model, objective, summary)
@@ -276,7 +278,7 @@ class TrainingStage:
         if self.passages is None:
             raise ValueError("no corpus: a recipe that searches one is refused without it")
         settings = self.train.corpus_softmax
-        return make_query_examples(self.recipe.student, settings, rows, self.passages)
+        return make_query_examples(self.settings.student, settings, rows, self.passages)
 
     def _make_corpus_softmax(
         self, model: SentenceTransformer, pools: CandidatePools
@@ -295,7 +297,7 @@ class TrainingStage:
 
     def _read_rows(self) -> SelectedExamples:
         allows = (lambda row: True) if self.held_out is None else self.held_out.is_allowed
-        rows = read_mixture(self.inputs, self.train, self.recipe.seed, allows)
+        rows = read_mixture(self.inputs, self.train, self.settings.seed, allows)
         if not rows:
             raise UserError(
                 f"training, stage {self.name}",
@@ -312,10 +314,10 @@ class TrainingStage:
         return rows
 
     def _make_mixture(self, rows: Sequence[ScoredExample]) -> Mixture:
-        student, seed = self.recipe.student, self.recipe.seed
+        student, seed = self.settings.student, self.settings.seed
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
-        reads_tasks = needs_teacher and is_told_tasks(self.recipe.teacher)
+        reads_tasks = needs_teacher and is_told_tasks(self.settings.teacher)
         return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
     def _open_teacher(self, mixture: Mixture) -> TeacherRows | None:
@@ -324,7 +326,7 @@ class TrainingStage:
         with processes.let_main_go_first():
             return embed_with_teacher(
                 self.inputs.run,
-                self.recipe.teacher,
+                self.settings.teacher,
                 mixture.queries,
                 mixture.others,
                 tasks=mixture.tasks,
@@ -341,7 +343,7 @@ class TrainingStage:
         """Build the loss; its auxiliary parameters continue from the stages before."""
         width = int(model.get_embedding_dimension() or 0)
         dimensions = teacher.dimensions if teacher else width
-        projection = make_projection(width, dimensions, self.recipe.seed)
+        projection = make_projection(width, dimensions, self.settings.seed)
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
         in_batch = mixture.mark_in_batch(self.train.no_in_batch_negatives)

@@ -78,7 +78,7 @@ def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | N
     with processes.let_main_go_first():
         run.folder.mkdir(exist_ok=True)
         passages, examples = write_inputs(run, rows)
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
     assert train_student(run, recipe, passages, [examples], base).complete
 
 

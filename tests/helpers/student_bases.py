@@ -37,7 +37,8 @@ def student_recipe(encoder: Path | str, **student: object) -> Recipe:
 
 def make_base(folder: Path, encoder: Path | str, **student: object) -> Stage:
     with Run(folder) as run:
-        return build_base(run, student_recipe(encoder, **student), passages(run))
+        recipe = student_recipe(encoder, **student)
+        return build_base(run, recipe.student, recipe.seed, passages(run))
 
 
 def passages(run: Run, texts: list[str] = TEXTS) -> Stage:

@@ -73,4 +73,6 @@ def train_in(folder: Path, recipe: Recipe, rows: list[Row] | None = None) -> Sta
     """Everything up to the student, continuing what is in the folder."""
     with Run(folder) as run:
         passages, examples = write_inputs(run, example_rows() if rows is None else rows)
-        return train_student(run, recipe, passages, [examples], build_base(run, recipe))
+        return train_student(
+            run, recipe, passages, [examples], build_base(run, recipe.student, recipe.seed)
+        )

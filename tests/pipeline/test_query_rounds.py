@@ -115,7 +115,8 @@ def test_what_is_held_out_is_trained_on_in_no_round(run_folder, recipe):
         stages = [open_stage(folder / "examples")]
         passages = open_stage(run_folder / "passages")
         with Run(run_folder) as run:
-            held_out = hold_out(recipe, TrainingInputs(run, passages, stages, None, None))
+            inputs = TrainingInputs(run, passages, stages, None, None)
+            held_out = hold_out(recipe.train, recipe.student, recipe.seed, inputs)
         rows = stages[0].read_rows(EXAMPLES)
         trained = {row["query"] for row in rows if held_out.is_allowed(row)}
         found.append((trained, {row["query"] for row in held_out.queries}))

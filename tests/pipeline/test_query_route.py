@@ -211,7 +211,7 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
     recipe = adapt(recipe_file, encoder_folder, f"teacher={decoder}")
     with Run(tmp_path / "run") as run:
         stage = run.open_stage("student", {})
-        saved = save_query_route(stage, recipe, SentenceTransformer(str(encoder_folder)))
+        saved = save_query_route(stage, recipe.teacher, SentenceTransformer(str(encoder_folder)))
         routed = SentenceTransformer(str(saved))
         teacher = open_model(str(folder), recipe.teacher).model
         np.testing.assert_allclose(routed.encode_document(TEXTS), teacher.encode(TEXTS), atol=1e-5)
@@ -225,7 +225,7 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
 
         monkeypatch.setattr("distill.train.query_route.save_beside", save_causal)
         with pytest.raises(UserError, match=r"as document route .* gives other vectors"):
-            save_query_route(stage, recipe, SentenceTransformer(str(encoder_folder)))
+            save_query_route(stage, recipe.teacher, SentenceTransformer(str(encoder_folder)))
 
 
 def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):

@@ -15,6 +15,7 @@ from distill.relabel.fuse import make_labels
 from distill.store.run import Run
 from distill.store.tables import LABELS
 from distill.student.build import build_base
+from distill.train.judge.base import JudgeTraining
 from distill.train.judge.stage import make_judge
 from distill.train.stage import train_student
 from distill.train.static.base import build_static_base
@@ -58,7 +59,7 @@ def test_fingerprint_of_training_holds_every_key_that_training_reads(
     with Run(tmp_path / "run", "stale") as run:
         passages, examples = write_inputs(run, example_rows())
         labels = write(run, LABELS, "labels", [[label("q1", "p8", None) | {"rc": 1.0}]])
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
 
         def make(recipe: Recipe):
             return train_student(run, recipe, passages, [examples], base, labels)
@@ -78,7 +79,7 @@ def test_training_reads_nothing_of_a_teacher_that_it_does_not_learn_from(
     recipe.teacher.query_template = "{task}: {query}"
     with Run(tmp_path / "run", "stale") as run:
         passages, examples = write_inputs(run, example_rows())
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         with record_reads() as reads:
             train_student(run, recipe, passages, [examples], base)
     assert [name for section, name in reads if section is Teacher and name != "model"] == []
@@ -95,7 +96,7 @@ def test_fingerprint_of_the_base_holds_every_key_that_building_it_reads(
         passages, _ = write_inputs(run, example_rows())
 
         def make(recipe: Recipe):
-            return build_base(run, recipe, passages)
+            return build_base(run, recipe.student, recipe.seed, passages)
 
         with record_reads() as reads:
             make(recipe)
@@ -115,7 +116,9 @@ def test_fingerprint_of_a_static_base_holds_every_key_that_fitting_it_reads(
         passages, examples = write_inputs(run, example_rows())
 
         def make(recipe: Recipe):
-            return build_static_base(run, recipe, passages, [examples])
+            return build_static_base(
+                run, recipe.student, recipe.teacher, recipe.seed, passages, [examples]
+            )
 
         with record_reads() as reads:
             make(recipe)
@@ -141,7 +144,7 @@ def test_fingerprint_of_the_judge_holds_every_key_that_its_training_reads(tmp_pa
         labels = make_labels(run, recipe.relabel, queries, candidates, {})
 
         def make(recipe: Recipe):
-            return make_judge(run, recipe, passages, queries, labels)
+            return make_judge(run, JudgeTraining.select(recipe), passages, queries, labels)
 
         with record_reads() as reads:
             make(recipe)

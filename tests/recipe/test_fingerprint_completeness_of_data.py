@@ -241,7 +241,7 @@ def test_fingerprints_of_teacher_scores_and_evaluation_hold_every_key_that_they_
         "teacher-scores", lambda of: make_teacher_scores(run, of.teacher, [examples])
     )
     assert missing <= PERFORMANCE | RESOLVED
-    base = build_base(run, chain.recipe)
+    base = build_base(run, chain.recipe.student, chain.recipe.seed)
     student, _ = chain.make(
         "student", lambda of: train_student(run, of, passages, [examples], base)
     )

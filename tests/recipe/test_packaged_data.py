@@ -63,7 +63,7 @@ def trained_on(recipe: Recipe, folder: Path) -> dict[str, list[Row]]:
     """The rows of each stage of training."""
     with Run(folder) as run:
         inputs = write(run, recipe)
-        check_sources(run.folder, recipe, inputs.passages)
+        check_sources(run.folder, recipe.train, recipe.generate, inputs.passages)
         found = {}
         for name, train in recipe.train.list_stages().items():
             rows = read_mixture(inputs, train, recipe.seed)
@@ -82,7 +82,7 @@ def sources(rows: list[Row]) -> set[str]:
 @pytest.mark.parametrize("name", FULL)
 def test_everything_that_a_recipe_makes_is_trained_on(tmp_path, name, labelled):
     recipe = load(name, labelled)
-    assert find_untrained_stages(recipe) == []
+    assert find_untrained_stages(recipe.train, recipe.generate) == []
     seen = trained_on(recipe, tmp_path / "run")
     assert set.union(*map(sources, seen.values())) >= set(recipe.generate.example_stages)
 
@@ -122,9 +122,9 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
 
 def test_examples_that_are_in_no_mixture_are_warned_of(tmp_path, caplog):
     recipe = override(load("gecko-256", labelled=True), {"train.mixture": [{"path": "examples"}]})
-    assert find_untrained_stages(recipe) == ["examples-labelled"]
+    assert find_untrained_stages(recipe.train, recipe.generate) == ["examples-labelled"]
     with caplog.at_level(logging.WARNING):
-        check_sources(tmp_path, recipe, None)
+        check_sources(tmp_path, recipe.train, recipe.generate, None)
     assert "examples-labelled: is made" in caplog.text
 
 
@@ -134,4 +134,4 @@ def test_examples_that_are_in_no_mixture_are_warned_of(tmp_path, caplog):
 def test_a_mixture_of_what_is_not_there_is_refused_at_once(tmp_path):
     recipe = override(load("gecko-256"), {"train.mixture": [{"path": "exmaples"}]})
     with pytest.raises(UserError, match="'exmaples'"):
-        check_sources(tmp_path, recipe, None)
+        check_sources(tmp_path, recipe.train, recipe.generate, None)

@@ -67,12 +67,13 @@ def test_a_choice_that_is_not_there_is_refused_by_name(layers):
 
 def base(folder, recipe):
     with Run(folder) as run:
-        return build_base(run, recipe)
+        return build_base(run, recipe.student, recipe.seed)
 
 
 def test_other_users_can_read_the_weights(tmp_path, encoder_folder):
     with Run(tmp_path) as run:
-        folder = build_base(run, make_recipe(encoder_folder)).folder
+        recipe = make_recipe(encoder_folder)
+        folder = build_base(run, recipe.student, recipe.seed).folder
     modes = {path.name: path.stat().st_mode for path in folder.glob("*.*")}
     assert modes["model.safetensors"] == modes["config.json"]
 
@@ -162,4 +163,4 @@ def test_an_encoder_whose_list_of_modules_is_none_is_refused(tmp_path, content):
     (folder / "modules.json").write_text(content)
     recipe = make_recipe(folder)
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="is not a text encoder"):
-        build_base(run, recipe)
+        build_base(run, recipe.student, recipe.seed)

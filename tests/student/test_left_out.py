@@ -23,7 +23,7 @@ def said(tmp_path, caplog):
     def of(encoder, **student):
         recipe = make_recipe(encoder, encoder, student={"encoder": str(encoder), **student})
         with caplog.at_level(logging.WARNING, "distill"), Run(tmp_path / "run") as run:
-            build_base(run, recipe)
+            build_base(run, recipe.student, recipe.seed)
         ours = (record for record in caplog.records if record.name.startswith("distill"))
         return [record.getMessage() for record in ours]
 

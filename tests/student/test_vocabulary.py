@@ -33,7 +33,7 @@ STRANGE = "Żółw 亀 🐢 qzx"
 def cut(folder: Path, encoder: Path | str, texts: list[str], **student: object) -> Stage:
     with Run(folder) as run:
         recipe = student_recipe(encoder, vocabulary="corpus", **student)
-        return build_base(run, recipe, passages(run, texts))
+        return build_base(run, recipe.student, recipe.seed, passages(run, texts))
 
 
 def tokens(model: SentenceTransformer, text: str) -> list[str]:
@@ -86,20 +86,23 @@ def test_another_corpus_is_another_base(tmp_path, encoder_folder):
     with Run(tmp_path / "run", "stale") as run:
         stage = run.open_stage("passages", {"another": True})
         stage.finish()
-        fresh = build_base(run, student_recipe(encoder_folder, vocabulary="corpus"), stage)
+        recipe = student_recipe(encoder_folder, vocabulary="corpus")
+        fresh = build_base(run, recipe.student, recipe.seed, stage)
         assert fresh.manifest["inputs"] == {"passages": stage.fingerprint}
 
 
 def test_the_whole_vocabulary_asks_for_no_corpus(tmp_path, encoder_folder):
     with Run(tmp_path) as run:
-        stage = build_base(run, student_recipe(encoder_folder))
+        recipe = student_recipe(encoder_folder)
+        stage = build_base(run, recipe.student, recipe.seed)
     assert stage.manifest["inputs"] == {}
     assert stage.manifest["figures"]["parameters_saved"] == 0
 
 
 def test_a_recipe_without_a_corpus_is_refused(tmp_path, encoder_folder):
+    recipe = student_recipe(encoder_folder, vocabulary="corpus")
     with Run(tmp_path) as run, pytest.raises(UserError, match="no corpus whose tokens"):
-        build_base(run, student_recipe(encoder_folder, vocabulary="corpus"))
+        build_base(run, recipe.student, recipe.seed)
 
 
 @pytest.mark.bad_input("models", "a tokenizer of whole words, to be cut", "refused")

@@ -47,7 +47,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
         examples = run.open_stage("examples", {}, [passages])
         examples.map_shards(EXAMPLES, [example_rows()], ShardResult)
         examples.finish()
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         del rows, extra, parts
         tracemalloc.start()
         try:

@@ -143,7 +143,7 @@ def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_f
         passages, chosen = write_inputs(run, example_rows())
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
         none = write_examples(run, "examples-labelled", [])
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         stage = train_student(run, recipe, passages, [chosen, synthetic, none], base)
     assert stage.manifest["figures"]["examples"] == 18
     assert set(stage.manifest["inputs"]) == {
@@ -160,7 +160,9 @@ def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
-        stage = train_student(run, recipe, None, [synthetic], build_base(run, recipe))
+        stage = train_student(
+            run, recipe, None, [synthetic], build_base(run, recipe.student, recipe.seed)
+        )
     assert set(stage.manifest["inputs"]) == {"examples-brainstorm", "base"}
     figures = stage.manifest["figures"]
     assert figures["loss_last"] < figures["loss_first"]
@@ -173,7 +175,7 @@ def test_texts_to_align_need_a_corpus(tmp_path, encoder_folder, teacher_folder, 
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         with pytest.raises(UserError, match=rf"train\.align\.{key} 5: .*no corpus"):
             train_student(run, recipe, None, [synthetic], base)
     assert not (tmp_path / "run" / "student").exists()
@@ -316,7 +318,7 @@ def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undistu
 def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
     recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
     with Run(tmp_path / "run") as run:
-        config = build_base(run, recipe).folder / "config.json"
+        config = build_base(run, recipe.student, recipe.seed).folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"is_causal": True}))
     with pytest.raises(UserError, match="do not see those behind them"):
         train_in(tmp_path / "run", recipe)
@@ -392,7 +394,7 @@ def test_half_of_minilm_comes_nearer_to_the_whole(tmp_path):
     recipe = make_recipe(resolve(MINILM), resolve(MINILM), train=train, student=student)
     stage = train_in(tmp_path / "run", recipe)
     with Run(tmp_path / "run") as run:
-        base = SentenceTransformer(str(build_base(run, recipe).folder))
+        base = SentenceTransformer(str(build_base(run, recipe.student, recipe.seed).folder))
     teacher, trained = (
         SentenceTransformer(str(folder)) for folder in (resolve(MINILM), stage.folder)
     )

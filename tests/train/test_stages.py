@@ -192,7 +192,7 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
     with Run(tmp_path / "run") as run:
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         with pytest.raises(UserError, match="scores 'ql'"):
             train_student(run, recipe, passages, [examples], base)
         stage = train_student(run, recipe, passages, [examples], base, judged)
@@ -232,7 +232,7 @@ def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_pa
     with Run(tmp_path / "run") as run:
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         stage = train_student(run, recipe, passages, [examples], base, judged)
     model = SentenceTransformer(str(stage.folder))
     texts = {row["passage_id"]: join_passage(row) for row in passages.read_rows(PASSAGES)}
@@ -268,7 +268,7 @@ def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, cap
     with Run(tmp_path / "run") as run, caplog.at_level("INFO"):
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
-        base = build_base(run, recipe)
+        base = build_base(run, recipe.student, recipe.seed)
         stage = train_student(run, recipe, passages, [examples], base, judged)
     (told,) = curves(stage.folder)["stages"]
     assert told["relations"] == {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Student, Train
 from distill.recipe.sections.train import Validation
 from distill.store.passages import PassageReader
 from distill.store.tables import EXAMPLES, Reader, Row, join_passage
@@ -47,20 +47,20 @@ class HeldOut:
         )
 
 
-def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
+def hold_out(train: Train, student: Student, seed: int, inputs: TrainingInputs) -> HeldOut | None:
     """Choose the held-out queries; None where the recipe holds nothing out.
 
     Raises:
         UserError: if no query is left, held out or to train on.
     """
-    rule = recipe.train.validation
+    rule = train.validation
     if rule.share == 0:
         return None
     rows = Reader(EXAMPLES, *(stage.folder for stage in inputs.examples))
-    draw = random.Random(f"{recipe.seed}|validation")
+    draw = random.Random(f"{seed}|validation")
     positives = list(dict.fromkeys(row["positive_id"] for row in rows))
-    if recipe.student.route == "query":
-        ids, held = _hold_out_in_every_round(recipe, inputs, rows)
+    if student.route == "query":
+        ids, held = _hold_out_in_every_round(rule.share, seed, inputs, rows)
     else:
         ids = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
         held = [
@@ -83,7 +83,7 @@ def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
 
 
 def _hold_out_in_every_round(
-    recipe: Recipe, inputs: TrainingInputs, rows: Iterable[Row]
+    share: float, seed: int, inputs: TrainingInputs, rows: Iterable[Row]
 ) -> tuple[frozenset[str], list[int]]:
     """Hold out for a query encoder, which trains on in later rounds of relabelling: each passage,
     and each query that was written from none, by a number drawn from itself and the seed, so that
@@ -95,8 +95,8 @@ def _hold_out_in_every_round(
     """
 
     def is_drawn(name: str) -> bool:
-        digest = hashlib.sha256(f"{recipe.seed}|validation|{name}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") / 2**64 < recipe.train.validation.share
+        digest = hashlib.sha256(f"{seed}|validation|{name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64 < share
 
     ids = set[str]()
     for row in rows:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.models.reference import identify_revision
-from distill.recipe import Recipe, Train
+from distill.recipe import Generate, Train
 from distill.recipe.sections.train import TITLES
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -128,20 +128,20 @@ def _make_mark(run: Path, path: str) -> str:
     )
 
 
-def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
+def check_sources(run: Path, train: Train, generate: Generate, passages: Stage | None) -> None:
     """Check, before anything is paid for: whether what the mixtures name will be there to train on.
     What is made and in no mixture is warned of.
 
     Raises:
         UserError: for a name that nothing has, or titles of a corpus without any.
     """
-    made = recipe.generate.example_stages
-    for train in recipe.train.list_stages().values():
-        check_titles(train, passages)
-        for source in train.mixture:
+    made = generate.example_stages
+    for stage in train.list_stages().values():
+        check_titles(stage, passages)
+        for source in stage.mixture:
             if source.path not in {TITLES, *made}:
                 _make_mark(run, source.path)
-    for name in find_untrained_stages(recipe):
+    for name in find_untrained_stages(train, generate):
         _logger.warning(
             "%s: is made by generate.methods, and no train.mixture has it: nothing is learnt from "
             "it. Add {path: %s} to a mixture, or leave mixture out for all examples",
@@ -150,13 +150,13 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
         )
 
 
-def find_untrained_stages(recipe: Recipe) -> list[str]:
+def find_untrained_stages(train: Train, generate: Generate) -> list[str]:
     """Find the stages of examples that the recipe makes and trains on in no stage of training."""
-    stages = list(recipe.train.list_stages().values())
-    if any(not train.mixture for train in stages):
+    stages = list(train.list_stages().values())
+    if any(not stage.mixture for stage in stages):
         return []
-    named = {source.path for train in stages for source in train.mixture}
-    return [name for name in recipe.generate.example_stages if name not in named]
+    named = {source.path for stage in stages for source in stage.mixture}
+    return [name for name in generate.example_stages if name not in named]
 
 
 def check_titles(train: Train, passages: Stage | None) -> None:

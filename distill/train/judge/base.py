@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from sentence_transformers import CrossEncoder
@@ -10,23 +11,34 @@ from sentence_transformers.base.modules import Transformer
 from distill.errors import UserError
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import find_transformer_folder, read_settings
-from distill.recipe import Recipe
+from distill.recipe import DistilledJudge, Ranker, Recipe
 from distill.student.base_model import load_encoder, read_config
 from distill.student.layers import check_layers, resize_layers
 
 
-def get_encoder(recipe: Recipe) -> str:
-    """Return the reference of the encoder that the judge is made from."""
-    return recipe.judge.encoder or recipe.student.encoder
+class JudgeTraining(NamedTuple):
+    """What a judge is trained by: its section of the recipe, the reference of the encoder that it
+    is made from, the rankers that it learns from, and the seed."""
+
+    judge: DistilledJudge
+    encoder: str
+    teachers: list[Ranker]
+    seed: int
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "JudgeTraining":
+        """Select it of a recipe. Its encoder is the student's, and its teachers are the rankers of
+        relabelling, where the section names none."""
+        encoder = recipe.judge.encoder or recipe.student.encoder
+        return cls(recipe.judge, encoder, recipe.judge_teachers, recipe.seed)
 
 
-def check_encoder(recipe: Recipe) -> None:
+def check_encoder(judge: DistilledJudge, reference: str) -> None:
     """Check what can be known without the encoder's weights.
 
     Raises:
         UserError: if it is a decoder, or does not have the layers.
     """
-    reference = get_encoder(recipe)
     with _blame_judge():
         folder = resolve(reference)
         architectures = read_settings(folder, "config.json").get("architectures") or []
@@ -37,21 +49,21 @@ def check_encoder(recipe: Recipe) -> None:
                 "together",
                 "set judge.encoder to a BERT-like encoder",
             )
-        check_layers(recipe.judge.layers, read_config(reference).num_hidden_layers)
+        check_layers(judge.layers, read_config(reference).num_hidden_layers)
 
 
-def open_base(recipe: Recipe) -> CrossEncoder:
+def open_base(training: JudgeTraining) -> CrossEncoder:
     """Open the untrained judge on the CPU, in float32. The same seed gives the same last layer.
 
     Raises:
         UserError: if the encoder cannot be read, or has not the layers.
     """
-    check_encoder(recipe)
-    reference, judge = get_encoder(recipe), recipe.judge
+    judge, reference = training.judge, training.encoder
+    check_encoder(judge, reference)
     with _blame_judge():
         positions = load_encoder(reference).max_seq_length or judge.max_tokens
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+            torch.manual_seed(training.seed)
             model = CrossEncoder(
                 str(find_transformer_folder(resolve(reference))),
                 num_labels=1,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.files.atomic import commit_bytes
-from distill.recipe import Recipe
 from distill.store.local_name import name_model
-from distill.train.judge.base import get_encoder
+from distill.train.judge.base import JudgeTraining
 
 _CARD = """---
 library_name: sentence-transformers
@@ -39,15 +38,15 @@ passages as its teachers do (50 % is chance), and has their first passage first 
 """
 
 
-def write_card(folder: Path, recipe: Recipe, figures: Mapping[str, Any]) -> None:
+def write_card(folder: Path, training: JudgeTraining, figures: Mapping[str, Any]) -> None:
     """Write the card of a judge with these figures into its folder."""
     agreement = _AGREEMENT.format(**figures) if figures["held_out_lists"] else ""
     text = _CARD.format(
         parameters=figures["parameters"],
         lists=figures["lists"],
-        teachers=", ".join(recipe.judge_teachers),
-        encoder=name_model(get_encoder(recipe)).partition("#")[0],
-        max_tokens=recipe.judge.max_tokens,
+        teachers=", ".join(training.teachers),
+        encoder=name_model(training.encoder).partition("#")[0],
+        max_tokens=training.judge.max_tokens,
         agreement=agreement,
     )
     commit_bytes(folder / "README.md", text.encode())

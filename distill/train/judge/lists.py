@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from distill.errors import UserError
-from distill.recipe import Ranker, Recipe
+from distill.recipe import Ranker
 from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import LABELS, QUERIES, Reader, Row, read_shard
+from distill.train.judge.base import JudgeTraining
 from distill.train.objectives.inputs import standardize
 
 LEAST_LISTS = 10
@@ -35,7 +36,7 @@ class TeachingLists(NamedTuple):
     held_out: list[TeachingList]
 
 
-def read_lists(recipe: Recipe, queries: Stage, labels: Stage) -> TeachingLists:
+def read_lists(training: JudgeTraining, queries: Stage, labels: Stage) -> TeachingLists:
     """Read the lists of at most `judge.queries` queries, drawn by seed. A candidate that one of the
     teachers has no score of is left out, and so is a list of less than two, or of equal ones.
 
@@ -43,8 +44,8 @@ def read_lists(recipe: Recipe, queries: Stage, labels: Stage) -> TeachingLists:
         UserError: if too few are left to learn from.
     """
     rows = Reader(QUERIES, queries.folder)
-    draw = random.Random(f"{recipe.seed}|judge")
-    chosen = sorted(draw.sample(range(len(rows)), min(len(rows), recipe.judge.queries)))
+    draw = random.Random(f"{training.seed}|judge")
+    chosen = sorted(draw.sample(range(len(rows)), min(len(rows), training.judge.queries)))
     texts = {row["query_id"]: row["query"] for row in (rows[number] for number in chosen)}
     lists = TeachingLists([], [])
     for path in list_shards(labels.folder):
@@ -53,15 +54,15 @@ def read_lists(recipe: Recipe, queries: Stage, labels: Stage) -> TeachingLists:
             if row["query_id"] in texts:
                 by_query.setdefault(row["query_id"], []).append(row)
         for query_id, of_query in by_query.items():
-            made = _make_list(texts[query_id], of_query, recipe)
+            made = _make_list(texts[query_id], of_query, training)
             if made is not None:
-                held_out = _is_held_out(recipe.seed, texts[query_id])
+                held_out = _is_held_out(training.seed, texts[query_id])
                 (lists.held_out if held_out else lists.learnt).append(made)
     if len(lists.learnt) < LEAST_LISTS:
         raise UserError(
             str(labels.folder),
             f"{len(lists.learnt)} of {len(rows)} queries have a list to learn from, with scores of "
-            f"{', '.join(recipe.judge_teachers)}, and it takes {LEAST_LISTS}",
+            f"{', '.join(training.teachers)}, and it takes {LEAST_LISTS}",
             "give more queries, or name in judge.rankers those that have judged all candidates",
         )
     return lists
@@ -88,8 +89,8 @@ def add_scores(
     return added
 
 
-def _make_list(query: str, rows: Sequence[Row], recipe: Recipe) -> TeachingList | None:
-    rankers, weights = recipe.judge_teachers, recipe.judge.weights
+def _make_list(query: str, rows: Sequence[Row], training: JudgeTraining) -> TeachingList | None:
+    rankers, weights = training.teachers, training.judge.weights
     counted = [ranker for ranker in rankers if weights.get(ranker, 1.0) > 0]
     columns = [ranker for ranker in counted if ranker != "retriever"]
     known = [row for row in rows if all(row[column] is not None for column in columns)]

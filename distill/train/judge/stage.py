@@ -14,7 +14,6 @@ from typing import Any
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.models.reference import identify_revision
-from distill.recipe import Recipe
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.retrieve.self_test import LEAST_PAIRS, draw_known_pairs, run_self_test
 from distill.runtime import processes
@@ -24,7 +23,7 @@ from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.student.saving import move_into_place, save_beside
 from distill.text.sanitize import sanitize_for_prompt
-from distill.train.judge.base import check_encoder, get_encoder, open_base
+from distill.train.judge.base import JudgeTraining, check_encoder, open_base
 from distill.train.judge.card import write_card
 from distill.train.judge.fit import fit_judge
 from distill.train.judge.lists import TeachingList, read_lists
@@ -36,7 +35,9 @@ _ELSEWHERE = {"top_k", "depth", "rankers", "encoder"}
 """What decides the labels, what evaluation alone reads, and what is named as it is settled."""
 
 
-def make_judge(run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels: Stage) -> Stage:
+def make_judge(
+    run: Run, training: JudgeTraining, passages: Stage, queries: Stage, labels: Stage
+) -> Stage:
     """Train the judge; a sentence-transformers CrossEncoder, with its loss in `training.json` and a
     model card. A training that was killed continues at its last checkpoint.
 
@@ -51,10 +52,12 @@ def make_judge(run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels
         UserError: if there is too little to learn from, the encoder cannot be read, or several
             processes were launched.
     """
-    check_encoder(recipe)
+    check_encoder(training.judge, training.encoder)
     # Labels of the round that teaches it are named so: the run may have others, which it makes.
     place = labels.folder.relative_to(run.folder).as_posix()
-    stage = run.open_stage("judge", fingerprint(recipe), [dataclasses.replace(labels, name=place)])
+    stage = run.open_stage(
+        "judge", fingerprint(training), [dataclasses.replace(labels, name=place)]
+    )
     work = stage.metadata_dir / "training"
     if not stage.complete:
         if processes.count_processes() > 1:
@@ -63,35 +66,39 @@ def make_judge(run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels
                 f"is trained by one process, and there are {processes.count_processes()}",
                 "run `distill train-judge RECIPE` without a launcher first",
             )
-        _train(stage, work, recipe, passages, queries, labels)
+        _train(stage, work, training, passages, queries, labels)
     shutil.rmtree(work, ignore_errors=True)
     return stage
 
 
-def fingerprint(recipe: Recipe) -> dict[str, Any]:
+def fingerprint(training: JudgeTraining) -> dict[str, Any]:
     """Collect what changes what the judge learns."""
-    encoder = get_encoder(recipe)
     return {
-        **recipe.judge.list_fingerprinted(exclude=PERFORMANCE_KEYS | _ELSEWHERE),
-        "teachers": recipe.judge_teachers,
-        "encoder": name_model(encoder),
-        "revision": identify_revision(encoder),
-        "seed": recipe.seed,
+        **training.judge.list_fingerprinted(exclude=PERFORMANCE_KEYS | _ELSEWHERE),
+        "teachers": training.teachers,
+        "encoder": name_model(training.encoder),
+        "revision": identify_revision(training.encoder),
+        "seed": training.seed,
         "version": 1,
     }
 
 
 def _train(
-    stage: Stage, work: Path, recipe: Recipe, passages: Stage, queries: Stage, labels: Stage
+    stage: Stage,
+    work: Path,
+    training: JudgeTraining,
+    passages: Stage,
+    queries: Stage,
+    labels: Stage,
 ) -> None:
     begun = time.perf_counter()
-    judge, lists = recipe.judge, read_lists(recipe, queries, labels)
+    judge, lists = training.judge, read_lists(training, queries, labels)
     reader = PassageReader(passages.folder)
     texts = _read_texts(reader, [*lists.learnt, *lists.held_out])
-    model = open_base(recipe)
+    model = open_base(training)
     if judge.device is not None:
         model.to(judge.device)
-    curve = fit_judge(judge, recipe.seed, model, lists.learnt, texts, work)
+    curve = fit_judge(judge, training.seed, model, lists.learnt, texts, work)
     part = save_beside(stage, model)
     trained = CrossEncoderJudge(str(part), judge.max_tokens, judge.device)
     known = run_self_test(trained.judge, draw_known_pairs(reader))
@@ -114,7 +121,7 @@ def _train(
             known.won,
         )
     write_json(part / "training.json", {"curve": curve})
-    write_card(part, recipe, figures)
+    write_card(part, training, figures)
     move_into_place(stage, part)
     stage.finish(seconds=time.perf_counter() - begun, rows=len(lists.learnt), **figures)
 

@@ -16,7 +16,7 @@ from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Recipe, Student
+from distill.recipe import Student, Teacher
 from distill.retrieve.corpus_index import embed_corpus
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
@@ -55,7 +55,12 @@ class _Query(NamedTuple):
 
 
 def build_static_base(
-    run: Run, recipe: Recipe, passages: Stage | None, examples: Sequence[Stage]
+    run: Run,
+    student: Student,
+    teacher: Teacher,
+    seed: int,
+    passages: Stage | None,
+    examples: Sequence[Stage],
 ) -> Stage:
     """Fit a vector for each token: the sum over a text's tokens, scaled by the text's length, is to
     be its teacher's vector (ridge regression over all queries and the passages).
@@ -67,20 +72,20 @@ def build_static_base(
     """
     if passages is None:
         raise ValueError("no corpus: a recipe for its query side is refused without it")
-    student = recipe.student
-    stage = run.open_stage("base", fingerprint(recipe), [passages, *examples])
+    stage = run.open_stage("base", fingerprint(student, teacher, seed), [passages, *examples])
     if stage.complete:
         return stage
     kept = read_kept_texts(student, [passages] if student.vocabulary == "corpus" else [])
     tokenizer = make_tokenizer(student, kept)
     queries = _read_queries(student, examples)
-    numbers = _draw_passages(len(PassageReader(passages.folder)), student, recipe.seed)
+    numbers = _draw_passages(len(PassageReader(passages.folder)), student, seed)
     documents = _count_passages(student, tokenizer, passages, numbers)
     counts = vstack([count_tokens(tokenizer, [q.written for q in queries]), documents]).tocsr()
     _check_known(student, tokenizer, counts)
     words = _spell_unseen(tokenizer, counts) if student.vocabulary == "all" else {}
     counts = vstack([counts, _count_alone(list(words), counts.shape[1])]).tocsr()
-    targets = _Targets(run, recipe, passages, queries, numbers, list(words.values()))
+    spelled = [_Query(word, student.default_task, word) for word in words.values()]
+    targets = _Targets(run, teacher, passages, queries, numbers, spelled)
     vectors = solve_ridge(counts, targets.read, student.static.ridge)
     model = _make_model(student, tokenizer, vectors)
     part = save_beside(stage, model)
@@ -104,16 +109,15 @@ def build_static_base(
     return stage
 
 
-def fingerprint(recipe: Recipe) -> dict[str, Any]:
+def fingerprint(student: Student, teacher: Teacher, seed: int) -> dict[str, Any]:
     """Collect the settings that change the token vectors before training."""
-    student, teacher = recipe.student, recipe.teacher
     settings = student.list_fingerprinted(exclude={"lora", "symmetric", "route"})
     settings |= {
         "encoder": name_model(student.encoder),
         "revision": identify_revision(student.encoder),
     }
     return settings | {
-        "seed": recipe.seed,
+        "seed": seed,
         "teacher": identify_teacher(teacher, str(teacher.model)),
     }
 
@@ -178,15 +182,14 @@ class _Targets:
     def __init__(
         self,
         run: Run,
-        recipe: Recipe,
+        teacher: Teacher,
         passages: Stage,
         queries: Sequence[_Query],
         numbers: Sequence[int],
-        words: Sequence[str],
+        words: Sequence[_Query],
     ) -> None:
-        teacher = recipe.teacher
-        tasks = [query.task for query in queries] + [recipe.student.default_task] * len(words)
-        texts = [query.text for query in queries] + list(words)
+        tasks = [query.task for query in (*queries, *words)]
+        texts = [query.text for query in (*queries, *words)]
         ids = [f"q{i}" for i in range(len(texts))]
         asked = embed_with_teacher(
             run,

@@ -40,7 +40,8 @@ def recipe_of(encoder, **sections) -> Recipe:
 @pytest.fixture
 def base(tmp_path, encoder_folder):
     with Run(tmp_path / "run") as run:
-        return build_base(run, recipe_of(encoder_folder)).folder
+        recipe = recipe_of(encoder_folder)
+        return build_base(run, recipe.student, recipe.seed).folder
 
 
 def before(eval_model, task, side):
@@ -132,7 +133,8 @@ def test_instructions_change_nothing_for_a_base_made_from_an_instructed_student(
     plain = {"encoder": str(base), "query_template": "find: {query}", "default_task": "Find bees."}
     sections = {"name": "plain", "student": plain, "train": {"device": "cpu"}}
     with Run(tmp_path / "plain") as run:
-        folder = build_base(run, Recipe.model_validate(sections)).folder
+        recipe = Recipe.model_validate(sections)
+        folder = build_base(run, recipe.student, recipe.seed).folder
     prompts = []
     for instructions in (True, False):
         recipe = Recipe.model_validate(sections | {"evaluate": {"instructions": instructions}})

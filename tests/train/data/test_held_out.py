@@ -26,9 +26,8 @@ def with_seeds() -> list[Row]:
 def held(folder, recipe: Recipe, rows: Sequence[Row], corpus: bool = True) -> HeldOut:
     with Run(folder) as run:
         passages, examples = write_inputs(run, list(rows))
-        found = hold_out(
-            recipe, TrainingInputs(run, passages if corpus else None, [examples], None, None)
-        )
+        inputs = TrainingInputs(run, passages if corpus else None, [examples], None, None)
+        found = hold_out(recipe.train, recipe.student, recipe.seed, inputs)
     assert found is not None
     return found
 
@@ -77,10 +76,8 @@ def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_pat
 def test_nothing_is_held_out_unless_asked_for(tmp_path):
     with Run(tmp_path) as run:
         passages, examples = write_inputs(run, example_rows())
-        assert (
-            hold_out(make_recipe("x"), TrainingInputs(run, passages, [examples], None, None))
-            is None
-        )
+        recipe, inputs = make_recipe("x"), TrainingInputs(run, passages, [examples], None, None)
+        assert hold_out(recipe.train, recipe.student, recipe.seed, inputs) is None
 
 
 @pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")

@@ -1,0 +1,21 @@
+"""What a student is trained by: the sections of the recipe that travel together in training."""
+
+from typing import NamedTuple
+
+from distill.recipe import Recipe, Student, Teacher, Train
+
+
+class TrainingSettings(NamedTuple):
+    """The settings of a student's training: its schedule and objective, the student itself, the
+    teacher whose vectors it may learn or search, and the recipe's seed, which draws everything but
+    a training stage's shuffling and dropout."""
+
+    train: Train
+    student: Student
+    teacher: Teacher
+    seed: int
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "TrainingSettings":
+        """Select them of a recipe."""
+        return cls(recipe.train, recipe.student, recipe.teacher, recipe.seed)
