@@ -35,7 +35,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from distill.api.run_folder import open_run
 from distill.evaluate.models.eval_model import EvalModel, load_eval_model
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.models.variants import make_asymmetric
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.stage import HELD_OUT, load_named_tasks
@@ -71,7 +71,9 @@ def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> 
     run = open_run(folder)
     recipe = run.recipe
     ours_took = read_json(folder / "student/.stage/manifest.json")["seconds"]
-    models = load_run_models(recipe, {"base": folder / "base", "student": run.student})
+    models = load_run_models(
+        RunModelSettings.select(recipe), {"base": folder / "base", "student": run.student}
+    )
     out = folder.with_name(f"{folder.name}-{peer}")
     if peer == "model2vec":
         trained, steps, seconds = *distill_static(recipe, out), 0.0

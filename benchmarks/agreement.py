@@ -27,7 +27,7 @@ import distill
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems, score_baselines
-from distill.evaluate.judged.pool import PoolInputs, make_judged_pool
+from distill.evaluate.judged.pool import PoolInputs, PoolSettings, make_judged_pool
 from distill.evaluate.models.eval_model import EvalModel, load_eval_model
 from distill.evaluate.models.variants import make_variants
 from distill.evaluate.score import TaskScore, score_tasks
@@ -197,7 +197,8 @@ def make_judged_task(
         assert corpus.held_out_passages
         assert queries
         inputs = PoolInputs(corpus.passages, corpus.held_out_passages, queries)
-        make_judged_pool(run, recipe, inputs, lambda: models, job.judge, scores.resolve())
+        settings = PoolSettings.select(recipe)
+        make_judged_pool(run, settings, inputs, lambda: models, job.judge, scores.resolve())
         job.judge.close()
 
 

@@ -36,7 +36,7 @@ from worth import FOLDERS, FREE_TARGET, share_vectors
 
 import distill
 from distill.corpus.readers.beir import BeirDataset, read_beir
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.statistics.label_draw import draw_uniform
 from distill.evaluate.statistics.significance import compare_scores
@@ -161,7 +161,7 @@ def measure(
     share_vectors(adapted.parent / f"{corpus}-vectors", results)
 
     def score(role: str, recipe: Recipe, student: Path) -> TaskScore:
-        model = load_run_models(recipe, {"student": student})[role]
+        model = load_run_models(RunModelSettings.select(recipe), {"student": student})[role]
         return score_tasks(model, [task], results / "evaluated")[0]
 
     recipe = distill.load_recipe(adapted / "recipe.yaml")

@@ -29,7 +29,7 @@ import torch
 
 import distill
 from distill.api.run_folder import open_run
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.files.atomic import read_json, write_json
 from distill.store.tables import QUERIES, read_rows
 
@@ -264,7 +264,8 @@ def measure(folder: Path) -> dict[str, Any]:
 def compare_query_speed(folder: Path) -> dict[str, float]:
     """Queries that student and teacher encode a second, in turns on one thread, and the ratio of
     the medians."""
-    models = load_run_models(open_run(folder).recipe, {"student": folder / "student"})
+    settings = RunModelSettings.select(open_run(folder).recipe)
+    models = load_run_models(settings, {"student": folder / "student"})
     rows = islice(read_rows(QUERIES, folder / "queries"), 2000)
     queries = [row["query"] for row in rows]
     texts = {"student": queries, "teacher": queries[:100]}

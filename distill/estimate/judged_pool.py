@@ -59,7 +59,7 @@ def _settle(recipe: Recipe) -> Recipe:
     """Settle how held-out queries are written, with the pool's judge as that of relabelling."""
     written, pool = settle_writing(recipe), recipe.evaluate.judged
     judge = {
-        f"prompt_{pool.judge}": get_judge_prompt_file(recipe),
+        f"prompt_{pool.judge}": get_judge_prompt_file(pool),
         "max_passage_words": pool.max_passage_words,
     }
     settled = written.model_copy(update={"relabel": recipe.relabel.model_copy(update=judge)})

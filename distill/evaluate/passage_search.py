@@ -13,7 +13,7 @@ from distill.corpus.held_out import HELD_OUT_PASSAGES
 from distill.embed.encoder import Encoder
 from distill.embed.vector_store import VectorStore
 from distill.evaluate.models.eval_model import EvalModel
-from distill.recipe import Recipe
+from distill.recipe import BM25
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
 from distill.retrieve.exact import NO_RESULT, ExactIndex
@@ -46,12 +46,15 @@ class PassageSearch:
 
     Args:
         run: as `open_to_read` opens it.
+        default_task: of the student, which a model that is instructed is told.
+        bm25: settings of the index over words.
         stages: as `open_searched_stages` opens them; rows are counted through all of them.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, stages: Sequence[Stage]) -> None:
+    def __init__(self, run: Run, default_task: str, bm25: BM25, stages: Sequence[Stage]) -> None:
         self._run = run
-        self._recipe = recipe
+        self._default_task = default_task
+        self._bm25 = bm25
         self._stages = stages
         self.passages = PassageReader(*(stage.folder for stage in stages))
 
@@ -59,8 +62,7 @@ class PassageSearch:
         """Rank by cosine. A model that is instructed gets the student's default task: a search has
         no task of its own."""
         stores = self.get_vectors(model)
-        task = self._recipe.student.default_task
-        asked = make_encoder(model).encode([query], "query", [task])
+        asked = make_encoder(model).encode([query], "query", [self._default_task])
         ranked: RankedRows = []
         first = 0
         for store in stores:
@@ -98,7 +100,7 @@ class PassageSearch:
     def bm25(self) -> BM25Index:
         """The recipe's BM25 index over the passages."""
         first, *others = self._stages
-        return open_bm25(self._run, first, self._recipe.retriever.bm25, *others)
+        return open_bm25(self._run, first, self._bm25, *others)
 
 
 def make_encoder(model: EvalModel) -> Encoder:

@@ -18,7 +18,7 @@ from distill.evaluate.score import TaskScore, describe_task, get_rankings_path, 
 from distill.evaluate.stage import RESULTS_FOLDER, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.files.atomic import write_json
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Retriever
 from distill.retrieve.corpus_index import identify_retriever
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.runtime.progress import Progress, show_planned_stage
@@ -127,31 +127,38 @@ def evaluate_judge(
         return stage
     begun = time.perf_counter()
     with show_planned_stage("judge-evaluation"):
-        results = _compare(recipe, judge, tasks, run.folder / RESULTS_FOLDER)
+        reranker = CrossEncoderJudge(
+            str(judge.folder), recipe.judge.max_tokens, recipe.retriever.device
+        )
+        out = run.folder / RESULTS_FOLDER
+        retriever = _open_retriever(recipe.retriever, asked.instructions, out)
+        results = _compare(reranker, recipe.judge.depth, retriever, tasks, out)
     write_json(stage.folder / RESULTS_FILE, results)
     stage.finish(seconds=time.perf_counter() - begun, rows=len(tasks), reranking=results)
     return stage
 
 
-def _compare(recipe: Recipe, judge: Stage, tasks: "Sequence[AbsTask]", out: Path) -> dict[str, Any]:
-    reranker = CrossEncoderJudge(
-        str(judge.folder), recipe.judge.max_tokens, recipe.retriever.device
-    )
+def _compare(
+    reranker: CrossEncoderJudge,
+    depth: int,
+    retriever: tuple[str, Any],
+    tasks: "Sequence[AbsTask]",
+    out: Path,
+) -> dict[str, Any]:
     before: list[TaskScore] = []
     after: list[TaskScore] = []
-    name, search = _open_retriever(recipe, out)
+    name, search = retriever
     for task in tasks:
         before.append(score_search(search, name, task, out, ranked=True))
         rankings = get_rankings_path(out, task, search.mteb_model_meta)
         place = rankings.parent.resolve().relative_to(out.resolve())
-        parts = {**reranker.identity, "depth": recipe.judge.depth, "ranking": str(place)}
-        reranked = RerankedSearch(
-            reranker, fingerprint("reranked", parts, {}), rankings, recipe.judge.depth
-        )
+        parts = {**reranker.identity, "depth": depth, "ranking": str(place)}
+        mark = fingerprint("reranked", parts, {})
+        reranked = RerankedSearch(reranker, mark, rankings, depth)
         after.append(score_search(reranked, f"{name}, reranked by the judge", task, out))
     found = compare_scores(after, before)
     return {
-        "depth": recipe.judge.depth,
+        "depth": depth,
         "overall": found["overall"],
         "tasks": {
             plain.task: {
@@ -165,8 +172,9 @@ def _compare(recipe: Recipe, judge: Stage, tasks: "Sequence[AbsTask]", out: Path
     }
 
 
-def _open_retriever(recipe: Recipe, out: Path) -> tuple[str, Any]:
-    if "dense" not in recipe.retriever.sources:
-        return "BM25", BM25Search(recipe.retriever.bm25)
-    model = load_any_model(recipe.retriever, recipe.retriever.model, recipe.evaluate.instructions)
+def _open_retriever(retriever: Retriever, instructions: bool, out: Path) -> tuple[str, Any]:
+    """Open the search that is reranked; its name, and what mteb asks."""
+    if "dense" not in retriever.sources:
+        return "BM25", BM25Search(retriever.bm25)
+    model = load_any_model(retriever, retriever.model, instructions)
     return "retriever", wrap_for_mteb(model, out / "vectors")

@@ -12,14 +12,14 @@ from distill.evaluate.compare import compare, make_student_variants
 from distill.evaluate.judged.sheet import RANKINGS_FILE
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores, read_published
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.score import describe_task
 from distill.evaluate.statistics.prediction_powered import DEPTH
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.unlabelled import count_unlabelled_overlap, list_unlabelled_uses
 from distill.evaluate.verdict import MARGIN
 from distill.files.atomic import write_json
-from distill.recipe import BM25, Filters, Recipe, Teacher
+from distill.recipe import BM25, Evaluate, Filters, Recipe, Student, Teacher
 from distill.runtime.progress import show_planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -86,11 +86,15 @@ def evaluate_run(
         begun = time.perf_counter()
         # These hold the passages that were trained on, to be found among.
         others = [task for task in tasks if task.metadata.name not in (JUDGED, KNOWN_ITEM)]
-        overlap = count_unlabelled_overlap(recipe, passages, others) if others else None
-        models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
-        summary = _compare_models(run, recipe, models, tasks, published, stage.folder)
+        bm25, filters = recipe.retriever.bm25, recipe.generate.filters
+        overlap = (
+            count_unlabelled_overlap(recipe.train, filters, passages, others) if others else None
+        )
+        folders = {"base": base.folder, "student": student.folder}
+        models = load_run_models(RunModelSettings.select(recipe), folders)
+        summary = _compare_models(run, asked, bm25, models, tasks, published, stage.folder)
         if JUDGED in asked.tasks:
-            _write_rankings(run, recipe, models, tasks, stage)
+            _write_rankings(run, bm25, models, tasks, stage)
         write_summary(stage.folder / "summary.json", summary)
         figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
         stage.finish(seconds=time.perf_counter() - begun, **figures)
@@ -100,13 +104,13 @@ def evaluate_run(
 
 def _compare_models(
     run: Run,
-    recipe: Recipe,
+    asked: Evaluate,
+    bm25: BM25,
     models: dict[str, EvalModel],
     tasks: "list[AbsTask]",
     published: dict[str, PublishedScores],
     out: Path,
 ) -> Summary:
-    asked = recipe.evaluate
     with show_planned_stage("evaluation"):
         return compare(
             models,
@@ -116,14 +120,14 @@ def _compare_models(
             published,
             speed_texts=asked.speed_texts,
             evaluated=run.folder / RESULTS_FOLDER,
-            baselines=recipe.retriever.bm25 if asked.baselines else None,
+            baselines=bm25 if asked.baselines else None,
             margin=asked.margin,
         )
 
 
 def _write_rankings(
     run: Run,
-    recipe: Recipe,
+    bm25: BM25,
     models: Mapping[str, EvalModel],
     tasks: "list[AbsTask]",
     stage: Stage,
@@ -131,62 +135,59 @@ def _write_rankings(
     """Keep what each system ranks first for the held-out queries, for the verdict on the pool."""
     judged = next(task for task in tasks if task.metadata.name == JUDGED)
     results = run.folder / RESULTS_FOLDER
-    ranked = rank_systems(models, judged, results, recipe.retriever.bm25, DEPTH)
+    ranked = rank_systems(models, judged, results, bm25, DEPTH)
     write_json(stage.folder / RANKINGS_FILE, ranked)
 
 
 def fingerprint(
     recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
-    """Collect the settings that change the verdict."""
+    """Collect the settings that change the verdict: of nearly every section of the recipe."""
     asked, teacher = recipe.evaluate, recipe.teacher
+    is_told = _are_tasks_instructed(recipe.student, teacher, asked.instructions)
+    finds_by_words = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
+    is_overlap_counted = bool(list_unlabelled_uses(recipe.train))
     return {
         "schema": SCHEMA,
         "tasks": {task.metadata.name: describe_task(task) for task in tasks},
         "speed_texts": asked.speed_texts,
         "teacher": teacher.model and _describe_teacher(teacher, teacher.model),
         # Null as it was before models were told tasks, for a run in which none is.
-        "instruction_template": "each model's own" if _are_tasks_instructed(recipe) else None,
+        "instruction_template": "each model's own" if is_told else None,
         "widths": asked.widths,
         "precisions": asked.precisions,
         "asymmetric": asked.asymmetric,
         "published": {
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
-        **_collect_newer_settings(recipe),
+        # Added after there were runs: told where they are not as they were for them.
+        **_tell_comparison(asked, None if finds_by_words else recipe.retriever.bm25),
+        **(_tell_overlap(recipe.generate.filters) if is_overlap_counted else {}),
     }
 
 
-def _collect_newer_settings(recipe: Recipe) -> dict[str, Any]:
-    """Collect what was added after there were runs, where it is not as it was for them. Where BM25
-    finds candidates or ranks them, its settings are in the fingerprint of the student."""
-    asked, bm25 = recipe.evaluate, recipe.retriever.bm25
-    elsewhere = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
-    told = {
-        "baselines": None if asked.baselines else False,
-        "margin": None if asked.margin == MARGIN else asked.margin,
-        "bm25": None if bm25 == BM25() or elsewhere or not asked.baselines else bm25.model_dump(),
-        "decontaminate_words": _find_overlap_words(recipe),
-        "decontaminate": _find_overlap_switch(recipe),
-    }
-    return {key: value for key, value in told.items() if value is not None}
+def _tell_comparison(asked: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
+    """Tell the settings of the baselines and the verdict that are not the defaults.
+
+    Args:
+        bm25: None where it finds candidates or ranks them: then its settings are in the fingerprint
+            of the student.
+    """
+    told: dict[str, Any] = {} if asked.baselines else {"baselines": False}
+    if asked.margin != MARGIN:
+        told["margin"] = asked.margin
+    if asked.baselines and bm25 is not None and bm25 != BM25():
+        told["bm25"] = bm25.model_dump()
+    return told
 
 
-def _find_overlap_switch(recipe: Recipe) -> bool | None:
-    """Return False where an overlap would be counted beside the scores and is not; else None."""
-    is_off = recipe.generate.filters.decontaminate is False
-    return False if is_off and list_unlabelled_uses(recipe) else None
-
-
-def _find_overlap_words(recipe: Recipe) -> int | None:
-    """Return the length in words of an overlap that is counted beside the scores; None where none
-    is counted, or it is the default."""
-    filters = recipe.generate.filters
+def _tell_overlap(filters: Filters) -> dict[str, Any]:
+    """Tell how the overlap that stands beside the scores is counted, where that is not the
+    default."""
+    if filters.decontaminate is False:
+        return {"decontaminate": False}
     length = filters.decontaminate_words
-    is_default = length == Filters().decontaminate_words
-    if is_default or filters.decontaminate is False or not list_unlabelled_uses(recipe):
-        return None
-    return length
+    return {} if length == Filters().decontaminate_words else {"decontaminate_words": length}
 
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
@@ -200,10 +201,10 @@ def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
     return [*values, named] if named else values
 
 
-def _are_tasks_instructed(recipe: Recipe) -> bool:
-    form = recipe.student.text_format
-    told = form.has_task or bool(recipe.student.symmetric) or is_told_tasks(recipe.teacher)
-    return (told and recipe.evaluate.instructions) or form.has_title
+def _are_tasks_instructed(student: Student, teacher: Teacher, instructions: bool) -> bool:
+    form = student.text_format
+    told = form.has_task or bool(student.symmetric) or is_told_tasks(teacher)
+    return (told and instructions) or form.has_title
 
 
 def load_recipe_tasks(

@@ -5,7 +5,7 @@ dropped: to learn from the unlabelled passages of a corpus that is evaluated on 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distill.recipe import Recipe
+from distill.recipe import Filters, Train
 from distill.recipe.sections.train import TITLES
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, join_passage, read_rows
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def count_unlabelled_overlap(
-    recipe: Recipe, passages: Stage | None, tasks: "Sequence[AbsTask]"
+    train: Train, filters: Filters, passages: Stage | None, tasks: "Sequence[AbsTask]"
 ) -> dict[str, Any] | None:
     """Count how many of the corpus' passages hold words of an evaluation query or document; None
     where none is learnt from in this way, or `generate.filters.decontaminate` is false."""
-    filters, uses = recipe.generate.filters, list_unlabelled_uses(recipe)
+    uses = list_unlabelled_uses(train)
     if passages is None or not uses or filters.decontaminate is False:
         return None
     known = Decontaminator([make_task_set(task) for task in tasks], filters.decontaminate_words)
@@ -39,9 +39,9 @@ def count_unlabelled_overlap(
     }
 
 
-def list_unlabelled_uses(recipe: Recipe) -> list[str]:
+def list_unlabelled_uses(train: Train) -> list[str]:
     """List what a student learns from unlabelled passages by: vectors of the teacher, titles."""
-    stages = recipe.train.list_stages().values()
+    stages = train.list_stages().values()
     aligned = any(
         stage.objective.needs_teacher_vectors and stage.align.passages + stage.align.sentences
         for stage in stages

@@ -18,7 +18,7 @@ from sentence_transformers.base.modules import Router
 from distill.embed.vector_store import VectorDtype, VectorStore
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.passage_search import (
     PassageSearch,
     make_encoder,
@@ -31,7 +31,7 @@ from distill.export.model_source import ExportSource, open_model_source, open_so
 from distill.export.provenance import shorten_reference
 from distill.files.atomic import write_json
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import BM25, Recipe
+from distill.recipe import BM25, Recipe, Student, Teacher
 from distill.retrieve.bm25 import BM25Index
 from distill.retrieve.fusion import HYBRID_CONSTANT, HYBRID_DEPTH
 from distill.retrieve.terms import describe_terms
@@ -88,16 +88,19 @@ def export_index(
         _refuse_other_origin(source)
         refuse_worse_student(source.run, source.recipe)
     encoder = _open_query_encoder(source.model)
-    student = load_run_models(source.recipe, {"student": source.model.folder})["student"]
+    recipe = source.recipe
+    task, settings = recipe.student.default_task, recipe.retriever.bm25
+    models = load_run_models(RunModelSettings.select(recipe), {"student": source.model.folder})
+    student = models["student"]
     with open_to_read(source.run) as run:
-        search = PassageSearch(run, source.recipe, source.searched)
+        search = PassageSearch(run, task, settings, source.searched)
         if student.documents is not None and not search.has_vectors(student):
             raise _explain_missing_vectors(source, student.documents)
         stores, bm25 = search.get_vectors(student), search.bm25
         with write_beside(out) as folder:
-            _write_query_encoder(folder / "query_encoder", encoder, student, source.recipe)
+            _write_query_encoder(folder / "query_encoder", encoder, student, task)
             _write_vectors(folder / "vectors.npy", stores, dtype)
-            _write_bm25(folder, bm25, source.recipe.retriever.bm25)
+            _write_bm25(folder, bm25, settings)
             _write_json(folder / "ids.json", [id_ for store in stores for id_ in store.ids])
             _write_json(folder / "fusion.json", _describe_fusion())
             _write_passages(folder / "passages.parquet", source.searched)
@@ -133,11 +136,11 @@ def _refuse_other_origin(source: _Source) -> None:
     """
     manifest = open_stage(source.run / "student").manifest
     now = source.passages.fingerprint
-    changed = None
+    changed, recipe = None, source.recipe
     if manifest["inputs"].get("passages", now) != now:
         changed = "other passages than the run has now: the corpus has changed since"
-    elif not _is_same_teacher(manifest["settings"].get("teacher"), source.recipe):
-        changed = f"another teacher than the recipe names now ({source.recipe.teacher.model})"
+    elif not _is_same_teacher(manifest["settings"].get("teacher"), recipe.student, recipe.teacher):
+        changed = f"another teacher than the recipe names now ({recipe.teacher.model})"
     if changed is not None:
         raise UserError(
             str(source.run),
@@ -147,12 +150,12 @@ def _refuse_other_origin(source: _Source) -> None:
         )
 
 
-def _is_same_teacher(trained: Mapping[str, Any] | None, recipe: Recipe) -> bool:
+def _is_same_teacher(trained: Mapping[str, Any] | None, student: Student, teacher: Teacher) -> bool:
     """Return whether a query encoder was trained for the documents of the recipe's teacher; a
     student with both routes searches its own."""
-    if recipe.student.route != "query" or recipe.teacher.model is None:
+    if student.route != "query" or teacher.model is None:
         return True
-    now = identify_teacher(recipe.teacher, recipe.teacher.model)
+    now = identify_teacher(teacher, teacher.model)
     return trained in [json.loads(json.dumps(form)) for form in (now, restore_paths(now))]
 
 
@@ -191,9 +194,12 @@ def _open_query_encoder(source: ExportSource) -> SentenceTransformer:
 
 
 def _write_query_encoder(
-    folder: Path, encoder: SentenceTransformer, student: EvalModel, recipe: Recipe
+    folder: Path, encoder: SentenceTransformer, student: EvalModel, task: str
 ) -> None:
     """Write the query encoder, load it again, and compare it with the run's.
+
+    Args:
+        task: what a query's template is told.
 
     Raises:
         UserError: if it gives other vectors.
@@ -201,7 +207,7 @@ def _write_query_encoder(
     encoder.save_pretrained(str(folder), create_model_card=False)
     reloaded = load_sentence_model(folder, "cpu")
     own = reloaded.encode_query(_PROBE, normalize_embeddings=True, show_progress_bar=False)
-    tasks = [recipe.student.default_task] * len(_PROBE)
+    tasks = [task] * len(_PROBE)
     cosines = (np.asarray(own) * make_encoder(student).encode(_PROBE, "query", tasks)).sum(axis=1)
     if cosines.min() < _LEAST_COSINE:
         raise UserError(

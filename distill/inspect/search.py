@@ -94,7 +94,7 @@ def _search(
     folder: Path, recipe: Recipe, queries: Iterable[str], k: int, hybrid: bool
 ) -> Generator[SearchResults]:
     with pause_garbage_collection():
-        from distill.evaluate.models.run_models import load_run_models
+        from distill.evaluate.models.run_models import RunModelSettings, load_run_models
         from distill.evaluate.passage_search import (
             PassageSearch,
             open_searched_stages,
@@ -102,9 +102,11 @@ def _search(
         )
         from distill.evaluate.summary import name_hybrid
 
-        models = load_run_models(recipe, {"student": folder / "student"})
+        settings = RunModelSettings.select(recipe)
+        models = load_run_models(settings, {"student": folder / "student"})
     with open_to_read(folder) as run:
-        search = PassageSearch(run, recipe, open_searched_stages(folder))
+        task, bm25 = recipe.student.default_task, recipe.retriever.bm25
+        search = PassageSearch(run, task, bm25, open_searched_stages(folder))
         rank = search.rank_by_both if hybrid else search.rank_by_vectors
         for query in queries:
             _check_query(query)

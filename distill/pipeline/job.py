@@ -11,6 +11,7 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.llm.lazy import LazyLLM, RecipeLLM
 from distill.pipeline.inner_run import open_inner_run
+from distill.pipeline.make_student import make_student
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe, Teacher
 from distill.runtime import processes
@@ -250,7 +251,7 @@ class Job:
                 labels, chosen = self._label(run, here, last.teacher, passages, queries)
             self.llm.close()
             learnt = [chosen, *examples]
-            _, trained = _train(run, here, passages, learnt, labels, last.earlier)
+            _, trained = make_student(run, here, passages, learnt, labels, last.earlier)
         if recipe.student.route == "query" and _is_start_kept(trained):
             return last if of_seeds else last._replace(repeated=trained)
         student = {
@@ -278,7 +279,7 @@ class Job:
         """Make the corpus, the untrained base and the student. Of several processes (`accelerate
         launch`) the first makes what comes before the student, and all train it."""
         corpus, examples, labels, earlier, repeated = self.relabel()
-        base, student = _train(
+        base, student = make_student(
             self.run, self.recipe, corpus.passages, examples, labels, earlier, repeated
         )
         return corpus, base, student
@@ -314,19 +315,20 @@ class Job:
 
     def _judge_held_out(self, base: Stage, student: Stage) -> Stage | None:
         """Make the judged pool, where the recipe evaluates on it."""
-        from distill.evaluate.judged.pool import PoolInputs, make_judged_pool
-        from distill.evaluate.models.run_models import load_run_models
+        from distill.evaluate.judged.pool import PoolInputs, PoolSettings, make_judged_pool
+        from distill.evaluate.models.run_models import RunModelSettings, load_run_models
         from distill.evaluate.stage import RESULTS_FOLDER
 
         corpus, _, _, queries = self.generate()
         if corpus.passages is None or corpus.held_out_passages is None or queries is None:
             return None
         folders = {"base": base.folder, "student": student.folder}
+        opened = RunModelSettings.select(self.recipe)
         made = make_judged_pool(
             self.run,
-            self.recipe,
+            PoolSettings.select(self.recipe),
             PoolInputs(corpus.passages, corpus.held_out_passages, queries),
-            lambda: load_run_models(self.recipe, folders),
+            lambda: load_run_models(opened, folders),
             self.judge,
             self.run.folder / RESULTS_FOLDER,
         )
@@ -352,49 +354,3 @@ def _is_start_kept(student: Stage) -> bool:
     """Return whether the weights before training were the best in every training stage."""
     stages = read_json(student.folder / "training.json")["stages"]
     return all(stage["kept_steps"] == [0] for stage in stages)
-
-
-def _train(
-    run: Run,
-    recipe: Recipe,
-    passages: Stage | None,
-    examples: list[Stage],
-    labels: Stage | None,
-    earlier: Stage | None = None,
-    repeated: Stage | None = None,
-) -> tuple[Stage, Stage]:
-    """Make the base and the student."""
-    from distill.runtime.devices import free_memory
-    from distill.train.stage import train_student
-
-    with processes.let_main_go_first():
-        base = _build_base(run, recipe, passages, examples)
-        scores = _make_teacher_scores(run, recipe, examples)
-    free_memory()
-    student = train_student(
-        run, recipe, passages, examples, base, labels, scores, earlier, repeated
-    )
-    return base, student
-
-
-def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:
-    """Build the student before training; of a static one the queries have to be there already."""
-    if recipe.student.architecture == "static":
-        from distill.train.static.base import build_static_base
-
-        return build_static_base(
-            run, recipe.student, recipe.teacher, recipe.seed, passages, examples
-        )
-    from distill.student.build import build_base
-
-    return build_base(run, recipe.student, recipe.seed, passages)
-
-
-def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
-    """Compute a teacher's scores, where training asks for them."""
-    from distill.teacher.scores import make_teacher_scores
-    from distill.train.data.soft_labels import TEACHER, list_score_sources
-
-    if TEACHER not in list_score_sources(recipe.train):
-        return None
-    return make_teacher_scores(run, recipe.teacher, examples)

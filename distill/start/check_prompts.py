@@ -50,7 +50,7 @@ def _check_held_out(recipe: Recipe) -> list[str]:
 
 
 def _check_pool_judge(recipe: Recipe) -> list[str]:
-    return _check_pair_prompt(load_judge_prompt(recipe))
+    return _check_pair_prompt(load_judge_prompt(recipe.evaluate.judged, recipe.folder))
 
 
 def _check_score(recipe: Recipe, judge: str) -> list[str]:

@@ -33,9 +33,8 @@ def counted(tmp_path):
         )
         with Run(tmp_path / "run") as run:
             passages = passages_of(run, 4)
-            return count_unlabelled_overlap(
-                recipe, passages, [load_task("mine", tmp_path / "tasks")]
-            )
+            tasks = [load_task("mine", tmp_path / "tasks")]
+            return count_unlabelled_overlap(recipe.train, recipe.generate.filters, passages, tasks)
 
     return work
 

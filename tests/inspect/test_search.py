@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from distill.cli import cli
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.inspect.search import render_results, search_run
 from distill.recipe import BM25, load_recipe
 from distill.store.run import Run
@@ -93,7 +93,8 @@ def test_a_hybrid_ranks_as_evaluation_does(run, tmp_path):
     queries = [QUERY, "slow river of ice", "owl head far", "moon, sugar and bread"]
     write_beir(tmp_path / "tasks" / "mine", TEXTS, queries)
     task = load_task("mine", tmp_path / "tasks")
-    models = load_run_models(load_recipe(run / "recipe.yaml"), {"student": run / "student"})
+    settings = RunModelSettings.select(load_recipe(run / "recipe.yaml"))
+    models = load_run_models(settings, {"student": run / "student"})
     ranked = rank_systems(models, task, tmp_path / "out", BM25(), depth=6)
     for number, text in enumerate(queries):
         found = search_run(run, text, k=6, hybrid=True)

@@ -19,7 +19,7 @@ import distill
 from distill.embed.open_model import open_model
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.export.export import export_model
 from distill.export.search_index import export_index
 from distill.files.atomic import read_json
@@ -171,7 +171,9 @@ def test_an_index_with_another_teacher_is_refused(run_folder, tmp_path, teacher_
 
 def test_a_saved_folder_embeds_as_in_its_run(run_folder, recipe):
     by_path = load_eval_model(run_folder / "student", device="cpu")
-    in_run = load_run_models(recipe, {"student": run_folder / "student"})["student"]
+    in_run = load_run_models(RunModelSettings.select(recipe), {"student": run_folder / "student"})[
+        "student"
+    ]
     for side, model in (("query", in_run), ("document", in_run.documents)):
         np.testing.assert_allclose(by_path.encode(TEXTS, side), model.encode(TEXTS, side))
 

@@ -17,7 +17,7 @@ from distill.cli import cli
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model, load_served_model
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.models.variants import make_asymmetric
 from distill.export.provenance import NOT_STATED, list_ingredients
 from distill.inspect.search import search_run
@@ -88,11 +88,13 @@ def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
 
 
 def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, encoder_folder):
-    found = load_run_models(recipe(**served(server)), {"base": encoder_folder})["teacher"]
+    settings = RunModelSettings.select(recipe(**served(server)))
+    found = load_run_models(settings, {"base": encoder_folder})["teacher"]
     assert found.name == f"served/{MODEL}"
     assert [found.prompts.get_prompt(side) for side in PROMPTS] == [*PROMPTS.values()]
     template = "Instruct: {instruction}\nQuery: {query}"
-    told = load_run_models(recipe(**served(server, instruction_template=template)), {})["teacher"]
+    instructed = recipe(**served(server, instruction_template=template))
+    told = load_run_models(RunModelSettings.select(instructed), {})["teacher"]
     assert told.prompts.write_instruction("Find bees.") == "Instruct: Find bees.\nQuery: "
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.recipe import Recipe
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, QUERIES, Reader, Row, read_rows
 from distill.tasks.beir_folder import write_beir_folder
@@ -25,18 +24,18 @@ class JudgedCollection(NamedTuple):
 
 
 def read_collection(
-    recipe: Recipe, passages: Stage, held_out: Stage, queries: Stage
+    most: int, seed: int, passages: Stage, held_out: Stage, queries: Stage
 ) -> JudgedCollection:
-    """Read the queries and the `evaluate.judged.passages` that are searched: the passages that
-    queries were written for, other held-out ones, and training passages, the last two drawn by seed
-    where there are more."""
+    """Read the queries and the passages that are searched, `most` at the most: those that queries
+    were written for, other held-out ones, and training passages, the last two drawn by seed where
+    there are more."""
     asked = list(read_rows(QUERIES, queries.folder))
     seeds = {query["seed_id"] for query in asked}
     held = list(read_rows(PASSAGES, held_out.folder))
     others = Reader(PASSAGES, passages.folder)
-    room = max(0, recipe.evaluate.judged.passages - len(held))
-    drawn = random.Random(recipe.seed).sample(range(len(others)), min(room, len(others)))
-    own = _limit(held, seeds, recipe.evaluate.judged.passages, recipe.seed)
+    room = max(0, most - len(held))
+    drawn = random.Random(seed).sample(range(len(others)), min(room, len(others)))
+    own = _limit(held, seeds, most, seed)
     return JudgedCollection(own + [others[number] for number in sorted(drawn)], asked)
 
 

@@ -20,7 +20,7 @@ from distill.llm.load import identify_llm, uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
-from distill.recipe import LanguageModel, Recipe
+from distill.recipe import JudgedPool, LanguageModel
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress, TokenMeter
 from distill.store.judgement_cache import JudgementCache, make_judgement_key
@@ -43,13 +43,15 @@ class JudgedPair(NamedTuple):
 
 
 class LLMJudge(NamedTuple):
-    """`identity` changes whenever scores would; `prompt_hash` names the prompt in the records."""
+    """`identity` changes whenever scores would; `prompt_hash` names the prompt in the records, and
+    a passage is cut to its first `max_passage_words`."""
 
     settings: LanguageModel
     identity: dict[str, Any]
     prompt: Prompt
     words_prompt: Prompt
     form: str
+    max_passage_words: int
 
     @property
     def prompt_hash(self) -> str:
@@ -57,35 +59,36 @@ class LLMJudge(NamedTuple):
         return hashlib.sha256(self.prompt.source.encode()).hexdigest()[:16]
 
 
-def get_judge_model(recipe: Recipe) -> LanguageModel:
-    """Get the LLM that writes held-out queries and judges their answers."""
-    return recipe.evaluate.judged.llm or recipe.llm
-
-
-def load_judge_prompt(recipe: Recipe) -> Prompt:
+def load_judge_prompt(pool: JudgedPool, folder: Path) -> Prompt:
     """Load the prompt by which pairs of the pool are judged.
+
+    Args:
+        folder: of the recipe, which prompts are named relative to.
 
     Raises:
         UserError: if it is missing or malformed.
     """
-    return load_prompt(get_judge_prompt_file(recipe), recipe.folder, parts=2)
+    return load_prompt(get_judge_prompt_file(pool), folder, parts=2)
 
 
-def get_judge_prompt_file(recipe: Recipe) -> str:
+def get_judge_prompt_file(pool: JudgedPool) -> str:
     """Get the file of that prompt, relative to the recipe's folder."""
-    pool = recipe.evaluate.judged
     return pool.judge_prompt or _PACKAGED[pool.judge]
 
 
-def open_judge(recipe: Recipe) -> LLMJudge:
+def open_judge(pool: JudgedPool, llm: LanguageModel, folder: Path) -> LLMJudge:
     """Read what the judge needs but the engine.
+
+    Args:
+        llm: judges, where the pool names no other.
+        folder: of the recipe, which prompts are named relative to.
 
     Raises:
         UserError: if a prompt is missing or malformed.
     """
-    pool, model = recipe.evaluate.judged, get_judge_model(recipe)
-    prompt = load_judge_prompt(recipe)
-    words = load_prompt(_IN_WORDS, recipe.folder, parts=1)
+    model = pool.llm or llm
+    prompt = load_judge_prompt(pool, folder)
+    words = load_prompt(_IN_WORDS, folder, parts=1)
     identity = {
         "judge": pool.judge,
         "llm": identify_llm(model),
@@ -95,12 +98,12 @@ def open_judge(recipe: Recipe) -> LLMJudge:
     }
     if model.engine == "http":
         identity["prompt_grade"] = words.source
-    return LLMJudge(model, identity, prompt, words, pool.judge)
+    return LLMJudge(model, identity, prompt, words, pool.judge, pool.max_passage_words)
 
 
 def judge_pairs(
-    recipe: Recipe,
     judge: LLMJudge,
+    seed: int,
     pairs: Sequence[JudgedPair],
     llm: Callable[[], LLM],
     cache: Path,
@@ -110,13 +113,12 @@ def judge_pairs(
     Pairs are judged one by one, in an order drawn by seed. What was judged is kept in the cache at
     once, and never judged again.
     """
-    limit = recipe.evaluate.judged.max_passage_words
-    texts = [sanitize_for_prompt(pair.passage, limit) for pair in pairs]
+    texts = [sanitize_for_prompt(pair.passage, judge.max_passage_words) for pair in pairs]
     mark = {"task": "judged", **judge.identity}
     keys = [
         make_judgement_key(mark, text, pair.query) for text, pair in zip(texts, pairs, strict=True)
     ]
-    order = random.Random(recipe.seed).sample(range(len(pairs)), len(pairs))
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
     scores = [math.nan] * len(pairs)
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys)

@@ -23,7 +23,7 @@ from distill.evaluate.judged.judge import (
 from distill.evaluate.models.eval_model import EvalModel
 from distill.files.atomic import read_json, write_json
 from distill.llm.protocol import LLM
-from distill.recipe import Recipe
+from distill.recipe import BM25, JudgedPool, LanguageModel, Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import join_passage
@@ -38,6 +38,24 @@ SystemRankings = dict[str, dict[str, list[str]]]
 """By system and query: ids of passages, best first."""
 
 
+class PoolSettings(NamedTuple):
+    """What the pool is made by: its section of the recipe, the language model that judges where
+    that names no other, the BM25 that is one of the systems, the seed, and the folder that prompts
+    are named relative to."""
+
+    pool: JudgedPool
+    llm: LanguageModel
+    bm25: BM25
+    seed: int
+    folder: Path
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "PoolSettings":
+        """Select them of a recipe."""
+        pool, bm25 = recipe.evaluate.judged, recipe.retriever.bm25
+        return cls(pool, recipe.llm, bm25, recipe.seed, recipe.folder)
+
+
 class PoolInputs(NamedTuple):
     """The stages that the pool is made from."""
 
@@ -48,7 +66,7 @@ class PoolInputs(NamedTuple):
 
 def make_judged_pool(
     run: Run,
-    recipe: Recipe,
+    settings: PoolSettings,
     inputs: PoolInputs,
     models: Callable[[], Mapping[str, EvalModel]],
     llm: Callable[[], LLM],
@@ -67,17 +85,17 @@ def make_judged_pool(
     Raises:
         UserError: if the LLM judges all pairs alike, or none relevant.
     """
-    judge = open_judge(recipe)
-    stage = run.open_stage(NAME, _collect_settings(recipe, judge), inputs)
+    judge = open_judge(settings.pool, settings.llm, settings.folder)
+    stage = run.open_stage(NAME, fingerprint(settings, judge), inputs)
     if stage.complete:
         return stage
-    collection = read_collection(recipe, *inputs)
+    collection = read_collection(settings.pool.passages, settings.seed, *inputs)
     pool = stage.metadata_dir / _POOL_FILE
     if not pool.exists():
-        write_json(pool, _rank_systems(recipe, collection, models(), results))
+        write_json(pool, _rank_systems(settings, collection, models(), results))
     rankings: SystemRankings = read_json(pool)
     pairs = list_pairs(collection, rankings)
-    relevance = judge_pairs(recipe, judge, pairs, llm, run.folder / "judgements.sqlite")
+    relevance = judge_pairs(judge, settings.seed, pairs, llm, run.folder / "judgements.sqlite")
     scored = [(p, s) for p, s in zip(pairs, relevance, strict=True) if not math.isnan(s)]
     seeds = {(row["query_id"], row["seed_id"]) for row in collection.queries}
     graded = grade_pairs(
@@ -108,13 +126,14 @@ def make_judged_pool(
     return stage
 
 
-def _collect_settings(recipe: Recipe, judge: LLMJudge) -> dict[str, Any]:
+def fingerprint(settings: PoolSettings, judge: LLMJudge) -> dict[str, Any]:
+    """Collect what changes which pairs are pooled, and how they are judged."""
     return {
         **judge.identity,
-        "depth": recipe.evaluate.judged.depth,
-        "passages": recipe.evaluate.judged.passages,
-        "bm25": recipe.retriever.bm25.model_dump(),
-        "seed": recipe.seed,
+        "depth": settings.pool.depth,
+        "passages": settings.pool.passages,
+        "bm25": settings.bm25.model_dump(),
+        "seed": settings.seed,
     }
 
 
@@ -131,7 +150,7 @@ def list_pairs(collection: JudgedCollection, rankings: SystemRankings) -> list[J
 
 
 def _rank_systems(
-    recipe: Recipe,
+    settings: PoolSettings,
     collection: JudgedCollection,
     models: Mapping[str, EvalModel],
     results: Path,
@@ -144,8 +163,7 @@ def _rank_systems(
     seeds = {(row["query_id"], row["seed_id"] or any_id): 1 for row in collection.queries}
     write_collection(folder, collection, seeds)
     task = load_task(_SEEDS, folder.parent)
-    depth = recipe.evaluate.judged.depth
-    return rank_systems(models, task, results, recipe.retriever.bm25, depth)
+    return rank_systems(models, task, results, settings.bm25, settings.pool.depth)
 
 
 def _write_judgements(

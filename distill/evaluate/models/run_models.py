@@ -3,17 +3,37 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from distill.embed.wording import PROMPT_NAMES, find_carried_template
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_eval_model
 from distill.evaluate.models.prompts import read_student_settings
 from distill.evaluate.models.variants import make_asymmetric
-from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
+from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe, Teacher
 from distill.text.format import QUERY_TEMPLATE, Side
 
 
-def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, EvalModel]:
+class RunModelSettings(NamedTuple):
+    """How a run's models are opened: whether the student embeds queries alone (`student.route`),
+    the teacher, whether tasks' instructions are told (`evaluate.instructions`), and the device of
+    the run's own models (`train.device`)."""
+
+    route: Literal["both", "query"]
+    teacher: Teacher
+    instructions: bool
+    device: str | None
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "RunModelSettings":
+        """Select them of a recipe."""
+        told, device = recipe.evaluate.instructions, recipe.train.device
+        return cls(recipe.student.route, recipe.teacher, told, device)
+
+
+def load_run_models(
+    settings: RunModelSettings, folders: Mapping[str, Path]
+) -> dict[str, EvalModel]:
     """Load a run's models by role: the models in the run's folders, and the recipe's teacher where
     it names one. A query encoder (`student.route`) is paired with the teacher, which embeds the
     documents.
@@ -24,20 +44,20 @@ def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Ev
     Raises:
         UserError: if a model does not load, or the student's prompts are not those of its training.
     """
-    told = recipe.evaluate.instructions
-    settings = EmbedderConfig(max_tokens=ALL_TOKENS, device=recipe.train.device)
+    told, teacher = settings.instructions, settings.teacher
+    whole = EmbedderConfig(max_tokens=ALL_TOKENS, device=settings.device)
     found = {
-        role: load_eval_model(folder, settings=settings, instructions=told)
+        role: load_eval_model(folder, settings=whole, instructions=told)
         for role, folder in folders.items()
     }
     if "student" in found:
         found["student"] = check_prompts(found["student"], {})
-    if recipe.teacher.model is not None:
-        found["teacher"] = load_any_model(recipe.teacher, recipe.teacher.model, told)
-    if recipe.student.route == "query":
-        teacher = found["teacher"]
+    if teacher.model is not None:
+        found["teacher"] = load_any_model(teacher, teacher.model, told)
+    if settings.route == "query":
+        documents = found["teacher"]
         others = {role: model for role, model in found.items() if role != "teacher"}
-        found |= {role: make_asymmetric(model, teacher) for role, model in others.items()}
+        found |= {role: make_asymmetric(model, documents) for role, model in others.items()}
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
 from distill.errors import UserError
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.stage import RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json
@@ -188,7 +188,8 @@ def _search_items(
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    models = load_run_models(recipe, {"student": found.folder / "student"})
+    settings = RunModelSettings.select(recipe)
+    models = load_run_models(settings, {"student": found.folder / "student"})
     vectors = found.folder / RESULTS_FOLDER / "vectors"
     told = {}
     for name, task in tasks.items():

@@ -26,7 +26,8 @@ PAIRS = [
 def judge(llm: OverlapLLM, cache: Path, form: str = "graded") -> list[float]:
     recipe = Recipe.model_validate({"name": "x", "evaluate": {"judged": {"judge": form}}})
     recipe = put_models(recipe, Models(llm=llm))
-    return judge_pairs(recipe, open_judge(recipe), PAIRS, lambda: llm, cache)
+    judge = open_judge(recipe.evaluate.judged, recipe.llm, recipe.folder)
+    return judge_pairs(judge, recipe.seed, PAIRS, lambda: llm, cache)
 
 
 @pytest.mark.parametrize("form", ["graded", "rc"])

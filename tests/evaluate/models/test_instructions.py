@@ -9,7 +9,11 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 
 from distill.evaluate.models.eval_model import load_any_model, load_eval_model
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
-from distill.evaluate.models.run_models import check_prompts, load_run_models
+from distill.evaluate.models.run_models import (
+    RunModelSettings,
+    check_prompts,
+    load_run_models,
+)
 from distill.evaluate.passage_search import make_encoder
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
@@ -118,7 +122,7 @@ def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
 
     def told(**evaluate):
         recipe = recipe_of(encoder_folder, teacher=teacher, evaluate=evaluate)
-        found = load_run_models(recipe, {"base": base, "student": base})
+        found = load_run_models(RunModelSettings.select(recipe), {"base": base, "student": base})
         return {role: before(of, "SciFact", "query") for role, of in found.items()}
 
     claim = SCIENTIFIC.removeprefix("Instruct: ").removesuffix("\nQuery: ")
@@ -138,7 +142,9 @@ def test_instructions_change_nothing_for_a_base_made_from_an_instructed_student(
     prompts = []
     for instructions in (True, False):
         recipe = Recipe.model_validate(sections | {"evaluate": {"instructions": instructions}})
-        models = load_run_models(recipe, {"base": folder, "student": folder})
+        models = load_run_models(
+            RunModelSettings.select(recipe), {"base": folder, "student": folder}
+        )
         prompts.append(
             [
                 (before(model, task, side), model.experiment)

@@ -1,0 +1,54 @@
+"""From examples to the student: the untrained base, a teacher's scores, and the training.
+
+A stage's code is imported when the stage is reached, as in `job`."""
+
+from distill.recipe import Recipe
+from distill.runtime import processes
+from distill.store.run import Run
+from distill.store.stage import Stage
+
+
+def make_student(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage | None,
+    examples: list[Stage],
+    labels: Stage | None,
+    earlier: Stage | None = None,
+    repeated: Stage | None = None,
+) -> tuple[Stage, Stage]:
+    """Make the base and the student, with the teacher's scores where training asks for them."""
+    from distill.runtime.devices import free_memory
+    from distill.train.stage import train_student
+
+    with processes.let_main_go_first():
+        base = _build_base(run, recipe, passages, examples)
+        scores = _make_teacher_scores(run, recipe, examples)
+    free_memory()
+    student = train_student(
+        run, recipe, passages, examples, base, labels, scores, earlier, repeated
+    )
+    return base, student
+
+
+def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:
+    """Build the student before training; of a static one the queries have to be there already."""
+    if recipe.student.architecture == "static":
+        from distill.train.static.base import build_static_base
+
+        return build_static_base(
+            run, recipe.student, recipe.teacher, recipe.seed, passages, examples
+        )
+    from distill.student.build import build_base
+
+    return build_base(run, recipe.student, recipe.seed, passages)
+
+
+def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
+    """Compute a teacher's scores, where training asks for them."""
+    from distill.teacher.scores import make_teacher_scores
+    from distill.train.data.soft_labels import TEACHER, list_score_sources
+
+    if TEACHER not in list_score_sources(recipe.train):
+        return None
+    return make_teacher_scores(run, recipe.teacher, examples)
