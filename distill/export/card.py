@@ -184,7 +184,8 @@ def _quote_prompts(model: SentenceTransformer) -> dict[str, str]:
 def _describe_training(source: ExportSource) -> list[str]:
     if source.run is None or source.recipe is None:
         return []
-    return list(describe_training(source.run, source.recipe))
+    recipe = source.recipe
+    return list(describe_training(source.run, recipe.corpus, recipe.llm, recipe.train))
 
 
 def _list_ingredients(source: ExportSource) -> list[Ingredient]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from distill.files.read import parse_path
 from distill.models.model_card import find_licence, read_card
 from distill.models.reference import resolve
-from distill.recipe import Recipe
+from distill.recipe import Corpus, LanguageModel, Recipe, Train
 from distill.store.stage import open_stage
 
 NOT_STATED = "not stated"
@@ -38,7 +38,7 @@ def list_ingredients(recipe: Recipe) -> list[Ingredient]:
         found.append(_describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
     found.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
     if recipe.has_corpus:
-        found.append(Ingredient("corpus", describe_corpus(recipe), NOT_STATED))
+        found.append(Ingredient("corpus", describe_corpus(recipe.corpus), NOT_STATED))
     return found
 
 
@@ -49,9 +49,8 @@ def _describe_model(role: str, reference: str, base_url: str | None) -> Ingredie
     return Ingredient(role, shorten_reference(reference), find_licence(reference) or NOT_STATED)
 
 
-def describe_corpus(recipe: Recipe) -> str:
+def describe_corpus(corpus: Corpus) -> str:
     """Describe the corpus without the folders above it, which say something of a machine only."""
-    corpus = recipe.corpus
     if corpus.source == "docstrings":
         return f"docstrings of {', '.join(corpus.packages)}"
     if corpus.path is not None:
@@ -87,31 +86,30 @@ def build_licence_keys(reference: str) -> dict[str, str]:
     return {"license": stated}
 
 
-def describe_training(run: Path, recipe: Recipe) -> Iterator[str]:
+def describe_training(run: Path, corpus: Corpus, llm: LanguageModel, train: Train) -> Iterator[str]:
     """Describe the training data for readers of the card, a line for each fact."""
     student = open_stage(run / "student").manifest
     sources = [name for name in student["inputs"] if name not in ("passages", "base")]
     if "passages" in student["inputs"]:
         rows = open_stage(run / "passages").manifest["rows"]
-        yield f"Corpus: {describe_corpus(recipe)}, {rows:,} passages."
+        yield f"Corpus: {describe_corpus(corpus)}, {rows:,} passages."
     if (run / "queries" / ".stage").is_dir():
-        yield from _describe_queries(run, recipe)
+        yield from _describe_queries(run, llm.model)
     for name in sources:
         yield _describe_examples(name, open_stage(run / name).manifest)
-    weights = {k: v for k, v in recipe.train.objective.model_dump().items() if v}
+    weights = {k: v for k, v in train.objective.model_dump().items() if v}
     terms = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
-    train = recipe.train
     yield f"Objective: {terms}; {train.epochs:g} epochs, batches of {train.batch_size}."
     texts = student.get("figures", {}).get("texts")
     if texts:
         yield f"Aligned with the teacher's vectors on {texts:,} plain texts besides the examples."
 
 
-def _describe_queries(run: Path, recipe: Recipe) -> Iterator[str]:
+def _describe_queries(run: Path, model: str) -> Iterator[str]:
     manifest = open_stage(run / "queries").manifest
     yield (
         f"Generated queries: {manifest['rows']:,}, written by "
-        f"{shorten_reference(recipe.llm.model)} for passages of the corpus. "
+        f"{shorten_reference(model)} for passages of the corpus. "
         "No person wrote or judged any of them."
     )
     filters = {k: v for k, v in manifest["settings"].get("filters", {}).items() if v}
