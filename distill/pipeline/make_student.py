@@ -19,14 +19,16 @@ def make_student(
 ) -> tuple[Stage, Stage]:
     """Make the base and the student, with the teacher's scores where training asks for them."""
     from distill.runtime.devices import free_memory
+    from distill.train.settings import TrainingSettings
     from distill.train.stage import train_student
 
     with processes.let_main_go_first():
         base = _build_base(run, recipe, passages, examples)
         scores = _make_teacher_scores(run, recipe, examples)
     free_memory()
+    settings = TrainingSettings.select(recipe)
     student = train_student(
-        run, recipe, passages, examples, base, labels, scores, earlier, repeated
+        run, settings, passages, examples, base, labels, scores, earlier, repeated
     )
     return base, student
 

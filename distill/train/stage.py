@@ -16,7 +16,7 @@ from distill.errors import UserError
 from distill.files.atomic import flush_folder, name_full_disk, read_json, write_json
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Recipe, Relabel, Student, Teacher, Train
+from distill.recipe import Student, Teacher, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import get_torch_dtype
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 def train_student(
     run: Run,
-    recipe: Recipe,
+    settings: TrainingSettings,
     passages: Stage | None,
     examples: Sequence[Stage],
     base: Stage,
@@ -82,7 +82,6 @@ def train_student(
             widths do not fit the base, the device is not available, the objective's scores do not
             exist, another number of processes began, or the loss rises or becomes NaN.
     """
-    settings = TrainingSettings.select(recipe)
     train, student = settings.train, settings.student
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
     for training_stage in train.list_stages().values():
@@ -90,9 +89,7 @@ def train_student(
     processes.connect(choose_train_device(train))
     with processes.let_main_go_first():
         stage = run.open_stage(
-            "student",
-            fingerprint(settings, recipe.relabel, inputs, earlier),
-            _list_inputs(train, inputs, base),
+            "student", fingerprint(settings, inputs, earlier), _list_inputs(train, inputs, base)
         )
     work = stage.metadata_dir / "training"
     if not stage.complete and repeated is not None:
@@ -360,14 +357,11 @@ def _list_inputs(train: Train, inputs: TrainingInputs, base: Stage) -> list[Stag
 
 
 def fingerprint(
-    settings: TrainingSettings,
-    rule: Relabel,
-    inputs: TrainingInputs,
-    earlier: Stage | None = None,
+    settings: TrainingSettings, inputs: TrainingInputs, earlier: Stage | None = None
 ) -> dict[str, Any]:
     """Collect everything in the recipe that decides which student comes out; keys that only change
     speed or memory are left out. The student of an earlier round counts by its files."""
-    train, student, teacher, seed = settings
+    train, student, teacher = settings.train, settings.student, settings.teacher
     stages = train.list_stages()
     told: dict[str, Any] = {
         "student": {**student.list_fingerprinted(), "encoder": name_model(student.encoder)},
@@ -380,11 +374,11 @@ def fingerprint(
             for stage in stages.values()
             for path, mark in find_revisions(inputs, stage).items()
         },
-        "seed": seed,
+        "seed": settings.seed,
     }
     if _needs_teacher(train) and teacher.model is not None:
         told["teacher"] = identify_teacher(teacher, teacher.model)
-    if student.route == "query" and rule.more_positives is not None:
+    if settings.has_more_positives:
         told["queries"] = "each once"  # before, once for each positive
     if earlier is not None:
         told["earlier"] = identify_revision(str(earlier.folder))

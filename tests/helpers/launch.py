@@ -55,6 +55,7 @@ def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | N
     from distill.runtime import processes
     from distill.store.run import Run
     from distill.student.build import build_base
+    from distill.train.settings import TrainingSettings
     from distill.train.stage import train_student
     from helpers.training_by_hand import example_rows, write_inputs
 
@@ -79,7 +80,7 @@ def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | N
         run.folder.mkdir(exist_ok=True)
         passages, examples = write_inputs(run, rows)
         base = build_base(run, recipe.student, recipe.seed)
-    assert train_student(run, recipe, passages, [examples], base).complete
+    assert train_student(run, TrainingSettings.select(recipe), passages, [examples], base).complete
 
 
 def _spread_over_cpus() -> None:

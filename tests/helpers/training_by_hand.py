@@ -8,6 +8,7 @@ from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.student.build import build_base
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 from helpers.tiny_models import TEXTS
 
@@ -73,6 +74,5 @@ def train_in(folder: Path, recipe: Recipe, rows: list[Row] | None = None) -> Sta
     """Everything up to the student, continuing what is in the folder."""
     with Run(folder) as run:
         passages, examples = write_inputs(run, example_rows() if rows is None else rows)
-        return train_student(
-            run, recipe, passages, [examples], build_base(run, recipe.student, recipe.seed)
-        )
+        base = build_base(run, recipe.student, recipe.seed)
+        return train_student(run, TrainingSettings.select(recipe), passages, [examples], base)

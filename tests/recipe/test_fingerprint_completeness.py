@@ -17,6 +17,7 @@ from distill.store.tables import LABELS
 from distill.student.build import build_base
 from distill.train.judge.base import JudgeTraining
 from distill.train.judge.stage import make_judge
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 from distill.train.static.base import build_static_base
 
@@ -62,7 +63,9 @@ def test_fingerprint_of_training_holds_every_key_that_training_reads(
         base = build_base(run, recipe.student, recipe.seed)
 
         def make(recipe: Recipe):
-            return train_student(run, recipe, passages, [examples], base, labels)
+            return train_student(
+                run, TrainingSettings.select(recipe), passages, [examples], base, labels
+            )
 
         with record_reads() as reads:
             make(recipe)
@@ -81,7 +84,7 @@ def test_training_reads_nothing_of_a_teacher_that_it_does_not_learn_from(
         passages, examples = write_inputs(run, example_rows())
         base = build_base(run, recipe.student, recipe.seed)
         with record_reads() as reads:
-            train_student(run, recipe, passages, [examples], base)
+            train_student(run, TrainingSettings.select(recipe), passages, [examples], base)
     assert [name for section, name in reads if section is Teacher and name != "model"] == []
 
 

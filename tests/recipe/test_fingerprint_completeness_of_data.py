@@ -32,6 +32,7 @@ from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.student.build import build_base
 from distill.teacher.scores import make_teacher_scores
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 
 PERFORMANCE = {
@@ -243,7 +244,8 @@ def test_fingerprints_of_teacher_scores_and_evaluation_hold_every_key_that_they_
     assert missing <= PERFORMANCE | RESOLVED
     base = build_base(run, chain.recipe.student, chain.recipe.seed)
     student, _ = chain.make(
-        "student", lambda of: train_student(run, of, passages, [examples], base)
+        "student",
+        lambda of: train_student(run, TrainingSettings.select(of), passages, [examples], base),
     )
     _, missing = chain.make(
         "evaluation", lambda of: evaluate_run(run, of, base, student, None, passages)

@@ -10,6 +10,7 @@ from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import EXAMPLES, PASSAGES
 from distill.student.build import build_base
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 
 ROWS_A_SHARD = 8
@@ -51,7 +52,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
         del rows, extra, parts
         tracemalloc.start()
         try:
-            train_student(run, recipe, passages, [examples], base)
+            train_student(run, TrainingSettings.select(recipe), passages, [examples], base)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -31,6 +31,7 @@ from distill.store.tables import EXAMPLES, Row
 from distill.student.build import build_base
 from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.objectives import CombinedLoss
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 
 BOTH = {"infonce": 1.0, "align": 1.0}
@@ -144,7 +145,9 @@ def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_f
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
         none = write_examples(run, "examples-labelled", [])
         base = build_base(run, recipe.student, recipe.seed)
-        stage = train_student(run, recipe, passages, [chosen, synthetic, none], base)
+        stage = train_student(
+            run, TrainingSettings.select(recipe), passages, [chosen, synthetic, none], base
+        )
     assert stage.manifest["figures"]["examples"] == 18
     assert set(stage.manifest["inputs"]) == {
         "passages",
@@ -160,9 +163,8 @@ def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
-        stage = train_student(
-            run, recipe, None, [synthetic], build_base(run, recipe.student, recipe.seed)
-        )
+        base = build_base(run, recipe.student, recipe.seed)
+        stage = train_student(run, TrainingSettings.select(recipe), None, [synthetic], base)
     assert set(stage.manifest["inputs"]) == {"examples-brainstorm", "base"}
     figures = stage.manifest["figures"]
     assert figures["loss_last"] < figures["loss_first"]
@@ -177,7 +179,7 @@ def test_texts_to_align_need_a_corpus(tmp_path, encoder_folder, teacher_folder, 
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
         base = build_base(run, recipe.student, recipe.seed)
         with pytest.raises(UserError, match=rf"train\.align\.{key} 5: .*no corpus"):
-            train_student(run, recipe, None, [synthetic], base)
+            train_student(run, TrainingSettings.select(recipe), None, [synthetic], base)
     assert not (tmp_path / "run" / "student").exists()
 
 

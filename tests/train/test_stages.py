@@ -18,6 +18,7 @@ from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.tables import LABELS, PASSAGES, join_passage
 from distill.student.build import build_base
+from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 
 STAGES = [
@@ -194,8 +195,10 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
         judged = write(run, LABELS, "labels", [labels])
         base = build_base(run, recipe.student, recipe.seed)
         with pytest.raises(UserError, match="scores 'ql'"):
-            train_student(run, recipe, passages, [examples], base)
-        stage = train_student(run, recipe, passages, [examples], base, judged)
+            train_student(run, TrainingSettings.select(recipe), passages, [examples], base)
+        stage = train_student(
+            run, TrainingSettings.select(recipe), passages, [examples], base, judged
+        )
     assert set(stage.manifest["inputs"]) == {"passages", "examples", "base", "labels"}
     model = SentenceTransformer(str(stage.folder))
     queries = model.encode_query([row["query"] for row in rows])
@@ -233,7 +236,9 @@ def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_pa
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
         base = build_base(run, recipe.student, recipe.seed)
-        stage = train_student(run, recipe, passages, [examples], base, judged)
+        stage = train_student(
+            run, TrainingSettings.select(recipe), passages, [examples], base, judged
+        )
     model = SentenceTransformer(str(stage.folder))
     texts = {row["passage_id"]: join_passage(row) for row in passages.read_rows(PASSAGES)}
     queries = model.encode_query([row["query"] for row in rows])
@@ -269,7 +274,9 @@ def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, cap
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
         base = build_base(run, recipe.student, recipe.seed)
-        stage = train_student(run, recipe, passages, [examples], base, judged)
+        stage = train_student(
+            run, TrainingSettings.select(recipe), passages, [examples], base, judged
+        )
     (told,) = curves(stage.folder)["stages"]
     assert told["relations"] == {
         "lists": len(rows),
