@@ -169,7 +169,7 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
     both = [one for ones in chosen.values() for one in ones]
     if not both:
         return {"queries": [], "gains": []}
-    told = _search_items(found, recipe, readers, both)
+    told = _search_items(found, RunModelSettings.select(recipe), readers, both)
     return {
         key: [{**one._asdict(), **told[one.task, one.item]} for one in ones]
         for key, ones in chosen.items()
@@ -178,7 +178,7 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
 
 def _search_items(
     found: RunData,
-    recipe: Recipe,
+    settings: RunModelSettings,
     readers: "Mapping[str, Callable[[], AbsTask]]",
     both: list[LostQuery],
 ) -> dict[tuple[str, str], dict[str, Any]]:
@@ -188,7 +188,6 @@ def _search_items(
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    settings = RunModelSettings.select(recipe)
     models = load_run_models(settings, {"student": found.folder / "student"})
     vectors = found.folder / RESULTS_FOLDER / "vectors"
     told = {}
