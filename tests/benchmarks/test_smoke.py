@@ -140,6 +140,9 @@ def test_worth(small_data, encoder_folder, writer_folder, recipe_file, tmp_path)
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
     static = ("--static", "--name", "static", "--root", str(tmp_path), *words)
     assert run_script("worth", "cacm", *static)["query_speed"]["ratio"] >= 0
+    added = run_script("query_sum", "cacm", "--adapted", "small", "--root", str(tmp_path))
+    assert added["scores"]["adapted"] == pytest.approx(figures["ours"], abs=1e-4)
+    assert {"teacher + 0.5 static", "adapted + 0.5 static"} <= added["minus_teacher"].keys()
     arm = [
         f"llm.model={writer_folder}",
         f"generate.prompt={recipe_file.parent / 'short.jinja'}",
