@@ -21,7 +21,7 @@ import numpy as np
 import distill
 from distill.embed.encoder import Vectors
 from distill.evaluate.models.eval_model import EvalModel
-from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.stage import HELD_OUT, load_named_tasks
 from distill.evaluate.statistics.significance import compare_scores
@@ -87,15 +87,19 @@ def scale(vectors: Vectors) -> Vectors:
 
 def load_sums(adapted: Path, static: Path) -> dict[str, EvalModel]:
     """Load teacher, adapted and static query encoder, and the sums, by name."""
-    recipe = distill.open_run(adapted).recipe
-    found = load_run_models(recipe, {"student": adapted / "student"})
-    other = load_run_models(distill.open_run(static).recipe, {"student": static / "student"})
+    found, other = load_models(adapted), load_models(static)
     models = {"teacher": found["teacher"], "adapted": found["student"], "static": other["student"]}
     for whole in ("teacher", "adapted"):
         for weight in WEIGHTS:
             parts = [(models[whole], 1.0), (models["static"], weight)]
             models[name_sum(whole, weight)] = add_models(parts, models["teacher"], weight)
     return models
+
+
+def load_models(run: Path) -> dict[str, EvalModel]:
+    """Load a run's student and teacher."""
+    settings = RunModelSettings.select(distill.open_run(run).recipe)
+    return load_run_models(settings, {"student": run / "student"})
 
 
 def add_models(
