@@ -6,7 +6,7 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from distill.api.session import RecipeOrFile, load_recipe, settle
+from distill.api.session import RecipeOrFile, find_run, load_recipe, settle_run_test
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.object_store.address import is_store_address
@@ -142,8 +142,11 @@ def check(recipe: RecipeOrFile, folder: str | Path | None = None) -> "CheckResul
     """
     from distill.start.check import check_recipe
 
-    recipe, place = settle(recipe, folder)
-    return check_recipe(recipe, place)
+    recipe, place = find_run(recipe, folder)
+    test = settle_run_test(recipe, place, fetches=False)
+    result = check_recipe(test.recipe, place)
+    said = [] if test.said is None else [test.said]
+    return result._replace(notices=[*said, *result.notices])
 
 
 def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:

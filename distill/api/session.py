@@ -2,6 +2,7 @@
 job in it."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from os import fspath
@@ -20,7 +21,9 @@ from distill.store.run import Overwrite, Run
 
 if TYPE_CHECKING:
     from distill.pipeline.job import Job
+    from distill.start.choice.settle import SettledTest
 
+_logger = logging.getLogger(__name__)
 RecipeOrFile = Recipe | str | Path
 """A recipe, or the path of its file."""
 
@@ -68,12 +71,38 @@ def _write_yaml(settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def settle(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Path]:
+def settle(
+    recipe: RecipeOrFile, folder: str | Path | None, *, fetches: bool = True, judges: bool = True
+) -> tuple[Recipe, Path]:
     """Return the recipe, read where its file is named, and the run's folder: by default
-    `artifacts/NAME`."""
+    `artifacts/NAME`. Where the recipe names no evaluation task, what the run is measured on is
+    chosen, unless the run has begun, and said.
+
+    Args:
+        fetches: whether a corpus that lies elsewhere may be fetched for that.
+        judges: whether that may be a task which the LLM judges.
+    """
+    recipe, place = find_run(recipe, folder)
+    test = settle_run_test(recipe, place, fetches=fetches, judges=judges)
+    if test.said is not None and is_main():
+        _logger.info("%s", test.said)
+    return test.recipe, place
+
+
+def find_run(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Path]:
+    """Return the recipe, as it is written, and the run's folder."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     return recipe, Path("artifacts") / recipe.name if folder is None else parse_path(fspath(folder))
+
+
+def settle_run_test(
+    recipe: Recipe, folder: Path, *, fetches: bool = True, judges: bool = True
+) -> "SettledTest":
+    """Settle what a run is measured on (see `settle_test`)."""
+    from distill.start.choice.settle import settle_test
+
+    return settle_test(recipe, folder, fetches=fetches, judges=judges)
 
 
 @contextmanager

@@ -40,8 +40,9 @@ def run(
     teacher: "Encoder | None" = None,
 ) -> RunFolder:
     """Do everything that a recipe says: from the corpus to the evaluated student and the report.
-    A run that was stopped continues. A recipe that names no evaluation task ends with the student,
-    and its run has no `summary`.
+    A run that was stopped continues. Where a recipe names no evaluation task, one is made of
+    documents that are held out (see `corpus.held_out`). Where these are too few, or none are to be
+    held out, the run ends with the student, and has no `summary`.
 
     >>> run = run("mine.yaml", folder="runs/mine")  # doctest: +SKIP
     >>> run.student, run.summary["kept"]  # doctest: +SKIP
@@ -222,7 +223,8 @@ def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]
     from distill.pipeline.ablation import ablate as compare_arms
     from distill.pipeline.ablation import write_ablation
 
-    recipe, place = settle(recipe, folder)
+    # Every arm has its own student, whose answers an LLM would have to judge anew.
+    recipe, place = settle(recipe, folder, judges=False)
     check_devices(recipe)
     arms = compare_arms(place, recipe)
     write_ablation(place, arms)

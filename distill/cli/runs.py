@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from distill import api
+from distill.api.session import settle
 from distill.cli.options.recipe import add_corpus_option, add_recipe_options
 from distill.cli.options.values import PATH
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
@@ -14,12 +15,14 @@ from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
 
 _NOT_MEASURED = """\
-The student was trained and not measured, for the recipe names no evaluation task. To measure it:
+The student was trained and not measured, for the recipe names no evaluation task, and no documents
+of this run are held out for one. To measure it:
   with questions and answers of your own (CSV, JSONL, SQuAD ...): the same command with
     --set 'evaluate.tasks=[questions.csv]'
-  with an LLM (section llm), in a run of its own: corpus.held_out: 0.1, evaluate.tasks: [judged]
-  with neither, which says less, in a run of its own: corpus.held_out: 0.1 and
-    evaluate.tasks: [known-item]"""
+  without, in a run of its own (--run FOLDER) of some 200 documents or more: take corpus.held_out
+    out of the recipe, if it is there, and documents are held out. In words it would be
+    corpus.held_out: 0.1 and evaluate.tasks: [judged], with an LLM (section llm), or
+    evaluate.tasks: [known-item] without one, which says less"""
 
 
 class _ShareNumbers(click.ParamType):
@@ -73,7 +76,7 @@ def run(
     A run that was stopped continues with the same command.
     """
     if print_resolved:
-        click.echo(dump_recipe(recipe), nl=False)
+        click.echo(dump_recipe(settle(recipe, folder, fetches=False)[0]), nl=False)
         return
     if share is not None or finish:
         _run_in_shares(recipe, folder, overwrite, share, finish)
@@ -82,7 +85,8 @@ def run(
     from distill.report.known_item import describe_known_items
 
     done = api.run(recipe, folder, overwrite)
-    if recipe.evaluate.names_tasks:
+    is_measured = done.recipe.evaluate.names_tasks
+    if is_measured:
         print_summary(done.summary)
         for words in filter(None, (describe_judged_run(folder), describe_known_items(folder))):
             Console().print(words, markup=False, highlight=False)
@@ -90,7 +94,7 @@ def run(
         click.echo(_NOT_MEASURED)
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")
     click.echo(f"student: {folder / 'student'}")
-    if recipe.evaluate.names_tasks:
+    if is_measured:
         exit_on_verdict(done.summary, fail_if)
 
 

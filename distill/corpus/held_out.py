@@ -21,7 +21,7 @@ OWN_TASKS = (HELD_OUT, JUDGED, KNOWN_ITEM)
 def holds_documents_out(recipe: Recipe) -> bool:
     """Return whether whole documents are held out. Of docstrings objects are, by their summaries,
     before they are read."""
-    return recipe.corpus.held_out > 0 and recipe.corpus.source != "docstrings"
+    return recipe.corpus.held_out_share > 0 and recipe.corpus.source != "docstrings"
 
 
 def is_held_out(document: Document, recipe: Recipe) -> bool:
@@ -29,7 +29,7 @@ def is_held_out(document: Document, recipe: Recipe) -> bool:
     are added later move no other one, and all sections of a file stay together."""
     whole = document.whole or document.id
     digest = hashlib.sha256(f"{recipe.seed} {whole}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out
+    return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out_share
 
 
 def require_both_parts(
@@ -48,7 +48,8 @@ def require_both_parts(
     fault = "no passage is held out" if left else "every passage is held out"
     raise UserError(
         where,
-        f"{fault}: corpus.held_out is {recipe.corpus.held_out:g}, and documents are held out whole"
+        f"{fault}: corpus.held_out is {recipe.corpus.held_out_share:g}, and documents are held out "
+        "whole"
         + (f"; {duplicates} passages are duplicates and do not count" if duplicates else ""),
         f"{'raise' if left else 'lower'} corpus.held_out, give more documents, or set it to 0",
     )

@@ -81,7 +81,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
     if recipe.corpus.limit is not None:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
     if holds_documents_out(recipe):
-        settings |= {"held_out": recipe.corpus.held_out, "seed": recipe.seed}
+        settings |= {"held_out": recipe.corpus.held_out_share, "seed": recipe.seed}
     if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
         settings["rules"] = _RULES
     stage, passages = _prepare(run, "passages", settings, prepare)
@@ -93,7 +93,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
 def _make_held_out_passages(
     run: Run, recipe: Recipe, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> Stage | None:
-    if not recipe.corpus.held_out:
+    if not recipe.corpus.held_out_share:
         return None
     if recipe.corpus.source == "docstrings":
         if JUDGED not in recipe.evaluate.tasks:
@@ -134,7 +134,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
     Raises:
         UserError: if no held-out object gives a query and an answer.
     """
-    if recipe.corpus.source != "docstrings" or not recipe.corpus.held_out:
+    if recipe.corpus.source != "docstrings" or not recipe.corpus.held_out_share:
         return None
     settings = {
         "source": docstrings.identify_docstrings(recipe),

@@ -336,6 +336,16 @@ def list_stages(address: str) -> set[str]:
     return {name.removesuffix(MANIFEST) for name in names if name.endswith(MANIFEST)}
 
 
+def read_stored_manifest(address: str, stage: str) -> dict[str, Any] | None:
+    """Read the manifest of a stage in a store; None if the store has no such stage.
+
+    Raises:
+        UserError: if the store cannot be read.
+    """
+    found = ObjectFolder(parse_address(address)).read(f"{stage}{MANIFEST}")
+    return None if found is None else dict(json.loads(found[0]))
+
+
 @contextmanager
 def open_mirror(run: Path, address: str | None) -> Iterator[Mirror]:
     """Open the copy of a run in a store; at the end what is left is copied.

@@ -106,10 +106,10 @@ class Recipe(Section):
             "teacher": self.teacher.device,
         }
         self.execution.check(devices, self.llm.data_parallel)
-        if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
+        if "held-out" in self.evaluate.tasks and self.corpus.held_out_share == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         for task in ("judged", "known-item"):
-            if task in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
+            if task in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out_share):
                 raise ValueError(f"evaluate.tasks has {task}: set corpus.held_out, such as 0.1")
         if self.holds_out_log and self.generate.log.path is None:
             raise ValueError("evaluate.judged.source is log: set generate.log.path")

@@ -16,6 +16,7 @@ from distill.generate.log.stage import select_log_queries
 from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
 from distill.recipe import Recipe
+from distill.start.choice.settle import lies_elsewhere
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
@@ -99,7 +100,8 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each evaluation task that is a folder, and one for all others together."""
     evaluate = recipe.evaluate
     if not evaluate.names_tasks:
-        yield lambda: [_NO_TASKS]
+        is_open = recipe.corpus.held_out is None and lies_elsewhere(recipe)
+        yield lambda: [] if is_open else [_NO_TASKS]
         return
     data = None if evaluate.task_data is None else parse_path(evaluate.task_data)
     named = [name for name in evaluate.tasks if name not in OWN_TASKS]
@@ -125,7 +127,7 @@ def _check_known_items(recipe: Recipe) -> list[str]:
         first = itertools.islice(open_source(recipe).read(), _MANY)
         names = [one.whole or one.id for one in first if isinstance(one, Document)]
         # Files are held out whole, with all their sections.
-        held_out = len(names) * corpus.held_out
+        held_out = len(names) * corpus.held_out_share
         if len(names) < _MANY and held_out < LEAST_ITEMS:
             raise UserError(
                 f"task {KNOWN_ITEM}",

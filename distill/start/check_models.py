@@ -28,7 +28,7 @@ _SHOWN = 5
 def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each model that the recipe names and uses."""
     relabel, teacher = recipe.relabel, recipe.teacher
-    if _needs_llm(recipe):
+    if needs_llm(recipe):
         yield lambda: _check_llm(recipe.llm)
     if JUDGED in recipe.evaluate.tasks:
         yield lambda: _check_llm(recipe.evaluate.judged.llm or recipe.llm)
@@ -46,7 +46,7 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda: _check_reference(encoder)
 
 
-def _needs_llm(recipe: Recipe) -> bool:
+def needs_llm(recipe: Recipe) -> bool:
     """Return whether the LLM writes anything, or judges what was written or taken from passages."""
     generate = recipe.generate
     writes = generate.writes_queries or "brainstorm" in generate.methods

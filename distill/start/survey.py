@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.auto import list_corpus_files, open_auto
@@ -67,27 +68,83 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
             columns.
     """
     source, columns = _open(path)
-    unreadable: list[SkippedRow] = []
-    documents = _pass_over_skipped(source, unreadable)
-    sample = list(_sample(documents))
-    texts = [document.text for document in sample]
+    files = list_corpus_files(path)
+    sample = _draw_sample(source, path, files)
+    texts = [document.text for document in sample.documents]
     if not texts:
         raise UserError(str(path), "holds no document with a text", "name another path")
-    is_whole = next(documents, None) is None
-    files = list_corpus_files(path)
-    factor = 1.0 if is_whole else max(1.0, _measure(files) / _measure_sample(path, files, sample))
+    counts = _count(sample, passage_tokens)
+    is_of_files = sample.documents[0].whole != ""
     return CorpusSurvey(
         path=path,
         form=_describe_form(path, files),
         columns=columns,
-        documents=round(len(texts) * factor),
-        whole_documents=round(len({one.whole or one.id for one in sample}) * factor),
-        searchable=round(_count_searchable(sample, passage_tokens) * factor),
-        passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
-        tokens=round(sum(map(estimate_tokens, texts)) * factor),
-        may_be_unreadable=bool(unreadable) or (sample[0].whole != "" and not is_whole),
+        documents=round(len(texts) * sample.factor),
+        whole_documents=counts.whole_documents,
+        searchable=counts.searchable,
+        passages=counts.passages,
+        tokens=round(sum(map(estimate_tokens, texts)) * sample.factor),
+        may_be_unreadable=sample.unreadable > 0 or (is_of_files and not sample.is_whole),
         language=_find_language(texts),
-        is_whole=is_whole,
+        is_whole=sample.is_whole,
+    )
+
+
+class CorpusCounts(NamedTuple):
+    """How many documents and passages a corpus has; estimates where it is large. `searchable` are
+    whole documents that can be searched for by a title or sentence of their own."""
+
+    whole_documents: int
+    searchable: int
+    passages: int
+
+
+def count_corpus(source: CorpusSource, path: Path | None, passage_tokens: int) -> CorpusCounts:
+    """Count the documents and passages of an open corpus, of a large one by its first documents.
+
+    Args:
+        path: where it lies; None for one that does not lie in files, whose sample is no share of a
+            known whole: its counts are then a lower bound.
+        passage_tokens: the longest passage, in estimated tokens.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        files = [] if path is None else list_corpus_files(path)
+    except UserError:  # `auto` finds no single form there; the source was opened as the recipe says
+        files = []
+    return _count(_draw_sample(source, path, files), passage_tokens)
+
+
+class _Sample(NamedTuple):
+    """The first documents of a corpus; it holds `factor` times as many, by the size of its files.
+    `unreadable` files were passed over."""
+
+    documents: list[Document]
+    is_whole: bool
+    factor: float
+    unreadable: int
+
+
+def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> _Sample:
+    unreadable: list[SkippedRow] = []
+    documents = _pass_over_skipped(source, unreadable)
+    sample = list(_sample(documents))
+    is_whole = next(documents, None) is None
+    factor = 1.0
+    if path is not None and files and sample and not is_whole:
+        factor = max(1.0, _measure(files) / _measure_sample(path, files, sample))
+    return _Sample(sample, is_whole, factor, len(unreadable))
+
+
+def _count(sample: _Sample, passage_tokens: int) -> CorpusCounts:
+    documents, factor = sample.documents, sample.factor
+    passages = sum(len(split_text(document.text, passage_tokens)) for document in documents)
+    return CorpusCounts(
+        round(len({one.whole or one.id for one in documents}) * factor),
+        round(_count_searchable(documents, passage_tokens) * factor),
+        round(passages * factor),
     )
 
 

@@ -78,8 +78,8 @@ def identify_docstrings(recipe: Recipe) -> dict[str, Any]:
     """Return what decides which docstrings there are, and which of them are held out."""
     corpus = recipe.corpus
     found: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
-    if corpus.held_out:
-        found |= {"held_out": corpus.held_out, "seed": recipe.seed}
+    if corpus.held_out_share:
+        found |= {"held_out": corpus.held_out_share, "seed": recipe.seed}
     return found
 
 
@@ -116,7 +116,7 @@ def is_held_out(summary: str, recipe: Recipe) -> bool:
     one summary stay together."""
     content = f"{recipe.seed} {normalize_text(summary)}".encode()
     draw = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
-    return draw < recipe.corpus.held_out
+    return draw < recipe.corpus.held_out_share
 
 
 @functools.lru_cache(maxsize=1)

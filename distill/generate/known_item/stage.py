@@ -93,7 +93,8 @@ def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemT
             f"{LEAST_ITEMS}: a title of 3 words or more that no other document has, or a sentence, "
             "and 20 words of text beside it",
             "raise corpus.held_out, give more documents, or take the task out of evaluate.tasks "
-            "(labelled questions, evaluate.tasks: [questions.csv], say more)",
+            "and hold nothing out, corpus.held_out: 0 (labelled questions, evaluate.tasks: "
+            "[questions.csv], say more)",
         )
     chosen = sorted(found)
     if len(chosen) > asked.queries:

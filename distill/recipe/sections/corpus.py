@@ -38,10 +38,12 @@ class Corpus(Section):
     packages: list[Word] = Field(["numpy", "scipy", "sklearn", "torch", "pandas"], min_length=1)
     """Installed Python packages whose public objects' docstrings are the corpus; for the docstrings
     source alone."""
-    held_out: float = Field(0.0, ge=0, lt=1)
+    held_out: float | None = Field(None, ge=0, lt=1)
     """Share of the documents held out for evaluation, from 0 to below 1, drawn by the recipe's
-    seed: none of their passages is trained on, and the tasks judged and held-out ask for them.
-    Sections of one file, and objects with one summary, stay together."""
+    seed: none of their passages is trained on, and the tasks judged, known-item and held-out ask
+    for them. Sections of one file, and objects with one summary, stay together. null: 0 where
+    `evaluate` names tasks or benchmarks; where it names none, a run chooses the share and the task
+    when it begins, if the corpus has documents enough."""
     max_tokens: int = Field(256, gt=0)
     """Longest passage in tokens; longer texts are split by sentence. Without `tokenizer` tokens are
     estimated: a word or punctuation mark counts as one and a third."""
@@ -52,3 +54,8 @@ class Corpus(Section):
     """Fewest words of a passage; shorter ones are dropped and counted."""
     limit: int | None = Field(None, gt=0)
     """Largest number of passages, drawn by the recipe's seed; null: all of them."""
+
+    @property
+    def held_out_share(self) -> float:
+        """The share that is held out: 0 where that was neither set nor chosen."""
+        return self.held_out or 0.0

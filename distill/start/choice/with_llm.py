@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 
 from distill.start.available import Available
+from distill.start.choice.held_out import HELD_OUT, LEAST_DOCUMENTS, QUERIES_IN_PROCESS
 from distill.start.choice.models import Encoders, LLMChoice
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
 
 _MANY_PASSAGES = 5000
 """Of a corpus that is learnt from once."""
-_LEAST_DOCUMENTS = 200
-"""Whole documents from which a tenth can be spared: some twenty, with a query each at least."""
-_QUERIES_ON_CPU = 30
-"""Held-out queries whose answers an LLM on a CPU judges in an hour or so."""
 
 
 def choose_with_llm(
@@ -20,10 +17,10 @@ def choose_with_llm(
 ) -> Iterator[Setting]:
     """Choose a recipe in which the LLM writes queries and judges candidates; the student learns
     from both and from the teacher's vectors."""
-    measured = corpus.whole_documents >= _LEAST_DOCUMENTS
+    measured = corpus.whole_documents >= LEAST_DOCUMENTS
     if measured:
         yield Setting(
-            "corpus.held_out", 0.1, "documents that nothing is learnt from, to measure on"
+            "corpus.held_out", HELD_OUT, "documents that nothing is learnt from, to measure on"
         )
     yield from llm.settings
     yield from _choose_generation(corpus, llm)
@@ -70,4 +67,4 @@ def _choose_evaluation(llm: LLMChoice) -> Iterator[Setting]:
     yield Setting("evaluate.tasks", ["judged"], why)
     if not llm.is_fast:
         why = "queries whose answers are judged: each takes some twenty judgements"
-        yield Setting("evaluate.judged", {"queries": _QUERIES_ON_CPU}, why)
+        yield Setting("evaluate.judged", {"queries": QUERIES_IN_PROCESS}, why)

@@ -1,17 +1,14 @@
 """A first recipe where there is no language model: a query encoder for the teacher's index, adapted
 to the corpus by queries from the texts themselves, as in the packaged recipe `adapt`."""
 
-import math
 from collections.abc import Iterator
 
 from distill.corpus.held_out import KNOWN_ITEM
-from distill.generate.known_item.items import LEAST_ITEMS
+from distill.start.choice.held_out import choose_held_out
 from distill.start.choice.models import Encoders
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
 
-_EXPECTED = 2 * LEAST_ITEMS
-"""Held-out documents that give a query: as they are drawn by chance, some fewer may come."""
 _QUERIES = 6000
 _PER_PASSAGE = 8
 _STEMMED = {
@@ -89,15 +86,3 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
     if share is not None:
         why = "held-out documents by their titles: a stand-in; add labelled files"
         yield Setting("evaluate.tasks", [KNOWN_ITEM], why)
-
-
-def choose_held_out(searchable: int) -> float | None:
-    """Choose the share of documents to hold out, so that twice as many as the least number of
-    queries may be expected; None where that would be more than a third.
-
-    >>> choose_held_out(10_000), choose_held_out(300), choose_held_out(100)
-    (0.1, 0.2, None)
-    """
-    if searchable < 3 * _EXPECTED:
-        return None
-    return max(0.1, math.ceil(100 * _EXPECTED / searchable) / 100)

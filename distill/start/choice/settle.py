@@ -1,0 +1,177 @@
+"""What a run is measured on whose recipe names no evaluation task: chosen once, when it begins,
+before anything is spent. From then on the passages that were made stand for the choice."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.corpus.docstrings import source as docstrings
+from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
+from distill.corpus.input import find_input
+from distill.corpus.passages import open_source
+from distill.errors import UserError
+from distill.object_store.address import is_store_address
+from distill.object_store.mirror import read_stored_manifest
+from distill.recipe import Recipe, override
+from distill.start.check_models import needs_llm
+from distill.start.choice import held_out
+from distill.start.survey import CorpusCounts, count_corpus
+from distill.store.integrity import read_manifest
+
+_INSTEAD = (
+    "the student will not be measured, unless evaluate.tasks names questions and answers of your "
+    "own: [questions.csv]"
+)
+
+
+class SettledTest(NamedTuple):
+    """A recipe with the share of documents that its run holds out, and with the tasks that are made
+    of them. `said`: what was chosen, or why nothing; None where there was nothing to choose."""
+
+    recipe: Recipe
+    said: str | None = None
+
+
+def settle_test(
+    recipe: Recipe, folder: Path, *, fetches: bool = True, judges: bool = True
+) -> SettledTest:
+    """Settle which documents a run holds out, and what it is measured on.
+
+    What the recipe says is kept, and so are passages that the run has made already. Only where the
+    recipe names neither tasks nor a share, and the run has no passages, the corpus is looked at.
+
+    Args:
+        folder: of the run.
+        fetches: whether a corpus that lies elsewhere, such as on a hub, may be fetched for it.
+        judges: whether the task may be one that the LLM judges.
+    """
+    if recipe.corpus.held_out is not None:
+        return SettledTest(recipe)
+    if not recipe.has_corpus:
+        none = f"test: none: there is no corpus of which documents could be held out; {_INSTEAD}"
+        return SettledTest(_put(recipe, 0.0), None if recipe.evaluate.names_tasks else none)
+    made = _read_share(recipe, folder)
+    if made is not None or recipe.evaluate.names_tasks:
+        return SettledTest(_put(recipe, made or 0.0, judges))
+    if not fetches and lies_elsewhere(recipe):
+        return SettledTest(
+            recipe, "test: chosen when the run begins, by what the corpus has, which is read then"
+        )
+    try:
+        counts = _count(recipe)
+    except UserError as fault:  # whoever reads the corpus is told; here it only is not looked at
+        return SettledTest(recipe, f"test: none was chosen, for the corpus cannot be read: {fault}")
+    share = _choose_share(recipe, counts, judges)
+    settled = _put(recipe, share or 0.0, judges)
+    if share is None:
+        return SettledTest(settled, f"test: none: {_describe_too_few(recipe, counts, judges)}")
+    return SettledTest(settled, f"test: {_describe(settled)}")
+
+
+def lies_elsewhere(recipe: Recipe) -> bool:
+    """Return whether the corpus lies on a hub or in an object store."""
+    corpus = recipe.corpus
+    if corpus.source == "docstrings":
+        return False
+    if corpus.source == "dataset" or corpus.path is None:
+        return corpus.dataset is not None
+    return is_store_address(corpus.path)
+
+
+def _read_share(recipe: Recipe, folder: Path) -> float | None:
+    """Read the share that the passages of a run were made with; None where it has none yet."""
+    file = folder / "passages" / ".stage" / "manifest.json"
+    manifest = read_manifest(file) if file.is_file() else _read_stored_manifest(recipe)
+    if manifest is None:
+        return None
+    settings = manifest["settings"]
+    return float(settings.get("held_out", settings["source"].get("held_out", 0.0)))
+
+
+def _read_stored_manifest(recipe: Recipe) -> dict[str, Any] | None:
+    """Read the manifest of the passages in the recipe's store, if it has them. A store that cannot
+    be used is no matter here: what opens the run says so."""
+    if recipe.store is None:
+        return None
+    try:
+        return read_stored_manifest(recipe.store, "passages")
+    except UserError:
+        return None
+
+
+def _put(recipe: Recipe, share: float, judges: bool = True) -> Recipe:
+    """Return the recipe with a share that is held out and, if it names no task, with one."""
+    if not share or recipe.evaluate.names_tasks:
+        corpus = recipe.corpus.model_copy(update={"held_out": share})
+        return recipe.model_copy(update={"corpus": corpus})
+    task, pool = _choose_task(recipe, judges), recipe.evaluate.judged
+    settings: dict[str, Any] = {"corpus.held_out": share, "evaluate.tasks": [task]}
+    in_process = (pool.llm or recipe.llm).engine == "transformers"
+    if task == JUDGED and in_process and "queries" not in pool.model_fields_set:
+        settings["evaluate.judged.queries"] = held_out.QUERIES_IN_PROCESS
+    return override(recipe, settings)
+
+
+def _choose_task(recipe: Recipe, judges: bool) -> str:
+    """Choose the task by what the recipe works with anyway: an LLM judges, if there is one."""
+    if judges and (needs_llm(recipe) or recipe.evaluate.judged.llm is not None):
+        return JUDGED
+    return HELD_OUT if recipe.corpus.source == "docstrings" else KNOWN_ITEM
+
+
+def _choose_share(recipe: Recipe, counts: CorpusCounts, judges: bool) -> float | None:
+    if _choose_task(recipe, judges) == JUDGED:
+        many = counts.whole_documents >= held_out.LEAST_DOCUMENTS
+        return held_out.HELD_OUT if many else None
+    return held_out.choose_held_out(counts.searchable)
+
+
+def _count(recipe: Recipe) -> CorpusCounts:
+    """Count what the recipe's corpus has; of passages that `corpus.limit` draws, the documents that
+    they may be expected to be of.
+
+    Raises:
+        UserError: if the corpus cannot be read.
+    """
+    corpus = recipe.corpus
+    if corpus.source == "docstrings":
+        return _count_docstrings(recipe)
+    path = None if corpus.path is None or corpus.source == "dataset" else find_input(corpus.path)
+    counts = count_corpus(open_source(recipe), path, corpus.max_tokens)
+    if corpus.limit is None or corpus.limit >= counts.passages:
+        return counts
+    left_out = 1 - corpus.limit / counts.passages
+    drawn = 1 - left_out ** (counts.passages / max(1, counts.whole_documents))
+    return CorpusCounts(
+        round(counts.whole_documents * drawn), round(counts.searchable * drawn), corpus.limit
+    )
+
+
+def _count_docstrings(recipe: Recipe) -> CorpusCounts:
+    """Count objects, and those whose summary asks for the rest of their docstring."""
+    every = recipe.corpus.model_copy(update={"held_out": 1.0})
+    pairs, counts = docstrings.make_held_out_pairs(recipe.model_copy(update={"corpus": every}))
+    return CorpusCounts(counts["held out"], len(pairs), counts["held out"])
+
+
+def _describe(recipe: Recipe) -> str:
+    (task,) = recipe.evaluate.tasks
+    how = {
+        JUDGED: "the LLM asks about these and judges the answers",
+        KNOWN_ITEM: "each of these is searched for by its title, or by a sentence out of it",
+        HELD_OUT: "the first sentence of each of these asks for the rest",
+    }
+    return (
+        f"{task}: the recipe names no evaluation task, so {recipe.corpus.held_out_share:.0%} of "
+        f"the documents are held out of training, and {how[task]}; corpus.held_out: 0 holds none "
+        "out"
+    )
+
+
+def _describe_too_few(recipe: Recipe, counts: CorpusCounts, judges: bool) -> str:
+    if _choose_task(recipe, judges) == JUDGED:
+        there, least = counts.whole_documents, held_out.LEAST_DOCUMENTS
+        return f"{there} documents are too few to hold some out, {least} are needed; {_INSTEAD}"
+    return (
+        f"{counts.searchable} documents with a title or sentence of their own are too few to hold "
+        f"some out, {held_out.LEAST_SEARCHABLE} are needed; {_INSTEAD}"
+    )
