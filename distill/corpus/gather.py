@@ -123,7 +123,7 @@ class _Draft:
     counts: Counter[str] = field(default_factory=Counter)
     left_out: SkippedRows = field(default_factory=SkippedRows)
     held_out: bytearray = field(default_factory=bytearray)
-    """Whether each piece is of a document that is held out."""
+    """Whether each piece is held out."""
 
     def drop(self, id_: str, reason: str, text: str) -> None:
         self.counts[f"dropped {reason}"] += 1
@@ -131,11 +131,10 @@ class _Draft:
 
 
 def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
-    corpus, draft = recipe.corpus, _Draft(spool)
+    corpus, draft, holds_out = recipe.corpus, _Draft(spool), holds_documents_out(recipe)
     split = partial(split_text, max_tokens=corpus.max_tokens, count=open_token_count(corpus))
     for document in _show_progress(_iterate_documents(source, draft)):
-        is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
-        for id_, text in _split_document(document, split, draft.counts):
+        for piece, (id_, text) in enumerate(_split_document(document, split, draft.counts)):
             row = {"passage_id": id_, "title": document.title, "text": text}
             row["source"] = document.source
             read = join_passage(row) if source.titles_are_prose else text
@@ -143,7 +142,7 @@ def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> 
                 draft.drop(id_, "short", text)
             else:
                 spool.add(row, digest_passage(document.title, text))
-                draft.held_out.append(is_out)
+                draft.held_out.append(holds_out and is_held_out(document, piece, recipe))
     spool.close()
     return draft
 

@@ -1,10 +1,13 @@
 """Which documents of a corpus are held out for evaluation."""
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError
 from distill.recipe import Recipe
+from distill.store.integrity import read_manifest
 
 HELD_OUT_PASSAGES = "passages-held-out"
 """The stage with the passages of the documents that are held out."""
@@ -18,16 +21,40 @@ OWN_TASKS = (HELD_OUT, JUDGED, KNOWN_ITEM)
 """Names of tasks that a run makes itself."""
 
 
+SECTION_PASSAGES = 8
+"""Passages in a row of a text without headings, or of a long section, that are held out together:
+some four pages."""
+
+
+def list_hold_out_settings(recipe: Recipe) -> dict[str, Any]:
+    """List what decides which documents are held out, for fingerprints."""
+    corpus = recipe.corpus
+    settings = {"held_out": corpus.held_out_share, "seed": recipe.seed}
+    by_document = corpus.hold_out_by == "document"
+    return settings if by_document else settings | {"hold_out_by": corpus.hold_out_by}
+
+
+def are_sections_held_out(run_folder: Path) -> bool:
+    """Return whether a run holds sections of documents out, and not whole documents."""
+    file = run_folder / HELD_OUT_PASSAGES / ".stage" / "manifest.json"
+    if not file.is_file():
+        return False
+    return read_manifest(file)["settings"].get("hold_out_by") == "section"
+
+
 def holds_documents_out(recipe: Recipe) -> bool:
     """Return whether whole documents are held out. Of docstrings objects are, by their summaries,
     before they are read."""
     return recipe.corpus.held_out_share > 0 and recipe.corpus.source != "docstrings"
 
 
-def is_held_out(document: Document, recipe: Recipe) -> bool:
-    """Return whether a document is held out, drawn by the seed and its id alone: so documents that
-    are added later move no other one, and all sections of a file stay together."""
+def is_held_out(document: Document, piece: int, recipe: Recipe) -> bool:
+    """Return whether a piece of a document is held out, drawn by the seed and the document's id
+    alone: so documents that are added later move no other one, and all sections of a file stay
+    together. By section it is drawn by the id and by which run of pieces it belongs to."""
     whole = document.whole or document.id
+    if recipe.corpus.hold_out_by == "section":
+        whole = f"{document.id}#{piece // SECTION_PASSAGES}"
     digest = hashlib.sha256(f"{recipe.seed} {whole}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out_share
 
@@ -48,8 +75,8 @@ def require_both_parts(
     fault = "no passage is held out" if left else "every passage is held out"
     raise UserError(
         where,
-        f"{fault}: corpus.held_out is {recipe.corpus.held_out_share:g}, and documents are held out "
-        "whole"
+        f"{fault}: corpus.held_out is {recipe.corpus.held_out_share:g}, and "
+        f"{recipe.corpus.hold_out_by}s are held out whole"
         + (f"; {duplicates} passages are duplicates and do not count" if duplicates else ""),
         f"{'raise' if left else 'lower'} corpus.held_out, give more documents, or set it to 0",
     )

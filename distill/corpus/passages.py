@@ -13,6 +13,7 @@ from distill.corpus.held_out import (
     HELD_OUT_PASSAGES,
     JUDGED,
     holds_documents_out,
+    list_hold_out_settings,
 )
 from distill.corpus.input import find_input
 from distill.corpus.readers.auto import open_auto
@@ -81,7 +82,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
     if recipe.corpus.limit is not None:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
     if holds_documents_out(recipe):
-        settings |= {"held_out": recipe.corpus.held_out_share, "seed": recipe.seed}
+        settings |= list_hold_out_settings(recipe)
     if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
         settings["rules"] = _RULES
     stage, passages = _prepare(run, "passages", settings, prepare)

@@ -113,6 +113,8 @@ class Recipe(Section):
                 raise ValueError(f"evaluate.tasks has {task}: set corpus.held_out, such as 0.1")
         if self.holds_out_log and self.generate.log.path is None:
             raise ValueError("evaluate.judged.source is log: set generate.log.path")
+        if self.corpus.hold_out_by == "section" and self.corpus.source == "docstrings":
+            raise ValueError("corpus.hold_out_by section: docstrings are held out by object")
         if "known-item" in self.evaluate.tasks and self.corpus.source == "docstrings":
             raise ValueError("evaluate.tasks has known-item: docstrings have it in held-out")
         if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":

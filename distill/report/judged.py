@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
+from distill.corpus.held_out import are_sections_held_out
 from distill.evaluate.judged.results import JudgedResults, read_results
 from distill.evaluate.summary import format_role
+from distill.report.known_item import SECTIONS_ALONE
 
 
 def describe_judged_run(run_folder: Path) -> str:
     """Describe the judged pool of a run as `describe_judged` does; empty where it has none."""
     results = read_results(run_folder)
-    return "" if results is None else describe_judged(results)
+    if results is None:
+        return ""
+    rest = f" {SECTIONS_ALONE}" if are_sections_held_out(run_folder) else ""
+    return describe_judged(results) + rest
 
 
 def describe_judged(results: JudgedResults) -> str:

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from distill.corpus.held_out import KNOWN_ITEM
+from distill.corpus.held_out import KNOWN_ITEM, are_sections_held_out
 from distill.store.stage import open_stage
 
+SECTIONS_ALONE = (
+    "Sections of documents were held out, and other sections of the same documents were trained "
+    "on: of documents that are new to it altogether, the student may know less."
+)
 _BY_TITLE = "a title shares words with its document, so BM25 is favoured"
 _BY_SENTENCE = (
     "a document has lost the words of the sentence that asks for it, so BM25 is at a disadvantage"
@@ -27,8 +31,12 @@ def describe_known_items(run_folder: Path) -> str:
     counts = stage.manifest["counts"]
     titles, sentences = counts.get("by title", 0), counts.get("by sentence", 0)
     bias = _BY_TITLE if titles >= sentences else _BY_SENTENCE
+    by_section = are_sections_held_out(run_folder)
+    searched = "sections of documents" if by_section else "documents"
+    rest = f" {SECTIONS_ALONE}" if by_section else ""
     return (
-        f"The task {KNOWN_ITEM} searches for {titles + sentences:,} held-out documents among "
+        f"The task {KNOWN_ITEM} searches for {titles + sentences:,} held-out {searched} among "
         f"{counts['searched passages']:,} passages: {titles:,} by their own titles, {sentences:,} "
-        f"by a sentence taken out of them. It stands in for labelled queries: {bias}, {_LIMITS}"
+        "by a sentence taken out of them. It stands in for labelled queries: "
+        f"{bias}, {_LIMITS}{rest}"
     )

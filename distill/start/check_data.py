@@ -123,7 +123,8 @@ def _check_known_items(recipe: Recipe) -> list[str]:
         UserError: if it has fewer documents than the task takes.
     """
     corpus = recipe.corpus
-    if corpus.path is not None and corpus.source != "dataset" and not _is_stored(recipe):
+    is_here = corpus.path is not None and corpus.source != "dataset" and not _is_stored(recipe)
+    if is_here and corpus.hold_out_by == "document":
         first = itertools.islice(open_source(recipe).read(), _MANY)
         names = [one.whole or one.id for one in first if isinstance(one, Document)]
         # Files are held out whole, with all their sections.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.corpus.faults import RowFaults
+from distill.corpus.held_out import SECTION_PASSAGES
 from distill.corpus.readers.auto import list_corpus_files, open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource, Document, SkippedRow
 from distill.corpus.readers.tables import detect_form, read_table
@@ -23,6 +24,8 @@ _SAMPLE_CHARACTERS = 2_000_000
 """Of the documents that are read."""
 _COLUMN_ROWS = 100
 """Rows of a table by which columns with unusual names are told apart."""
+_MANY = 1000
+"""Whole documents of which enough can be held out, so that their sections do not matter."""
 _LANGUAGE_SAMPLE = 200
 """Documents by which the language is found."""
 _LANGUAGE_CHARACTERS = 1000
@@ -48,6 +51,9 @@ class CorpusSurvey:
     """Files of texts, whose sections are documents of their own, or rows of tables."""
     searchable: int
     """Whole documents that can be searched for by a title or sentence of their own."""
+    sections: int
+    """Parts of the documents that can be held out by themselves; not counted of many documents."""
+    searchable_sections: int
     passages: int
     tokens: int
     may_be_unreadable: bool
@@ -82,6 +88,8 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         documents=round(len(texts) * sample.factor),
         whole_documents=counts.whole_documents,
         searchable=counts.searchable,
+        sections=counts.sections,
+        searchable_sections=counts.searchable_sections,
         passages=counts.passages,
         tokens=round(sum(map(estimate_tokens, texts)) * sample.factor),
         may_be_unreadable=sample.unreadable > 0 or (is_of_files and not sample.is_whole),
@@ -92,11 +100,15 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
 
 class CorpusCounts(NamedTuple):
     """How many documents and passages a corpus has; estimates where it is large. `searchable` are
-    whole documents that can be searched for by a title or sentence of their own."""
+    whole documents that can be searched for by a title or sentence of their own. `sections` are the
+    parts of documents that `corpus.hold_out_by: section` holds out; of many documents they are not
+    counted."""
 
     whole_documents: int
     searchable: int
     passages: int
+    sections: int = 0
+    searchable_sections: int = 0
 
 
 def count_corpus(source: CorpusSource, path: Path | None, passage_tokens: int) -> CorpusCounts:
@@ -140,12 +152,30 @@ def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> 
 
 def _count(sample: _Sample, passage_tokens: int) -> CorpusCounts:
     documents, factor = sample.documents, sample.factor
-    passages = sum(len(split_text(document.text, passage_tokens)) for document in documents)
+    pieces = [_split(document, passage_tokens) for document in documents]
+    wholes = len({one.whole or one.id for one in documents})
+    sections = [] if wholes * factor >= _MANY else [*_cut(pieces)]
     return CorpusCounts(
-        round(len({one.whole or one.id for one in documents}) * factor),
-        round(_count_searchable(documents, passage_tokens) * factor),
-        round(passages * factor),
+        round(wholes * factor),
+        round(_count_searchable(documents, pieces) * factor),
+        round(sum(map(len, pieces)) * factor),
+        round(len(sections) * factor),
+        round(sum(map(can_be_searched_for, sections)) * factor),
     )
+
+
+def _split(document: Document, passage_tokens: int) -> list[Row]:
+    return [
+        {"passage_id": str(number), "title": document.title, "text": text}
+        for number, text in enumerate(split_text(document.text, passage_tokens))
+    ]
+
+
+def _cut(pieces: list[list[Row]]) -> Iterator[list[Row]]:
+    """Cut documents into the sections that are held out together."""
+    for rows in pieces:
+        for start in range(0, len(rows), SECTION_PASSAGES):
+            yield rows[start : start + SECTION_PASSAGES]
 
 
 def _pass_over_skipped(source: CorpusSource, unreadable: list[SkippedRow]) -> Iterator[Document]:
@@ -157,15 +187,11 @@ def _pass_over_skipped(source: CorpusSource, unreadable: list[SkippedRow]) -> It
             unreadable.append(document)
 
 
-def _count_searchable(sample: list[Document], passage_tokens: int) -> int:
+def _count_searchable(sample: list[Document], pieces: list[list[Row]]) -> int:
     """Count the whole documents of which a section gives a query for known-item search. That a
     title or sentence may stand elsewhere, too, is not looked at."""
     wholes = set[str]()
-    for document in sample:
-        rows: list[Row] = [
-            {"passage_id": str(number), "title": document.title, "text": text}
-            for number, text in enumerate(split_text(document.text, passage_tokens))
-        ]
+    for document, rows in zip(sample, pieces, strict=True):
         whole = document.whole or document.id
         if rows and whole not in wholes and can_be_searched_for(rows):
             wholes.add(whole)

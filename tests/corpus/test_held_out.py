@@ -47,6 +47,18 @@ def test_whole_documents_are_held_out_and_nothing_is_lost(tmp_path: Path) -> Non
     assert all(f"{id_}#{n}" in out for id_ in documents(out) for n in (0, 1))
 
 
+def test_of_long_documents_runs_of_passages_are_held_out(tmp_path: Path) -> None:
+    file = tmp_path / "books.jsonl"
+    books = {f"b{n}": " ".join(SENTENCES.format(n=f"{n}-{m}") for m in range(40)) for n in range(4)}
+    rows = [json.dumps({"_id": id_, "text": text}) for id_, text in books.items()]
+    file.write_text("\n".join(rows))
+    kept, out = split_ids(tmp_path / "run", make_recipe(file, hold_out_by="section"))
+    assert documents(kept) & documents(out)
+    sections = {(book, int(number) // 8) for book, _, number in (i.partition("#") for i in out)}
+    assert len(kept) + len(out) == 320
+    assert len(out) == 8 * len(sections)
+
+
 def test_the_seed_decides_which_documents_are_held_out(tmp_path: Path) -> None:
     file = write_rows(tmp_path)
     one = split_ids(tmp_path / "one", make_recipe(file))

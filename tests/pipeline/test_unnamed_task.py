@@ -1,12 +1,14 @@
 """Runs of recipes that name no evaluation task: documents are held out by the run itself."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from pipeline.test_known_item import write_corpus
+from helpers.tiny_models import TEXTS
+from pipeline.test_known_item import WORDS, write_corpus
 from pipeline.test_query_route import adapt
 
 import distill
@@ -15,6 +17,7 @@ from distill.cli import cli
 from distill.estimate.estimate import estimate
 from distill.pipeline.ablation import ablate
 from distill.recipe import Recipe, dump_recipe, load_recipe, override
+from distill.report.known_item import describe_known_items
 from distill.start.choice.settle import settle_test
 from distill.start.survey import CorpusCounts
 from distill.store.run import Run
@@ -193,3 +196,32 @@ def test_passages_that_are_drawn_are_of_fewer_documents(recipe, tmp_path, monkey
         for limit in (None, 400, 100)
     ]
     assert [share.held_out for share in shares] == [0.1, 0.18, 0]
+
+
+def write_books(file: Path) -> Path:
+    """Eight long documents without a heading, of sentences that stand once."""
+    draw = random.Random(5)
+    with file.open("w", encoding="utf-8") as out:
+        for book in range(8):
+            parts = [
+                f"The {' '.join(draw.sample(WORDS, 4))} of book {book} has number {part} and lies "
+                f"near {' '.join(draw.sample(WORDS, 3))}. {' '.join(draw.sample(TEXTS, 3))}"
+                for part in range(280)
+            ]
+            out.write(json.dumps({"_id": f"b{book}", "title": "", "text": " ".join(parts)}) + "\n")
+    return file
+
+
+@pytest.mark.slow
+def test_of_few_large_documents_sections_are_held_out(recipe, tmp_path):
+    books = write_books(tmp_path / "books.jsonl")
+    named = change(recipe, **{"corpus.path": str(books), "corpus.max_tokens": 64})
+    settled = settle_test(named, tmp_path / "run")
+    assert settled.recipe.corpus.hold_out_by == "section"
+    assert "of the sections are held out" in settled.said
+    done = distill.run(named, tmp_path / "run")
+    assert list(done.summary["models"]["student"]["tasks"]) == ["known-item"]
+    words = describe_known_items(done.folder)
+    assert "held-out sections of documents" in words
+    assert "other sections of the same documents were trained on" in words
+    assert settle_test(named, tmp_path / "run").recipe.corpus == settled.recipe.corpus

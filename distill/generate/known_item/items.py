@@ -20,7 +20,7 @@ LEAST_TITLE_WORDS = 3
 LEAST_TEXT_WORDS = 20
 """Of a passage without its query: less says too little to be found by."""
 SENTENCE_WORDS = (8, 40)
-_PIECE = re.compile(r"(.*)#\d+", re.DOTALL)
+_PIECE = re.compile(r"(.*)#(\d+)", re.DOTALL)
 
 ItemKind = Literal["title", "sentence"]
 
@@ -36,10 +36,16 @@ class KnownItem(NamedTuple):
     answers: list[str]
 
 
-def group_by_document(passages: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+def group_by_document(
+    passages: Iterable[Row], most: int | None = None
+) -> Iterator[tuple[str, list[Row]]]:
     """Group passages in the corpus' order by the document that they are pieces of, named by the id
-    of its first passage. A piece is called ID#NUMBER and has its document's title."""
-    for _, pieces in groupby(passages, lambda row: (name_document(row), row["title"])):
+    of its first passage. A piece is called ID#NUMBER and has its document's title.
+
+    Args:
+        most: of a document that is held out by sections, the pieces that are held out together.
+    """
+    for _, pieces in groupby(passages, lambda row: (_name_section(row, most), row["title"])):
         rows = list(pieces)
         yield rows[0]["passage_id"], rows
 
@@ -48,6 +54,13 @@ def name_document(row: Row) -> str:
     """Name the document that a passage is a piece of."""
     piece = _PIECE.fullmatch(row["passage_id"])
     return str(piece[1] if piece else row["passage_id"])
+
+
+def _name_section(row: Row, most: int | None) -> str:
+    piece = _PIECE.fullmatch(row["passage_id"])
+    if most is None or piece is None:
+        return name_document(row)
+    return f"{piece[1]}#{int(piece[2]) // most}"
 
 
 def take_title(document: str, passages: Sequence[Row]) -> KnownItem | None:

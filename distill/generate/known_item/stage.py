@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from distill.corpus.held_out import KNOWN_ITEM
+from distill.corpus.held_out import KNOWN_ITEM, SECTION_PASSAGES
 from distill.errors import UserError
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.free.draw import digest_sentence
@@ -84,7 +84,8 @@ def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemT
     """
     asked, own = recipe.evaluate.known_item, list(read_rows(PASSAGES, held_out.folder))
     others = _draw_others(recipe, passages, len(own))
-    documents = dict(group_by_document(own))
+    by_section = recipe.corpus.hold_out_by == "section"
+    documents = dict(group_by_document(own, SECTION_PASSAGES if by_section else None))
     found = _take_items(recipe.seed, documents, others)
     if len(found) < LEAST_ITEMS:
         raise UserError(

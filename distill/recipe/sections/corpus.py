@@ -1,6 +1,6 @@
 """The section `corpus`: the passages to make an embedding model for."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -8,6 +8,8 @@ from distill.recipe.sections.section import InputPath, Section, Word
 
 
 class Corpus(Section):
+    newer: ClassVar[frozenset[str]] = frozenset({"hold_out_by"})
+
     source: Literal["auto", "beir", "jsonl", "parquet", "dataset", "docstrings"] = "jsonl"
     """Format of the corpus: beir, jsonl, parquet, dataset (Hugging Face), or docstrings of
     installed Python packages; auto finds out what lies at `path` by the files' names: texts (.txt,
@@ -44,6 +46,11 @@ class Corpus(Section):
     for them. Sections of one file, and objects with one summary, stay together. null: 0 where
     `evaluate` names tasks or benchmarks; where it names none, a run chooses the share and the task
     when it begins, if the corpus has documents enough."""
+    hold_out_by: Literal["document", "section"] = "document"
+    """What is held out whole. document: files with all their sections, and rows; section: what
+    stands below one heading, and of longer texts eight passages in a row, for corpora of few large
+    documents, whose other sections are then trained on. Where a run chooses `held_out`, it chooses
+    this, too: section where the documents are too few and their sections are not."""
     max_tokens: int = Field(256, gt=0)
     """Longest passage in tokens; longer texts are split by sentence. Without `tokenizer` tokens are
     estimated: a word or punctuation mark counts as one and a third."""

@@ -2,8 +2,11 @@
 label: for a first recipe, and for a run whose recipe names no evaluation task."""
 
 import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 from distill.generate.known_item.items import LEAST_ITEMS
+from distill.start.choice.setting import Setting
 
 HELD_OUT = 0.1
 """Share that a corpus of many documents can spare."""
@@ -15,6 +18,38 @@ _EXPECTED = 2 * LEAST_ITEMS
 """Held-out documents that give a query: as they are drawn by chance, some fewer may come."""
 LEAST_SEARCHABLE = 3 * _EXPECTED
 """Documents with a title or sentence of their own, from which enough can be spared."""
+
+
+class HoldOut(NamedTuple):
+    """The share to hold out, and what is held out whole."""
+
+    share: float
+    by: Literal["document", "section"] = "document"
+
+
+def choose_to_judge(whole_documents: int, sections: int) -> HoldOut | None:
+    """Choose what to hold out for an LLM to ask about and judge: documents, or sections of them
+    where documents are too few; None where these are, too."""
+    if whole_documents >= LEAST_DOCUMENTS:
+        return HoldOut(HELD_OUT)
+    return HoldOut(HELD_OUT, "section") if sections >= LEAST_DOCUMENTS else None
+
+
+def choose_to_search(searchable: int, sections: int) -> HoldOut | None:
+    """Choose what to hold out and to search for: documents, or sections of them where documents are
+    too few; None where these are, too."""
+    share = choose_held_out(searchable)
+    if share is not None:
+        return HoldOut(share)
+    share = choose_held_out(sections)
+    return None if share is None else HoldOut(share, "section")
+
+
+def list_hold_out(chosen: HoldOut) -> Iterator[Setting]:
+    """List the keys of a recipe that hold out what was chosen."""
+    yield Setting("corpus.held_out", chosen.share, "what nothing is learnt from, to measure on")
+    if chosen.by == "section":
+        yield Setting("corpus.hold_out_by", chosen.by, "few documents, of many sections")
 
 
 def choose_held_out(searchable: int) -> float | None:

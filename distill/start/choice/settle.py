@@ -13,10 +13,18 @@ from distill.object_store.address import is_store_address
 from distill.object_store.mirror import read_stored_manifest
 from distill.recipe import Recipe, override
 from distill.start.check_models import needs_llm
-from distill.start.choice import held_out
+from distill.start.choice.held_out import (
+    LEAST_DOCUMENTS,
+    LEAST_SEARCHABLE,
+    QUERIES_IN_PROCESS,
+    HoldOut,
+    choose_to_judge,
+    choose_to_search,
+)
 from distill.start.survey import CorpusCounts, count_corpus
 from distill.store.integrity import read_manifest
 
+NOTHING = HoldOut(0.0)
 _INSTEAD = (
     "the student will not be measured, unless evaluate.tasks names questions and answers of your "
     "own: [questions.csv]"
@@ -48,10 +56,10 @@ def settle_test(
         return SettledTest(recipe)
     if not recipe.has_corpus:
         none = f"test: none: there is no corpus of which documents could be held out; {_INSTEAD}"
-        return SettledTest(_put(recipe, 0.0), None if recipe.evaluate.names_tasks else none)
-    made = _read_share(recipe, folder)
+        return SettledTest(_put(recipe, NOTHING), None if recipe.evaluate.names_tasks else none)
+    made = _read_hold_out(recipe, folder)
     if made is not None or recipe.evaluate.names_tasks:
-        return SettledTest(_put(recipe, made or 0.0, judges))
+        return SettledTest(_put(recipe, made or NOTHING, judges))
     if not fetches and lies_elsewhere(recipe):
         return SettledTest(
             recipe, "test: chosen when the run begins, by what the corpus has, which is read then"
@@ -60,9 +68,9 @@ def settle_test(
         counts = _count(recipe)
     except UserError as fault:  # whoever reads the corpus is told; here it only is not looked at
         return SettledTest(recipe, f"test: none was chosen, for the corpus cannot be read: {fault}")
-    share = _choose_share(recipe, counts, judges)
-    settled = _put(recipe, share or 0.0, judges)
-    if share is None:
+    chosen = _choose_hold_out(recipe, counts, judges)
+    settled = _put(recipe, chosen or NOTHING, judges)
+    if chosen is None:
         return SettledTest(settled, f"test: none: {_describe_too_few(recipe, counts, judges)}")
     return SettledTest(settled, f"test: {_describe(settled)}")
 
@@ -77,14 +85,15 @@ def lies_elsewhere(recipe: Recipe) -> bool:
     return is_store_address(corpus.path)
 
 
-def _read_share(recipe: Recipe, folder: Path) -> float | None:
-    """Read the share that the passages of a run were made with; None where it has none yet."""
+def _read_hold_out(recipe: Recipe, folder: Path) -> HoldOut | None:
+    """Read what was held out when a run's passages were made; None where it has none yet."""
     file = folder / "passages" / ".stage" / "manifest.json"
     manifest = read_manifest(file) if file.is_file() else _read_stored_manifest(recipe)
     if manifest is None:
         return None
     settings = manifest["settings"]
-    return float(settings.get("held_out", settings["source"].get("held_out", 0.0)))
+    share = settings.get("held_out", settings["source"].get("held_out", 0.0))
+    return HoldOut(share, settings.get("hold_out_by", "document"))
 
 
 def _read_stored_manifest(recipe: Recipe) -> dict[str, Any] | None:
@@ -98,16 +107,17 @@ def _read_stored_manifest(recipe: Recipe) -> dict[str, Any] | None:
         return None
 
 
-def _put(recipe: Recipe, share: float, judges: bool = True) -> Recipe:
-    """Return the recipe with a share that is held out and, if it names no task, with one."""
-    if not share or recipe.evaluate.names_tasks:
-        corpus = recipe.corpus.model_copy(update={"held_out": share})
-        return recipe.model_copy(update={"corpus": corpus})
+def _put(recipe: Recipe, chosen: HoldOut, judges: bool = True) -> Recipe:
+    """Return the recipe with what is held out and, if it names no task, with one."""
+    held = {"held_out": chosen.share} | ({"hold_out_by": chosen.by} if chosen.share else {})
+    if not chosen.share or recipe.evaluate.names_tasks:
+        return recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update=held)})
     task, pool = _choose_task(recipe, judges), recipe.evaluate.judged
-    settings: dict[str, Any] = {"corpus.held_out": share, "evaluate.tasks": [task]}
+    settings: dict[str, Any] = {f"corpus.{key}": value for key, value in held.items()}
+    settings["evaluate.tasks"] = [task]
     in_process = (pool.llm or recipe.llm).engine == "transformers"
     if task == JUDGED and in_process and "queries" not in pool.model_fields_set:
-        settings["evaluate.judged.queries"] = held_out.QUERIES_IN_PROCESS
+        settings["evaluate.judged.queries"] = QUERIES_IN_PROCESS
     return override(recipe, settings)
 
 
@@ -118,16 +128,15 @@ def _choose_task(recipe: Recipe, judges: bool) -> str:
     return HELD_OUT if recipe.corpus.source == "docstrings" else KNOWN_ITEM
 
 
-def _choose_share(recipe: Recipe, counts: CorpusCounts, judges: bool) -> float | None:
+def _choose_hold_out(recipe: Recipe, counts: CorpusCounts, judges: bool) -> HoldOut | None:
     if _choose_task(recipe, judges) == JUDGED:
-        many = counts.whole_documents >= held_out.LEAST_DOCUMENTS
-        return held_out.HELD_OUT if many else None
-    return held_out.choose_held_out(counts.searchable)
+        return choose_to_judge(counts.whole_documents, counts.sections)
+    return choose_to_search(counts.searchable, counts.searchable_sections)
 
 
 def _count(recipe: Recipe) -> CorpusCounts:
     """Count what the recipe's corpus has; of passages that `corpus.limit` draws, the documents that
-    they may be expected to be of.
+    they may be expected to be of. Sections of which passages are drawn are not counted.
 
     Raises:
         UserError: if the corpus cannot be read.
@@ -162,16 +171,16 @@ def _describe(recipe: Recipe) -> str:
     }
     return (
         f"{task}: the recipe names no evaluation task, so {recipe.corpus.held_out_share:.0%} of "
-        f"the documents are held out of training, and {how[task]}; corpus.held_out: 0 holds none "
-        "out"
+        f"the {recipe.corpus.hold_out_by}s are held out of training, and {how[task]}; "
+        "corpus.held_out: 0 holds none out"
     )
 
 
 def _describe_too_few(recipe: Recipe, counts: CorpusCounts, judges: bool) -> str:
     if _choose_task(recipe, judges) == JUDGED:
-        there, least = counts.whole_documents, held_out.LEAST_DOCUMENTS
+        there, least = counts.whole_documents, LEAST_DOCUMENTS
         return f"{there} documents are too few to hold some out, {least} are needed; {_INSTEAD}"
     return (
         f"{counts.searchable} documents with a title or sentence of their own are too few to hold "
-        f"some out, {held_out.LEAST_SEARCHABLE} are needed; {_INSTEAD}"
+        f"some out, {LEAST_SEARCHABLE} are needed; {_INSTEAD}"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from distill.start.available import Available
-from distill.start.choice.held_out import HELD_OUT, LEAST_DOCUMENTS, QUERIES_IN_PROCESS
+from distill.start.choice.held_out import QUERIES_IN_PROCESS, choose_to_judge, list_hold_out
 from distill.start.choice.models import Encoders, LLMChoice
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
@@ -17,11 +17,9 @@ def choose_with_llm(
 ) -> Iterator[Setting]:
     """Choose a recipe in which the LLM writes queries and judges candidates; the student learns
     from both and from the teacher's vectors."""
-    measured = corpus.whole_documents >= LEAST_DOCUMENTS
-    if measured:
-        yield Setting(
-            "corpus.held_out", HELD_OUT, "documents that nothing is learnt from, to measure on"
-        )
+    measured = choose_to_judge(corpus.whole_documents, corpus.sections)
+    if measured is not None:
+        yield from list_hold_out(measured)
     yield from llm.settings
     yield from _choose_generation(corpus, llm)
     yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
@@ -35,7 +33,7 @@ def choose_with_llm(
     if encoders.layers is not None:
         yield Setting("student.layers", encoders.layers, "half of its layers: twice as fast")
     yield from _choose_training(corpus, available)
-    if measured:
+    if measured is not None:
         yield from _choose_evaluation(llm)
 
 

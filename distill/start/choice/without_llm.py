@@ -4,7 +4,7 @@ to the corpus by queries from the texts themselves, as in the packaged recipe `a
 from collections.abc import Iterator
 
 from distill.corpus.held_out import KNOWN_ITEM
-from distill.start.choice.held_out import choose_held_out
+from distill.start.choice.held_out import choose_to_search, list_hold_out
 from distill.start.choice.models import Encoders
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
@@ -40,9 +40,9 @@ _STEMMED = {
 def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Setting]:
     """Choose a recipe in which the student encodes queries alone, in the teacher's space, and
     learns the teacher's similarity and BM25 together over the whole corpus."""
-    share = choose_held_out(corpus.searchable)
-    if share is not None:
-        yield Setting("corpus.held_out", share, "documents that nothing is learnt from")
+    measured = choose_to_search(corpus.searchable, corpus.searchable_sections)
+    if measured is not None:
+        yield from list_hold_out(measured)
     methods = ["sentences", "titles", "keywords"]
     why = "no LLM of a billion parameters was found: queries are taken from the texts themselves"
     yield Setting("generate.methods", methods, why)
@@ -83,6 +83,6 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
     yield Setting("train.objective", {"corpus_softmax": 1.0}, "over the whole corpus")
     softmax = {"scores": "hybrid", "temperature": 0.333, "student_temperature": 0.05}
     yield Setting("train.corpus_softmax", softmax, "as in the packaged recipe adapt")
-    if share is not None:
+    if measured is not None:
         why = "held-out documents by their titles: a stand-in; add labelled files"
         yield Setting("evaluate.tasks", [KNOWN_ITEM], why)
