@@ -7,6 +7,7 @@ from helpers.report_runs import summary
 from distill import api
 from distill.cli import cli
 from distill.cli.verdict import exit_on_verdict
+from distill.recipe import load_recipe
 
 
 def judged(kind):
@@ -30,6 +31,7 @@ def test_kinds_that_fail(fail_if, failing, capsys):
 
 def test_run_fails_on_request_after_it_has_said_where_the_student_is(recipe_file, monkeypatch):
     class Done:
+        recipe = load_recipe(recipe_file)
         summary = judged("worse") | {"verdict": summary_verdict("worse")}
         del summary["models"]["student int8"]
 
