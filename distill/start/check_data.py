@@ -16,7 +16,7 @@ from distill.generate.log.stage import select_log_queries
 from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
 from distill.recipe import Recipe
-from distill.start.choice.settle import lies_elsewhere
+from distill.start.choice.settle import is_elsewhere
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
@@ -100,7 +100,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each evaluation task that is a folder, and one for all others together."""
     evaluate = recipe.evaluate
     if not evaluate.names_tasks:
-        is_open = recipe.corpus.held_out is None and lies_elsewhere(recipe)
+        is_open = recipe.corpus.held_out is None and is_elsewhere(recipe)
         yield lambda: [] if is_open else [_NO_TASKS]
         return
     data = None if evaluate.task_data is None else parse_path(evaluate.task_data)

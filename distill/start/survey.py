@@ -98,7 +98,7 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
     )
 
 
-class CorpusCounts(NamedTuple):
+class SurveyCounts(NamedTuple):
     """How many documents and passages a corpus has; estimates where it is large. `searchable` are
     whole documents that can be searched for by a title or sentence of their own. `sections` are the
     parts of documents that `corpus.hold_out_by: section` holds out; of many documents they are not
@@ -111,7 +111,7 @@ class CorpusCounts(NamedTuple):
     searchable_sections: int = 0
 
 
-def count_corpus(source: CorpusSource, path: Path | None, passage_tokens: int) -> CorpusCounts:
+def count_corpus(source: CorpusSource, path: Path | None, passage_tokens: int) -> SurveyCounts:
     """Count the documents and passages of an open corpus, of a large one by its first documents.
 
     Args:
@@ -150,12 +150,12 @@ def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> 
     return _Sample(sample, is_whole, factor, len(unreadable))
 
 
-def _count(sample: _Sample, passage_tokens: int) -> CorpusCounts:
+def _count(sample: _Sample, passage_tokens: int) -> SurveyCounts:
     documents, factor = sample.documents, sample.factor
     pieces = [_split(document, passage_tokens) for document in documents]
     wholes = len({one.whole or one.id for one in documents})
     sections = [] if wholes * factor >= _MANY else [*_cut(pieces)]
-    return CorpusCounts(
+    return SurveyCounts(
         round(wholes * factor),
         round(_count_searchable(documents, pieces) * factor),
         round(sum(map(len, pieces)) * factor),

@@ -19,7 +19,7 @@ from distill.pipeline.ablation import ablate
 from distill.recipe import Recipe, dump_recipe, load_recipe, override
 from distill.report.known_item import describe_known_items
 from distill.start.choice.settle import settle_test
-from distill.start.survey import CorpusCounts
+from distill.start.survey import SurveyCounts
 from distill.store.run import Run
 from distill.store.tables import PASSAGES, read_rows
 
@@ -189,7 +189,7 @@ def test_a_corpus_on_a_hub_is_not_fetched_to_be_checked(recipe, tmp_path):
 
 
 def test_passages_that_are_drawn_are_of_fewer_documents(recipe, tmp_path, monkeypatch):
-    many = CorpusCounts(whole_documents=1000, searchable=1000, passages=10_000)
+    many = SurveyCounts(whole_documents=1000, searchable=1000, passages=10_000)
     monkeypatch.setattr("distill.start.choice.settle.count_corpus", lambda *_: many)
     shares = [
         settle_test(change(recipe, **{"corpus.limit": limit}), tmp_path / "run").recipe.corpus

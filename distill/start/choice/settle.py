@@ -21,7 +21,7 @@ from distill.start.choice.held_out import (
     choose_to_judge,
     choose_to_search,
 )
-from distill.start.survey import CorpusCounts, count_corpus
+from distill.start.survey import SurveyCounts, count_corpus
 from distill.store.integrity import read_manifest
 
 NOTHING = HoldOut(0.0)
@@ -60,7 +60,7 @@ def settle_test(
     made = _read_hold_out(recipe, folder)
     if made is not None or recipe.evaluate.names_tasks:
         return SettledTest(_put(recipe, made or NOTHING, judges))
-    if not fetches and lies_elsewhere(recipe):
+    if not fetches and is_elsewhere(recipe):
         return SettledTest(
             recipe, "test: chosen when the run begins, by what the corpus has, which is read then"
         )
@@ -75,7 +75,7 @@ def settle_test(
     return SettledTest(settled, f"test: {_describe(settled)}")
 
 
-def lies_elsewhere(recipe: Recipe) -> bool:
+def is_elsewhere(recipe: Recipe) -> bool:
     """Return whether the corpus lies on a hub or in an object store."""
     corpus = recipe.corpus
     if corpus.source == "docstrings":
@@ -128,13 +128,13 @@ def _choose_task(recipe: Recipe, judges: bool) -> str:
     return HELD_OUT if recipe.corpus.source == "docstrings" else KNOWN_ITEM
 
 
-def _choose_hold_out(recipe: Recipe, counts: CorpusCounts, judges: bool) -> HoldOut | None:
+def _choose_hold_out(recipe: Recipe, counts: SurveyCounts, judges: bool) -> HoldOut | None:
     if _choose_task(recipe, judges) == JUDGED:
         return choose_to_judge(counts.whole_documents, counts.sections)
     return choose_to_search(counts.searchable, counts.searchable_sections)
 
 
-def _count(recipe: Recipe) -> CorpusCounts:
+def _count(recipe: Recipe) -> SurveyCounts:
     """Count what the recipe's corpus has; of passages that `corpus.limit` draws, the documents that
     they may be expected to be of. Sections of which passages are drawn are not counted.
 
@@ -150,16 +150,16 @@ def _count(recipe: Recipe) -> CorpusCounts:
         return counts
     left_out = 1 - corpus.limit / counts.passages
     drawn = 1 - left_out ** (counts.passages / max(1, counts.whole_documents))
-    return CorpusCounts(
+    return SurveyCounts(
         round(counts.whole_documents * drawn), round(counts.searchable * drawn), corpus.limit
     )
 
 
-def _count_docstrings(recipe: Recipe) -> CorpusCounts:
+def _count_docstrings(recipe: Recipe) -> SurveyCounts:
     """Count objects, and those whose summary asks for the rest of their docstring."""
     every = recipe.corpus.model_copy(update={"held_out": 1.0})
     pairs, counts = docstrings.make_held_out_pairs(recipe.model_copy(update={"corpus": every}))
-    return CorpusCounts(counts["held out"], len(pairs), counts["held out"])
+    return SurveyCounts(counts["held out"], len(pairs), counts["held out"])
 
 
 def _describe(recipe: Recipe) -> str:
@@ -176,7 +176,7 @@ def _describe(recipe: Recipe) -> str:
     )
 
 
-def _describe_too_few(recipe: Recipe, counts: CorpusCounts, judges: bool) -> str:
+def _describe_too_few(recipe: Recipe, counts: SurveyCounts, judges: bool) -> str:
     if _choose_task(recipe, judges) == JUDGED:
         there, least = counts.whole_documents, LEAST_DOCUMENTS
         return f"{there} documents are too few to hold some out, {least} are needed; {_INSTEAD}"
