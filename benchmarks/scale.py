@@ -152,7 +152,7 @@ class Work:
         self.recipe = make_recipe(folder)
 
     def corpus(self) -> Stage:
-        return make_passages(self.run, self.recipe)
+        return make_passages(self.run, self.recipe.corpus, self.recipe.seed)
 
     def embed(self) -> None:
         retriever = self.recipe.retriever

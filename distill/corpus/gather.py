@@ -20,7 +20,7 @@ from distill.corpus.split import split_text
 from distill.corpus.spool import PassageSpool, SpooledPassages
 from distill.corpus.token_counts import open_token_count
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Corpus
 from distill.runtime.progress import Progress
 from distill.store.tables import Row, join_passage
 from distill.text.normalize import normalize_text
@@ -69,8 +69,10 @@ def digest_passage(title: str, text: str) -> bytes:
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
-def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> GatheredPassages:
-    """Gather the passages of a source by the recipe's rules (see `make_passages`).
+def gather_passages(
+    source: CorpusSource, corpus: Corpus, seed: int, folder: Path
+) -> GatheredPassages:
+    """Gather the passages of a source by the rules of the section `corpus` (see `make_passages`).
 
     Args:
         folder: where the file on disk is; nothing is left in it.
@@ -78,7 +80,7 @@ def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> Gathe
     Raises:
         UserError: for a source that cannot be read, is malformed, or of which nothing is left.
     """
-    draft = _spool_pieces(source, recipe, PassageSpool(folder))
+    draft = _spool_pieces(source, corpus, seed, PassageSpool(folder))
     spool, counts = draft.spool, draft.counts
     first = spool.find_first()
     numbers = np.flatnonzero(first)
@@ -89,16 +91,16 @@ def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> Gathe
     _require_some(source, len(numbers), counts)
     _refuse_repeated(source, spool.find_repeated_id(numbers))
     draft.left_out.warn(source.where)
-    limit = recipe.corpus.limit
+    limit = corpus.limit
     if limit is not None and limit < len(numbers):
         counts["over limit"] = len(numbers) - limit
-        drawn = random.Random(recipe.seed).sample(range(len(numbers)), limit)
+        drawn = random.Random(seed).sample(range(len(numbers)), limit)
         numbers = numbers[np.sort(np.array(drawn, np.int64))]
     held_out = numbers[:0]
-    if holds_documents_out(recipe):
+    if holds_documents_out(corpus):
         is_out = np.frombuffer(draft.held_out, bool)[numbers]
         held_out, numbers = numbers[is_out], numbers[~is_out]
-        require_both_parts(source.where, recipe, len(held_out), len(numbers), len(duplicates))
+        require_both_parts(source.where, corpus, len(held_out), len(numbers), len(duplicates))
         counts["held out"] = len(held_out)
     counts["kept"] = len(numbers)
     repeats = zip(duplicates.tolist(), spool.read(duplicates), strict=True)
@@ -130,8 +132,8 @@ class _Draft:
         self.dropped.append((len(self.spool), _make_dropped(id_, reason, text)))
 
 
-def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
-    corpus, draft, holds_out = recipe.corpus, _Draft(spool), holds_documents_out(recipe)
+def _spool_pieces(source: CorpusSource, corpus: Corpus, seed: int, spool: PassageSpool) -> _Draft:
+    draft, holds_out = _Draft(spool), holds_documents_out(corpus)
     split = partial(split_text, max_tokens=corpus.max_tokens, count=open_token_count(corpus))
     for document in _show_progress(_iterate_documents(source, draft)):
         for piece, (id_, text) in enumerate(_split_document(document, split, draft.counts)):
@@ -142,7 +144,7 @@ def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> 
                 draft.drop(id_, "short", text)
             else:
                 spool.add(row, digest_passage(document.title, text))
-                draft.held_out.append(holds_out and is_held_out(document, piece, recipe))
+                draft.held_out.append(holds_out and is_held_out(document, piece, corpus, seed))
     spool.close()
     return draft
 

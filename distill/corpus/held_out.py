@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Corpus
 from distill.store.integrity import read_manifest
 
 HELD_OUT_PASSAGES = "passages-held-out"
@@ -26,10 +26,9 @@ SECTION_PASSAGES = 8
 some four pages."""
 
 
-def list_hold_out_settings(recipe: Recipe) -> dict[str, Any]:
+def list_hold_out_settings(corpus: Corpus, seed: int) -> dict[str, Any]:
     """List what decides which documents are held out, for fingerprints."""
-    corpus = recipe.corpus
-    settings = {"held_out": corpus.held_out_share, "seed": recipe.seed}
+    settings = {"held_out": corpus.held_out_share, "seed": seed}
     by_document = corpus.hold_out_by == "document"
     return settings if by_document else settings | {"hold_out_by": corpus.hold_out_by}
 
@@ -42,25 +41,25 @@ def are_sections_held_out(run_folder: Path) -> bool:
     return read_manifest(file)["settings"].get("hold_out_by") == "section"
 
 
-def holds_documents_out(recipe: Recipe) -> bool:
+def holds_documents_out(corpus: Corpus) -> bool:
     """Return whether whole documents are held out. Of docstrings objects are, by their summaries,
     before they are read."""
-    return recipe.corpus.held_out_share > 0 and recipe.corpus.source != "docstrings"
+    return corpus.held_out_share > 0 and corpus.source != "docstrings"
 
 
-def is_held_out(document: Document, piece: int, recipe: Recipe) -> bool:
+def is_held_out(document: Document, piece: int, corpus: Corpus, seed: int) -> bool:
     """Return whether a piece of a document is held out, drawn by the seed and the document's id
     alone: so documents that are added later move no other one, and all sections of a file stay
     together. By section it is drawn by the id and by which run of pieces it belongs to."""
     whole = document.whole or document.id
-    if recipe.corpus.hold_out_by == "section":
+    if corpus.hold_out_by == "section":
         whole = f"{document.id}#{piece // SECTION_PASSAGES}"
-    digest = hashlib.sha256(f"{recipe.seed} {whole}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out_share
+    digest = hashlib.sha256(f"{seed} {whole}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < corpus.held_out_share
 
 
 def require_both_parts(
-    where: str, recipe: Recipe, held_out: int, left: int, duplicates: int = 0
+    where: str, corpus: Corpus, held_out: int, left: int, duplicates: int = 0
 ) -> None:
     """Refuse a corpus of which nothing is held out, or nothing is left.
 
@@ -75,8 +74,8 @@ def require_both_parts(
     fault = "no passage is held out" if left else "every passage is held out"
     raise UserError(
         where,
-        f"{fault}: corpus.held_out is {recipe.corpus.held_out_share:g}, and "
-        f"{recipe.corpus.hold_out_by}s are held out whole"
+        f"{fault}: corpus.held_out is {corpus.held_out_share:g}, and "
+        f"{corpus.hold_out_by}s are held out whole"
         + (f"; {duplicates} passages are duplicates and do not count" if duplicates else ""),
         f"{'raise' if left else 'lower'} corpus.held_out, give more documents, or set it to 0",
     )

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ from distill.corpus.readers.rows import (
 )
 from distill.corpus.token_counts import list_length_settings
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Corpus
 from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
 from distill.store.shards import list_shards, read_shard_number
@@ -44,8 +44,8 @@ _RULES = 2
 titles count as words."""
 
 
-def make_passages(run: Run, recipe: Recipe) -> Stage:
-    """Make the recipe's corpus as passages: split by sentence to `corpus.max_tokens`, without exact
+def make_passages(run: Run, corpus: Corpus, seed: int) -> Stage:
+    """Make the corpus as passages: split by sentence to `corpus.max_tokens`, without exact
     duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them, and without those
     of held-out documents.
 
@@ -56,7 +56,7 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
         UserError: for a corpus that cannot be read, is malformed, or of which nothing is left;
             the run's folder is then as it was.
     """
-    return make_split_passages(run, recipe).passages
+    return make_split_passages(run, corpus, seed, ()).passages
 
 
 class SplitPassages(NamedTuple):
@@ -67,48 +67,58 @@ class SplitPassages(NamedTuple):
     held_out: Stage | None
 
 
-def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
+def make_split_passages(
+    run: Run, corpus: Corpus, seed: int, tasks: Collection[str]
+) -> SplitPassages:
     """Make the stages `passages`, as `make_passages` does, and `passages-held-out` beside it.
+
+    Args:
+        tasks: `evaluate.tasks`, some of which ask for held-out passages.
 
     Raises:
         UserError: as `make_passages`, and where no document or every document is held out.
     """
-    source = open_source(recipe)
-    prepare = functools.cache(lambda: gather_passages(source, recipe, run.folder))
+    source = open_source(corpus, seed)
+    prepare = functools.cache(lambda: gather_passages(source, corpus, seed, run.folder))
     settings: dict[str, Any] = {
         "source": source.identity,
-        **list_length_settings(recipe.corpus),
+        **list_length_settings(corpus),
     }
-    if recipe.corpus.limit is not None:
-        settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
-    if holds_documents_out(recipe):
-        settings |= list_hold_out_settings(recipe)
+    if corpus.limit is not None:
+        settings |= {"limit": corpus.limit, "seed": seed}
+    if holds_documents_out(corpus):
+        settings |= list_hold_out_settings(corpus, seed)
     if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
         settings["rules"] = _RULES
     stage, passages = _prepare(run, "passages", settings, prepare)
     if passages is not None:
         _write_passages(stage, passages)
-    return SplitPassages(stage, _make_held_out_passages(run, recipe, settings, prepare))
+    if not corpus.held_out_share:
+        return SplitPassages(stage, None)
+    if corpus.source != "docstrings":
+        return SplitPassages(stage, _make_held_out_passages(run, settings, prepare))
+    if JUDGED not in tasks:
+        return SplitPassages(stage, None)
+    return SplitPassages(stage, _make_held_out_docstrings(run, corpus, seed, settings))
 
 
 def _make_held_out_passages(
-    run: Run, recipe: Recipe, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
-) -> Stage | None:
-    if not recipe.corpus.held_out_share:
-        return None
-    if recipe.corpus.source == "docstrings":
-        if JUDGED not in recipe.evaluate.tasks:
-            return None
-        source = docstrings.open_held_out_docstrings(recipe)
-        stage, passages = _prepare(
-            run, HELD_OUT_PASSAGES, settings, lambda: gather_passages(source, recipe, run.folder)
-        )
-    else:
-        stage, passages = _prepare(run, HELD_OUT_PASSAGES, settings, prepare)
-        if passages is not None:
-            passages = GatheredPassages(
-                passages.held_out, passages.held_out, Counter(kept=len(passages.held_out))
-            )
+    run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
+) -> Stage:
+    stage, passages = _prepare(run, HELD_OUT_PASSAGES, settings, prepare)
+    if passages is not None:
+        out = passages.held_out
+        _write_passages(stage, GatheredPassages(out, out, Counter(kept=len(out))))
+    return stage
+
+
+def _make_held_out_docstrings(
+    run: Run, corpus: Corpus, seed: int, settings: Mapping[str, Any]
+) -> Stage:
+    source = docstrings.open_held_out_docstrings(corpus, seed)
+    stage, passages = _prepare(
+        run, HELD_OUT_PASSAGES, settings, lambda: gather_passages(source, corpus, seed, run.folder)
+    )
     if passages is not None:
         _write_passages(stage, passages)
     return stage
@@ -127,21 +137,21 @@ def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
     stage.finish()
 
 
-def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
+def make_held_out(run: Run, corpus: Corpus, seed: int) -> Stage | None:
     """Make the held-out docstrings as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv):
-    the one-line summary asks, the rest of the docstring, without a title, answers. None where the
-    recipe holds nothing out.
+    the one-line summary asks, the rest of the docstring, without a title, answers. None where
+    nothing is held out.
 
     Raises:
         UserError: if no held-out object gives a query and an answer.
     """
-    if recipe.corpus.source != "docstrings" or not recipe.corpus.held_out_share:
+    if corpus.source != "docstrings" or not corpus.held_out_share:
         return None
     settings = {
-        "source": docstrings.identify_docstrings(recipe),
-        **list_length_settings(recipe.corpus),
+        "source": docstrings.identify_docstrings(corpus, seed),
+        **list_length_settings(corpus),
     }
-    stage, found = _prepare(run, "held-out", settings, lambda: _make_held_out_pairs(recipe))
+    stage, found = _prepare(run, "held-out", settings, lambda: _make_held_out_pairs(corpus, seed))
     if found is not None:
         pairs, counts = found
         _write_beir(stage.folder, pairs)
@@ -149,15 +159,17 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
     return stage
 
 
-def open_source(recipe: Recipe) -> CorpusSource:
-    """Open the corpus that the recipe names; where `path` is not given, its `dataset` is read.
+def open_source(corpus: Corpus, seed: int) -> CorpusSource:
+    """Open the corpus that the section names; where `path` is not given, its `dataset` is read.
+
+    Args:
+        seed: of the recipe, which draws the docstrings that are held out.
 
     Raises:
         UserError: if neither is given, or what is given does not exist.
     """
-    corpus = recipe.corpus
     if corpus.source == "docstrings":
-        return docstrings.open_docstrings(recipe)
+        return docstrings.open_docstrings(corpus, seed)
     columns = Columns(corpus.id_column, corpus.title_column, corpus.text_column)
     if corpus.dataset is not None and (corpus.path is None or corpus.source == "dataset"):
         from distill.corpus.readers.dataset import open_dataset
@@ -166,7 +178,7 @@ def open_source(recipe: Recipe) -> CorpusSource:
     if corpus.path is None or corpus.source == "dataset":
         key = "corpus.dataset" if corpus.source == "dataset" else "corpus.path"
         raise UserError(
-            f"recipe {recipe.name!r}",
+            "the recipe",
             f"corpus.source is {corpus.source}, but {key} is not set",
             f"set {key}; a path with a variable such as ${{DISTILL_DATA}} needs the variable",
         )
@@ -216,11 +228,13 @@ def _is_made_alike(
     )
 
 
-def _make_held_out_pairs(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
-    pairs, counts = docstrings.make_held_out_pairs(recipe)
+def _make_held_out_pairs(
+    corpus: Corpus, seed: int
+) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
+    pairs, counts = docstrings.make_held_out_pairs(corpus, seed)
     if not pairs:
         raise UserError(
-            f"recipe {recipe.name!r}",
+            "the recipe",
             f"no held-out docstring has both a summary and a text ({dict(counts)})",
             "raise corpus.held_out, or name more corpus.packages",
         )

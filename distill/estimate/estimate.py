@@ -49,9 +49,11 @@ def estimate(
         )
     price = None if prices is None else prices.find(recipe.llm.model)
     passages, held_out_passages = (
-        make_split_passages(run, recipe) if recipe.has_corpus else (None, None)
+        make_split_passages(run, recipe.corpus, recipe.seed, recipe.evaluate.tasks)
+        if recipe.has_corpus
+        else (None, None)
     )
-    held_out = make_held_out(run, recipe) if recipe.has_corpus else None
+    held_out = make_held_out(run, recipe.corpus, recipe.seed) if recipe.has_corpus else None
     embedding = EmbeddingSpeed(_read_some_texts(passages, count_texts_to_embed(sample)))
     context = EstimateContext(
         recipe, passages, held_out, llm, sample, price, embedding, held_out_passages

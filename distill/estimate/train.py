@@ -114,7 +114,8 @@ def _count_texts(name: str, context: EstimateContext) -> int | None:
         asked, held_out = context.recipe.evaluate.known_item, context.held_out_size
         return max(held_out, min(asked.passages, held_out + context.corpus_size)) + asked.queries
     if is_labelled_file(name):
-        task = open_recipe_task(context.recipe, name)
+        recipe = context.recipe
+        task = open_recipe_task(recipe.evaluate, recipe.own_corpus, recipe.seed, name)
         return sum(
             1 for texts in (iterate_corpus_texts(task), iterate_query_texts(task)) for _ in texts
         )

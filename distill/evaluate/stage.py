@@ -231,7 +231,7 @@ def load_recipe_tasks(
 def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     """Load all but what the run itself holds out."""
     named = [name for name in recipe.evaluate.tasks if name not in OWN_TASKS]
-    return open_recipe_tasks(recipe, named)
+    return open_recipe_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed, named)
 
 
 def _load_own(name: str, stage: Stage | None) -> "AbsTask":

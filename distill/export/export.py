@@ -161,12 +161,13 @@ def _choose_task(
     """Choose the named task, or else the run's first."""
     if name is not None:
         return load_task(name, task_data)
-    if source.run is None or source.recipe is None or not source.recipe.evaluate.tasks:
+    recipe = source.recipe
+    if source.run is None or recipe is None or not recipe.evaluate.tasks:
         return None
-    first = source.recipe.evaluate.tasks[0]
+    first = recipe.evaluate.tasks[0]
     if first in OWN_TASKS:
         return load_task(first, source.run)
-    return open_recipe_task(source.recipe, first)
+    return open_recipe_task(recipe.evaluate, recipe.own_corpus, recipe.seed, first)
 
 
 def _write_form(

@@ -105,15 +105,18 @@ class Job:
         from distill.corpus.held_out import KNOWN_ITEM
         from distill.corpus.passages import make_held_out, make_split_passages
 
-        if not self.recipe.has_corpus:
+        run, recipe = self.run, self.recipe
+        if not recipe.has_corpus:
             return CorpusStages(None, None, None, None)
-        passages, held_out_passages = make_split_passages(self.run, self.recipe)
+        passages, held_out_passages = make_split_passages(
+            run, recipe.corpus, recipe.seed, recipe.evaluate.tasks
+        )
         known_item = None
         if KNOWN_ITEM in self.recipe.evaluate.tasks and held_out_passages is not None:
             from distill.generate.known_item.stage import make_known_item_task
 
             known_item = make_known_item_task(self.run, self.recipe, passages, held_out_passages)
-        held_out = make_held_out(self.run, self.recipe)
+        held_out = make_held_out(run, recipe.corpus, recipe.seed)
         return CorpusStages(passages, held_out, held_out_passages, known_item)
 
     def generate(self) -> GenerateResult:
@@ -128,7 +131,9 @@ class Job:
         if corpus.passages is not None and recipe.teacher.document_vectors is not None:
             from distill.teacher.document_vectors import import_document_vectors
 
-            import_document_vectors(run, recipe, corpus.passages, corpus.held_out_passages)
+            import_document_vectors(
+                run, recipe.teacher, recipe.retriever, corpus.passages, corpus.held_out_passages
+            )
         if corpus.passages is not None and recipe.generate.from_passages:
             sources = self._make_query_sources(corpus.passages)
             queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)

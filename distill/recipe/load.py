@@ -84,6 +84,11 @@ class Recipe(Section):
         named = self.corpus.path or self.corpus.dataset or self.corpus.source == "docstrings"
         return self.generate.from_passages or bool(named)
 
+    @property
+    def own_corpus(self) -> Corpus | None:
+        """The section `corpus`; None for a recipe without one."""
+        return self.corpus if self.has_corpus else None
+
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Recipe":
         objectives = [stage.objective for stage in self.train.list_stages().values()]
@@ -100,12 +105,8 @@ class Recipe(Section):
             )
         self._check_embedding_rate()
         self._check_first_round()
-        devices = {
-            "llm": self.llm.device,
-            "retriever": self.retriever.device,
-            "teacher": self.teacher.device,
-        }
-        self.execution.check(devices, self.llm.data_parallel)
+        devices = {"retriever": self.retriever.device, "teacher": self.teacher.device}
+        self.execution.check({"llm": self.llm.device, **devices}, self.llm.data_parallel)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out_share == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         for task in ("judged", "known-item"):
@@ -186,11 +187,8 @@ class Recipe(Section):
         student = self.student
         if student.projection == "random":
             return
-        if (
-            student.route == "both"
-            or student.dimensions is None
-            or student.architecture == "static"
-        ):
+        is_static = student.architecture == "static"
+        if student.route == "both" or student.dimensions is None or is_static:
             raise ValueError(
                 "student.projection fitted: set student.route: query, and student.dimensions to "
                 "the width of the teacher's vectors; an architecture static has no such layer"

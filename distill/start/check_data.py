@@ -51,7 +51,7 @@ def check_corpus(recipe: Recipe) -> list[str]:
         there = list_input(str(corpus.path))
         size = format_bytes(sum(one.size for one in there))
         return [f"corpus: {len(there)} objects, {size}, are read when the run begins"]
-    source = open_source(recipe)
+    source = open_source(corpus, recipe.seed)
     first = list(itertools.islice(source.read(), _FIRST))
     if first and not any(isinstance(document, Document) for document in first):
         raise UserError(
@@ -125,7 +125,7 @@ def _check_known_items(recipe: Recipe) -> list[str]:
     corpus = recipe.corpus
     is_here = corpus.path is not None and corpus.source != "dataset" and not _is_stored(recipe)
     if is_here and corpus.hold_out_by == "document":
-        first = itertools.islice(open_source(recipe).read(), _MANY)
+        first = itertools.islice(open_source(corpus, recipe.seed).read(), _MANY)
         names = [one.whole or one.id for one in first if isinstance(one, Document)]
         # Files are held out whole, with all their sections.
         held_out = len(names) * corpus.held_out_share
@@ -167,6 +167,6 @@ def _check_others(recipe: Recipe, names: list[str]) -> list[str]:
     need("mteb", "eval")
     from distill.tasks import open_recipe_tasks
 
-    tasks = open_recipe_tasks(recipe, names)
+    tasks = open_recipe_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed, names)
     hub = [task.metadata.name for task in tasks if not task.data_loaded]
     return [f"evaluation: {', '.join(hub)}: read from the Hugging Face hub"] if hub else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distill.corpus.held_out import HELD_OUT, OWN_TASKS
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Corpus, Evaluate, Filters
 from distill.store.stage import Stage
 from distill.text.ngrams import SHORTEST, NgramIndex
 from distill.text.normalize import split_comparable_words
@@ -59,40 +59,37 @@ class Decontaminator:
         return self._documents.overlaps(text)
 
 
-def make_decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:
-    """Make the decontaminator of `generate.filters.decontaminate`; None if it is off.
-
-    Raises:
-        UserError: if an evaluation task cannot be read, or there is none to check against.
-    """
-    sets = list_evaluation_sets(recipe, held_out)
-    return Decontaminator(sets, recipe.generate.filters.decontaminate_words) if sets else None
-
-
-def list_evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSet]:
+def list_evaluation_sets(
+    evaluate: Evaluate, filters: Filters, corpus: Corpus | None, seed: int, held_out: Stage | None
+) -> list[EvaluationSet]:
     """List the tasks of `evaluate.tasks`, none if decontamination is off. What lies on a hub is
     read only when its texts are asked for.
+
+    Args:
+        corpus: that labelled questions may name documents of; None for a recipe without one.
+        seed: of the recipe.
+        held_out: the held-out docstrings, where the recipe evaluates on them.
 
     Raises:
         UserError: if a task is unknown, or decontamination is on without any.
     """
-    rule, wanted = recipe.evaluate, recipe.generate.filters.decontaminate
-    if wanted and not (rule.tasks or rule.benchmarks):
+    wanted = filters.decontaminate
+    if wanted and not (evaluate.tasks or evaluate.benchmarks):
         raise UserError(
-            f"recipe {recipe.name}",
+            "the recipe",
             "generate.filters.decontaminate is on, but evaluate.tasks is empty",
             f"name the tasks that are evaluated on, or set {_OFF}",
         )
     if wanted is False:
         return []
-    sets = [_make_held_out_set(held_out)] if HELD_OUT in rule.tasks else []
+    sets = [_make_held_out_set(held_out)] if HELD_OUT in evaluate.tasks else []
     # The queries of `judged` and `known-item` are of passages that nothing is trained on.
-    others = [name for name in rule.tasks if name not in OWN_TASKS]
-    if not (others or rule.benchmarks):
+    others = [name for name in evaluate.tasks if name not in OWN_TASKS]
+    if not (others or evaluate.benchmarks):
         return sets
     from distill.tasks import open_recipe_tasks
 
-    tasks = _read_with_remedy(lambda: open_recipe_tasks(recipe, others))
+    tasks = _read_with_remedy(lambda: open_recipe_tasks(evaluate, corpus, seed, others))
     return sets + [make_task_set(task) for task in tasks]
 
 

@@ -13,7 +13,7 @@ from distill.corpus.readers.tables import detect_form
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
 from distill.files.read import describe_search
-from distill.recipe import LabelledColumns, Recipe
+from distill.recipe import Corpus, Evaluate, LabelledColumns
 from distill.tasks.categories.retrieval import RETRIEVAL, make_dataset
 from distill.tasks.folder import make_own_task, set_data
 from distill.tasks.labelled import name_task, read_labelled
@@ -33,10 +33,15 @@ class LabelledOptions:
     open_corpus: Callable[[], CorpusSource] | None = None
 
 
-def make_recipe_options(recipe: Recipe) -> LabelledOptions:
-    """Make the columns that a recipe names, and its own corpus."""
-    opened = (lambda: open_source(recipe)) if recipe.has_corpus else None
-    return LabelledOptions(recipe.evaluate.columns, opened)
+def make_recipe_options(evaluate: Evaluate, corpus: Corpus | None, seed: int) -> LabelledOptions:
+    """Make the columns that a recipe names, and its own corpus.
+
+    Args:
+        corpus: None for a recipe without one.
+        seed: of the recipe, by which a part of the corpus is held out.
+    """
+    opened = None if corpus is None else lambda: open_source(corpus, seed)
+    return LabelledOptions(evaluate.columns, opened)
 
 
 def make_file_options(columns: LabelledColumns, corpus: Path | None) -> LabelledOptions:

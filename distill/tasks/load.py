@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
 from distill.files.read import describe_search, parse_path
-from distill.recipe import Recipe
+from distill.recipe import Corpus, Evaluate
 from distill.tasks.folder import LAYOUTS, fill, read_own_task
 from distill.tasks.labelled import is_labelled_file, name_task
 from distill.tasks.labelled_task import LabelledOptions, make_labelled_task, make_recipe_options
@@ -73,19 +73,25 @@ def load_tasks(
     return list(tasks.values())
 
 
-def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
+def open_recipe_task(evaluate: Evaluate, corpus: Corpus | None, seed: int, name: str) -> "AbsTask":
     """Open one task of a recipe, with its data as `open_recipe_tasks` reads it.
 
     Raises:
         UserError: as `load_task`.
     """
-    data = recipe.evaluate.task_data
-    return load_task(name, parse_path(data) if data else None, make_recipe_options(recipe))
+    data = parse_path(evaluate.task_data) if evaluate.task_data else None
+    return load_task(name, data, make_recipe_options(evaluate, corpus, seed))
 
 
-def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
+def open_recipe_tasks(
+    evaluate: Evaluate, corpus: Corpus | None, seed: int, names: Sequence[str]
+) -> "list[AbsTask]":
     """Open these tasks and those of the recipe's benchmarks, with its folder of offline data, its
     columns of labelled sets, and its corpus for the ids in them.
+
+    Args:
+        corpus: None for a recipe without one.
+        seed: of the recipe.
 
     Raises:
         UserError: as `load_tasks`, and for a labelled set with the name of a task that the run
@@ -94,9 +100,9 @@ def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
     for name in names:
         if is_labelled_file(name) and name_task(Path(name)) in OWN_TASKS:
             raise _explain_taken_name(name_task(Path(name)), "a task that a run makes itself")
-    section = recipe.evaluate
-    data = parse_path(section.task_data) if section.task_data else None
-    return load_tasks(names, section.benchmarks, data, make_recipe_options(recipe))
+    data = parse_path(evaluate.task_data) if evaluate.task_data else None
+    options = make_recipe_options(evaluate, corpus, seed)
+    return load_tasks(names, evaluate.benchmarks, data, options)
 
 
 def _check_names(files: Sequence[str], names: Sequence[str], official: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from distill.embed.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
 from distill.files.read import parse_path
-from distill.recipe import Recipe
+from distill.recipe import Retriever, Teacher
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -37,11 +37,16 @@ class StoredVectors(NamedTuple):
 
 
 def import_document_vectors(
-    run: Run, recipe: Recipe, passages: Stage, held_out: Stage | None = None
+    run: Run,
+    teacher: Teacher,
+    retriever: Retriever,
+    passages: Stage,
+    held_out: Stage | None = None,
 ) -> None:
     """Put `teacher.document_vectors` into the run's store of the corpus' vectors.
 
     Args:
+        retriever: reads them in another number type, where it is the same model.
         held_out: passages of held-out documents, whose vectors are taken too where the file has
             all of them; a search embeds them else.
 
@@ -50,15 +55,15 @@ def import_document_vectors(
             than the teacher, holds a vector that is zero or not finite, is not the teacher's, or
             has changed since it was imported into this run.
     """
-    teacher = recipe.teacher
     if teacher.document_vectors is None or teacher.model is None:
         return
     path = parse_path(teacher.document_vectors)
     stored = read_vectors(path)
     encoder = open_teacher(teacher, teacher.model)
-    _import_stage(run, recipe, path, stored, passages, encoder)
+    precisions = _list_precisions(teacher, teacher.model, retriever)
+    _import_stage(run, precisions, path, stored, passages, encoder)
     if held_out is not None and _has_all(stored, held_out):
-        _import_stage(run, recipe, path, stored, held_out, encoder)
+        _import_stage(run, precisions, path, stored, held_out, encoder)
 
 
 def _has_all(stored: StoredVectors, passages: Stage) -> bool:
@@ -66,7 +71,12 @@ def _has_all(stored: StoredVectors, passages: Stage) -> bool:
 
 
 def _import_stage(
-    run: Run, recipe: Recipe, path: Path, stored: StoredVectors, passages: Stage, encoder: Encoder
+    run: Run,
+    precisions: list[VectorDtype],
+    path: Path,
+    stored: StoredVectors,
+    passages: Stage,
+    encoder: Encoder,
 ) -> None:
     reader = PassageReader(passages.folder)
     ids = reader.read_ids()
@@ -94,7 +104,7 @@ def _import_stage(
         "teacher.document_vectors out, so that the corpus is embedded again",
     )
     root, source = run.folder / "vectors", _digest_source(path)
-    for precision in _list_precisions(recipe, str(recipe.teacher.model)):
+    for precision in precisions:
         import_vectors(root, encoder, "document", ids, texts, read, source, precision)
 
 
@@ -121,13 +131,12 @@ def check_server_unchanged(store: VectorStore, encoder: Encoder, passages: Stage
     )
 
 
-def _list_precisions(recipe: Recipe, model: str) -> list[VectorDtype]:
+def _list_precisions(teacher: Teacher, model: str, retriever: Retriever) -> list[VectorDtype]:
     """List the number types in which the run keeps the vectors: training and search read float32,
     and a retriever that is the same model may read float16."""
-    retriever = recipe.retriever
     if retriever.vectors == "float32" or "dense" not in retriever.sources:
         return ["float32"]
-    same = identify_embedder(retriever, retriever.model) == identify_embedder(recipe.teacher, model)
+    same = identify_embedder(retriever, retriever.model) == identify_embedder(teacher, model)
     return ["float32", "float16"] if same else ["float32"]
 
 

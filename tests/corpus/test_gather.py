@@ -45,7 +45,7 @@ def test_what_is_kept_and_what_is_left_out(tmp_path, monkeypatch, batch, limit):
     monkeypatch.setattr(spool, "_BATCH", batch)
     documents = list(draw_documents(300))
     given = recipe(corpus={"source": "jsonl", "min_words": 2, "limit": limit})
-    gathered = gather_passages(source_of(documents), given, tmp_path)
+    gathered = gather_passages(source_of(documents), given.corpus, given.seed, tmp_path)
     kept, dropped = gather_in_memory(documents, 2)
     if limit is not None:
         drawn = random.Random(given.seed).sample(range(len(kept)), limit)
@@ -65,7 +65,7 @@ def test_an_id_that_two_passages_have_is_named(tmp_path, monkeypatch):
     texts = {"a": "Swifts sleep.", "b": "Bees dance.", "c": "Owls hunt at night."}
     documents = [Document(id_, "", text, "here") for id_, text in texts.items()]
     given = recipe(corpus={"source": "jsonl", "min_words": 0})
-    assert len(gather_passages(source_of(documents), given, tmp_path).kept) == 3
+    assert len(gather_passages(source_of(documents), given.corpus, given.seed, tmp_path).kept) == 3
     documents.append(Document("b", "", "Another text.", "here"))
     with pytest.raises(UserError, match="the id 'b' belongs to a document and to a piece"):
-        gather_passages(source_of(documents), given, tmp_path)
+        gather_passages(source_of(documents), given.corpus, given.seed, tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distill.corpus.passages import make_split_passages
+from distill.corpus.passages import SplitPassages, make_split_passages
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Run
@@ -29,10 +29,14 @@ def write_rows(folder: Path, count: int = 40) -> Path:
 
 def split_ids(run: Path, recipe: Recipe) -> tuple[list[str], list[str]]:
     with Run(run) as opened:
-        passages, held_out = make_split_passages(opened, recipe)
+        passages, held_out = make_split(opened, recipe)
     assert held_out is not None
     kept, out = ([row["passage_id"] for row in s.read_rows(PASSAGES)] for s in (passages, held_out))
     return kept, out
+
+
+def make_split(run: Run, recipe: Recipe) -> SplitPassages:
+    return make_split_passages(run, recipe.corpus, recipe.seed, recipe.evaluate.tasks)
 
 
 def documents(ids: list[str]) -> set[str]:
@@ -99,7 +103,7 @@ def test_a_stopped_run_writes_the_same_held_out_passages(tmp_path: Path) -> None
 def test_nothing_is_held_out_by_default(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         recipe = make_recipe(write_rows(tmp_path), held_out=0)
-        assert make_split_passages(run, recipe).held_out is None
+        assert make_split(run, recipe).held_out is None
     assert not (tmp_path / "run" / "passages-held-out").exists()
 
 
@@ -109,7 +113,7 @@ def test_duplicates_alone_are_named_where_none_is_held_out(tmp_path: Path) -> No
     rows = [{"id": f"d{n}", "text": "Bees dance for the other bees."} for n in range(4)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="3 passages are duplicates"):
-        make_split_passages(run, make_recipe(path, held_out=0.001))
+        make_split(run, make_recipe(path, held_out=0.001))
 
 
 @pytest.mark.bad_input("corpus", "too small to hold documents out", "refused, nothing written")
@@ -120,5 +124,5 @@ def test_a_corpus_too_small_to_hold_out(tmp_path: Path, share: float, remedy: st
         Run(tmp_path / "run") as run,
         pytest.raises(UserError, match=f"{remedy} corpus.held_out"),
     ):
-        make_split_passages(run, recipe)
+        make_split(run, recipe)
     assert not (tmp_path / "run" / "passages").exists()

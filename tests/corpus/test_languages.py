@@ -41,7 +41,7 @@ def make(run_folder, data_folder, language):
         {"name": "x", "corpus": corpus | {"max_tokens": LONGEST, "min_words": 8}}
     )
     with Run(run_folder) as run:
-        return make_passages(run, recipe)
+        return make_passages(run, recipe.corpus, recipe.seed)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -46,7 +46,7 @@ def jsonl(folder: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
 
 def passages(run: Path, recipe: Recipe) -> tuple[Stage, list[Row]]:
     with Run(run) as opened:
-        made = make_passages(opened, recipe)
+        made = make_passages(opened, recipe.corpus, recipe.seed)
     return made, made.read_rows(PASSAGES)
 
 
@@ -237,7 +237,7 @@ def test_text_without_spaces_is_kept_by_default(tmp_path: Path, script: str) -> 
 def as_before(folder: Path, wanted: Recipe, kept: list[Row]) -> None:
     """Passages as a version without `rules` wrote them."""
     settings = {
-        "source": stage.open_source(wanted).identity,
+        "source": stage.open_source(wanted.corpus, wanted.seed).identity,
         "max_tokens": wanted.corpus.max_tokens,
         "min_words": wanted.corpus.min_words,
     }
@@ -403,7 +403,7 @@ def killing(self, path, shard, seconds):
 Stage.commit_shard = killing
 recipe = Recipe.model_validate_json(sys.argv[2])
 with Run(Path(sys.argv[1])) as run:
-    passages.make_passages(run, recipe)
+    passages.make_passages(run, recipe.corpus, recipe.seed)
 """
 
 
@@ -446,13 +446,13 @@ def test_held_out_folder_is_beir(tmp_path: Path, tinydocs: str) -> None:
     docstrings.load_docstrings.cache_clear()
     wanted = recipe(source="docstrings", packages=[tinydocs], held_out=0.999, max_tokens=80)
     with Run(tmp_path / "run") as run:
-        made = make_held_out(run, wanted)
+        made = make_held_out(run, wanted.corpus, wanted.seed)
         assert made is not None
         before = table_bytes(made.folder)
         (made.folder / "corpus.jsonl").unlink()  # as if killed before it was written
         manifest = made.manifest | {"complete": False}
         (made.metadata_dir / "manifest.json").write_text(json.dumps(manifest))
-        assert make_held_out(run, wanted) == made
+        assert make_held_out(run, wanted.corpus, wanted.seed) == made
     assert table_bytes(made.folder) == before
     beir = read_beir(made.folder)
     assert list(beir.qrels) == ["q-tinydocs.grow"]
@@ -467,13 +467,14 @@ def test_held_out_without_pairs(tmp_path: Path, tinydocs: str) -> None:
         source="docstrings", packages=[tinydocs], held_out=0.999, min_words=500, max_tokens=900
     )
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="no held-out docstring"):
-        make_held_out(run, wanted)
+        make_held_out(run, wanted.corpus, wanted.seed)
     assert not (tmp_path / "run" / "held-out").exists()
 
 
 def test_no_held_out_stage_where_nothing_is_held_out(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
-        assert make_held_out(run, recipe(path=str(jsonl(tmp_path)))) is None
+        wanted = recipe(path=str(jsonl(tmp_path)))
+        assert make_held_out(run, wanted.corpus, wanted.seed) is None
     assert not (tmp_path / "run" / "held-out").exists()
 
 

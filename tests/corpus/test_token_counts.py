@@ -28,7 +28,10 @@ def make_texts(folder: Path, **corpus: object) -> list[str]:
     values = {"path": str(source), "max_tokens": BUDGET, "min_words": 0} | corpus
     recipe = Recipe.model_validate({"name": "x", "corpus": values})
     with Run(folder / f"run-{len(corpus)}") as run:
-        return [row["text"] for row in make_passages(run, recipe).read_rows(PASSAGES)]
+        return [
+            row["text"]
+            for row in make_passages(run, recipe.corpus, recipe.seed).read_rows(PASSAGES)
+        ]
 
 
 def test_no_passage_has_more_of_the_tokenizers_tokens_than_asked(tmp_path, encoder_folder):

@@ -22,8 +22,9 @@ def put(server):
 
 def read(path: str, folder, **settings) -> list[str]:
     sets = [f"corpus.path={path}", *(f"corpus.{key}={value}" for key, value in settings.items())]
+    recipe = load_recipe(None, ["name=mine", *sets])
     with Run(folder) as run:
-        rows = make_passages(run, load_recipe(None, ["name=mine", *sets])).read_rows(PASSAGES)
+        rows = make_passages(run, recipe.corpus, recipe.seed).read_rows(PASSAGES)
     return sorted(row["passage_id"] for row in rows)
 
 

@@ -66,7 +66,7 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
 
 def make_task(folder: Path, recipe: Recipe) -> Path:
     with Run(folder) as run:
-        passages, held_out = make_split_passages(run, recipe)
+        passages, held_out = make_split_passages(run, recipe.corpus, recipe.seed, [])
         return make_known_item_task(run, recipe, passages, held_out).folder
 
 
@@ -180,11 +180,11 @@ def test_held_out_documents_are_searched_and_exported_too(finished, tmp_path):
 
 def test_what_an_earlier_share_held_out_is_not_searched(recipe, tmp_path):
     with Run(tmp_path / "run", "stale") as run:
-        make_split_passages(run, recipe)
+        make_split_passages(run, recipe.corpus, recipe.seed, [])
         stages = open_searched_stages(run.folder)
         assert [stage.name for stage in stages] == ["passages", "passages-held-out"]
         corpus = recipe.corpus.model_copy(update={"held_out": 0.0})
-        make_split_passages(run, recipe.model_copy(update={"corpus": corpus}))
+        make_split_passages(run, corpus, recipe.seed, [])
         assert (run.folder / "passages-held-out").exists()
         assert [stage.name for stage in open_searched_stages(run.folder)] == ["passages"]
 

@@ -99,7 +99,7 @@ def test_fingerprints_of_generation_hold_every_key_that_it_reads(run, recipe_fil
         "evaluate.tasks": [],
     }
     chain = StageChain(override(load_recipe(recipe_file), settings))
-    passages = make_passages(run, chain.recipe)
+    passages = make_passages(run, chain.recipe.corpus, chain.recipe.seed)
     generations, missing = chain.make(
         "generations", lambda of: make_generations(run, of, passages, open_llm(of))
     )
@@ -174,7 +174,7 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
     }
     chain = StageChain(override(load_recipe(recipe_file), settings))
     recipe, llm, judged = chain.recipe, open_llm(chain.recipe), run.folder / "judged.sqlite"
-    passages = make_passages(run, recipe)
+    passages = make_passages(run, recipe.corpus, recipe.seed)
     parsed = make_parsed(run, recipe, make_generations(run, recipe, passages, llm))
     queries = make_queries(run, recipe, passages, [parsed], llm, None)
     candidates, missing = chain.make(

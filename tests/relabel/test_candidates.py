@@ -249,7 +249,8 @@ def test_a_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     settings = recipe(retriever=retriever, corpus={"source": "jsonl", "path": str(path)})
     with Run(tmp_path / "run") as run:
-        passages, queries = make_passages(run, settings), queries_of(run, [("p0", "bees")])
+        passages = make_passages(run, settings.corpus, settings.seed)
+        queries = queries_of(run, [("p0", "bees")])
         with pytest.raises(UserError, match="3 others are duplicates"):
             make_candidates(run, settings.retriever, settings.relabel, passages, queries)
 

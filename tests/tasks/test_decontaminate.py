@@ -14,7 +14,7 @@ from distill.store.run import Run
 from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
-    make_decontaminator,
+    list_evaluation_sets,
 )
 from distill.text.ngrams import NgramIndex
 from distill.text.normalize import split_comparable_words
@@ -139,6 +139,12 @@ def evaluating(tasks, data=None, **filters):
     if "held-out" in tasks:
         sections["corpus"] = {"source": "docstrings", "held_out": 0.1}
     return recipe(generate={"filters": filters}, **sections)
+
+
+def make_decontaminator(asked, held_out):
+    filters = asked.generate.filters
+    sets = list_evaluation_sets(asked.evaluate, filters, asked.own_corpus, asked.seed, held_out)
+    return Decontaminator(sets, filters.decontaminate_words) if sets else None
 
 
 def test_it_is_on_when_the_recipe_evaluates():

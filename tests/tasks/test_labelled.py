@@ -201,6 +201,11 @@ def test_a_file_name_stands_for_all_its_sections(tmp_path):
     assert data.qrels == {"q0": {"bees.md:0": 1, "bees.md:1": 1}, "q1": {"bees.md:1": 1}}
 
 
+def open_tasks(recipe):
+    asked = recipe.evaluate
+    return open_recipe_tasks(asked, recipe.own_corpus, recipe.seed, asked.tasks)
+
+
 def test_a_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
     file = write_ids(tmp_path)
     recipe = Recipe(
@@ -209,7 +214,7 @@ def test_a_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
         evaluate={"tasks": [str(file)], "columns": {"document": "doc_id"}},
     )
     before = sorted(tmp_path.iterdir())
-    (task,) = open_recipe_tasks(recipe, recipe.evaluate.tasks)
+    (task,) = open_tasks(recipe)
     assert task.metadata.name == "questions"
     assert list(iterate_corpus_texts(task)) == ["They dance.", "Slow rivers."]
     assert list(iterate_query_texts(task)) == ["Who moves?", "What flows?"]
@@ -299,7 +304,7 @@ def test_a_file_with_the_name_of_another_task_is_refused(tmp_path):
         file.write_text("question,text\nWho moves?,They dance.\n")
         recipe = Recipe(name="x", evaluate={"tasks": [str(file)]})
         with pytest.raises(UserError, match=f"task {name}: is the name of a file and of a task"):
-            open_recipe_tasks(recipe, recipe.evaluate.tasks)
+            open_tasks(recipe)
     (task,) = load_tasks([str(tmp_path / "judged.csv")])  # no run is there that has such a task
     assert task.metadata.name == "judged"
 

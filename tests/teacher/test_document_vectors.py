@@ -66,7 +66,7 @@ def write_faiss_numbers(folder, vectors, ids=IDS):
 def import_in(run, settings, path):
     made = recipe(teacher={**settings, "document_vectors": str(path)})
     passages = passages_of(run, len(TEXTS))
-    import_document_vectors(run, made, passages)
+    import_document_vectors(run, made.teacher, made.retriever, passages)
     return made, passages
 
 
@@ -99,7 +99,7 @@ def test_vectors_of_held_out_documents_are_taken_too_where_there_are_all(
         ]
         write_shard(PASSAGES, held_out.folder / "part-00000.parquet", rows)
         held_out.finish(rows=len(rows))
-        import_document_vectors(run, made, passages, held_out)
+        import_document_vectors(run, made.teacher, made.retriever, passages, held_out)
         encoder = open_teacher(made.teacher, made.teacher.model)
         assert has_corpus_vectors(run, encoder, passages)
         assert has_corpus_vectors(run, encoder, held_out) is others
@@ -198,7 +198,7 @@ def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same
     )
     with Run(tmp_path / "run") as run:
         passages = passages_of(run, len(TEXTS))
-        import_document_vectors(run, made, passages)
+        import_document_vectors(run, made.teacher, made.retriever, passages)
         encoder = open_teacher(made.teacher, made.teacher.model)
         monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
         store = embed_corpus(run, encoder, passages, made.retriever.vectors)

@@ -12,7 +12,7 @@ from distill.corpus.docstrings.prose import extract_paragraphs
 from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split_text
 from distill.corpus.token_counts import open_token_count
-from distill.recipe import Recipe
+from distill.recipe import Corpus
 from distill.text.normalize import normalize_text
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
@@ -48,57 +48,56 @@ class QueryDocument(NamedTuple):
     document: str
 
 
-def open_docstrings(recipe: Recipe) -> CorpusSource:
+def open_docstrings(corpus: Corpus, seed: int) -> CorpusSource:
     """Open the docstrings that are not held out; id and title are the object's qualified name.
 
     Raises:
         UserError: if a package is not installed or cannot be read.
     """
-    where = f"docstrings of {', '.join(recipe.corpus.packages)}"
+    where = f"docstrings of {', '.join(corpus.packages)}"
     return CorpusSource(
         where,
-        identify_docstrings(recipe),
-        lambda: _read(recipe, held_out=False),
-        lambda: _count_objects(recipe),
+        identify_docstrings(corpus, seed),
+        lambda: _read(corpus, seed, held_out=False),
+        lambda: _count_objects(corpus, seed),
         titles_are_prose=False,
     )
 
 
-def open_held_out_docstrings(recipe: Recipe) -> CorpusSource:
+def open_held_out_docstrings(corpus: Corpus, seed: int) -> CorpusSource:
     """Open the docstrings that are held out, whole, as `open_docstrings` gives the others."""
     return CorpusSource(
-        f"held-out docstrings of {', '.join(recipe.corpus.packages)}",
-        identify_docstrings(recipe),
-        lambda: _read(recipe, held_out=True),
+        f"held-out docstrings of {', '.join(corpus.packages)}",
+        identify_docstrings(corpus, seed),
+        lambda: _read(corpus, seed, held_out=True),
         titles_are_prose=False,
     )
 
 
-def identify_docstrings(recipe: Recipe) -> dict[str, Any]:
+def identify_docstrings(corpus: Corpus, seed: int) -> dict[str, Any]:
     """Return what decides which docstrings there are, and which of them are held out."""
-    corpus = recipe.corpus
     found: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
     if corpus.held_out_share:
-        found |= {"held_out": corpus.held_out_share, "seed": recipe.seed}
+        found |= {"held_out": corpus.held_out_share, "seed": seed}
     return found
 
 
-def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
+def make_held_out_pairs(corpus: Corpus, seed: int) -> tuple[list[QueryDocument], Counter[str]]:
     """Make queries with answers from the held-out objects, and count what is left out.
 
     A pair is kept if its query has 4 words, its answer 20 and `corpus.min_words`, and neither
     occurred before; an answer is cut to `corpus.max_tokens`.
     """
-    least = max(recipe.corpus.min_words, _MIN_ANSWER_WORDS)
+    least = max(corpus.min_words, _MIN_ANSWER_WORDS)
     pairs: list[QueryDocument] = []
     counts: Counter[str] = Counter()
     queries, answers = set(), set()
-    count = open_token_count(recipe.corpus)
-    for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
-        if not is_held_out(thing.summary, recipe):
+    count = open_token_count(corpus)
+    for thing in load_docstrings(tuple(corpus.packages))[0]:
+        if not is_held_out(thing.summary, corpus.held_out_share, seed):
             continue
         counts["held out"] += 1
-        answer = split_text(thing.rest, recipe.corpus.max_tokens, count)[0]
+        answer = split_text(thing.rest, corpus.max_tokens, count)[0]
         if count_words(thing.summary) < _MIN_QUERY_WORDS or count_words(answer) < least:
             counts["dropped short"] += 1
         elif normalize_text(thing.summary) in queries or normalize_text(answer) in answers:
@@ -111,12 +110,12 @@ def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[st
     return pairs, counts
 
 
-def is_held_out(summary: str, recipe: Recipe) -> bool:
-    """Return whether an object is held out: by the seed and the summary alone, so that objects with
-    one summary stay together."""
-    content = f"{recipe.seed} {normalize_text(summary)}".encode()
+def is_held_out(summary: str, share: float, seed: int) -> bool:
+    """Return whether an object is among the held-out share: by the seed and the summary alone, so
+    that objects with one summary stay together."""
+    content = f"{seed} {normalize_text(summary)}".encode()
     draw = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
-    return draw < recipe.corpus.held_out_share
+    return draw < share
 
 
 @functools.lru_cache(maxsize=1)
@@ -132,13 +131,13 @@ def load_docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
     ], failed
 
 
-def _count_objects(recipe: Recipe) -> Counter[str]:
-    things, failed = load_docstrings(tuple(recipe.corpus.packages))
-    held_out = sum(is_held_out(thing.summary, recipe) for thing in things)
+def _count_objects(corpus: Corpus, seed: int) -> Counter[str]:
+    things, failed = load_docstrings(tuple(corpus.packages))
+    held_out = sum(is_held_out(thing.summary, corpus.held_out_share, seed) for thing in things)
     return Counter({"held out": held_out, "modules not importable": failed})
 
 
-def _read(recipe: Recipe, held_out: bool) -> Iterator[Document]:
-    for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
-        if is_held_out(thing.summary, recipe) == held_out:
+def _read(corpus: Corpus, seed: int, held_out: bool) -> Iterator[Document]:
+    for thing in load_docstrings(tuple(corpus.packages))[0]:
+        if is_held_out(thing.summary, corpus.held_out_share, seed) == held_out:
             yield Document(thing.name, thing.name, thing.text, thing.package)

@@ -26,7 +26,9 @@ def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | No
             evaluation task of the recipe cannot be read, or nothing that was written can be used.
     """
     check_languages(recipe.generate.brainstorm)
-    sets = list_evaluation_sets(recipe, held_out)
+    sets = list_evaluation_sets(
+        recipe.evaluate, recipe.generate.filters, recipe.own_corpus, recipe.seed, held_out
+    )
     lists = write_tasks(run, recipe, llm)
     tasks = select_tasks(run, recipe, lists, llm)
     written = write_examples(run, recipe, tasks, llm)

@@ -1,6 +1,6 @@
 """What of the parsed queries is kept: one filter a file, `stage` applies them in order."""
 
 from distill.generate.filters.stage import make_queries
-from distill.tasks.decontaminate import Decontaminator, make_decontaminator
+from distill.tasks.decontaminate import Decontaminator
 
-__all__ = ["Decontaminator", "make_decontaminator", "make_queries"]
+__all__ = ["Decontaminator", "make_queries"]

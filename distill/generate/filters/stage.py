@@ -66,7 +66,9 @@ def make_queries(
             unknown, the engine gives no log-probabilities), before the stage is begun; if no
             query is left.
     """
-    sets = list_evaluation_sets(recipe, held_out)
+    sets = list_evaluation_sets(
+        recipe.evaluate, recipe.generate.filters, recipe.own_corpus, recipe.seed, held_out
+    )
     prompt = _find_prompt(recipe)
     settings, inputs = fingerprint(recipe, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor, where it was checked before, evaluation texts.

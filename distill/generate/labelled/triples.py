@@ -79,7 +79,9 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
             run's folder is then as it was.
     """
     filters, sets = recipe.generate.filters, recipe.generate.labelled
-    evaluated = list_evaluation_sets(recipe, held_out)
+    evaluated = list_evaluation_sets(
+        recipe.evaluate, recipe.generate.filters, recipe.own_corpus, recipe.seed, held_out
+    )
     files = [recipe.folder / of_set.path for of_set in sets]
     read = [_READERS[of_set.kind](file, of_set) for file, of_set in zip(files, sets, strict=True)]
     settings: dict[str, Any] = {

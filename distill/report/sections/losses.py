@@ -145,7 +145,9 @@ def _make_readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], Abs
     folders |= {task: found.folder for task in (HELD_OUT, JUDGED, KNOWN_ITEM) if task in ranked}
     files = {name_task(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
     here: dict[str, Callable[[], AbsTask]] = {
-        task: partial(open_recipe_task, recipe, files[task])
+        task: partial(
+            open_recipe_task, recipe.evaluate, recipe.own_corpus, recipe.seed, files[task]
+        )
         for task in ranked
         if task in files and parse_path(files[task]).is_file()
     }

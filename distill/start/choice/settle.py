@@ -145,7 +145,7 @@ def _count(recipe: Recipe) -> SurveyCounts:
     if corpus.source == "docstrings":
         return _count_docstrings(recipe)
     path = None if corpus.path is None or corpus.source == "dataset" else find_input(corpus.path)
-    counts = count_corpus(open_source(recipe), path, corpus.max_tokens)
+    counts = count_corpus(open_source(corpus, recipe.seed), path, corpus.max_tokens)
     if corpus.limit is None or corpus.limit >= counts.passages:
         return counts
     left_out = 1 - corpus.limit / counts.passages
@@ -158,7 +158,7 @@ def _count(recipe: Recipe) -> SurveyCounts:
 def _count_docstrings(recipe: Recipe) -> SurveyCounts:
     """Count objects, and those whose summary asks for the rest of their docstring."""
     every = recipe.corpus.model_copy(update={"held_out": 1.0})
-    pairs, counts = docstrings.make_held_out_pairs(recipe.model_copy(update={"corpus": every}))
+    pairs, counts = docstrings.make_held_out_pairs(every, recipe.seed)
     return SurveyCounts(counts["held out"], len(pairs), counts["held out"])
 
 

@@ -9,6 +9,7 @@ import pytest
 from distill.corpus.docstrings import source as docstrings
 from distill.corpus.docstrings.introspect import find_public_objects, read_package_versions
 from distill.corpus.docstrings.source import is_held_out, make_held_out_pairs
+from distill.corpus.readers.rows import CorpusSource
 from distill.errors import UserError
 from distill.recipe import Recipe
 
@@ -57,6 +58,10 @@ def test_package_that_is_not_installed() -> None:
         find_public_objects(("no_such_package",))
 
 
+def open_docstrings(wanted: Recipe) -> CorpusSource:
+    return docstrings.open_docstrings(wanted.corpus, wanted.seed)
+
+
 def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
     assert read_package_versions((tinydocs,)) == {"tinydocs": "2.5"}
 
@@ -80,7 +85,7 @@ def test_rows_do_not_depend_on_the_state_of_the_process() -> None:
 
 
 def test_corpus_has_prose_under_the_qualified_name(tinydocs: str) -> None:
-    rows = {d.id: d for d in docstrings.open_docstrings(recipe(packages=[tinydocs])).read()}
+    rows = {d.id: d for d in open_docstrings(recipe(packages=[tinydocs])).read()}
     grow = rows["tinydocs.grow"]
     assert (grow.title, grow.source) == ("tinydocs.grow", "tinydocs")
     assert grow.text.endswith("for large shapes.")
@@ -89,10 +94,10 @@ def test_corpus_has_prose_under_the_qualified_name(tinydocs: str) -> None:
 def test_held_out_objects_are_not_in_the_corpus_and_the_rest_is(tinydocs: str) -> None:
     everything = recipe(packages=[tinydocs])
     half = recipe(packages=[tinydocs], held_out=0.5)
-    names = {d.id for d in docstrings.open_docstrings(everything).read()}
-    kept = {d.id for d in docstrings.open_docstrings(half).read()}
+    names = {d.id for d in open_docstrings(everything).read()}
+    kept = {d.id for d in open_docstrings(half).read()}
     things, _ = docstrings.load_docstrings((tinydocs,))
-    out = {t.name for t in things if is_held_out(t.summary, half)}
+    out = {t.name for t in things if is_held_out(t.summary, half.corpus.held_out_share, half.seed)}
     assert kept | out == names
     assert not kept & out
     assert kept
@@ -102,12 +107,13 @@ def test_held_out_objects_are_not_in_the_corpus_and_the_rest_is(tinydocs: str) -
 def test_objects_with_one_summary_stay_together(tinydocs: str) -> None:
     for seed in range(6):
         half = recipe(seed, packages=[tinydocs], held_out=0.5)
-        kept = {d.id for d in docstrings.open_docstrings(half).read()}
+        kept = {d.id for d in open_docstrings(half).read()}
         assert ("tinydocs.grow" in kept) == ("tinydocs.shrink" in kept)
 
 
 def test_held_out_summary_asks_and_the_rest_answers(tinydocs: str) -> None:
-    pairs, counts = make_held_out_pairs(recipe(packages=[tinydocs], held_out=0.999))
+    wanted = recipe(packages=[tinydocs], held_out=0.999)
+    pairs, counts = make_held_out_pairs(wanted.corpus, wanted.seed)
     assert [pair.name for pair in pairs] == ["tinydocs.grow"]
     assert pairs[0].query == "Make a given shape larger by one unit on every side."
     assert pairs[0].document.startswith("The new shape has the same centre as the old one,")
@@ -115,15 +121,16 @@ def test_held_out_summary_asks_and_the_rest_answers(tinydocs: str) -> None:
 
 
 def test_held_out_answer_is_cut_to_the_budget(tinydocs: str) -> None:
-    pairs, _ = make_held_out_pairs(recipe(packages=[tinydocs], held_out=0.999, max_tokens=40))
+    wanted = recipe(packages=[tinydocs], held_out=0.999, max_tokens=40)
+    pairs, _ = make_held_out_pairs(wanted.corpus, wanted.seed)
     assert len(pairs[0].document.split()) <= 30
 
 
 @pytest.mark.slow
 def test_real_packages() -> None:
     real = recipe(held_out=0.1)
-    kept = list(docstrings.open_docstrings(real).read())
-    pairs, _ = make_held_out_pairs(real)
+    kept = list(open_docstrings(real).read())
+    pairs, _ = make_held_out_pairs(real.corpus, real.seed)
     assert len(kept) > 7000
     assert len(pairs) > 400
     assert {d.source for d in kept} == set(real.corpus.packages)

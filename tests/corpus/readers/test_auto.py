@@ -18,7 +18,7 @@ from distill.corpus.passages import make_passages, open_source
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, Document, SkippedRow
 from distill.errors import UserError
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Corpus, Recipe, load_recipe
 from distill.store.run import Run
 from distill.store.tables import PASSAGES, read_rows
 
@@ -72,8 +72,7 @@ def test_rows_of_every_form_give_the_same_documents(tmp_path, name):
 def test_a_jsonl_corpus_has_the_same_fingerprint_as_by_its_own_source(tmp_path):
     file = write_all(tmp_path)["rows.jsonl"]
     sources = [
-        open_source(Recipe(name="x", corpus={"source": source, "path": str(file)}))
-        for source in ("auto", "jsonl")
+        open_source(Corpus(source=source, path=str(file)), 13) for source in ("auto", "jsonl")
     ]
     assert sources[0].identity == sources[1].identity
 
@@ -160,7 +159,7 @@ def test_texts_become_passages_of_their_files(tmp_path):
     write_texts(tmp_path)
     recipe = Recipe(name="x", corpus={"source": "auto", "path": str(tmp_path), "min_words": 1})
     with Run(tmp_path / "run") as run:
-        rows = make_passages(run, recipe).read_rows(PASSAGES)
+        rows = make_passages(run, recipe.corpus, recipe.seed).read_rows(PASSAGES)
     assert [row["source"] for row in rows][:2] == ["README", "guide/bees.md"]
 
 

@@ -24,7 +24,7 @@ def wrong(kind, name, value, says, outcome=None):
 def read(source, path, **columns):
     values = {"source": source, "path": path and str(path), **columns}
     recipe = Recipe.model_validate({"name": "x", "corpus": values})
-    return list(open_source(recipe).read())
+    return list(open_source(recipe.corpus, recipe.seed).read())
 
 
 @pytest.mark.parametrize(
