@@ -18,7 +18,7 @@ from distill.generate.brainstorm.examples import list_example_requests as spread
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
-from distill.generate.log.stage import select_log_queries
+from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
 from distill.recipe import Recipe
@@ -80,7 +80,7 @@ def _estimate_other_queries(recipe: Recipe) -> tuple[list[StageEstimate], int]:
     and how many they are at most."""
     numbers = {}
     if "log" in recipe.generate.methods:
-        numbers["parsed-log"] = len(select_log_queries(recipe).queries)
+        numbers["parsed-log"] = len(select_log_queries(LogSettings.select(recipe)).queries)
     if recipe.generate.free_methods:
         numbers["parsed-free"] = recipe.generate.free.queries
     lines = [

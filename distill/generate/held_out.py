@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.refusals import is_refusal, mentions_text
-from distill.generate.log.stage import SPARE, make_held_out_log_queries
+from distill.generate.log.stage import SPARE, LogSettings, make_held_out_log_queries
 from distill.generate.passages.generations import fingerprint as fingerprint_writing
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
@@ -53,7 +53,7 @@ def make_held_out_queries(
         UserError: as `make_generations` does, and if no query is left.
     """
     if recipe.holds_out_log:
-        parsed = make_held_out_log_queries(run, recipe)
+        parsed = make_held_out_log_queries(run, LogSettings.select(recipe))
     else:
         parsed = _write_queries(run, recipe, passages, llm)
     filters, pool = recipe.generate.filters, recipe.evaluate.judged

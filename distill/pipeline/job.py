@@ -5,7 +5,7 @@ A stage's code is imported when the stage is reached: reading a corpus needs no 
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
@@ -19,6 +19,9 @@ from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.workers import shares
 from distill.workers.protocol import Workers
+
+if TYPE_CHECKING:
+    from distill.tasks.decontaminate import EvaluationSet
 
 
 class CorpusStages(NamedTuple):
@@ -115,7 +118,14 @@ class Job:
         if KNOWN_ITEM in self.recipe.evaluate.tasks and held_out_passages is not None:
             from distill.generate.known_item.stage import make_known_item_task
 
-            known_item = make_known_item_task(self.run, self.recipe, passages, held_out_passages)
+            known_item = make_known_item_task(
+                run,
+                recipe.evaluate.known_item,
+                recipe.corpus,
+                recipe.seed,
+                passages,
+                held_out_passages,
+            )
         held_out = make_held_out(run, recipe.corpus, recipe.seed)
         return CorpusStages(passages, held_out, held_out_passages, known_item)
 
@@ -140,8 +150,17 @@ class Job:
         if "brainstorm" in recipe.generate.methods:
             examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
         if "labelled" in recipe.generate.methods:
-            examples.append(make_labelled(run, recipe, corpus.held_out))
+            sets = self._list_evaluation_sets(corpus)
+            examples.append(make_labelled(run, recipe.generate, recipe.seed, recipe.folder, sets))
         return GenerateResult(corpus, queries, examples, self._ask_held_out(corpus, queries))
+
+    def _list_evaluation_sets(self, corpus: CorpusStages) -> "list[EvaluationSet]":
+        """List what the recipe evaluates on, which nothing that is written may repeat."""
+        from distill.tasks.decontaminate import list_evaluation_sets
+
+        recipe = self.recipe
+        filters, own = recipe.generate.filters, recipe.own_corpus
+        return list_evaluation_sets(recipe.evaluate, filters, own, recipe.seed, corpus.held_out)
 
     def _ask_held_out(self, corpus: CorpusStages, queries: Stage | None) -> Stage | None:
         """Write queries for the held-out passages, where the recipe evaluates on them."""
@@ -163,19 +182,20 @@ class Job:
         """Make the queries over passages before any filter. What users asked comes first: of equal
         queries the first is kept."""
         from distill.generate.free.stage import make_free_queries
-        from distill.generate.log.stage import make_log_queries
+        from distill.generate.log.stage import LogSettings, make_log_queries
         from distill.generate.passages.generations import make_generations
         from distill.generate.passages.parsed import make_parsed
 
         run, recipe, sources = self.run, self.recipe, []
         if "log" in recipe.generate.methods:
-            sources.append(make_log_queries(run, recipe))
+            log, min_relevance = LogSettings.select(recipe), recipe.relabel.min_relevance
+            sources.append(make_log_queries(run, log, min_relevance))
         if recipe.generate.writes_queries:
             sources.append(
                 make_parsed(run, recipe, make_generations(run, recipe, passages, self.llm))
             )
         if recipe.generate.free_methods:
-            sources.append(make_free_queries(run, recipe, passages))
+            sources.append(make_free_queries(run, recipe.generate, recipe.seed, passages))
         return sources
 
     def relabel(self) -> TrainingExamples:

@@ -71,7 +71,8 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
     rule = make_check_rule(recipe.relabel)
     checked = RankerSettings.select(recipe)._replace(rule=rule)
     with open_inner_run(run, "check") as inner:
-        corpus, queries = make_known_queries(inner, recipe, passages)
+        check, task = recipe.relabel.check, recipe.generate.free.task
+        corpus, queries = make_known_queries(inner, check, task, recipe.seed, passages)
         asked = list(read_rows(QUERIES, queries.folder))
         if len(asked) < LEAST_ITEMS:
             labels = queries

@@ -4,7 +4,13 @@ from distill.recipe.execution import Execution
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig, ServedModel
-from distill.recipe.sections.evaluate import Ablation, Evaluate, JudgedPool, LabelledColumns
+from distill.recipe.sections.evaluate import (
+    Ablation,
+    Evaluate,
+    JudgedPool,
+    KnownItemSearch,
+    LabelledColumns,
+)
 from distill.recipe.sections.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -39,6 +45,7 @@ from distill.recipe.sections.relabel import (
     DistilledJudge,
     Judge,
     Ranker,
+    RankerCheck,
     Relabel,
 )
 from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
@@ -75,6 +82,7 @@ __all__ = [
     "InfoNCE",
     "Judge",
     "JudgedPool",
+    "KnownItemSearch",
     "LabelledColumns",
     "LabelledSet",
     "LanguageModel",
@@ -87,6 +95,7 @@ __all__ = [
     "Objective",
     "QueryLog",
     "Ranker",
+    "RankerCheck",
     "Recipe",
     "Relabel",
     "RetrievalSource",

@@ -12,7 +12,7 @@ from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
 from distill.files.read import describe_search, open_bytes, parse_path
 from distill.generate.known_item.items import LEAST_ITEMS
-from distill.generate.log.stage import select_log_queries
+from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
 from distill.recipe import Recipe
@@ -85,7 +85,7 @@ def check_labelled(recipe: Recipe) -> list[str]:
         UserError: naming the first that is not, or what is wrong with the log.
     """
     if "log" in recipe.generate.methods or recipe.holds_out_log:
-        select_log_queries(recipe)
+        select_log_queries(LogSettings.select(recipe))
     if "labelled" in recipe.generate.methods:
         for labelled in recipe.generate.labelled:
             file = recipe.folder / labelled.path

@@ -67,7 +67,9 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
 def make_task(folder: Path, recipe: Recipe) -> Path:
     with Run(folder) as run:
         passages, held_out = make_split_passages(run, recipe.corpus, recipe.seed, [])
-        return make_known_item_task(run, recipe, passages, held_out).folder
+        return make_known_item_task(
+            run, recipe.evaluate.known_item, recipe.corpus, recipe.seed, passages, held_out
+        ).folder
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_a_run_made_without_held_out_documents_keeps_its_passages(recipe, tmp_pa
     with Run(tmp_path / "run") as run:  # as versions before made them
         from distill.corpus.passages import make_passages
 
-        make_passages(run, recipe)
+        make_passages(run, recipe.corpus, recipe.seed)
     before = state(tmp_path / "run")
     done = distill.run(recipe, tmp_path / "run")
     assert done.student.is_dir()

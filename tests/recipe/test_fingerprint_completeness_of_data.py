@@ -31,6 +31,7 @@ from distill.relabel.rankers.bm25 import make_bm25_judgements
 from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.student.build import build_base
+from distill.tasks.decontaminate import EvaluationSet, list_evaluation_sets
 from distill.teacher.scores import make_teacher_scores
 from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
@@ -72,6 +73,12 @@ USES_BM25 = {"corpus.path", "generate.methods", "retriever.sources", "relabel.ra
 def run(tmp_path):
     with Run(tmp_path / "run", "stale") as run:
         yield run
+
+
+def list_sets(recipe: Recipe) -> list[EvaluationSet]:
+    """List what a recipe evaluates on, none of which is of its own corpus."""
+    filters = recipe.generate.filters
+    return list_evaluation_sets(recipe.evaluate, filters, None, recipe.seed, None)
 
 
 @pytest.fixture
@@ -146,7 +153,10 @@ def test_fingerprint_of_labelled_examples_holds_every_key_that_they_read(run, tm
     recipe = Recipe.model_validate(
         {"name": "tiny", "generate": {"methods": ["labelled"], "labelled": [labelled]}}
     )
-    _, missing = StageChain(recipe).make("examples-labelled", lambda of: make_labelled(run, of))
+    _, missing = StageChain(recipe).make(
+        "examples-labelled",
+        lambda of: make_labelled(run, of.generate, of.seed, of.folder, list_sets(of)),
+    )
     # A set is known by its content, and without evaluation tasks nothing is decontaminated.
     assert missing <= TASKS | {"generate.labelled.path"}
 

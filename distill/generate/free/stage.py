@@ -20,7 +20,7 @@ from distill.generate.free.draw import (
     list_keywords,
     list_sentences,
 )
-from distill.recipe import FreeMethod, FreeQueries, Recipe
+from distill.recipe import FreeMethod, FreeQueries, Generate
 from distill.retrieve.terms import TERMS_RULE
 from distill.runtime.progress import Progress, count_within_shard
 from distill.store.passages import PassageReader
@@ -43,24 +43,24 @@ class CorpusScan(NamedTuple):
     eligible: Mapping[FreeMethod, NDArray[np.int64]]
 
 
-def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
-    """Take about `generate.free.queries` queries from the corpus by the recipe's methods, spread
+def make_free_queries(run: Run, generate: Generate, seed: int, passages: Stage) -> Stage:
+    """Take about `generate.free.queries` queries from the corpus by the methods named, spread
     over as many passages as there are.
 
     Raises:
         UserError: if the corpus has nothing of any of these kinds.
     """
-    settings, methods = recipe.generate.free, recipe.generate.free_methods
-    stage = run.open_stage("parsed-free", fingerprint(settings, methods, recipe.seed), [passages])
+    settings, methods = generate.free, generate.free_methods
+    stage = run.open_stage("parsed-free", fingerprint(settings, methods, seed), [passages])
     if not stage.complete:
         scan = scan_corpus(passages, settings)
-        numbers = plan_counts(scan, settings, methods, recipe.seed)
+        numbers = plan_counts(scan, settings, methods, seed)
         reader = PassageReader(passages.folder)
 
         def draw_shard(seeds: list[int]) -> ShardResult:
             shard = ShardResult([])
-            for seed in seeds:
-                shard.rows += _take(reader[seed], numbers[seed], scan.counts, recipe)
+            for row in seeds:
+                shard.rows += _take(reader[row], numbers[row], scan.counts, settings, seed)
                 count_within_shard()
             shard.counts = Counter(row["task_type"] for row in shard.rows)
             return shard
@@ -158,12 +158,16 @@ def share_out(
 
 
 def _take(
-    passage: Row, numbers: Mapping[FreeMethod, int], counts: CorpusCounts, recipe: Recipe
+    passage: Row,
+    numbers: Mapping[FreeMethod, int],
+    counts: CorpusCounts,
+    settings: FreeQueries,
+    seed: int,
 ) -> list[Row]:
     """Return one passage's queries, as rows of `parsed`."""
-    settings, rows = recipe.generate.free, list[Row]()
+    rows = list[Row]()
     for method, count in numbers.items():
-        draw = random.Random(f"{recipe.seed}|{passage['passage_id']}|{method}")
+        draw = random.Random(f"{seed}|{passage['passage_id']}|{method}")
         queries = draw_queries(passage, method, count, counts, settings, draw)
         for number, query in enumerate(queries):
             rows.append(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from distill.generate.known_item.items import KnownItem, name_document
 from distill.generate.known_item.stage import take_sentences, take_titles
-from distill.recipe import Recipe
+from distill.recipe import RankerCheck
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -24,18 +24,23 @@ class KnownQueries(NamedTuple):
     queries: Stage
 
 
-def make_known_queries(run: Run, recipe: Recipe, passages: Stage) -> KnownQueries:
+def make_known_queries(
+    run: Run, check: RankerCheck, task: str, seed: int, passages: Stage
+) -> KnownQueries:
     """Draw at most `relabel.check.passages` passages, one of each document, and take at most
     `relabel.check.queries` queries out of them: the stages `passages` and `queries` of a run of
-    their own."""
-    check = recipe.relabel.check
-    settings = {"seed": recipe.seed, "version": _VERSION, **check.list_fingerprinted({"top_k"})}
+    their own.
+
+    Args:
+        task: of all queries.
+    """
+    settings = {"seed": seed, "version": _VERSION, **check.list_fingerprinted({"top_k"})}
     corpus = run.open_stage("passages", settings, [passages])
-    queries = run.open_stage("queries", {"task": recipe.generate.free.task}, [corpus])
+    queries = run.open_stage("queries", {"task": task}, [corpus])
     if corpus.complete and queries.complete:
         return KnownQueries(corpus, queries)
-    documents = _draw_documents(recipe, passages)
-    items = _take_queries(recipe, documents)
+    documents = _draw_documents(check.passages, seed, passages)
+    items = _take_queries(check.queries, seed, documents)
     cut = {row["passage_id"]: row for item in items for row in item.passages}
     rows = [cut.get(row["passage_id"], row) for (row,) in documents.values()]
     if not corpus.complete:
@@ -43,34 +48,33 @@ def make_known_queries(run: Run, recipe: Recipe, passages: Stage) -> KnownQuerie
         corpus.map_shards(PASSAGES, parts, ShardResult)
         corpus.finish()
     if not queries.complete:
-        asked = [_make_query(item, recipe.generate.free.task) for item in items]
+        asked = [_make_query(item, task) for item in items]
         kinds = Counter(row["task_type"] for row in asked)
         queries.map_shards(QUERIES, [asked], lambda part: ShardResult(part, kinds))
         queries.finish()
     return KnownQueries(corpus, queries)
 
 
-def _draw_documents(recipe: Recipe, passages: Stage) -> dict[str, list[Row]]:
-    """Draw passages by seed, in the corpus' order, by their ids."""
+def _draw_documents(most: int, seed: int, passages: Stage) -> dict[str, list[Row]]:
+    """Draw at most so many passages by seed, in the corpus' order, by their ids."""
     reader = PassageReader(passages.folder)
-    draw = random.Random(f"{recipe.seed}|ranker check")
-    count = min(len(reader), recipe.relabel.check.passages)
+    draw = random.Random(f"{seed}|ranker check")
+    count = min(len(reader), most)
     rows = reader.read_rows(sorted(draw.sample(range(len(reader)), count)))
     first = {name_document(row): row for row in reversed(rows)}
     return {row["passage_id"]: [row] for row in rows if first[name_document(row)] is row}
 
 
-def _take_queries(recipe: Recipe, documents: dict[str, list[Row]]) -> list[KnownItem]:
-    """Take titles out of half of the documents, and sentences out of the others and of those
-    without a title; as many of both as there are, in the corpus' order."""
+def _take_queries(most: int, seed: int, documents: dict[str, list[Row]]) -> list[KnownItem]:
+    """Take at most so many queries: titles out of half of the documents, and sentences out of the
+    others and of those without a title; as many of both as there are, in the corpus' order."""
     names = [*documents]
-    random.Random(f"{recipe.seed}|ranker queries").shuffle(names)
+    random.Random(f"{seed}|ranker queries").shuffle(names)
     half = set(names[: len(names) // 2])
     rest = [row for name, rows in documents.items() if name not in half for row in rows]
     titles = take_titles({name: documents[name] for name in documents if name in half}, rest)
     asking = {name: rows for name, rows in documents.items() if name not in titles}
-    sentences = take_sentences(recipe.seed, asking, documents, [])
-    most = recipe.relabel.check.queries
+    sentences = take_sentences(seed, asking, documents, [])
     of_sentences = min(len(sentences), max(most // 2, most - len(titles)))
     chosen = [name for name in names if name in titles][: most - of_sentences]
     chosen += [name for name in names if name in sentences][:of_sentences]

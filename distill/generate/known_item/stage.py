@@ -21,7 +21,7 @@ from distill.generate.known_item.items import (
     take_sentence,
     take_title,
 )
-from distill.recipe import Recipe
+from distill.recipe import Corpus, KnownItemSearch
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, Reader, Row, read_rows
@@ -41,7 +41,9 @@ class KnownItemTask(NamedTuple):
     counts: Mapping[str, int]
 
 
-def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: Stage) -> Stage:
+def make_known_item_task(
+    run: Run, asked: KnownItemSearch, corpus: Corpus, seed: int, passages: Stage, held_out: Stage
+) -> Stage:
     """Take at most `evaluate.known_item.queries` queries out of held-out documents, and write
     corpus.jsonl, queries.jsonl and qrels/test.tsv.
 
@@ -52,16 +54,15 @@ def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: St
     Raises:
         UserError: if fewer than 30 documents give a query; the run's folder is then as it was.
     """
-    asked = recipe.evaluate.known_item
-    settings = {"seed": recipe.seed, "version": _VERSION, **asked.list_fingerprinted()}
+    settings = {"seed": seed, "version": _VERSION, **asked.list_fingerprinted()}
     inputs = [passages, held_out]
     task = None
     if not run.is_complete(KNOWN_ITEM, settings, inputs):
-        task = collect_task(recipe, passages, held_out)
+        task = collect_task(asked, corpus, seed, passages, held_out)
     stage = run.open_stage(KNOWN_ITEM, settings, inputs)
     if stage.complete:
         return stage
-    task = task or collect_task(recipe, passages, held_out)
+    task = task or collect_task(asked, corpus, seed, passages, held_out)
     queries = {f"q-{item.document}": item for item in task.items}
     write_beir_folder(
         stage.folder,
@@ -76,17 +77,19 @@ def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: St
     return stage
 
 
-def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemTask:
+def collect_task(
+    asked: KnownItemSearch, corpus: Corpus, seed: int, passages: Stage, held_out: Stage
+) -> KnownItemTask:
     """Choose the queries, and the passages that are searched.
 
     Raises:
         UserError: if there are too few queries.
     """
-    asked, own = recipe.evaluate.known_item, list(read_rows(PASSAGES, held_out.folder))
-    others = _draw_others(recipe, passages, len(own))
-    by_section = recipe.corpus.hold_out_by == "section"
+    own = list(read_rows(PASSAGES, held_out.folder))
+    others = _draw_others(passages, max(0, asked.passages - len(own)), seed)
+    by_section = corpus.hold_out_by == "section"
     documents = dict(group_by_document(own, SECTION_PASSAGES if by_section else None))
-    found = _take_items(recipe.seed, documents, others)
+    found = _take_items(seed, documents, others)
     if len(found) < LEAST_ITEMS:
         raise UserError(
             f"task {KNOWN_ITEM}",
@@ -99,7 +102,7 @@ def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemT
         )
     chosen = sorted(found)
     if len(chosen) > asked.queries:
-        chosen = sorted(random.Random(recipe.seed).sample(chosen, asked.queries))
+        chosen = sorted(random.Random(seed).sample(chosen, asked.queries))
     items = [found[name] for name in documents if name in set(chosen)]
     left = {item.document: item.passages for item in items}
     searched = [row for name, rows in documents.items() for row in left.get(name, rows)]
@@ -113,11 +116,10 @@ def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemT
     return KnownItemTask(searched + others, items, counts)
 
 
-def _draw_others(recipe: Recipe, passages: Stage, own: int) -> list[Row]:
-    """Draw so many of the training passages that `evaluate.known_item.passages` are searched."""
+def _draw_others(passages: Stage, room: int, seed: int) -> list[Row]:
+    """Draw so many of the training passages, or all where there are fewer."""
     reader = Reader(PASSAGES, passages.folder)
-    room = max(0, recipe.evaluate.known_item.passages - own)
-    drawn = random.Random(recipe.seed).sample(range(len(reader)), min(room, len(reader)))
+    drawn = random.Random(seed).sample(range(len(reader)), min(room, len(reader)))
     return [reader[number] for number in sorted(drawn)]
 
 

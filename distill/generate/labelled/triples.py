@@ -21,11 +21,11 @@ from distill.generate.examples import (
     summarize_decontamination,
 )
 from distill.generate.labelled.rows import read_labelled
-from distill.recipe import LabelledSet, Recipe
+from distill.recipe import Generate, LabelledSet
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
-from distill.tasks.decontaminate import RULE, Decontaminator, list_evaluation_sets
+from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
 from distill.text.normalize import normalize_text
 
 _NAME = "examples-labelled"
@@ -66,23 +66,23 @@ class LabelledTriples(Protocol):
         ...
 
 
-def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> Stage:
+def make_labelled(
+    run: Run, generate: Generate, seed: int, folder: Path, evaluated: Sequence[EvaluationSet]
+) -> Stage:
     """Make the stage `examples-labelled`: triples of each set of `generate.labelled`, drawn by the
     recipe's seed; a shard a set. What teaches nothing, or holds an evaluation query, is counted and
     kept in the side table.
 
     Args:
-        held_out: the held-out docstrings, where the recipe evaluates on them.
+        folder: of the recipe, which the files of the sets are named relative to.
+        evaluated: what the recipe evaluates on.
 
     Raises:
         UserError: naming file and row, for a set that cannot be read or has too few labels; the
             run's folder is then as it was.
     """
-    filters, sets = recipe.generate.filters, recipe.generate.labelled
-    evaluated = list_evaluation_sets(
-        recipe.evaluate, recipe.generate.filters, recipe.own_corpus, recipe.seed, held_out
-    )
-    files = [recipe.folder / of_set.path for of_set in sets]
+    filters, sets = generate.filters, generate.labelled
+    files = [folder / of_set.path for of_set in sets]
     read = [_READERS[of_set.kind](file, of_set) for file, of_set in zip(files, sets, strict=True)]
     settings: dict[str, Any] = {
         "version": 1,
@@ -92,7 +92,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
         ],
         "decontaminate": {known.name: known.revision for known in evaluated},
         "decontaminate_words": filters.decontaminate_words if evaluated else None,
-        "seed": recipe.seed,
+        "seed": seed,
     }
     if evaluated:
         settings["decontaminate_rule"] = RULE
@@ -105,7 +105,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
         stage.map_shards(
             EXAMPLES,
             range(len(sets)),
-            lambda number: _make_shard(number, read[number], recipe, known()),
+            lambda number: _make_shard(number, read[number], sets[number], seed, known()),
             unit="sets",
         )
         stage.finish(**summarize_decontamination(stage, known(), filters.decontaminate_words))
@@ -243,14 +243,17 @@ _READERS: Mapping[str, Callable[[Path, LabelledSet], LabelledTriples]] = {
 
 
 def _make_shard(
-    number: int, triples: LabelledTriples, recipe: Recipe, known: Decontaminator | None
+    number: int,
+    triples: LabelledTriples,
+    settings: LabelledSet,
+    seed: int,
+    known: Decontaminator | None,
 ) -> ShardResult:
     """Return at most `examples` examples of one set."""
-    settings = recipe.generate.labelled[number]
     shard = ShardResult([])
     if triples.unpaired:
         shard.counts["without a counterpart"] = triples.unpaired
-    for triple in triples.draw(random.Random(f"{recipe.seed}|labelled|{number}")):
+    for triple in triples.draw(random.Random(f"{seed}|labelled|{number}")):
         if len(shard.rows) == settings.examples:
             break
         example = make_example(
@@ -271,7 +274,7 @@ def _make_shard(
         shard.counts["kept"] += 1
         shard.rows.append(example)
     if settings.kind == "classification":
-        shard.rows = _add_ids(shard.rows, number, recipe.seed)
+        shard.rows = _add_ids(shard.rows, number, seed)
     return shard
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
@@ -29,33 +30,56 @@ _EARLIER = {"version": 2}
 """In place of the rules of masking, in fingerprints of before."""
 
 
-def make_log_queries(run: Run, recipe: Recipe) -> Stage:
+class LogSettings(NamedTuple):
+    """What a log is read by: the section `generate.log`, for how many judged queries some are held
+    out of training (None: none are), the recipe's seed, and the folder that the log's path is
+    relative to."""
+
+    log: QueryLog
+    judged: int | None
+    seed: int
+    folder: Path
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "LogSettings":
+        """Select them of a recipe."""
+        judged = recipe.evaluate.judged.queries if recipe.holds_out_log else None
+        return cls(recipe.generate.log, judged, recipe.seed, recipe.folder)
+
+    @property
+    def file(self) -> Path:
+        """The log."""
+        return self.folder / str(self.log.path)
+
+
+def make_log_queries(run: Run, settings: LogSettings, min_relevance: float | None) -> Stage:
     """Read the different queries of `generate.log.path`; of more than `generate.log.queries`, so
     many are drawn by seed.
+
+    Args:
+        min_relevance: `relabel.min_relevance`, which alone leaves out a query without an answer.
 
     Raises:
         UserError: if the log cannot be read or holds no different queries, before the stage is
             begun.
     """
-    settings = recipe.generate.log
-    file = _find_file(recipe)
-    marked = fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe)
-    if _is_masked_alike(run, recipe, marked | _EARLIER):
+    marked = fingerprint(settings.log, settings.file, settings.seed) | _mark_held_out(settings)
+    if _is_masked_alike(run, settings, marked | _EARLIER):
         marked |= _EARLIER
-    read = None if run.is_complete(_NAME, marked) else select_log_queries(recipe)
+    read = None if run.is_complete(_NAME, marked) else select_log_queries(settings)
     stage = run.open_stage(_NAME, marked)
     if not stage.complete:
-        read = read or select_log_queries(recipe)
+        read = read or select_log_queries(settings)
         numbered, counts = list(enumerate(read.queries)), read.counts
 
         def make_shard(some: list[tuple[int, str]]) -> ShardResult:
-            rows = [_make_row(number, query, settings.task) for number, query in some]
+            rows = [_make_row(number, query, settings.log.task) for number, query in some]
             return ShardResult(rows, counts if some[0][0] == 0 else Counter())
 
         items = [numbered[i : i + _SHARD] for i in range(0, len(numbered), _SHARD)]
         stage.map_shards(PARSED, items, make_shard, size=len, unit="queries")
         stage.finish()
-    if recipe.relabel.min_relevance is None:
+    if min_relevance is None:
         _log.warning(
             "%s: relabel.min_relevance is not set, so that a query which no passage answers is "
             "trained on all the same; set it, with rc or graded among relabel.rankers",
@@ -64,26 +88,25 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     return stage
 
 
-def make_held_out_log_queries(run: Run, recipe: Recipe) -> Stage:
+def make_held_out_log_queries(run: Run, settings: LogSettings) -> Stage:
     """Read the queries of the log that are held out of training, for the task `judged`.
 
     Raises:
         UserError: if the log cannot be read, or holds too few different queries.
     """
-    settings, file = recipe.generate.log, _find_file(recipe)
-    stage = run.open_stage(
-        _HELD_OUT, fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe)
-    )
+    file, task = settings.file, settings.log.task
+    marked = fingerprint(settings.log, file, settings.seed) | _mark_held_out(settings)
+    stage = run.open_stage(_HELD_OUT, marked)
     if stage.complete:
         return stage
-    _, held_out = _split_log(recipe)
+    _, held_out = _split_log(settings)
     if not held_out:
         raise UserError(
             str(file), "holds too few different queries to hold some out", "give a longer log"
         )
 
     def make_shard(_: int) -> ShardResult:
-        rows = [_make_row(number, query, settings.task) for number, query in enumerate(held_out)]
+        rows = [_make_row(number, query, task) for number, query in enumerate(held_out)]
         return ShardResult(rows, Counter())
 
     stage.map_shards(PARSED, [0], make_shard, unit="steps")
@@ -91,11 +114,11 @@ def make_held_out_log_queries(run: Run, recipe: Recipe) -> Stage:
     return stage
 
 
-def _mark_held_out(recipe: Recipe) -> dict[str, object]:
+def _mark_held_out(settings: LogSettings) -> dict[str, object]:
     """Collect what changes which queries are held out of training; nothing where none are."""
-    if not recipe.holds_out_log:
+    if settings.judged is None:
         return {}
-    return {"held_out": recipe.evaluate.judged.queries, "seed": recipe.seed}
+    return {"held_out": settings.judged, "seed": settings.seed}
 
 
 def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
@@ -109,50 +132,46 @@ def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
     }
 
 
-def _is_masked_alike(run: Run, recipe: Recipe, earlier: dict[str, object]) -> bool:
+def _is_masked_alike(run: Run, settings: LogSettings, earlier: dict[str, object]) -> bool:
     """Return whether queries stand here from before the rules of masking were in the fingerprint,
     and are the same by them: then what was made of them is still right."""
-    if recipe.generate.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
+    if settings.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
         return False
     stage = run.find_stage(_NAME, earlier)
     before = [row["query"] for row in stage.read_rows(PARSED)] if stage is not None else None
-    return before == select_log_queries(recipe).queries
+    return before == select_log_queries(settings).queries
 
 
-def select_log_queries(recipe: Recipe) -> LoggedQueries:
+def select_log_queries(settings: LogSettings) -> LoggedQueries:
     """Read the log without the queries that are held out, and draw `generate.log.queries` of the
     others, where there are more.
 
     Raises:
         UserError: as `read_log`.
     """
-    read, _ = _split_log(recipe)
-    most = recipe.generate.log.queries
+    read, _ = _split_log(settings)
+    most = settings.log.queries
     if most is not None and most < len(read.queries):
-        draw = random.Random(f"{recipe.seed}|log")
+        draw = random.Random(f"{settings.seed}|log")
         chosen = sorted(draw.sample(range(len(read.queries)), most))
         read.counts["dropped: over generate.log.queries"] = len(read.queries) - most
         read.queries = [read.queries[number] for number in chosen]
     return read
 
 
-def _split_log(recipe: Recipe) -> tuple[LoggedQueries, list[str]]:
+def _split_log(settings: LogSettings) -> tuple[LoggedQueries, list[str]]:
     """Read the log, and take the queries that are held out of training from it: at most half."""
-    read = read_log(_find_file(recipe), recipe.generate.log)
-    if not recipe.holds_out_log:
+    read = read_log(settings.file, settings.log)
+    if settings.judged is None:
         return read, []
-    wanted = math.ceil(SPARE * recipe.evaluate.judged.queries)
+    wanted = math.ceil(SPARE * settings.judged)
     places = range(len(read.queries))
-    draw = random.Random(f"{recipe.seed}|log held out")
+    draw = random.Random(f"{settings.seed}|log held out")
     chosen = set(draw.sample(places, min(wanted, len(places) // 2)))
     held_out = [read.queries[place] for place in sorted(chosen)]
     read.queries = [read.queries[place] for place in places if place not in chosen]
     read.counts["held out for evaluation"] = len(held_out)
     return read, held_out
-
-
-def _find_file(recipe: Recipe) -> Path:
-    return recipe.folder / str(recipe.generate.log.path)
 
 
 def _make_row(number: int, query: str, task: str) -> Row:

@@ -23,7 +23,7 @@ def make(folder, rows=ROWS, **generate):
     settings = recipe(generate={"methods": FREE, **generate})
     with Run(folder) as run:
         passages, _ = prepare(run, [rows], [[]])
-        return make_free_queries(run, settings, passages).read_rows(PARSED)
+        return make_free_queries(run, settings.generate, settings.seed, passages).read_rows(PARSED)
 
 
 def count(rows):
@@ -68,7 +68,7 @@ def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_pa
     settings = recipe(generate={"methods": ["fret", *FREE], "free": {"queries": 12}})
     with Run(tmp_path / "run") as run:
         passages, written = prepare(run, [ROWS], [[parsed("p0", "which organ moves blood")]])
-        free = make_free_queries(run, settings, passages)
+        free = make_free_queries(run, settings.generate, settings.seed, passages)
         llm = LazyLLM(no_llm, served=True)
         queries = make_queries(run, settings, passages, [written, free], llm, None).read_rows(
             QUERIES

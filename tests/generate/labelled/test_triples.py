@@ -17,6 +17,7 @@ from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES
+from distill.tasks.decontaminate import list_evaluation_sets
 
 LABELS = ["card_arrival", "exchange_rate", "lost_card", "top_up_failed"]
 
@@ -76,8 +77,11 @@ def recipe_of(folder: Path, *sets: dict[str, Any], **sections: Any) -> Recipe:
 
 
 def labelled(folder: Path, *sets: dict[str, Any], run: str = "run", **sections: Any) -> Stage:
+    recipe = recipe_of(folder, *sets, **sections)
+    generate, seed = recipe.generate, recipe.seed
+    evaluated = list_evaluation_sets(recipe.evaluate, generate.filters, None, seed, None)
     with Run(folder / run) as opened:
-        return make_labelled(opened, recipe_of(folder, *sets, **sections))
+        return make_labelled(opened, generate, seed, recipe.folder, evaluated)
 
 
 # --- classification -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from helpers.tiny_models import TEXTS
 
 from distill.generate.filters import make_queries
 from distill.generate.log import personal_data
-from distill.generate.log.stage import make_held_out_log_queries, make_log_queries
+from distill.generate.log.stage import LogSettings, make_held_out_log_queries, make_log_queries
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Evaluate, Recipe
@@ -54,11 +54,15 @@ def make_passages(run):
     return stage
 
 
+def make_queries_of_log(run, recipe):
+    return make_log_queries(run, LogSettings.select(recipe), recipe.relabel.min_relevance)
+
+
 def relabel_log(run, recipe, positive="first") -> list[Row]:
     rule = recipe.relabel.model_copy(update={"positive": positive})
     recipe = recipe.model_copy(update={"relabel": rule})
     llm = LazyLLM(lambda: TransformersEngine(recipe.llm.model, "float32", "cpu"), served=True)
-    passages, log = make_passages(run), make_log_queries(run, recipe)
+    passages, log = make_passages(run), make_queries_of_log(run, recipe)
     queries = make_queries(run, recipe, passages, [log], llm, None)
     judged = run.folder / "judgements.sqlite"
     rankers = RankerSettings.select(recipe)
@@ -68,7 +72,7 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
 
 def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
     with Run(tmp_path / "run") as run:
-        log = make_log_queries(run, recipe)
+        log = make_queries_of_log(run, recipe)
         assert [row["query"] for row in log.read_rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
         assert log.manifest["counts"]["dropped: asked again"] == 1
         llm = LazyLLM(lambda: pytest.fail("no LLM is needed"), served=True)
@@ -95,8 +99,11 @@ def test_queries_of_the_log_are_held_out_and_not_trained_on(tmp_path, recipe, wa
     (tmp_path / "asked.txt").write_text("\n".join(asked))
     changed = hold_out(recipe, wanted)
     with Run(tmp_path / "run", "stale") as run:
-        before = make_log_queries(run, recipe).fingerprint
-        log, out = make_log_queries(run, changed), make_held_out_log_queries(run, changed)
+        before = make_queries_of_log(run, recipe).fingerprint
+        log, out = (
+            make_queries_of_log(run, changed),
+            make_held_out_log_queries(run, LogSettings.select(changed)),
+        )
         trained, asked_of_models = (
             [row["query"] for row in stage.read_rows(PARSED)] for stage in (log, out)
         )
@@ -140,7 +147,7 @@ def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
     drawn = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"log": log})})
     drawn._folder = recipe.folder
     with Run(tmp_path / "run") as run:
-        stage = make_log_queries(run, drawn)
+        stage = make_queries_of_log(run, drawn)
     assert len(stage.read_rows(PARSED)) == 2
     assert stage.manifest["counts"]["dropped: over generate.log.queries"] == 2
 
@@ -165,20 +172,20 @@ def mask_anew(monkeypatch):
 
 def test_a_log_is_masked_anew_where_what_is_masked_has_changed(tmp_path, masked, monkeypatch):
     with Run(tmp_path / "run", "stale") as run:
-        assert read_first(make_log_queries(run, masked)) == "where are the flowers"
+        assert read_first(make_queries_of_log(run, masked)) == "where are the flowers"
         mask_anew(monkeypatch)
-        assert read_first(make_log_queries(run, masked)) == "where are the [number]"
+        assert read_first(make_queries_of_log(run, masked)) == "where are the [number]"
 
 
 def test_a_log_of_an_earlier_version_stays_where_it_is_masked_alike(tmp_path, masked, monkeypatch):
     with Run(tmp_path / "run") as run:
         with monkeypatch.context() as patch:
             patch.setattr("distill.generate.log.stage.identify_masking", lambda: 2)
-            earlier = make_log_queries(run, masked).fingerprint
-        assert make_log_queries(run, masked).fingerprint == earlier
+            earlier = make_queries_of_log(run, masked).fingerprint
+        assert make_queries_of_log(run, masked).fingerprint == earlier
     mask_anew(monkeypatch)
     with Run(tmp_path / "run", "stale") as run:
-        assert make_log_queries(run, masked).fingerprint != earlier
+        assert make_queries_of_log(run, masked).fingerprint != earlier
 
 
 def test_a_query_for_which_nothing_is_retrieved_is_counted(tmp_path, recipe):
