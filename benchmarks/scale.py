@@ -31,7 +31,7 @@ from memory_relabel import StandInLLM
 from distill.corpus.passages import make_passages
 from distill.embed.encoder import Vectors
 from distill.embed.wording import PLAIN
-from distill.generate.filters import make_queries
+from distill.generate.filters.stage import FilterSettings, make_queries
 from distill.llm.lazy import LazyLLM
 from distill.models.sources.in_memory import register_object
 from distill.recipe import Recipe
@@ -161,7 +161,8 @@ class Work:
     def search(self) -> Stage:
         passages = self.corpus()
         parsed = make_parsed(self.run, passages)
-        return make_queries(self.run, self.recipe, passages, [parsed], LazyLLM(StandInLLM), None)
+        filters = FilterSettings.select(self.recipe)
+        return make_queries(self.run, filters, passages, [parsed], LazyLLM(StandInLLM), [])
 
     def candidates(self) -> Stage:
         inputs = (self.corpus(), self.search())

@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.llm import Sampling
 from distill.llm.transformers.continuous_batching import _SLOT_TOKEN_FACTOR
 from distill.llm.transformers.engine import TransformersEngine
@@ -90,7 +91,7 @@ def timed(call: Callable[..., object], *arguments: object) -> Took:
 
 def prompts(count: int) -> list[str]:
     recipe = load_recipe(get_packaged_folder() / "demo.yaml")
-    method, settings = open_method(recipe), recipe.generate
+    method, settings = open_method(WritingSettings.select(recipe)), recipe.generate
     words = " ".join(doc for module in MODULES for doc in documentation(module)).split()
     length = settings.max_passage_words
     texts = []

@@ -278,11 +278,13 @@ def show_prompt(
     """
     from rich.console import Console
 
+    from distill.generate.settings import WritingSettings
     from distill.generate.show_prompt import show_prompt as print_prompt
 
     recipe, place = settle(recipe, folder)
     with open_job_to_look(recipe, place) as job:
-        print_prompt(job.run, recipe, job.make_corpus().passages, row, console or Console())
+        writing, passages = WritingSettings.select(recipe), job.make_corpus().passages
+        print_prompt(job.run, writing, passages, row, console or Console())
 
 
 def _write_stages(

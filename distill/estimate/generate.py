@@ -21,6 +21,7 @@ from distill.generate.brainstorm.writing import PromptRequest, load_prompts, ren
 from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
+from distill.generate.settings import WritingSettings
 from distill.recipe import Recipe
 
 _LONGEST_TASK = 40
@@ -59,8 +60,9 @@ def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], Que
     if not recipe.generate.writes_queries:
         queries = make_bounded_amount(others)
         return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
-    plan = GenerationPlan(recipe, context.passages)
-    sample = sample_prompts(recipe, open_method(recipe), plan, context.llm, context.sample)
+    writing = WritingSettings.select(recipe)
+    plan = GenerationPlan(writing, context.passages)
+    sample = sample_prompts(writing, open_method(writing), plan, context.llm, context.sample)
     draws = len(plan) * recipe.generate.best_of
     queries = make_bounded_amount(len(plan) + others)
     number = make_exact_amount(draws)
@@ -148,14 +150,15 @@ def _estimate_brainstorm(
     check_languages(settings)
     chat = recipe.llm.prompt_format == "chat"
     listed = [group for group in settings.groups if EXAMPLE_SCHEMAS[group].task is None]
-    lists = load_prompts(recipe, "tasks", listed)
-    examples = load_prompts(recipe, "example", settings.groups)
+    lists = load_prompts(settings, recipe.folder, "tasks", listed)
+    examples = load_prompts(settings, recipe.folder, "example", settings.groups)
     calls = [
         PromptRequest("", group, None, {"count": settings.tasks_per_call, "call": call})
         for group in listed
         for call in range(settings.calls)
     ]
-    wanted = spread_examples({g: [EXAMPLE_SCHEMAS[g].task or ""] for g in settings.groups}, recipe)
+    tasks = {g: [EXAMPLE_SCHEMAS[g].task or ""] for g in settings.groups}
+    wanted = spread_examples(tasks, settings, recipe.seed)
     step_one = count_mean_tokens([render_request(call, lists[call.group], chat) for call in calls])
     step_two = count_mean_tokens([render_request(one, examples[one.group], chat) for one in wanted])
     longest = (settings.tasks_per_call + 1) * _LONGEST_TASK

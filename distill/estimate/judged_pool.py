@@ -13,6 +13,7 @@ from distill.evaluate.judged.judge import get_judge_prompt_file
 from distill.generate.held_out import settle_writing
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
+from distill.generate.settings import WritingSettings
 from distill.recipe import Recipe
 
 _OTHER_LLM = "counted by words: this LLM is not the recipe's own"
@@ -30,7 +31,8 @@ def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> lis
     recipe, held_out = context.recipe, context.held_out_passages
     if JUDGED not in recipe.evaluate.tasks or held_out is None:
         return []
-    written = _settle(recipe)
+    writing = settle_writing(WritingSettings.select(recipe), recipe.evaluate.judged)
+    written = _settle(recipe, writing)
     own = written.llm == recipe.llm
     there = replace(
         context,
@@ -39,15 +41,15 @@ def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> lis
         price=None if prices is None else prices.find(written.llm.model),
     )
     note = "" if own or not context.sample else _OTHER_LLM
-    plan = GenerationPlan(written, held_out)
-    sample = sample_prompts(written, open_method(written), plan, there.llm, there.sample)
+    plan = GenerationPlan(writing, held_out)
+    sample = sample_prompts(writing, open_method(writing), plan, there.llm, there.sample)
     prompts = make_exact_amount(len(plan))
     lines = []
     if not recipe.holds_out_log:
-        writing = there.estimate_llm_stage(
+        line = there.estimate_llm_stage(
             "generations-held-out", prompts, "prompts", prompts, sample.each, note
         )
-        lines.append(writing)
+        lines.append(line)
     pairs = _count_pairs(there, min(len(plan), recipe.evaluate.judged.queries))
     each = measure_judgements(there, recipe.evaluate.judged.judge, sample, 1)
     if each is None:
@@ -55,14 +57,17 @@ def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> lis
     return [*lines, there.estimate_llm_stage(JUDGED, pairs, "pairs", pairs, each, note)]
 
 
-def _settle(recipe: Recipe) -> Recipe:
+def _settle(recipe: Recipe, writing: WritingSettings) -> Recipe:
     """Settle how held-out queries are written, with the pool's judge as that of relabelling."""
-    written, pool = settle_writing(recipe), recipe.evaluate.judged
+    pool = recipe.evaluate.judged
     judge = {
         f"prompt_{pool.judge}": get_judge_prompt_file(pool),
         "max_passage_words": pool.max_passage_words,
     }
-    settled = written.model_copy(update={"relabel": recipe.relabel.model_copy(update=judge)})
+    relabel = recipe.relabel.model_copy(update=judge)
+    settled = recipe.model_copy(
+        update={"generate": writing.generate, "llm": writing.llm, "relabel": relabel}
+    )
     settled._folder = recipe.folder
     return settled
 

@@ -8,6 +8,7 @@ from distill.estimate.amounts import ZERO, Amount, make_exact_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, count_mean_tokens
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
@@ -111,7 +112,7 @@ def _choose_texts(context: EstimateContext, sample: QuerySample) -> tuple[list[s
 
 def _list_parsed_queries(context: EstimateContext, sample: QuerySample) -> list[str]:
     """Return the queries of the sample's replies that could be parsed."""
-    method = open_method(context.recipe)
+    method = open_method(WritingSettings.select(context.recipe))
     parsed = [method.parse(one.text, one.finished) for one in sample.completions]
     return [one.query for one in parsed if one.reason is None]
 

@@ -11,9 +11,10 @@ from distill.errors import UserError
 from distill.estimate.amounts import UNKNOWN, ZERO, Amount, make_exact_amount
 from distill.generate.passages.method import QueryMethod
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
+from distill.generate.settings import WritingSettings
 from distill.llm.load import uses_chat_template
 from distill.llm.protocol import LLM, Completion
-from distill.recipe import EmbedderConfig, Recipe
+from distill.recipe import EmbedderConfig
 
 T = TypeVar("T")
 
@@ -44,26 +45,30 @@ class QuerySample:
 
 
 def sample_prompts(
-    recipe: Recipe, method: QueryMethod, plan: GenerationPlan, llm: Callable[[], LLM], size: int
+    writing: WritingSettings,
+    method: QueryMethod,
+    plan: GenerationPlan,
+    llm: Callable[[], LLM],
+    size: int,
 ) -> QuerySample:
     """Generate for `size` of the run's own prompts, evenly spread over the corpus, with their own
     seeds and settings, so that the run finds a server's replies again. Of 0, only count words."""
     requests = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
     if not size:
-        chat = recipe.llm.prompt_format == "chat"
+        chat = writing.llm.prompt_format == "chat"
         prompts = [method.render_prompt(one.passage, one.conditions, chat) for one in requests]
         return QuerySample(
             requests,
             [],
-            UnitCost(count_mean_tokens(prompts), expect_half(recipe.generate.max_new_tokens)),
+            UnitCost(count_mean_tokens(prompts), expect_half(writing.generate.max_new_tokens)),
         )
     engine = llm()
-    chat = uses_chat_template(recipe.llm, engine)
+    chat = uses_chat_template(writing.llm, engine)
     sampling = method.make_sampling(
-        chat, recipe.generate.constrain and method.can_be_constrained(engine)
+        chat, writing.generate.constrain and method.can_be_constrained(engine)
     )
     prompts = [method.render_prompt(one.passage, one.conditions, chat) for one in requests]
-    seeds = [derive_llm_seed(recipe, one, 0) for one in requests]
+    seeds = [derive_llm_seed(writing.seed, one, 0) for one in requests]
     clock = UsageMeter(engine)
     completions = engine.generate(prompts, seeds, sampling)
     each = clock.compute_cost(len(requests)) or UnitCost(

@@ -16,8 +16,9 @@ from distill.generate.passages.generations import fingerprint as fingerprint_wri
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
+from distill.generate.settings import WritingSettings
 from distill.llm.protocol import LLM
-from distill.recipe import Recipe
+from distill.recipe import Filters, JudgedPool
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED, QUERIES, Row, read_rows
@@ -33,7 +34,9 @@ _DRAWN = {"lengths": "length", "difficulties": "difficulty"}
 
 def make_held_out_queries(
     run: Run,
-    recipe: Recipe,
+    pool: JudgedPool,
+    writing: WritingSettings,
+    log: LogSettings | None,
     passages: Stage,
     training_queries: Stage | None,
     llm: Callable[[], LLM],
@@ -45,6 +48,9 @@ def make_held_out_queries(
     another are dropped, counted and kept in the side table.
 
     Args:
+        pool: the section `evaluate.judged`.
+        writing: by which training's queries are written.
+        log: that the queries are held out of; None has the LLM write them.
         passages: the held-out ones.
         training_queries: None where training has none that were written for passages.
         llm: opens the LLM of `evaluate.judged`.
@@ -52,23 +58,26 @@ def make_held_out_queries(
     Raises:
         UserError: as `make_generations` does, and if no query is left.
     """
-    if recipe.holds_out_log:
-        parsed = make_held_out_log_queries(run, LogSettings.select(recipe))
+    if log is not None:
+        parsed = make_held_out_log_queries(run, log)
     else:
-        parsed = _write_queries(run, recipe, passages, llm)
-    filters, pool = recipe.generate.filters, recipe.evaluate.judged
+        parsed = _write_queries(run, settle_writing(writing, pool), passages, llm)
+    filters = writing.generate.filters
     settings: dict[str, Any] = {
         "queries": pool.queries,
         "near_duplicates": pool.near_duplicates,
         "words": [filters.min_words, filters.max_words],
     }
-    stage = _find_unrepeated(run, recipe, settings, parsed, training_queries)
+    stage = _find_unrepeated(run, settings, parsed, training_queries)
     if stage is None:
         known = [training_queries] if training_queries is not None else []
         stage = run.open_stage(NAME, settings, [parsed, *known])
     if not stage.complete:
         stage.map_shards(
-            QUERIES, [parsed], lambda of: _choose(recipe, stage, of, training_queries), unit="steps"
+            QUERIES,
+            [parsed],
+            lambda of: _choose(pool, filters, stage, of, training_queries),
+            unit="steps",
         )
         stage.finish()
     if not stage.manifest["rows"]:
@@ -81,16 +90,17 @@ def make_held_out_queries(
     return stage
 
 
-def _write_queries(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM]) -> Stage:
+def _write_queries(
+    run: Run, written: WritingSettings, passages: Stage, llm: Callable[[], LLM]
+) -> Stage:
     """Have the LLM write queries for held-out passages, and read its replies."""
-    written = settle_writing(recipe)
     generations = _find_written(run, written, passages)
     if generations is None:
         generations = make_generations(run, written, passages, llm, _GENERATIONS)
     return make_parsed(run, written, generations, "parsed-held-out")
 
 
-def _find_written(run: Run, written: Recipe, passages: Stage) -> Stage | None:
+def _find_written(run: Run, written: WritingSettings, passages: Stage) -> Stage | None:
     """Find what was written already, perhaps under other values of keys that change nothing of it
     once it is there."""
     method = open_method(written)
@@ -105,7 +115,6 @@ def _find_written(run: Run, written: Recipe, passages: Stage) -> Stage | None:
 
 def _find_unrepeated(
     run: Run,
-    recipe: Recipe,
     settings: Mapping[str, Any],
     parsed: Stage,
     training_queries: Stage | None,
@@ -121,15 +130,16 @@ def _find_unrepeated(
     present = None if training_queries is None else training_queries.fingerprint
     if stage.manifest.get(_CHECKED, stage.manifest["inputs"].get(name)) == present:
         return stage
-    if training_queries is not None and _repeats_any(recipe, stage, training_queries):
+    if training_queries is not None and _repeats_any(
+        settings["near_duplicates"], stage, training_queries
+    ):
         return None
     write_json(stage.metadata_dir / "manifest.json", stage.manifest | {_CHECKED: present})
     return stage
 
 
-def _repeats_any(recipe: Recipe, stage: Stage, training_queries: Stage) -> bool:
+def _repeats_any(near: float | None, stage: Stage, training_queries: Stage) -> bool:
     """Tell whether a training query is a duplicate, exact or near, of a held-out one."""
-    near = recipe.evaluate.judged.near_duplicates
     with QueryDeduplicator(stage.metadata_dir / "seen.sqlite", True, near) as seen:
         for place, row in enumerate(read_rows(QUERIES, stage.folder)):
             seen.add(row["query"], make_ordinal(0, place))
@@ -137,10 +147,9 @@ def _repeats_any(recipe: Recipe, stage: Stage, training_queries: Stage) -> bool:
         return any(seen.find_reason(row["query"], make_ordinal(1, place)) for place, row in others)
 
 
-def settle_writing(recipe: Recipe) -> Recipe:
-    """Settle the recipe's generation and LLM as these queries are written by them."""
-    pool = recipe.evaluate.judged
-    generate = recipe.generate.model_copy(
+def settle_writing(writing: WritingSettings, pool: JudgedPool) -> WritingSettings:
+    """Settle the section `generate` and the LLM as these queries are written by them."""
+    generate = writing.generate.model_copy(
         update={
             "methods": ["fret"],
             "prompt": pool.prompt,
@@ -154,15 +163,17 @@ def settle_writing(recipe: Recipe) -> Recipe:
             "personas": None,
         }
     )
-    settled = recipe.model_copy(update={"generate": generate, "llm": pool.llm or recipe.llm})
-    settled._folder = recipe.folder
-    return settled
+    return writing._replace(generate=generate, llm=pool.llm or writing.llm)
 
 
 def _choose(
-    recipe: Recipe, stage: Stage, parsed: Stage, training_queries: Stage | None
+    pool: JudgedPool,
+    filters: Filters,
+    stage: Stage,
+    parsed: Stage,
+    training_queries: Stage | None,
 ) -> ShardResult:
-    pool, shard = recipe.evaluate.judged, ShardResult([], Counter())
+    shard = ShardResult([], Counter())
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, True, pool.near_duplicates) as seen:
         count = 0
@@ -172,7 +183,7 @@ def _choose(
                 count += 1
         for place, row in enumerate(read_rows(PARSED, parsed.folder)):
             own = make_ordinal(1, place)
-            reason = _reject(recipe, row["query"]) or seen.find_reason(row["query"], own)
+            reason = _reject(filters, row["query"]) or seen.find_reason(row["query"], own)
             if reason is None and len(shard.rows) == pool.queries:
                 reason = "more than evaluate.judged.queries"
             if reason is not None:
@@ -186,8 +197,7 @@ def _choose(
     return shard
 
 
-def _reject(recipe: Recipe, query: str) -> str | None:
-    filters = recipe.generate.filters
+def _reject(filters: Filters, query: str) -> str | None:
     if not filters.min_words <= count_words(query) <= filters.max_words:
         return "too few or too many words"
     return "refusal or boilerplate" if is_refusal(query) or mentions_text(query) else None

@@ -8,10 +8,10 @@ from distill.generate.brainstorm.examples import list_example_requests
 from distill.generate.brainstorm.tasks import list_task_requests
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
 from distill.generate.passages import generations
-from distill.generate.passages.method import QueryMethod, open_method
+from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
+from distill.generate.settings import WritingSettings
 from distill.llm.prompts import Prompt
-from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import Stage, fingerprint, open_stage
@@ -19,7 +19,7 @@ from distill.store.tables import GENERATIONS, TASKS, Row, read_shard
 
 
 def show_prompt(
-    run: Run, recipe: Recipe, passages: Stage | None, row: int, console: Console
+    run: Run, writing: WritingSettings, passages: Stage | None, row: int, console: Console
 ) -> None:
     """Print the `row`-th prompt (from 0) in both of its forms, its conditions and seeds, and what
     the LLM wrote where that is there already. Loads no LLM. Rows of passages come first, then the
@@ -28,13 +28,15 @@ def show_prompt(
     Raises:
         UserError: if there is no such row.
     """
-    generate = recipe.generate
+    generate = writing.generate
     plan = (
-        GenerationPlan(recipe, passages)
+        GenerationPlan(writing, passages)
         if passages is not None and generate.writes_queries
         else None
     )
-    brainstormed = _list_brainstorm_prompts(run, recipe) if "brainstorm" in generate.methods else []
+    brainstormed = (
+        _list_brainstorm_prompts(run, writing) if "brainstorm" in generate.methods else []
+    )
     first = len(plan) if plan is not None else 0
     count = first + len(brainstormed)
     if not 0 <= row < count:
@@ -44,26 +46,29 @@ def show_prompt(
             f"give 0 to {count - 1}" if count else "generate.methods: [fret], or [brainstorm]",
         )
     if plan is not None and passages is not None and row < first:
-        _show_of_passage(run, recipe, passages, plan, row, console)
+        _show_of_passage(run, writing, passages, plan, row, console)
     else:
         _show_brainstormed(*brainstormed[row - first], row, console)
 
 
-def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptRequest, Prompt]]:
+def _list_brainstorm_prompts(
+    run: Run, writing: WritingSettings
+) -> list[tuple[PromptRequest, Prompt]]:
     """List the lists of tasks, then an example of each task that stands in the run: none before the
     lists are written."""
-    groups = recipe.generate.brainstorm.groups
-    lists = list_task_requests(recipe)
-    of_tasks = load_prompts(recipe, "tasks", {request.group for request in lists})
+    settings, folder = writing.generate.brainstorm, writing.folder
+    groups, lists = settings.groups, list_task_requests(settings)
+    of_tasks = load_prompts(settings, folder, "tasks", {request.group for request in lists})
     found = [(request, of_tasks[request.group]) for request in lists]
-    folder = run.folder / "tasks"
-    if not (folder / ".stage").is_dir() or not open_stage(folder).complete:
+    place = run.folder / "tasks"
+    if not (place / ".stage").is_dir() or not open_stage(place).complete:
         return found
-    rows = open_stage(folder).read_rows(TASKS)
+    rows = open_stage(place).read_rows(TASKS)
     tasks = {g: [row["task"] for row in rows if row["task_type"] == g] for g in groups}
-    of_examples = load_prompts(recipe, "example", groups)
+    of_examples = load_prompts(settings, folder, "example", groups)
     return found + [
-        (request, of_examples[request.group]) for request in list_example_requests(tasks, recipe)
+        (request, of_examples[request.group])
+        for request in list_example_requests(tasks, settings, writing.seed)
     ]
 
 
@@ -75,32 +80,42 @@ def _show_brainstormed(request: PromptRequest, prompt: Prompt, row: int, console
 
 
 def _show_of_passage(
-    run: Run, recipe: Recipe, passages: Stage, plan: GenerationPlan, row: int, console: Console
+    run: Run,
+    writing: WritingSettings,
+    passages: Stage,
+    plan: GenerationPlan,
+    row: int,
+    console: Console,
 ) -> None:
-    method, of_row = open_method(recipe), plan[row]
-    console.print(_describe_facts(recipe, of_row, row), soft_wrap=True)
+    method, of_row = open_method(writing), plan[row]
+    console.print(_describe_facts(writing, of_row, row), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
         _print_section(
             f"{name} form", method.render_prompt(of_row.passage, of_row.conditions, chat), console
         )
-        sampling = method.make_sampling(chat, recipe.generate.constrain)
+        sampling = method.make_sampling(chat, writing.generate.constrain)
         forced = sampling.regex or sampling.json_schema
         if forced:
             _print_section("the reply's form, where the engine can force it", forced, console)
-    for reply in _read_replies(run, recipe, method, passages, plan, row):
+    mark = fingerprint(
+        "generations",
+        generations.fingerprint(writing, method),
+        {passages.name: passages.fingerprint},
+    )
+    for reply in _read_replies(run, mark, plan, row, writing.generate.samples):
         _print_section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
 
 
-def _describe_facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
+def _describe_facts(writing: WritingSettings, asked: QueryRequest, row: int) -> Text:
     conditions = vars(asked.conditions)
-    draws = range(recipe.generate.best_of)
+    draws = range(writing.generate.best_of)
     facts = {
         "row": row,
         "passage_id": asked.passage["passage_id"],
         "sample": asked.sample,
         **{name: value for name, value in conditions.items() if value is not None},
-        "seeds": ", ".join(str(derive_llm_seed(recipe, asked, draw)) for draw in draws),
-        "llm.prompt_format": recipe.llm.prompt_format,
+        "seeds": ", ".join(str(derive_llm_seed(writing.seed, asked, draw)) for draw in draws),
+        "llm.prompt_format": writing.llm.prompt_format,
     }
     return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))
 
@@ -112,15 +127,12 @@ def _print_section(title: str, text: str, console: Console) -> None:
     console.print(Text(plain), soft_wrap=True)
 
 
-def _read_replies(
-    run: Run, recipe: Recipe, method: QueryMethod, passages: Stage, plan: GenerationPlan, row: int
-) -> list[Row]:
+def _read_replies(run: Run, mark: str, plan: GenerationPlan, row: int, samples: int) -> list[Row]:
+    """Read the replies to a row's prompt, where the stage of this fingerprint has them."""
     folder = run.folder / "generations"
-    settings = generations.fingerprint(recipe, method)
-    mark = fingerprint("generations", settings, {passages.name: passages.fingerprint})
     if not (folder / ".stage").is_dir() or open_stage(folder).fingerprint != mark:
         return []
-    place, sample = divmod(row, recipe.generate.samples)
+    place, sample = divmod(row, samples)
     number = place // len(plan.list_shards()[0])
     path = {read_shard_number(path): path for path in list_shards(folder)}.get(number)
     if path is None:

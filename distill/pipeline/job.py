@@ -132,8 +132,9 @@ class Job:
     def generate(self) -> GenerateResult:
         """Make the queries: generate, parse, brainstorm, label and filter."""
         from distill.generate.brainstorm import make_brainstorm
-        from distill.generate.filters import make_queries
+        from distill.generate.filters.stage import FilterSettings, make_queries
         from distill.generate.labelled.triples import make_labelled
+        from distill.generate.settings import WritingSettings
 
         run, recipe, corpus = self.run, self.recipe, self.make_corpus()
         _check_sources(run, recipe, corpus)
@@ -146,9 +147,11 @@ class Job:
             )
         if corpus.passages is not None and recipe.generate.from_passages:
             sources = self._make_query_sources(corpus.passages)
-            queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)
+            filters, sets = FilterSettings.select(recipe), self._list_evaluation_sets(corpus)
+            queries = make_queries(run, filters, corpus.passages, sources, self.llm, sets)
         if "brainstorm" in recipe.generate.methods:
-            examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
+            sets, writing = self._list_evaluation_sets(corpus), WritingSettings.select(recipe)
+            examples.append(make_brainstorm(run, writing, recipe.retriever, self.llm, sets))
         if "labelled" in recipe.generate.methods:
             sets = self._list_evaluation_sets(corpus)
             examples.append(make_labelled(run, recipe.generate, recipe.seed, recipe.folder, sets))
@@ -166,13 +169,22 @@ class Job:
         """Write queries for the held-out passages, where the recipe evaluates on them."""
         from distill.corpus.held_out import JUDGED
         from distill.generate.held_out import make_held_out_queries
+        from distill.generate.log.stage import LogSettings
+        from distill.generate.settings import WritingSettings
 
-        if JUDGED not in self.recipe.evaluate.tasks or corpus.held_out_passages is None:
+        recipe = self.recipe
+        if JUDGED not in recipe.evaluate.tasks or corpus.held_out_passages is None:
             return None
         if self.judge is not self.llm:
             self.llm.make_room()
         made = make_held_out_queries(
-            self.run, self.recipe, corpus.held_out_passages, queries, self.judge
+            self.run,
+            recipe.evaluate.judged,
+            WritingSettings.select(recipe),
+            LogSettings.select(recipe) if recipe.holds_out_log else None,
+            corpus.held_out_passages,
+            queries,
+            self.judge,
         )
         if self.judge is not self.llm:
             self.judge.close()
@@ -185,15 +197,16 @@ class Job:
         from distill.generate.log.stage import LogSettings, make_log_queries
         from distill.generate.passages.generations import make_generations
         from distill.generate.passages.parsed import make_parsed
+        from distill.generate.settings import WritingSettings
 
         run, recipe, sources = self.run, self.recipe, []
         if "log" in recipe.generate.methods:
             log, min_relevance = LogSettings.select(recipe), recipe.relabel.min_relevance
             sources.append(make_log_queries(run, log, min_relevance))
         if recipe.generate.writes_queries:
-            sources.append(
-                make_parsed(run, recipe, make_generations(run, recipe, passages, self.llm))
-            )
+            writing = WritingSettings.select(recipe)
+            generations = make_generations(run, writing, passages, self.llm)
+            sources.append(make_parsed(run, writing, generations))
         if recipe.generate.free_methods:
             sources.append(make_free_queries(run, recipe.generate, recipe.seed, passages))
         return sources

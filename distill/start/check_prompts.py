@@ -8,6 +8,7 @@ from distill.evaluate.judged.judge import load_judge_prompt
 from distill.generate.held_out import settle_writing
 from distill.generate.passages.conditions import draw_conditions, load_personas
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.llm.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 
@@ -17,10 +18,11 @@ _QUERY = "a query"
 
 def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each prompt that the recipe uses, with its few-shot examples."""
+    writing = WritingSettings.select(recipe)
     if recipe.generate.writes_queries:
         if "fret" in recipe.generate.methods:
-            yield lambda: _check_file(recipe)  # its few-shot examples may be at fault, too
-        yield lambda: _check_generation(recipe)
+            yield lambda: _check_file(writing)  # its few-shot examples may be at fault, too
+        yield lambda: _check_generation(writing)
     if JUDGED in recipe.evaluate.tasks:
         yield lambda: _check_held_out(recipe)
         yield lambda: _check_pool_judge(recipe)
@@ -32,21 +34,23 @@ def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
             yield lambda: _check_list(recipe)
 
 
-def _check_file(recipe: Recipe) -> list[str]:
-    load_prompt(recipe.generate.prompt, recipe.folder, parts=1)
+def _check_file(writing: WritingSettings) -> list[str]:
+    load_prompt(writing.generate.prompt, writing.folder, parts=1)
     return []
 
 
-def _check_generation(recipe: Recipe) -> list[str]:
-    conditions = draw_conditions(recipe.generate, load_personas(recipe), recipe.seed, 0, "0", 0)
-    open_method(recipe).render_prompt(_PASSAGE, conditions, False)
+def _check_generation(writing: WritingSettings) -> list[str]:
+    personas = load_personas(writing.generate.personas, writing.folder)
+    conditions = draw_conditions(writing.generate, personas, writing.seed, 0, "0", 0)
+    open_method(writing).render_prompt(_PASSAGE, conditions, False)
     return []
 
 
 def _check_held_out(recipe: Recipe) -> list[str]:
     """Check the prompt of held-out queries and its few-shot examples."""
-    _check_file(settle_writing(recipe))
-    return _check_generation(settle_writing(recipe))
+    writing = settle_writing(WritingSettings.select(recipe), recipe.evaluate.judged)
+    _check_file(writing)
+    return _check_generation(writing)
 
 
 def _check_pool_judge(recipe: Recipe) -> list[str]:

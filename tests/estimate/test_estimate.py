@@ -14,6 +14,7 @@ from distill.estimate.estimate import estimate
 from distill.estimate.prices import Prices
 from distill.files.atomic import read_json
 from distill.generate.passages.generations import make_generations
+from distill.generate.settings import WritingSettings
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion
 from distill.pipeline.job import Job
@@ -202,7 +203,8 @@ def test_the_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
         assert of(again, "generations").new_tokens.low > 0
         with Run(tmp_path) as run:
             passages = Job(run, recipe).make_corpus().passages
-            make_generations(run, recipe, passages, engine(recipe, tmp_path))
+            writing = WritingSettings.select(recipe)
+            make_generations(run, writing, passages, engine(recipe, tmp_path))
         assert len(server.seen) == PROMPTS
 
 

@@ -7,6 +7,7 @@ from helpers.overlap_llm import OverlapLLM
 from distill.api.objects import Models, put_models
 from distill.errors import UserError
 from distill.generate.held_out import make_held_out_queries
+from distill.generate.settings import WritingSettings
 from distill.llm import Completion
 from distill.recipe import Recipe
 from distill.store.run import Run
@@ -28,10 +29,13 @@ def write_training_queries(run: Run, queries: list[str]):
 
 
 def ask(folder, llm, training=(), generate=None, overwrite="never", **judged):
+    recipe = make_recipe(llm, generate or {}, **judged)
     with Run(folder, overwrite) as run:
         return make_held_out_queries(
             run,
-            make_recipe(llm, generate or {}, **judged),
+            recipe.evaluate.judged,
+            WritingSettings.select(recipe),
+            None,
             passages_of(run),
             write_training_queries(run, list(training)),
             lambda: llm,

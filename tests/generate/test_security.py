@@ -10,6 +10,7 @@ from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.passages.plan import GenerationPlan
+from distill.generate.settings import WritingSettings
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.recipe.packaged import get_packaged_folder
@@ -42,16 +43,16 @@ CUSTOM = [
 NAIVE = ["generate.prompt=prompts/naive.jinja"]
 
 
-def recipe_of(sets):
+def settle_writing_by(sets):
     recipe = load_recipe(None, ["name=r", *SETS, *sets])
     recipe._folder = get_packaged_folder()
-    return recipe
+    return WritingSettings.select(recipe)
 
 
 METHODS = {
-    "fret": open_method(recipe_of([])),
-    "naive": open_method(recipe_of(NAIVE)),
-    "custom": open_method(recipe_of(CUSTOM)),
+    "fret": open_method(settle_writing_by([])),
+    "naive": open_method(settle_writing_by(NAIVE)),
+    "custom": open_method(settle_writing_by(CUSTOM)),
 }
 
 
@@ -134,10 +135,10 @@ def generate(folder, texts, engine):
         passages = run.open_stage("passages", {"texts": [t.encode().hex() for t in texts]})
         passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
-        recipe = recipe_of(["generate.samples=2", "generate.shard_size=4"])
-        generations = make_generations(run, recipe, passages, lambda: engine)
-        parsed = make_parsed(run, recipe, generations)
-        assert len(GenerationPlan(recipe, passages)) == 2 * len(texts)
+        writing = settle_writing_by(["generate.samples=2", "generate.shard_size=4"])
+        generations = make_generations(run, writing, passages, lambda: engine)
+        parsed = make_parsed(run, writing, generations)
+        assert len(GenerationPlan(writing, passages)) == 2 * len(texts)
         return generations.read_rows(GENERATIONS), parsed.read_rows(PARSED)
 
 

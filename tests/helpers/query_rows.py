@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.generate.filters.candidate import GeneratedQuery
+from distill.generate.filters.stage import FilterSettings, make_queries
+from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard, write_shard
+from distill.tasks.decontaminate import list_evaluation_sets
 
 
 def passage(id_: str, text: str, title: str = "") -> Row:
@@ -58,6 +61,20 @@ def recipe(folder: Path = Path("."), **sections: object) -> Recipe:
     made = Recipe.model_validate({"name": "filters", **sections})
     made._folder = folder
     return made
+
+
+def filter_queries(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    sources: Sequence[Stage],
+    llm: LazyLLM,
+    held_out: Stage | None = None,
+) -> Stage:
+    """Make the stage `queries` of a recipe without a corpus of its own."""
+    filters = recipe.generate.filters
+    sets = list_evaluation_sets(recipe.evaluate, filters, None, recipe.seed, held_out)
+    return make_queries(run, FilterSettings.select(recipe), passages, sources, llm, sets)
 
 
 def no_llm() -> None:

@@ -4,6 +4,7 @@ of the stage that reads it, or of one of its inputs, or is declared to change sp
 from contextlib import ExitStack
 
 import pytest
+from helpers.query_rows import filter_queries
 from helpers.recipe_keys import StageChain
 from helpers.tiny_models import tiny_cross_encoder
 from helpers.training_by_hand import example_rows, write_inputs
@@ -12,10 +13,10 @@ from distill.corpus.passages import make_passages
 from distill.evaluate.stage import evaluate_run
 from distill.generate.brainstorm.examples import write_examples
 from distill.generate.brainstorm.tasks import select_tasks, write_tasks
-from distill.generate.filters import make_queries
 from distill.generate.labelled.triples import make_labelled
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
+from distill.generate.settings import WritingSettings
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
 from distill.recipe import Recipe, load_recipe
@@ -105,16 +106,17 @@ def test_fingerprints_of_generation_hold_every_key_that_it_reads(run, recipe_fil
         "generate.filters": {"round_trip": 3, "near_duplicates": 0.9, "max_copied": 0.9},
         "evaluate.tasks": [],
     }
-    chain = StageChain(override(load_recipe(recipe_file), settings))
+    chain, select = StageChain(override(load_recipe(recipe_file), settings)), WritingSettings.select
     passages = make_passages(run, chain.recipe.corpus, chain.recipe.seed)
     generations, missing = chain.make(
-        "generations", lambda of: make_generations(run, of, passages, open_llm(of))
+        "generations",
+        lambda of: make_generations(run, WritingSettings.select(of), passages, open_llm(of)),
     )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
-    parsed, missing = chain.make("parsed", lambda of: make_parsed(run, of, generations))
+    parsed, missing = chain.make("parsed", lambda of: make_parsed(run, select(of), generations))
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
     _, missing = chain.make(
-        "queries", lambda of: make_queries(run, of, passages, [parsed], open_llm(of), None)
+        "queries", lambda of: filter_queries(run, of, passages, [parsed], open_llm(of))
     )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX | TASKS | OF_KEPT_SEARCHES
 
@@ -133,13 +135,19 @@ def test_fingerprints_of_brainstorming_hold_every_key_that_it_reads(run, recipe_
         },
         "evaluate.tasks": [],
     }
-    chain = StageChain(override(load_recipe(recipe_file), settings))
-    lists, missing = chain.make("brainstorm-tasks", lambda of: write_tasks(run, of, open_llm(of)))
+    chain, select = StageChain(override(load_recipe(recipe_file), settings)), WritingSettings.select
+    lists, missing = chain.make(
+        "brainstorm-tasks", lambda of: write_tasks(run, select(of), open_llm(of))
+    )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
-    tasks, missing = chain.make("tasks", lambda of: select_tasks(run, of, lists, open_llm(of)))
+    tasks, missing = chain.make(
+        "tasks",
+        lambda of: select_tasks(run, of.generate.brainstorm, of.retriever, lists, open_llm(of)),
+    )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
     _, missing = chain.make(
-        "brainstorm-generations", lambda of: write_examples(run, of, tasks, open_llm(of))
+        "brainstorm-generations",
+        lambda of: write_examples(run, select(of), tasks, open_llm(of)),
     )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
 
@@ -185,8 +193,9 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
     chain = StageChain(override(load_recipe(recipe_file), settings))
     recipe, llm, judged = chain.recipe, open_llm(chain.recipe), run.folder / "judged.sqlite"
     passages = make_passages(run, recipe.corpus, recipe.seed)
-    parsed = make_parsed(run, recipe, make_generations(run, recipe, passages, llm))
-    queries = make_queries(run, recipe, passages, [parsed], llm, None)
+    writing = WritingSettings.select(recipe)
+    parsed = make_parsed(run, writing, make_generations(run, writing, passages, llm))
+    queries = filter_queries(run, recipe, passages, [parsed], llm)
     candidates, missing = chain.make(
         "candidates", lambda of: make_candidates(run, of.retriever, of.relabel, passages, queries)
     )

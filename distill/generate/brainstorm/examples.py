@@ -26,10 +26,11 @@ from distill.generate.examples import (
     reject_refusal,
     summarize_decontamination,
 )
+from distill.generate.settings import WritingSettings
 from distill.llm.load import identify_llm
 from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Brainstorm, Group, Recipe
+from distill.recipe import Brainstorm, Generate, Group
 from distill.store.run import Run
 from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
@@ -46,11 +47,13 @@ _COPIED_WORDS = 4
 """Fewer may stand in a prompt by chance."""
 
 
-def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM]) -> Stage:
+def write_examples(
+    run: Run, writing: WritingSettings, tasks: Stage, llm: Callable[[], LLM]
+) -> Stage:
     """Write the stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
-    settings = recipe.generate.brainstorm
-    prompts = load_prompts(recipe, "example", settings.groups)
-    samplings = {group: _make_sampling(recipe, group) for group in settings.groups}
+    settings = writing.generate.brainstorm
+    prompts = load_prompts(settings, writing.folder, "example", settings.groups)
+    samplings = {group: _make_sampling(writing.generate, group) for group in settings.groups}
     named = {"groups", "examples", "languages", "max_new_tokens", "temperature", "top_p"}
     stage = run.open_stage(
         "brainstorm-generations",
@@ -59,8 +62,8 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
             **({"shares": settings.shares} if settings.shares else {}),
             "prompts": {group: prompt.source for group, prompt in prompts.items()},
             "schemas": {group: sampling.json_schema for group, sampling in samplings.items()},
-            "llm": identify_llm(recipe.llm),
-            "seed": recipe.seed,
+            "llm": identify_llm(writing.llm),
+            "seed": writing.seed,
         },
         [tasks],
     )
@@ -70,24 +73,22 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
             group: [row["task"] for row in rows if row["task_type"] == group]
             for group in settings.groups
         }
-        write_replies(
-            stage, recipe, list_example_requests(by_group, recipe), prompts, samplings, llm
-        )
+        requests = list_example_requests(by_group, settings, writing.seed)
+        write_replies(stage, writing, requests, prompts, samplings, llm)
     return stage
 
 
-def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
+def list_example_requests(tasks: Tasks, settings: Brainstorm, seed: int) -> list[PromptRequest]:
     """List the examples to write, group after group: by their shares over the groups that have a
     task, and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
-    settings = recipe.generate.brainstorm
     groups = [group for group in settings.groups if tasks[group]]
     requests: list[PromptRequest] = []
     for group, share in _divide(groups, settings).items():
         order = list(tasks[group])
-        random.Random(f"{recipe.seed}|{group}").shuffle(order)
+        random.Random(f"{seed}|{group}").shuffle(order)
         for place in range(share):
             item_id = f"brainstorm~{len(requests)}"
-            placeholders = draw_placeholders(group, settings, recipe.seed, item_id)
+            placeholders = draw_placeholders(group, settings, seed, item_id)
             requests.append(PromptRequest(item_id, group, order[place % len(order)], placeholders))
     return requests
 
@@ -105,18 +106,19 @@ def _divide(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
 
 
 def select_examples(
-    run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]
+    run: Run, generate: Generate, folder: Path, written: Stage, sets: Sequence[EvaluationSet]
 ) -> Stage:
     """Make the stage `examples-brainstorm`: what was written in form, teaches something, passes the
     recipe's filters and is no exact duplicate. All else is counted and kept in the side table.
 
     Args:
+        folder: of the recipe, which prompts are named relative to.
         sets: what the recipe evaluates on.
 
     Raises:
         UserError: if no example is left.
     """
-    filters = recipe.generate.filters
+    filters = generate.filters
     settings: dict[str, Any] = {
         "version": 1,
         "refusals": filters.refusals,
@@ -131,7 +133,7 @@ def select_examples(
     stage = find_clean_examples(run, _NAME, settings, [written], sets, known)
     stage = stage or run.open_stage(_NAME, settings, [written])
     if not stage.complete:
-        prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
+        prompts = load_prompts(generate.brainstorm, folder, "example", generate.brainstorm.groups)
         seen = PassageDeduplicator()
         for path in list_shards(stage.folder):
             for row in read_shard(EXAMPLES, path):
@@ -154,14 +156,14 @@ def select_examples(
     return stage
 
 
-def _make_sampling(recipe: Recipe, group: Group) -> Sampling:
-    settings = recipe.generate.brainstorm
+def _make_sampling(generate: Generate, group: Group) -> Sampling:
+    settings = generate.brainstorm
     schema = make_example_schema(group, settings.max_new_tokens)
     return Sampling(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        json_schema=serialize_schema(schema) if recipe.generate.constrain else None,
+        json_schema=serialize_schema(schema) if generate.constrain else None,
     )
 
 

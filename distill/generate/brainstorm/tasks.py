@@ -18,10 +18,11 @@ from distill.generate.brainstorm.schemas import (
     serialize_schema,
 )
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
+from distill.generate.settings import WritingSettings
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm
 from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Brainstorm, Group, Recipe
+from distill.recipe import Brainstorm, Generate, Group, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run
@@ -35,12 +36,12 @@ _TOKENS_PER_TASK = 40
 _FEWEST_WORDS = 3
 
 
-def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
+def write_tasks(run: Run, writing: WritingSettings, llm: Callable[[], LLM]) -> Stage:
     """Write the stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
-    settings = recipe.generate.brainstorm
-    groups = _list_asymmetric_groups(recipe)
-    prompts = load_prompts(recipe, "tasks", groups)
-    sampling = _make_sampling(recipe)
+    settings = writing.generate.brainstorm
+    groups = _list_asymmetric_groups(settings)
+    prompts = load_prompts(settings, writing.folder, "tasks", groups)
+    sampling = _make_sampling(writing.generate)
     named = {"groups", "calls", "tasks_per_call", "temperature", "top_p", "shard_size"}
     stage = run.open_stage(
         "brainstorm-tasks",
@@ -49,19 +50,18 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
             "prompts": {group: prompt.source for group, prompt in prompts.items()},
             "schema": sampling.json_schema,
             "max_new_tokens": sampling.max_new_tokens,
-            "llm": identify_llm(recipe.llm),
-            "seed": recipe.seed,
+            "llm": identify_llm(writing.llm),
+            "seed": writing.seed,
         },
     )
     if not stage.complete:
         samplings = dict.fromkeys(groups, sampling)
-        write_replies(stage, recipe, list_task_requests(recipe), prompts, samplings, llm)
+        write_replies(stage, writing, list_task_requests(settings), prompts, samplings, llm)
     return stage
 
 
-def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
+def list_task_requests(settings: Brainstorm) -> list[PromptRequest]:
     """List the lists to write, group after group."""
-    settings = recipe.generate.brainstorm
     return [
         PromptRequest(
             f"brainstorm~{group}~{call}",
@@ -69,12 +69,14 @@ def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
             None,
             {"count": settings.tasks_per_call, "call": call},
         )
-        for group in _list_asymmetric_groups(recipe)
+        for group in _list_asymmetric_groups(settings)
         for call in range(settings.calls)
     ]
 
 
-def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
+def select_tasks(
+    run: Run, settings: Brainstorm, retriever: Retriever, lists: Stage, llm: LazyLLM
+) -> Stage:
     """Make the stage `tasks`: what the lists hold, in order, without the tasks that an earlier one
     of their group equals, or means (the cosine of their embeddings reaches `same_task`); and the
     one task of each symmetric group. A shard a group. A local LLM is closed only where tasks are
@@ -83,20 +85,19 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
     Raises:
         UserError: if no group has a task.
     """
-    settings = recipe.generate.brainstorm
-    asymmetric = _list_asymmetric_groups(recipe)
+    asymmetric = _list_asymmetric_groups(settings)
     mark: dict[str, Any] = {
         "version": 1,
         "symmetric": [EXAMPLE_SCHEMAS[group].task for group in settings.groups],
     }
     if asymmetric:
-        embedder = retriever_identity(recipe.retriever, embeds=True)
+        embedder = retriever_identity(retriever, embeds=True)
         mark |= {"same_task": settings.same_task, "retriever": embedder}
     stage = run.open_stage("tasks", mark, [lists])
     if not stage.complete:
         if asymmetric:
-            llm.make_room_for(recipe.retriever)
-        encoder = open_encoder(recipe.retriever) if asymmetric else None
+            llm.make_room_for(retriever)
+        encoder = open_encoder(retriever) if asymmetric else None
         written = lists.read_rows(BRAINSTORM)
         stage.map_shards(
             TASKS,
@@ -133,21 +134,19 @@ def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
     return found
 
 
-def _list_asymmetric_groups(recipe: Recipe) -> list[Group]:
-    return [
-        group for group in recipe.generate.brainstorm.groups if EXAMPLE_SCHEMAS[group].task is None
-    ]
+def _list_asymmetric_groups(settings: Brainstorm) -> list[Group]:
+    return [group for group in settings.groups if EXAMPLE_SCHEMAS[group].task is None]
 
 
-def _make_sampling(recipe: Recipe) -> Sampling:
+def _make_sampling(generate: Generate) -> Sampling:
     """Make sampling settings with room for whole lists, whatever room examples have."""
-    settings = recipe.generate.brainstorm
+    settings = generate.brainstorm
     schema = make_tasks_schema(settings.tasks_per_call, CHARACTERS_PER_TOKEN * _TOKENS_PER_TASK)
     return Sampling(
         max_new_tokens=_TOKENS_PER_TASK * settings.tasks_per_call + _TOKENS_PER_TASK,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        json_schema=serialize_schema(schema) if recipe.generate.constrain else None,
+        json_schema=serialize_schema(schema) if generate.constrain else None,
     )
 
 

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
+from distill.generate.settings import WritingSettings
 from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Group, Recipe
+from distill.recipe import Brainstorm, Group
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
 from distill.text.sanitize import sanitize_for_prompt
@@ -45,15 +47,19 @@ def list_brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
     return names
 
 
-def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Group, Prompt]:
+def load_prompts(
+    settings: Brainstorm, folder: Path, step: str, groups: Iterable[Group]
+) -> dict[Group, Prompt]:
     """Load the prompts of a step ("tasks" or "example").
+
+    Args:
+        folder: of the recipe, which the prompts' folder is named relative to.
 
     Raises:
         UserError: if one is missing or is no template.
     """
-    folder = recipe.generate.brainstorm.prompts
     return {
-        group: load_prompt(f"{folder}/{step}-{group}.jinja", recipe.folder, parts=1)
+        group: load_prompt(f"{settings.prompts}/{step}-{group}.jinja", folder, parts=1)
         for group in groups
     }
 
@@ -69,7 +75,7 @@ def render_request(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
 
 def write_replies(
     stage: Stage,
-    recipe: Recipe,
+    writing: WritingSettings,
     requests: Sequence[PromptRequest],
     prompts: Mapping[Group, Prompt],
     samplings: Mapping[Group, Sampling],
@@ -78,14 +84,14 @@ def write_replies(
     """Fill the stage, a BRAINSTORM row a request, and finish it. A shard holds one group, whose
     prompts begin alike and whose replies have one form. `llm` is called only if there is something
     to write."""
-    items = _split_requests(requests, recipe.generate.brainstorm.shard_size)
+    items = _split_requests(requests, writing.generate.brainstorm.shard_size)
     if not items:
         stage.finish()
         return
     tokens = stage.map_on_workers(
         BRAINSTORM,
         items,
-        partial(_open_writer, recipe, prompts, samplings, llm),
+        partial(_open_writer, writing, prompts, samplings, llm),
         choose_needs(llm),
         size=len,
         unit="prompts",
@@ -97,16 +103,16 @@ def write_replies(
 
 @contextmanager
 def _open_writer(
-    recipe: Recipe,
+    writing: WritingSettings,
     prompts: Mapping[Group, Prompt],
     samplings: Mapping[Group, Sampling],
     llm: Callable[[], LLM],
 ) -> Iterator[OpenWork[list[PromptRequest], ShardResult]]:
     engine = llm()
-    chat = uses_chat_template(recipe.llm, engine)
+    chat = uses_chat_template(writing.llm, engine)
 
     def write_shards(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
-        return [_write(item, recipe.seed, prompts, samplings, chat, engine) for item in some]
+        return [_write(item, writing.seed, prompts, samplings, chat, engine) for item in some]
 
     yield OpenWork(write_shards, lambda: engine.tokens)
 

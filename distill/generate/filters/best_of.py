@@ -10,7 +10,6 @@ from distill.generate.filters.candidate import GeneratedQuery
 from distill.llm.judge import judge_ql
 from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM
-from distill.recipe import Recipe
 from distill.text.sanitize import sanitize_for_prompt
 
 CandidateOrder = Callable[[Sequence[Sequence[GeneratedQuery]]], list[list[GeneratedQuery]]]
@@ -36,7 +35,7 @@ def order_by_rank(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[Gene
     return [sorted(draws, key=make_key) for draws in queries]
 
 
-def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
+def make_likelihood_order(llm: LLM, prompt: Prompt, max_passage_words: int) -> CandidateOrder:
     """Make the order by the mean log-likelihood of the query's tokens given its passage
     (relabelling's QL prompt), then by draw. The mean, for a sum would prefer short queries.
 
@@ -45,7 +44,7 @@ def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> Candidate
     """
     if not llm.can_score:
         raise UserError(
-            recipe.llm.model,
+            llm.name,
             "generate.best_by ql needs log-probabilities, which this engine does not give",
             "choose another engine, or generate.best_by: round_trip",
         )
@@ -56,7 +55,7 @@ def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> Candidate
         contested = [draws for draws in queries if len(draws) > 1]
         requests = [
             (
-                sanitize_for_prompt(draws[0].passage_text, recipe.generate.max_passage_words),
+                sanitize_for_prompt(draws[0].passage_text, max_passage_words),
                 [draw.query for draw in draws],
             )
             for draws in contested

@@ -5,7 +5,8 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.generate.filters.apply import FilterChain, make_retrieval_filters, make_row_filters
@@ -23,7 +24,7 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.tokenization import fingerprint_tokenization
-from distill.recipe import Recipe
+from distill.recipe import Generate, LanguageModel, Recipe, Relabel, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
 from distill.retrieve.retriever import find_depth
 from distill.store.passages import PassageReader
@@ -38,7 +39,6 @@ from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
     count_overlaps,
-    list_evaluation_sets,
 )
 from distill.workers.protocol import HERE, OpenWork
 
@@ -49,39 +49,56 @@ they are by default, would take half as long again one by one. An LLM that compa
 slower part, and what it did is kept shard by shard."""
 
 
+class FilterSettings(NamedTuple):
+    """What queries are filtered by: the section `generate`, the language model that may compare
+    draws, the retriever, the section `relabel`, which says how deep to search and how likelihood is
+    asked, and the folder that prompts are named relative to."""
+
+    generate: Generate
+    llm: LanguageModel
+    retriever: Retriever
+    relabel: Relabel
+    folder: Path
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "FilterSettings":
+        """Select them of a recipe."""
+        return cls(recipe.generate, recipe.llm, recipe.retriever, recipe.relabel, recipe.folder)
+
+
 def make_queries(
     run: Run,
-    recipe: Recipe,
+    asked: FilterSettings,
     passages: Stage,
     sources: Sequence[Stage],
     llm: LazyLLM,
-    held_out: Stage | None,
+    sets: list[EvaluationSet],
 ) -> Stage:
     """Filter the queries of some stages (tables of parsed queries), one after the other and shard
     by shard. What is left out is counted by its reason and kept in the side table. `llm` is called
     only if draws are still to be compared by it.
 
+    Args:
+        sets: what the recipe evaluates on.
+
     Raises:
-        UserError: if a filter cannot work (an evaluation task cannot be read, a language is
-            unknown, the engine gives no log-probabilities), before the stage is begun; if no
-            query is left.
+        UserError: if a filter cannot work (a language is unknown, the engine gives no
+            log-probabilities), before the stage is begun; if no query is left.
     """
-    sets = list_evaluation_sets(
-        recipe.evaluate, recipe.generate.filters, recipe.own_corpus, recipe.seed, held_out
-    )
-    prompt = _find_prompt(recipe)
-    settings, inputs = fingerprint(recipe, prompt, sets), [passages, *sources]
+    prompt = _find_prompt(asked)
+    settings, inputs = fingerprint(asked, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor, where it was checked before, evaluation texts.
-    stage = _find_unchanged(run, recipe, settings, inputs, sets)
+    length = asked.generate.filters.decontaminate_words
+    stage = _find_unchanged(run, length, settings, inputs, sets)
     if stage is None:
-        stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
+        stage = _make(run, asked, settings, inputs, sets, prompt, llm)
     _require_some(stage)
     return stage
 
 
 def _find_unchanged(
     run: Run,
-    recipe: Recipe,
+    length: int,
     settings: dict[str, Any],
     inputs: list[Stage],
     sets: list[EvaluationSet],
@@ -89,7 +106,6 @@ def _find_unchanged(
     """Find the complete stage of other evaluation tasks, where the present ones change nothing in
     it."""
     passages, *sources = inputs
-    length = recipe.generate.filters.decontaminate_words
     known = functools.cache(lambda: Decontaminator(sets, length) if sets else None)
 
     def find_change(stage: Stage) -> str | None:
@@ -126,7 +142,7 @@ def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
 
 def _make(
     run: Run,
-    recipe: Recipe,
+    asked: FilterSettings,
     settings: dict[str, Any],
     inputs: list[Stage],
     sets: list[EvaluationSet],
@@ -134,21 +150,21 @@ def _make(
     llm: LazyLLM,
 ) -> Stage:
     passages, *sources = inputs
-    filters = recipe.generate.filters
+    filters, retriever = asked.generate.filters, asked.retriever
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
-    if prompt is None and _needs_retriever(recipe):
-        llm.make_room_for(recipe.retriever)
+    if prompt is None and _needs_retriever(asked.generate):
+        llm.make_room_for(retriever)
     engine = llm() if prompt is not None else None
-    retriever, depth = recipe.retriever, _choose_depth(recipe)
-    keeps = find_depth(retriever, recipe.relabel.top_k) if "dense" in retriever.sources else 0
+    depth, words = _choose_depth(asked), asked.generate.max_passage_words
+    keeps = find_depth(retriever, asked.relabel.top_k) if "dense" in retriever.sources else 0
     screen = FilterChain(
         before=make_row_filters(filters),
         known=known,
         search=SeedSearch(run, retriever, passages, depth, keeps)
-        if _needs_retriever(recipe)
+        if _needs_retriever(asked.generate)
         else None,
         after=make_retrieval_filters(filters),
-        order=make_likelihood_order(engine, prompt, recipe) if engine and prompt else order_by_rank,
+        order=make_likelihood_order(engine, prompt, words) if engine and prompt else order_by_rank,
     )
     stage = run.open_stage(_NAME, settings, inputs)
     if stage.complete:
@@ -189,36 +205,38 @@ def _restore_seen(stage: Stage, seen: QueryDeduplicator) -> None:
         seen.flush()
 
 
-def _get_best_by(recipe: Recipe) -> str | None:
-    return recipe.generate.best_by if recipe.generate.best_of > 1 else None
+def _get_best_by(generate: Generate) -> str | None:
+    return generate.best_by if generate.best_of > 1 else None
 
 
-def _needs_retriever(recipe: Recipe) -> bool:
-    filters = recipe.generate.filters
+def _needs_retriever(generate: Generate) -> bool:
+    filters = generate.filters
     filtered = filters.round_trip is not None or filters.min_similarity is not None
-    return filtered or _get_best_by(recipe) == "round_trip"
+    return filtered or _get_best_by(generate) == "round_trip"
 
 
-def _choose_depth(recipe: Recipe) -> int:
+def _choose_depth(asked: FilterSettings) -> int:
     """Return how far down a seed passage is looked for: as far as the filter asks, else as far as
     relabelling will look."""
-    return recipe.generate.filters.round_trip or recipe.relabel.top_k
+    return asked.generate.filters.round_trip or asked.relabel.top_k
 
 
-def _find_prompt(recipe: Recipe) -> Prompt | None:
+def _find_prompt(asked: FilterSettings) -> Prompt | None:
     """Return the query likelihood's prompt, where draws are compared by it."""
-    if _get_best_by(recipe) != "ql":
+    if _get_best_by(asked.generate) != "ql":
         return None
-    return load_prompt(recipe.relabel.prompt_ql, recipe.folder, parts=2)
+    return load_prompt(asked.relabel.prompt_ql, asked.folder, parts=2)
 
 
-def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]) -> dict[str, Any]:
+def fingerprint(
+    asked: FilterSettings, prompt: Prompt | None, sets: list[EvaluationSet]
+) -> dict[str, Any]:
     """Collect the settings that change which queries pass the filters."""
-    filters = recipe.generate.filters
+    generate, filters = asked.generate, asked.generate.filters
     settings: dict[str, Any] = {
         "version": 1,
         "filters": filters.model_dump(exclude={"decontaminate", "decontaminate_words"}),
-        "best_by": _get_best_by(recipe),
+        "best_by": _get_best_by(generate),
     }
     if sets:
         settings["decontaminate"] = {known.name: known.revision for known in sets}
@@ -227,14 +245,14 @@ def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
     if prompt is not None:
         settings["ql"] = {
             "prompt": prompt.source,
-            "llm": llm_identity(recipe.llm),
-            "max_passage_words": recipe.generate.max_passage_words,
-            **fingerprint_tokenization(recipe.llm, prompt),
+            "llm": llm_identity(asked.llm),
+            "max_passage_words": generate.max_passage_words,
+            **fingerprint_tokenization(asked.llm, prompt),
         }
-    if _needs_retriever(recipe):
+    if _needs_retriever(asked.generate):
         settings["retriever"] = {
-            **retriever_identity(recipe.retriever, embeds=True),
-            "depth": _choose_depth(recipe),
+            **retriever_identity(asked.retriever, embeds=True),
+            "depth": _choose_depth(asked),
         }
     return settings
 

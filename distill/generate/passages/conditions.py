@@ -9,12 +9,13 @@ recipe's seed, the passage and the sample, whatever else is generated beside it.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.files.read import read_text
 from distill.llm.prompts import find_prompt
-from distill.recipe import Generate, Recipe, TaskType
+from distill.recipe import Generate, TaskType
 from distill.text.sanitize import sanitize_for_prompt
 
 T = TypeVar("T")
@@ -77,16 +78,19 @@ def choose_task_type(types: Sequence[TaskType], seed: int, row: int) -> TaskType
     return random.Random(f"{seed}|types|{block}").sample(list(types), len(types))[place]
 
 
-def load_personas(recipe: Recipe) -> list[str]:
-    """Load the personas, one a line; empty where the recipe names no file.
+def load_personas(name: str | None, folder: Path) -> list[str]:
+    """Load the personas, one a line; empty where no file is named.
+
+    Args:
+        name: of the file, as `generate.personas` gives it.
+        folder: of the recipe, which the file is named relative to.
 
     Raises:
         UserError: if the file is missing, or holds none.
     """
-    name = recipe.generate.personas
     if name is None:
         return []
-    path = find_prompt(name, recipe.folder)
+    path = find_prompt(name, folder)
     lines = read_text(path).splitlines()
     personas = [
         persona for line in lines if (persona := sanitize_for_prompt(line, _MOST_PERSONA_WORDS))

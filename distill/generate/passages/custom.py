@@ -21,7 +21,7 @@ from distill.generate.passages.reply import ParsedQuery, check_query
 from distill.llm.prompts import Prompt, find_prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import strip_thoughts
-from distill.recipe import Recipe
+from distill.recipe import Generate
 from distill.store.tables import Row, join_passage
 from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 
@@ -30,7 +30,7 @@ from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 class CustomMethod:
     """A `Method` (see fret)."""
 
-    recipe: Recipe
+    settings: Generate
     prompt_file: Prompt
     schema: str
     validator: Validator
@@ -44,11 +44,11 @@ class CustomMethod:
     @property
     def task(self) -> str:
         """The task of a query whose reply names none."""
-        return self.recipe.generate.custom.default_task
+        return self.settings.custom.default_task
 
     def render_prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         """Render the user's prompt for a passage."""
-        words = self.recipe.generate.max_passage_words
+        words = self.settings.max_passage_words
         return self.prompt_file.render(
             passage=sanitize_for_prompt(join_passage(passage), words),
             title=sanitize_for_prompt(passage["title"], words),
@@ -64,7 +64,7 @@ class CustomMethod:
     def make_sampling(self, chat: bool, constrain: bool) -> Sampling:
         """Make the sampling settings: a text that is continued ends at an empty line, where nothing
         else ends it."""
-        settings = self.recipe.generate
+        settings = self.settings
         return Sampling(
             settings.max_new_tokens,
             settings.temperature,
@@ -76,7 +76,7 @@ class CustomMethod:
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
         """Read the query in a reply, which must be JSON that the user's schema allows."""
-        custom = self.recipe.generate.custom
+        custom = self.settings.custom
         text = strip_thoughts(output)
         if not finished or text is None:
             return ParsedQuery(reason="unfinished")
@@ -97,26 +97,29 @@ class CustomMethod:
         return check_query(task, query, frozenset())
 
 
-def load_custom(recipe: Recipe) -> CustomMethod:
-    """Load the recipe's prompt and schema.
+def load_custom(settings: Generate, folder: Path) -> CustomMethod:
+    """Load the user's prompt and schema.
+
+    Args:
+        folder: of the recipe, which the files are named relative to.
 
     Raises:
         UserError: if one of the files is missing or malformed, if the schema is not of an object
             with the named properties, or if it refers to other files.
     """
-    custom = recipe.generate.custom
-    path = find_prompt(custom.json_schema, recipe.folder)
+    custom = settings.custom
+    path = find_prompt(custom.json_schema, folder)
     source = read_text(path)
     schema = read_schema(path, source)
     for key in (custom.query, custom.task):
         if key is not None:
             _check_property(path, schema, key)
     return CustomMethod(
-        recipe,
-        load_prompt(custom.prompt, recipe.folder, parts=1),
+        settings,
+        load_prompt(custom.prompt, folder, parts=1),
         source,
         make_validator(schema),
-        load_language_names(recipe.generate.languages),
+        load_language_names(settings.languages),
     )
 
 

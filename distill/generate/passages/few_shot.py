@@ -14,7 +14,7 @@ from distill.errors import UserError
 from distill.files.read import expect, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.llm.prompts import find_prompt
-from distill.recipe import Recipe, TaskType
+from distill.recipe import Generate, TaskType
 from distill.text.normalize import normalize_words
 
 _KEYS = ("passage", "task", "query")
@@ -57,14 +57,16 @@ class FewShotPool:
         return [*mixed, *own[:1]]
 
 
-def load_pool(recipe: Recipe) -> FewShotPool:
-    """Load the recipe's few-shot examples.
+def load_pool(settings: Generate, folder: Path) -> FewShotPool:
+    """Load the few-shot examples.
+
+    Args:
+        folder: of the recipe, which the file is named relative to.
 
     Raises:
         UserError: if the file is missing or malformed, or has too few for `generate.shots`.
     """
-    settings = recipe.generate
-    path = find_prompt(settings.examples, recipe.folder)
+    path = find_prompt(settings.examples, folder)
     source = read_text(path)
     pool = FewShotPool(path, source, _parse_examples(path, source))
     _check_size(pool, settings.task_types, settings.shots)

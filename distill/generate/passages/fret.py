@@ -8,7 +8,7 @@ from distill.generate.passages.few_shot import FewShotExample, FewShotPool
 from distill.generate.passages.reply import ParsedQuery, ReplyOrder, parse_reply
 from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Recipe, TaskType
+from distill.recipe import Generate, TaskType
 from distill.store.tables import Row
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -21,7 +21,7 @@ class FretMethod:
     """A `QueryMethod`: a few-shot prompt that asks for a query and a task of the given type.
     `order` is that of the reply's lines; where it is "query", `task` is the one of all."""
 
-    recipe: Recipe
+    settings: Generate
     prompt_file: Prompt
     pool: FewShotPool
     order: ReplyOrder
@@ -38,7 +38,7 @@ class FretMethod:
         """Render FRet's prompt for a passage, with examples of the task type."""
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
-            passage=sanitize_for_prompt(text, self.recipe.generate.max_passage_words),
+            passage=sanitize_for_prompt(text, self.settings.max_passage_words),
             examples=self.draw_examples(conditions.task_type, conditions.example_set),
             **conditions.list_variables(self.languages),
             chat=chat,
@@ -50,7 +50,7 @@ class FretMethod:
 
     def make_sampling(self, chat: bool, constrain: bool) -> Sampling:
         """Make the sampling settings of a reply, constrained if the engine can."""
-        settings = self.recipe.generate
+        settings = self.settings
         return Sampling(
             settings.max_new_tokens,
             settings.temperature,

@@ -9,10 +9,10 @@ from functools import partial
 from distill.generate.passages.conditions import load_personas
 from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
+from distill.generate.settings import WritingSettings
 from distill.llm.lazy import choose_needs
 from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
 from distill.llm.protocol import LLM, Completion, Sampling
-from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, Row
@@ -26,7 +26,11 @@ _NOT_WRITTEN = {
 
 
 def make_generations(
-    run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM], name: str = "generations"
+    run: Run,
+    writing: WritingSettings,
+    passages: Stage,
+    llm: Callable[[], LLM],
+    name: str = "generations",
 ) -> Stage:
     """Have the LLM write `generate.samples` queries, each in `generate.best_of` draws, for each of
     `generate.passages` seed passages. `llm` is called only if there is something left to write.
@@ -35,19 +39,19 @@ def make_generations(
         UserError: before the first row, if a file that the recipe names is missing or malformed,
             or if its form is chat and the model has no chat template.
     """
-    method = open_method(recipe)
-    stage = run.open_stage(name, fingerprint(recipe, method), [passages])
+    method, settings = open_method(writing), writing.generate
+    stage = run.open_stage(name, fingerprint(writing, method), [passages])
     if stage.complete:
         return stage
-    plan = GenerationPlan(recipe, passages)
+    plan = GenerationPlan(writing, passages)
     tokens = stage.map_on_workers(
         GENERATIONS,
         plan.list_shards(),
-        partial(_open_writer, recipe, plan, llm),
+        partial(_open_writer, writing, plan, llm),
         choose_needs(llm),
-        size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
+        size=lambda places: len(places) * settings.samples * settings.best_of,
         unit="prompts",
-        together=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
+        together=max(1, choose_prompts_per_call(writing.llm) // settings.shard_size),
         key="generate.shard_size",
         requests_a_unit=1,
     )
@@ -57,49 +61,45 @@ def make_generations(
 
 @contextmanager
 def _open_writer(
-    recipe: Recipe, plan: GenerationPlan, llm: Callable[[], LLM]
+    writing: WritingSettings, plan: GenerationPlan, llm: Callable[[], LLM]
 ) -> Iterator[OpenWork[range, ShardResult]]:
-    method, engine = open_method(recipe), llm()
-    chat = uses_chat_template(recipe.llm, engine)
-    sampling = method.make_sampling(
-        chat, recipe.generate.constrain and method.can_be_constrained(engine)
-    )
+    method, engine, settings = open_method(writing), llm(), writing.generate
+    chat = uses_chat_template(writing.llm, engine)
+    sampling = method.make_sampling(chat, settings.constrain and method.can_be_constrained(engine))
 
     def write_shards(some: Sequence[range]) -> list[ShardResult]:
         asked = [[*plan.list_requests(places)] for places in some]
-        return _write(asked, recipe, method, engine, sampling)
+        return _write(asked, settings.best_of, writing.seed, method, engine, sampling)
 
     yield OpenWork(write_shards, lambda: engine.tokens)
 
 
-def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+def fingerprint(writing: WritingSettings, method: QueryMethod) -> dict[str, object]:
     """Return what changes the text that is written: the fingerprint. Filters and the reading of
     replies are not in it, so that what an LLM was paid for outlives a change of those."""
-    personas = load_personas(recipe)
+    personas = load_personas(writing.generate.personas, writing.folder)
     return {
-        **recipe.generate.list_fingerprinted(exclude=_NOT_WRITTEN),
+        **writing.generate.list_fingerprinted(exclude=_NOT_WRITTEN),
         **method.source,
         "personas": hashlib.sha256("\n".join(personas).encode()).hexdigest() if personas else None,
-        "llm": identify_llm(recipe.llm),
-        "seed": recipe.seed,
+        "llm": identify_llm(writing.llm),
+        "seed": writing.seed,
     }
 
 
 def _write(
     shards: list[list[QueryRequest]],
-    recipe: Recipe,
+    best_of: int,
+    seed: int,
     method: QueryMethod,
     llm: LLM,
     sampling: Sampling,
 ) -> list[ShardResult]:
     """Write some shards in one call of the engine."""
-    draws = [
-        [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
-        for asked in shards
-    ]
+    draws = [[(one, draw) for one in asked for draw in range(best_of)] for asked in shards]
     every = [one for of_shard in draws for one in of_shard]
     prompts = [method.render_prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
-    seeds = [derive_llm_seed(recipe, one, draw) for one, draw in every]
+    seeds = [derive_llm_seed(seed, one, draw) for one, draw in every]
     written = iter(llm.generate(prompts, seeds, sampling))
     return [
         _make_shard([_make_row(one, draw, next(written), llm.name) for one, draw in of_shard])

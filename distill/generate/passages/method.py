@@ -9,9 +9,10 @@ from distill.generate.passages.custom import load_custom
 from distill.generate.passages.few_shot import FewShotExample, load_pool
 from distill.generate.passages.fret import FretMethod
 from distill.generate.passages.reply import ParsedQuery, ReplyOrder
+from distill.generate.settings import WritingSettings
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Recipe, TaskType
+from distill.recipe import TaskType
 from distill.store.tables import Row
 
 
@@ -45,24 +46,25 @@ class QueryMethod(Protocol):
         ...
 
 
-def open_method(recipe: Recipe) -> QueryMethod:
+def open_method(writing: WritingSettings) -> QueryMethod:
     """Open the method that writes queries for passages: fret or custom, with its files read.
 
     Raises:
         UserError: if one of its files is missing or malformed.
     """
-    if "custom" in recipe.generate.methods:
-        return load_custom(recipe)
-    settings, pool = recipe.generate, load_pool(recipe)
-    prompt = load_prompt(settings.prompt, recipe.folder, parts=1)
+    settings, folder = writing.generate, writing.folder
+    if "custom" in settings.methods:
+        return load_custom(settings, folder)
+    pool = load_pool(settings, folder)
+    prompt = load_prompt(settings.prompt, folder, parts=1)
     task = prompt.read_constant("task")
 
     @cache
     def draw_examples(task_type: TaskType, number: int) -> list[FewShotExample]:
-        return pool.draw_examples(task_type, number, settings.shots, recipe.seed)
+        return pool.draw_examples(task_type, number, settings.shots, writing.seed)
 
     names = load_language_names(settings.languages)
-    return FretMethod(recipe, prompt, pool, _read_order(prompt), task or "", names, draw_examples)
+    return FretMethod(settings, prompt, pool, _read_order(prompt), task or "", names, draw_examples)
 
 
 def _read_order(prompt: Prompt) -> ReplyOrder:

@@ -9,7 +9,8 @@ from pathlib import Path
 from distill.errors import UserError
 from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.reply import ParsedQuery
-from distill.recipe import Recipe
+from distill.generate.settings import WritingSettings
+from distill.recipe import Generate
 from distill.store.run import Run
 from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
@@ -17,17 +18,19 @@ from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 from distill.workers.protocol import OpenWork, WorkerNeeds
 
 
-def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parsed") -> Stage:
+def make_parsed(
+    run: Run, writing: WritingSettings, generations: Stage, name: str = "parsed"
+) -> Stage:
     """Parse the generations, one shard for each of theirs.
 
     Raises:
         UserError: if not one could be parsed.
     """
-    method = open_method(recipe)
-    stage = run.open_stage(name, fingerprint(recipe, method), [generations])
+    method = open_method(writing)
+    stage = run.open_stage(name, fingerprint(writing.generate, method), [generations])
     if not stage.complete:
         stage.map_on_workers(
-            PARSED, list_shards(generations.folder), partial(_open_parser, recipe), WorkerNeeds()
+            PARSED, list_shards(generations.folder), partial(_open_parser, writing), WorkerNeeds()
         )
         stage.finish()
     if not stage.manifest["rows"]:
@@ -36,8 +39,8 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parse
 
 
 @contextmanager
-def _open_parser(recipe: Recipe) -> Iterator[OpenWork[Path, ShardResult]]:
-    method, several = open_method(recipe), recipe.generate.best_of > 1
+def _open_parser(writing: WritingSettings) -> Iterator[OpenWork[Path, ShardResult]]:
+    method, several = open_method(writing), writing.generate.best_of > 1
     yield OpenWork(lambda paths: [_parse_shard(path, method, several) for path in paths])
 
 
@@ -61,10 +64,10 @@ def _explain_nothing_read(stage: Stage, generations: Stage) -> UserError:
     )
 
 
-def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+def fingerprint(generate: Generate, method: QueryMethod) -> dict[str, object]:
     """Collect the settings that change what is read from the replies."""
-    custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
-    reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
+    custom = generate.custom.model_dump(include={"query", "task", "default_task"})
+    reading = {"custom": custom} if "custom" in generate.methods else {}
     return {"parser": 5, **method.source, **reading}
 
 

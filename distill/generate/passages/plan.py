@@ -16,7 +16,7 @@ from distill.generate.passages.conditions import (
     draw_conditions,
     load_personas,
 )
-from distill.recipe import Recipe
+from distill.generate.settings import WritingSettings
 from distill.store.passages import PassageReader
 from distill.store.stage import Stage
 from distill.store.tables import Row, join_passage
@@ -35,12 +35,12 @@ class QueryRequest(NamedTuple):
 class GenerationPlan:
     """All queries to be written, by number, passage after passage in the order of the corpus."""
 
-    def __init__(self, recipe: Recipe, passages: Stage) -> None:
-        self.recipe = recipe
-        self._personas = load_personas(recipe)
+    def __init__(self, writing: WritingSettings, passages: Stage) -> None:
+        self._settings, self._seed = writing.generate, writing.seed
+        self._personas = load_personas(writing.generate.personas, writing.folder)
         self._passages = passages
-        rows = find_rows_with_enough_words(passages, recipe.generate.min_passage_words)
-        self._seeds = sample_seed_rows(rows, recipe.generate.passages, recipe.seed)
+        rows = find_rows_with_enough_words(passages, writing.generate.min_passage_words)
+        self._seeds = sample_seed_rows(rows, writing.generate.passages, writing.seed)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out the open table: a worker opens its own."""
@@ -56,28 +56,28 @@ class GenerationPlan:
         return len(self._seeds)
 
     def __len__(self) -> int:
-        return self.passages * self.recipe.generate.samples
+        return self.passages * self._settings.samples
 
     def __getitem__(self, row: int) -> QueryRequest:
         if not 0 <= row < len(self):
             raise IndexError(row)
-        settings = self.recipe.generate
+        settings = self._settings
         place, sample = divmod(row, settings.samples)
         passage = self._reader[int(self._seeds[place])]
         conditions = draw_conditions(
-            settings, self._personas, self.recipe.seed, row, passage["passage_id"], sample
+            settings, self._personas, self._seed, row, passage["passage_id"], sample
         )
         return QueryRequest(passage, sample, conditions)
 
     def list_requests(self, places: range) -> Iterator[QueryRequest]:
         """List the requests of these passages, `generate.samples` for each."""
-        samples = self.recipe.generate.samples
+        samples = self._settings.samples
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 
     def list_shards(self) -> list[range]:
         """List the ranges of seed passages: a shard holds all that is written for each of its
         own."""
-        settings = self.recipe.generate
+        settings = self._settings
         size = max(1, settings.shard_size // (settings.samples * settings.best_of))
         return [
             range(start, min(start + size, self.passages))
@@ -113,10 +113,10 @@ def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(rows[draw.permutation(len(rows))[:count]])
 
 
-def derive_llm_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
-    """Derive the LLM's seed (31 bits, which every engine takes): the one thing that differs by
-    draw."""
-    return _make_seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
+def derive_llm_seed(seed: int, asked: QueryRequest, draw: int) -> int:
+    """Derive the LLM's seed (31 bits, which every engine takes) from the recipe's: the one thing
+    that differs by draw."""
+    return _make_seed(seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 
 
 def _make_seed(*parts: object) -> int:

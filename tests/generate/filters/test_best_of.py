@@ -1,7 +1,7 @@
 """The best draw: by rank of the seed, or by the LLM's likelihood of the query."""
 
 import pytest
-from helpers.query_rows import parsed, passage, recipe
+from helpers.query_rows import parsed, passage
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -42,7 +42,7 @@ def test_queries_of_one_draw_each_are_compared_with_nothing(tmp_path, engine):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     groups = [[drawn(0, 1, "alone")], [drawn(1, 0, "alone too")]]
-    assert make_likelihood_order(engine, prompt, recipe())(groups) == groups
+    assert make_likelihood_order(engine, prompt, 120)(groups) == groups
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,7 @@ def test_likeliest_is_by_the_mean_over_its_tokens(tmp_path, engine):
         [drawn(1, 0, "alone")],
         [drawn(2, n, query, text=TEXTS[3]) for n, query in enumerate(asked[:2])],
     ]
-    settings = recipe(generate={"max_passage_words": 6})
-    ordered = make_likelihood_order(engine, prompt, settings)(groups)
+    ordered = make_likelihood_order(engine, prompt, 6)(groups)
     assert ordered[1] == groups[1]
     for group, found in zip(groups, ordered, strict=True):
         means = {}
@@ -75,15 +74,16 @@ def test_equal_draws_keep_their_order(tmp_path, engine):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     group = [drawn(0, n, "the same") for n in range(3)]
-    assert make_likelihood_order(engine, prompt, recipe())([group]) == [group]
+    assert make_likelihood_order(engine, prompt, 120)([group]) == [group]
 
 
 @pytest.mark.bad_input("engines", "best_by ql without log-probabilities", "refused")
 def test_an_engine_without_log_probabilities_is_refused(tmp_path):
     class Mute:
+        name = "mute"
         can_score = False
 
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     with pytest.raises(UserError, match="best_by ql needs log-probabilities"):
-        make_likelihood_order(Mute(), prompt, recipe())
+        make_likelihood_order(Mute(), prompt, 120)

@@ -6,11 +6,19 @@ import os
 import signal
 
 import pytest
-from helpers.query_rows import dropped, no_llm, parsed, passage, prepare, recipe, tables
+from helpers.query_rows import (
+    dropped,
+    filter_queries,
+    no_llm,
+    parsed,
+    passage,
+    prepare,
+    recipe,
+    tables,
+)
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.generate.filters import make_queries
 from distill.llm.lazy import LazyLLM
 from distill.llm.prompts import CONTINUATION
 from distill.llm.transformers.engine import TransformersEngine
@@ -29,7 +37,7 @@ def make(tmp_path):
     def work(rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never") -> Stage:
         with Run(tmp_path / name, overwrite) as run:
             stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
-            return make_queries(
+            return filter_queries(
                 run, settings, stages[0], stages[1:], LazyLLM(llm, served=True), held_out
             )
 
@@ -161,8 +169,8 @@ def _live(folder, deaths):
     Stage.commit_shard = deadly
     with Run(folder) as run:
         stages = prepare(run, [PASSAGES], many())
-        make_queries(
-            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm), None
+        filter_queries(
+            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm)
         )
 
 
@@ -183,8 +191,8 @@ def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
     assert codes == [-signal.SIGKILL] * 6 + [0]
     with Run(tmp_path / "cut") as run:
         stages = prepare(run, [PASSAGES], many())
-        stage = make_queries(
-            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm), None
+        stage = filter_queries(
+            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm)
         )
     assert tables(stage) == whole
 

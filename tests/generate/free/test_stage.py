@@ -1,11 +1,10 @@
 """The stage `parsed-free`, and a run whose queries need no language model."""
 
 import pytest
-from helpers.query_rows import parsed, passage, prepare, recipe
+from helpers.query_rows import filter_queries, parsed, passage, prepare, recipe
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.generate.filters import make_queries
 from distill.generate.free.stage import make_free_queries, share_out
 from distill.llm.lazy import LazyLLM
 from distill.store.run import Run
@@ -70,9 +69,7 @@ def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_pa
         passages, written = prepare(run, [ROWS], [[parsed("p0", "which organ moves blood")]])
         free = make_free_queries(run, settings.generate, settings.seed, passages)
         llm = LazyLLM(no_llm, served=True)
-        queries = make_queries(run, settings, passages, [written, free], llm, None).read_rows(
-            QUERIES
-        )
+        queries = filter_queries(run, settings, passages, [written, free], llm).read_rows(QUERIES)
     assert queries[0]["query_id"] == "p0~0"
     assert [row["query_id"] for row in queries[1:]] == [
         r["query_id"] for r in free.read_rows(PARSED)

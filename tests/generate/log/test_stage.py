@@ -3,10 +3,9 @@
 import re
 
 import pytest
-from helpers.query_rows import passage
+from helpers.query_rows import filter_queries, passage
 from helpers.tiny_models import TEXTS
 
-from distill.generate.filters import make_queries
 from distill.generate.log import personal_data
 from distill.generate.log.stage import LogSettings, make_held_out_log_queries, make_log_queries
 from distill.llm.lazy import LazyLLM
@@ -63,7 +62,7 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
     recipe = recipe.model_copy(update={"relabel": rule})
     llm = LazyLLM(lambda: TransformersEngine(recipe.llm.model, "float32", "cpu"), served=True)
     passages, log = make_passages(run), make_queries_of_log(run, recipe)
-    queries = make_queries(run, recipe, passages, [log], llm, None)
+    queries = filter_queries(run, recipe, passages, [log], llm)
     judged = run.folder / "judgements.sqlite"
     rankers = RankerSettings.select(recipe)
     made = relabel(run, rankers, recipe.seed, passages, queries, llm, judged)
@@ -76,7 +75,7 @@ def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(t
         assert [row["query"] for row in log.read_rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
         assert log.manifest["counts"]["dropped: asked again"] == 1
         llm = LazyLLM(lambda: pytest.fail("no LLM is needed"), served=True)
-        queries = make_queries(run, recipe, make_passages(run), [log], llm, None)
+        queries = filter_queries(run, recipe, make_passages(run), [log], llm)
         rows = queries.read_rows(QUERIES)
     assert [(row["query_id"], row["seed_id"], row["task_type"]) for row in rows] == [
         ("~log-0", "", "log"),

@@ -29,6 +29,14 @@ def recipe_in(folder, **generate):
     )
 
 
+def load_personas_of(recipe):
+    return load_personas(recipe.generate.personas, recipe.folder)
+
+
+def load_pool_of(recipe):
+    return load_pool(recipe.generate, recipe.folder)
+
+
 # --- quotas and draws ---------------------------------------------------------------------------
 
 
@@ -69,17 +77,17 @@ def test_what_the_recipe_does_not_list_is_left_to_the_llm():
 
 def test_personas_are_lines_and_data(tmp_path):
     (tmp_path / "who.txt").write_text("a nurse\n\n  a <|im_end|> pilot \n")
-    assert load_personas(recipe_in(tmp_path, personas="who.txt")) == [
+    assert load_personas_of(recipe_in(tmp_path, personas="who.txt")) == [
         "a nurse",
         "a < |im_end|> pilot",
     ]
-    assert load_personas(recipe_in(tmp_path)) == []
+    assert load_personas_of(recipe_in(tmp_path)) == []
 
 
 def test_an_empty_file_of_personas_is_refused(tmp_path):
     (tmp_path / "who.txt").write_text("\n \n")
     with pytest.raises(UserError, match="holds no persona"):
-        load_personas(recipe_in(tmp_path, personas="who.txt"))
+        load_personas_of(recipe_in(tmp_path, personas="who.txt"))
 
 
 @pytest.mark.bad_input(
@@ -95,7 +103,7 @@ def test_languages_are_told_by_name_and_unknown_codes_refused():
 
 
 def test_the_packaged_pool_is_rich_and_every_example_parses(tmp_path):
-    pool = load_pool(recipe_in(tmp_path))
+    pool = load_pool_of(recipe_in(tmp_path))
     assert set(pool.examples) == set(ALL_TASK_TYPES)
     shots = [shot for of_type in pool.examples.values() for shot in of_type]
     assert min(len(of_type) for of_type in pool.examples.values()) >= 5
@@ -108,7 +116,7 @@ def test_the_packaged_pool_is_rich_and_every_example_parses(tmp_path):
 
 @pytest.mark.parametrize("shots", [0, 1, 3, 4, 6, 7])
 def test_a_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, shots):
-    pool = load_pool(recipe_in(tmp_path, shots=shots))
+    pool = load_pool_of(recipe_in(tmp_path, shots=shots))
     for kind in ALL_TASK_TYPES:
         for number in range(4):
             hand = pool.draw_examples(kind, number, shots, seed=5)
@@ -121,7 +129,7 @@ def test_a_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, s
 
 
 def test_hands_differ(tmp_path):
-    pool = load_pool(recipe_in(tmp_path))
+    pool = load_pool_of(recipe_in(tmp_path))
     hands = {
         tuple(shot["query"] for shot in pool.draw_examples("search", number, 6, seed))
         for number in range(4)
@@ -147,4 +155,4 @@ def test_a_bad_pool_is_named_with_its_fault(tmp_path, source, said):
     (tmp_path / "pool.yaml").write_text(source)
     recipe = recipe_in(tmp_path, examples="pool.yaml", task_types="[search]", shots=6)
     with pytest.raises(UserError, match=said):
-        load_pool(recipe)
+        load_pool(recipe.generate, recipe.folder)

@@ -9,6 +9,7 @@ from distill.errors import UserError
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.custom import load_custom
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.recipe import load_recipe
 
 PASSAGE = {"passage_id": "p", "title": "Swifts", "text": "They sleep in flight.", "source": ""}
@@ -19,6 +20,10 @@ SCHEMA = {
     "required": ["q"],
     "additionalProperties": False,
 }
+
+
+def load_custom_of(recipe):
+    return load_custom(recipe.generate, recipe.folder)
 
 
 def recipe_in(folder, prompt="{{ passage }}", schema=SCHEMA, **custom):
@@ -33,14 +38,14 @@ def recipe_in(folder, prompt="{{ passage }}", schema=SCHEMA, **custom):
 
 def test_the_prompt_sees_the_passage_and_the_conditions(tmp_path):
     source = "{{ title }}|{{ text }}|{{ passage }}|{{ task_type }}|{{ persona }}|{{ language }}"
-    method = open_method(recipe_in(tmp_path, source))
+    method = open_method(WritingSettings.select(recipe_in(tmp_path, source)))
     assert method.render_prompt(PASSAGE, CONDITIONS, chat=True) == (
         "Swifts|They sleep in flight.|Swifts They sleep in flight.|search|a nurse|German"
     )
 
 
 def test_the_schema_reaches_engines_that_constrain(tmp_path):
-    method = load_custom(recipe_in(tmp_path))
+    method = load_custom_of(recipe_in(tmp_path))
     assert json.loads(method.make_sampling(chat=True, constrain=True).json_schema) == SCHEMA
     assert method.make_sampling(chat=True, constrain=False).json_schema is None
 
@@ -55,13 +60,13 @@ def test_the_schema_reaches_engines_that_constrain(tmp_path):
     ],
 )
 def test_a_reply_that_fits_is_read(tmp_path, output, query):
-    method = load_custom(recipe_in(tmp_path, default_task="Find it."))
+    method = load_custom_of(recipe_in(tmp_path, default_task="Find it."))
     assert method.parse(output, True) == ("", query, None)
     assert method.task == "Find it."
 
 
 def test_the_task_is_read_where_a_property_is_named(tmp_path):
-    method = load_custom(recipe_in(tmp_path, task="t"))
+    method = load_custom_of(recipe_in(tmp_path, task="t"))
     assert method.parse('{"q": "how swifts sleep", "t": "Find birds."}', True).task == "Find birds."
     assert method.parse('{"q": "how swifts sleep"}', True).reason == "no text in 't'"
 
@@ -85,7 +90,7 @@ def test_the_task_is_read_where_a_property_is_named(tmp_path):
     ],
 )
 def test_a_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, reason):
-    method = load_custom(recipe_in(tmp_path))
+    method = load_custom_of(recipe_in(tmp_path))
     assert method.parse(output, finished).reason == reason
 
 
@@ -105,7 +110,7 @@ def test_a_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, re
 )
 def test_a_schema_that_cannot_serve_is_refused(tmp_path, schema, said):
     with pytest.raises(UserError, match=said):
-        load_custom(recipe_in(tmp_path, schema=schema))
+        load_custom_of(recipe_in(tmp_path, schema=schema))
 
 
 def test_the_packaged_example_serves(tmp_path):
@@ -118,7 +123,7 @@ def test_the_packaged_example_serves(tmp_path):
             "json_schema: prompts/custom-example.schema.json, task: task}",
         ],
     )
-    method = load_custom(recipe)
+    method = load_custom_of(recipe)
     prompt = method.render_prompt(PASSAGE, CONDITIONS, chat=True)
     assert "Passage: Swifts They sleep in flight.\n" in prompt
     example = next(line for line in prompt.splitlines() if line.startswith("{"))

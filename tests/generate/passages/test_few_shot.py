@@ -16,7 +16,8 @@ def wrong(name, text, says):
 def recipe_with(tmp_path, data):
     (tmp_path / "pool.yaml").write_bytes(data if isinstance(data, bytes) else data.encode())
     (tmp_path / "r.yaml").write_text("name: mine\n")
-    return load_recipe(tmp_path / "r.yaml", ["generate.examples=pool.yaml"])
+    recipe = load_recipe(tmp_path / "r.yaml", ["generate.examples=pool.yaml"])
+    return recipe.generate, recipe.folder
 
 
 SHOT = "search:\n- {passage: p, task: t, query: %s}"
@@ -44,7 +45,7 @@ SHOT = "search:\n- {passage: p, task: t, query: %s}"
 )
 def test_a_pool_that_is_refused(tmp_path, data, says):
     with pytest.raises(UserError, match=says) as fault:
-        load_pool(recipe_with(tmp_path, data))
+        load_pool(*recipe_with(tmp_path, data))
     assert "pool.yaml" in fault.value.where
 
 
@@ -54,7 +55,7 @@ def test_personas_in_latin_1(tmp_path):
     (tmp_path / "p.txt").write_bytes("un élève\n".encode("latin1"))
     recipe = load_recipe(tmp_path / "r.yaml", ["generate.personas=p.txt"])
     with pytest.raises(UserError, match=r"p\.txt, row 1: is not UTF-8"):
-        load_personas(recipe)
+        load_personas(recipe.generate.personas, recipe.folder)
 
 
 @pytest.mark.bad_input("personas", "an empty file", "refused: holds no persona")
@@ -63,4 +64,4 @@ def test_no_persona(tmp_path):
     (tmp_path / "p.txt").write_text("\n \n")
     recipe = load_recipe(tmp_path / "r.yaml", ["generate.personas=p.txt"])
     with pytest.raises(UserError, match="holds no persona"):
-        load_personas(recipe)
+        load_personas(recipe.generate.personas, recipe.folder)

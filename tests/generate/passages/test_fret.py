@@ -17,6 +17,7 @@ from distill.generate.passages.generations import fingerprint, make_generations
 from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.passages.plan import GenerationPlan, sample_seed_rows
+from distill.generate.settings import WritingSettings
 from distill.generate.show_prompt import show_prompt
 from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
@@ -39,12 +40,14 @@ def engine(writer_folder):
 
 
 @pytest.fixture
-def recipe(tmp_path, writer_folder):
+def writing(tmp_path, writer_folder):
     (tmp_path / "short.jinja").write_text(SHORT_PROMPT)
     (tmp_path / "r.yaml").write_text("name: r\n")
 
     def made(*sets):
-        return load_recipe(tmp_path / "r.yaml", [f"llm.model={writer_folder}", *SMALL, *sets])
+        return WritingSettings.select(
+            load_recipe(tmp_path / "r.yaml", [f"llm.model={writer_folder}", *SMALL, *sets])
+        )
 
     return made
 
@@ -56,8 +59,8 @@ def never():
 # --- what is written ----------------------------------------------------------------------------
 
 
-def test_every_draw_of_every_sample_is_a_row_with_its_conditions(recipe, engine, tmp_path):
-    asked = recipe(
+def test_every_draw_of_every_sample_is_a_row_with_its_conditions(writing, engine, tmp_path):
+    asked = writing(
         "generate.samples=3",
         "generate.best_of=2",
         "generate.lengths=[short, long]",
@@ -81,9 +84,9 @@ def test_every_draw_of_every_sample_is_a_row_with_its_conditions(recipe, engine,
     assert {row["language"] for row in rows} == {"en", "de"}
 
 
-def test_a_shard_holds_whole_passages(recipe, engine, tmp_path):
+def test_a_shard_holds_whole_passages(writing, engine, tmp_path):
     with Run(tmp_path / "run") as run:
-        asked = recipe("generate.samples=3")
+        asked = writing("generate.samples=3")
         generations = make_generations(run, asked, passages_of(run), lambda: engine)
         held = [
             {row["passage_id"] for row in read_shard(GENERATIONS, path)}
@@ -93,7 +96,7 @@ def test_a_shard_holds_whole_passages(recipe, engine, tmp_path):
     assert all(one.isdisjoint(other) for one, other in pairwise(held))
 
 
-def test_stopped_and_continued_it_is_the_same_to_the_byte(recipe, engine, tmp_path):
+def test_stopped_and_continued_it_is_the_same_to_the_byte(writing, engine, tmp_path):
     class Killed(BaseException):
         pass
 
@@ -113,7 +116,7 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(recipe, engine, tmp_pa
     def tables(folder):
         return {p.name: p.read_bytes() for p in (folder / "generations").glob("*.parquet")}
 
-    asked = recipe()
+    asked = writing()
     with Run(tmp_path / "whole") as run:
         make_generations(run, asked, passages_of(run), lambda: engine)
     with Run(tmp_path / "cut") as run, pytest.raises(Killed):
@@ -127,10 +130,10 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(recipe, engine, tmp_pa
 @pytest.mark.bad_input(
     "engines", "chat form of a model without a template", "refused before the first row"
 )
-def test_chat_form_is_refused_before_the_first_row(recipe, engine, tmp_path):
+def test_chat_form_is_refused_before_the_first_row(writing, engine, tmp_path):
     assert not engine.has_chat
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="has no chat template"):
-        make_generations(run, recipe("llm.prompt_format=chat"), passages_of(run), lambda: engine)
+        make_generations(run, writing("llm.prompt_format=chat"), passages_of(run), lambda: engine)
     assert not list((tmp_path / "run").glob("generations/*.parquet"))
 
 
@@ -151,14 +154,14 @@ def test_seed_passages_are_drawn_by_seed_without_replacement():
     assert len(drawn(10, 3, -1)) == 3
 
 
-def test_passages_that_say_little_are_no_seeds(recipe, tmp_path):
+def test_passages_that_say_little_are_no_seeds(writing, tmp_path):
     with Run(tmp_path / "run") as run:
         passages = passages_of(run, text=lambda i: "word " * (i + 1))
-        plan = GenerationPlan(recipe("generate.min_passage_words=17"), passages)
+        plan = GenerationPlan(writing("generate.min_passage_words=17"), passages)
         assert [plan[i].passage["passage_id"] for i in range(8)] == [f"p{i}" for i in range(16, 24)]
         assert len(plan) == 8
         with pytest.raises(UserError, match="no passage has 25 words"):
-            GenerationPlan(recipe("generate.min_passage_words=25"), passages)
+            GenerationPlan(writing("generate.min_passage_words=25"), passages)
 
 
 class Counting(StandIn):
@@ -169,12 +172,12 @@ class Counting(StandIn):
         return super().generate(prompts, seeds, sampling)
 
 
-def test_a_server_is_asked_for_several_shards_in_one_call(recipe, tmp_path):
+def test_a_server_is_asked_for_several_shards_in_one_call(writing, tmp_path):
     """Between calls the requests in flight run out."""
     served = "llm={engine: http, model: m, base_url: 'http://localhost:1/v1', concurrency: %d}"
     tables, calls = [], []
     for concurrency in (1, 32):
-        llm, settings = Counting(), recipe(served % concurrency, "generate.shard_size=2")
+        llm, settings = Counting(), writing(served % concurrency, "generate.shard_size=2")
         with Run(tmp_path / str(concurrency)) as run:
             made = make_generations(run, settings, passages_of(run), lambda llm=llm: llm)
         tables.append({path.name: path.read_bytes() for path in made.folder.glob("*.parquet")})
@@ -189,11 +192,11 @@ class QueryAlone(StandIn):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_passages(recipe, tmp_path):
+def test_memory_does_not_grow_with_the_passages(writing, tmp_path):
     def peak(count):
         with Run(tmp_path / str(count)) as run:
             passages = passages_of(run, count, 100, lambda i: f"{i} " + "words and words " * 20)
-            asked = recipe(f"generate.passages={count}", "generate.shard_size=100")
+            asked = writing(f"generate.passages={count}", "generate.shard_size=100")
             tracemalloc.start()
             make_parsed(run, asked, make_generations(run, asked, passages, StandIn))
             held = tracemalloc.get_traced_memory()[1]
@@ -207,9 +210,9 @@ def test_memory_does_not_grow_with_the_passages(recipe, tmp_path):
 # --- prompts ------------------------------------------------------------------------------------
 
 
-def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
+def test_prompts_of_one_type_and_hand_begin_alike(writing, tmp_path):
     (tmp_path / "who.txt").write_text("a nurse\na pilot\n")
-    asked = recipe(
+    asked = writing(
         "generate.prompt=prompts/fret.jinja",
         "generate.personas=who.txt",
         "generate.lengths=[short, long]",
@@ -236,8 +239,8 @@ def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
         assert len(set(headers.values())) == len(headers) == 2 * len(ALL_TASK_TYPES)
 
 
-def test_the_fret_prompt_ends_with_the_first_label(recipe, tmp_path):
-    asked = recipe("generate.prompt=prompts/fret.jinja")
+def test_the_fret_prompt_ends_with_the_first_label(writing, tmp_path):
+    asked = writing("generate.prompt=prompts/fret.jinja")
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
         row = GenerationPlan(asked, passages_of(run))[0]
@@ -257,8 +260,8 @@ def test_the_fret_prompt_ends_with_the_first_label(recipe, tmp_path):
         assert method.make_sampling(chat, constrain=False).regex is None
 
 
-def test_the_naive_prompt_says_the_task_itself(recipe, tmp_path):
-    asked = recipe("generate.prompt=prompts/naive.jinja")
+def test_the_naive_prompt_says_the_task_itself(writing, tmp_path):
+    asked = writing("generate.prompt=prompts/naive.jinja")
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, asked, passages_of(run), QueryAlone)
         rows = make_parsed(run, asked, generations).read_rows(PARSED)
@@ -267,14 +270,14 @@ def test_the_naive_prompt_says_the_task_itself(recipe, tmp_path):
 
 
 @pytest.mark.bad_input("prompt", "an order that is none", "refused")
-def test_a_prompt_that_says_nonsense_of_its_order_is_refused(recipe, tmp_path):
+def test_a_prompt_that_says_nonsense_of_its_order_is_refused(writing, tmp_path):
     (tmp_path / "short.jinja").write_text('{% set first = "answer" %}\n{{ passage }}')
     with pytest.raises(UserError, match="sets first to 'answer'"):
-        open_method(recipe())
+        open_method(writing())
 
 
-def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path):
-    asked = recipe("generate.samples=2", "generate.best_of=2")
+def test_the_prompt_is_shown_with_its_reply_once_there(writing, engine, tmp_path):
+    asked = writing("generate.samples=2", "generate.best_of=2")
     with Run(tmp_path / "run") as run:
         passages = passages_of(run)
 
@@ -322,11 +325,11 @@ def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path)
         (["llm.prompt_format=completion"], False),
     ],
 )
-def test_only_what_changes_the_text_is_in_the_fingerprint(recipe, tmp_path, sets, same):
+def test_only_what_changes_the_text_is_in_the_fingerprint(writing, tmp_path, sets, same):
     (tmp_path / "who.txt").write_text("a nurse\n")
     (tmp_path / "pool.yaml").write_text("{}")
 
     def settings(*sets):
-        return fingerprint(recipe(*sets), open_method(recipe(*sets)))
+        return fingerprint(writing(*sets), open_method(writing(*sets)))
 
     assert (settings() == settings(*sets)) == same

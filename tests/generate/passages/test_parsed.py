@@ -10,6 +10,7 @@ from helpers.tiny_models import SHORT_PROMPT
 from distill.errors import UserError
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
+from distill.generate.settings import WritingSettings
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.store.run import Run
@@ -17,7 +18,7 @@ from distill.store.tables import DROPPED, GENERATIONS, PARSED, read_shard
 
 
 @pytest.fixture
-def recipe(tmp_path):
+def writing(tmp_path):
     (tmp_path / "short.jinja").write_text(SHORT_PROMPT)
     (tmp_path / "r.yaml").write_text("name: r\n")
     base = [
@@ -26,7 +27,7 @@ def recipe(tmp_path):
         "generate.passages=10",
         "generate.shard_size=8",
     ]
-    return lambda *sets: load_recipe(tmp_path / "r.yaml", [*base, *sets])
+    return lambda *sets: WritingSettings.select(load_recipe(tmp_path / "r.yaml", [*base, *sets]))
 
 
 class Scripted(StandIn):
@@ -46,11 +47,11 @@ class Scripted(StandIn):
 @pytest.mark.bad_input(
     "replies of the LLM", "replies that cannot be read", "kept aside with the reason"
 )
-def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
+def test_what_cannot_be_read_is_kept_aside_with_its_reason(writing, tmp_path):
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Scripted)
+        generations = make_generations(run, writing(), passages_of(run), Scripted)
         assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}
-        parsed = make_parsed(run, recipe(), generations)
+        parsed = make_parsed(run, writing(), generations)
         rows = parsed.read_rows(PARSED)
         dropped = [
             row
@@ -67,21 +68,21 @@ def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
     assert len(rows) + len(dropped) == 10
 
 
-def test_half_a_surrogate_pair_in_a_reply_can_be_kept(recipe, tmp_path):
+def test_half_a_surrogate_pair_in_a_reply_can_be_kept(writing, tmp_path):
     class Cut(StandIn):
         def generate(self, prompts, seeds, sampling):
             return [Completion(" Find it.\nQuery: smiling \ud83d", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Cut)
+        generations = make_generations(run, writing(), passages_of(run), Cut)
         assert {row["output"] for row in generations.read_rows(GENERATIONS)} == {
             " Find it.\nQuery: smiling ?"
         }
 
 
-def test_draws_have_ids_of_their_own(recipe, tmp_path):
+def test_draws_have_ids_of_their_own(writing, tmp_path):
     with Run(tmp_path / "run") as run:
-        asked = recipe("generate.best_of=3")
+        asked = writing("generate.best_of=3")
         generations = make_generations(run, asked, passages_of(run), StandIn)
         rows = make_parsed(run, asked, generations).read_rows(PARSED)
     assert [row["query_id"] for row in rows] == [
@@ -102,27 +103,27 @@ def test_draws_have_ids_of_their_own(recipe, tmp_path):
     ],
 )
 def test_nothing_readable_says_what_the_server_said_and_what_helps(
-    recipe, tmp_path, written, said, remedy
+    writing, tmp_path, written, said, remedy
 ):
     class Refusing(StandIn):
         def generate(self, prompts, seeds, sampling):
             return [written for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Refusing)
+        generations = make_generations(run, writing(), passages_of(run), Refusing)
         with pytest.raises(UserError, match=said) as caught:
-            make_parsed(run, recipe(), generations)
+            make_parsed(run, writing(), generations)
     assert re.search(remedy, caught.value.remedy)
 
 
 @pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
-def test_nothing_readable_is_an_error_each_time(recipe, tmp_path):
+def test_nothing_readable_is_an_error_each_time(writing, tmp_path):
     class Mute(StandIn):
         def generate(self, prompts, seeds, sampling):
             return [Completion("", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Mute)
+        generations = make_generations(run, writing(), passages_of(run), Mute)
         for _ in range(2):
             with pytest.raises(UserError, match="no generated query was well formed"):
-                make_parsed(run, recipe(), generations)
+                make_parsed(run, writing(), generations)

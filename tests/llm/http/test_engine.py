@@ -15,6 +15,7 @@ from helpers.fake_server import MODEL, at_random, body_is, says, serving, status
 
 from distill.errors import UserError
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel, load_recipe
@@ -336,7 +337,7 @@ def test_structured_output_regex_goes_by_the_field_that_works(make, way):
 def test_structured_output_that_a_server_does_not_support_leaves_its_stop_strings(make):
     """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
     text = {True: '{"number": 4}', False: "yes"}
-    method = open_method(load_recipe(None, ["name=r"]))
+    method = open_method(WritingSettings.select(load_recipe(None, ["name=r"])))
     with serving(lambda path, body: says(text["response_format" in body])(path, body)) as server:
         engine = make(server.url)
         assert engine.supports_schema

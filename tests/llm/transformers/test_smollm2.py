@@ -6,6 +6,7 @@ from conftest import SMOLLM2
 
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.method import open_method
+from distill.generate.settings import WritingSettings
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
@@ -56,7 +57,7 @@ def test_the_likelier_query_is_the_one_that_the_passage_answers(engine):
 @pytest.mark.parametrize("chat", [False, True])
 def test_it_writes_what_can_be_parsed(engine, chat):
     recipe = load_recipe(get_packaged_folder() / "demo.yaml")
-    method = open_method(recipe)
+    method = open_method(WritingSettings.select(recipe))
     prompts = [
         method.render_prompt(
             {"title": "", "text": passage},

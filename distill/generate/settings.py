@@ -1,0 +1,21 @@
+"""What an LLM writes queries and examples by: the sections of the recipe that travel together."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.recipe import Generate, LanguageModel, Recipe
+
+
+class WritingSettings(NamedTuple):
+    """The settings of what an LLM writes: the section `generate`, the language model, the recipe's
+    seed, and the folder that prompts are named relative to."""
+
+    generate: Generate
+    llm: LanguageModel
+    seed: int
+    folder: Path
+
+    @classmethod
+    def select(cls, recipe: Recipe) -> "WritingSettings":
+        """Select them of a recipe."""
+        return cls(recipe.generate, recipe.llm, recipe.seed, recipe.folder)
