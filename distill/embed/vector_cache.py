@@ -14,7 +14,7 @@ given up, for good, and its text is encoded again.
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +194,7 @@ class VectorCache:
             raise explain_os_error(fault, path, start + len(data)) from fault
 
 
-def hash_texts(texts: Sequence[str]) -> Digests:
+def hash_texts(texts: Iterable[str]) -> Digests:
     """Hash each text to 64 bits."""
     each = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(each), "<u8").astype(np.uint64)

@@ -91,7 +91,7 @@ def evaluate_run(
             count_unlabelled_overlap(recipe.train, filters, passages, others) if others else None
         )
         folders = {"base": base.folder, "student": student.folder}
-        models = load_run_models(RunModelSettings.select(recipe), folders)
+        models = load_run_models(RunModelSettings.select(recipe), folders, run)
         summary = _compare_models(run, asked, bm25, models, tasks, published, stage.folder)
         if JUDGED in asked.tasks:
             _write_rankings(run, bm25, models, tasks, stage)

@@ -366,7 +366,7 @@ class Job:
             self.run,
             PoolSettings.select(self.recipe),
             PoolInputs(corpus.passages, corpus.held_out_passages, queries),
-            lambda: load_run_models(opened, folders),
+            lambda: load_run_models(opened, folders, self.run),
             self.judge,
             self.run.folder / RESULTS_FOLDER,
         )

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import distill
 from distill.cli import cli
 from distill.corpus.passages import make_split_passages
 from distill.corpus.readers.beir import read_beir
+from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
 from distill.evaluate.passage_search import open_searched_stages
 from distill.evaluate.stage import RESULTS_FOLDER
@@ -27,7 +29,7 @@ from distill.inspect.search import search_run
 from distill.recipe import Recipe, override
 from distill.start.check import check_recipe
 from distill.store.run import Run
-from distill.store.tables import PASSAGES, QUERIES, read_rows
+from distill.store.tables import PASSAGES, QUERIES, join_passage, read_rows
 
 pytest.importorskip("mteb")
 WORDS = re.findall(
@@ -197,3 +199,24 @@ def test_the_terminal_says_what_the_task_is_worth(finished, recipe):
     done = CliRunner().invoke(cli, ["run", str(file), "--run", str(finished)])
     assert done.exit_code == 0, done.output
     assert "stands in for labelled queries" in " ".join(done.output.split())
+
+
+def test_no_passage_that_is_trained_on_is_embedded_twice_by_the_teacher(
+    recipe, tmp_path, monkeypatch
+):
+    """Its vectors in the run's store serve the evaluation: an endpoint would be paid for twice."""
+    embedded: Counter[str] = Counter()
+    embed = LocalEmbedder.embed
+
+    def watch(self, texts, prompt, side):
+        if side == "document":
+            embedded.update(texts)
+        return embed(self, texts, prompt, side)
+
+    monkeypatch.setattr(LocalEmbedder, "embed", watch)
+    summary = distill.run(override(recipe, {"evaluate.speed_texts": 0}), tmp_path / "run").summary
+    trained = {join_passage(row) for row in read_rows(PASSAGES, tmp_path / "run" / "passages")}
+    searched = embedded.keys() & trained
+    assert len(searched) == len(trained)
+    assert max(embedded[text] for text in searched) == 1
+    assert summary["models"]["teacher"]["score"] > 0

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Embedder, Encoder, Vectors
@@ -12,6 +15,7 @@ from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import OpenModel, open_model
 from distill.embed.published import NOTHING_PUBLISHED
+from distill.embed.vector_cache import Digests
 from distill.embed.wording import choose_prompts
 from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat
@@ -29,13 +33,24 @@ _COPY_FOLDERS = ("onnx", "openvino", "original")
 """Folders in which repositories keep the same weights in other formats."""
 
 
+class KnownVectors(Protocol):
+    """Vectors of one model that were computed before."""
+
+    def find(
+        self, digests: Digests, prompt: str, side: Side | None
+    ) -> tuple[NDArray[np.int64], Vectors]:
+        """Find the places of texts that are known, by their digests, and their vectors."""
+        ...
+
+
 @dataclass(frozen=True)
 class EvalModel:
     """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
     are read than the model itself would; `departures` say what else computes other vectors than its
     files do by themselves. `fields` are those of requests to a server, as JSON, that change its
     vectors. `documents` embeds the documents in its place. `graph` is the exported file that
-    computes in the place of the folder's weights."""
+    computes in the place of the folder's weights. `known` are vectors of documents that are there
+    already."""
 
     name: str
     reference: str
@@ -51,6 +66,7 @@ class EvalModel:
     fields: Mapping[str, str] = field(default_factory=dict)
     form: VectorFormat = field(default_factory=VectorFormat)
     documents: "EvalModel | None" = None
+    known: "KnownVectors | None" = None
     graph: Path | None = None
 
     @property

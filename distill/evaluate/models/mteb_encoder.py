@@ -1,7 +1,7 @@
 """A model as mteb asks it: an object of mteb's EncoderProtocol that encodes each text once,
 keeps the vectors on disk, and gives them in the model's form."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.embed.encoder import Vectors
-from distill.embed.vector_cache import VectorCache, hash_texts
+from distill.embed.vector_cache import Digests, VectorCache, hash_texts
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
 from distill.evaluate.models.eval_model import EvalModel
@@ -50,9 +50,24 @@ class CachedEmbeddings:
             absent = cache.find_absent(digests[-1])
             if len(absent):
                 texts = [block[i] for i in absent]
-                found = self.model.embedder.embed(texts, prompt, side)
+                found = self._compute(texts, digests[-1][absent], prompt, side)
                 cache.add(digests[-1][absent], found)
         return cache.take(np.concatenate(digests))
+
+    def _compute(
+        self, texts: Sequence[str], digests: Digests, prompt: str, side: Side | None
+    ) -> Vectors:
+        """Return vectors of texts that are not in the cache; what is known is not embedded."""
+        embedder, known = self.model.embedder, self.model.known
+        if known is None:
+            return embedder.embed(texts, prompt, side)
+        places, vectors = known.find(digests, prompt, side)
+        others = np.setdiff1d(np.arange(len(texts)), places)
+        found = np.empty((len(texts), embedder.dimensions), np.float32)
+        found[places] = vectors
+        if len(others):
+            found[others] = embedder.embed([texts[i] for i in others], prompt, side)
+        return found
 
     def _open_cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
         if (prompt, side) not in self._caches:

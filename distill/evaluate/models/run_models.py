@@ -8,9 +8,11 @@ from typing import Literal, NamedTuple
 from distill.embed.wording import PROMPT_NAMES, find_carried_template
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_eval_model
+from distill.evaluate.models.known_documents import KnownDocuments
 from distill.evaluate.models.prompts import read_student_settings
 from distill.evaluate.models.variants import make_asymmetric
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe, Teacher
+from distill.store.run import Run
 from distill.text.format import QUERY_TEMPLATE, Side
 
 
@@ -32,7 +34,7 @@ class RunModelSettings(NamedTuple):
 
 
 def load_run_models(
-    settings: RunModelSettings, folders: Mapping[str, Path]
+    settings: RunModelSettings, folders: Mapping[str, Path], run: Run | None = None
 ) -> dict[str, EvalModel]:
     """Load a run's models by role: the models in the run's folders, and the recipe's teacher where
     it names one. A query encoder (`student.route`) is paired with the teacher, which embeds the
@@ -40,6 +42,7 @@ def load_run_models(
 
     Args:
         folders: of `base` and `student`, or of one of them.
+        run: whose passages an evaluation does not embed again where their vectors are in its store.
 
     Raises:
         UserError: if a model does not load, or the student's prompts are not those of its training.
@@ -54,6 +57,11 @@ def load_run_models(
         found["student"] = check_prompts(found["student"], {})
     if teacher.model is not None:
         found["teacher"] = load_any_model(teacher, teacher.model, told)
+    if run is not None:
+        found = {
+            role: dataclasses.replace(model, known=KnownDocuments(run, model))
+            for role, model in found.items()
+        }
     if settings.route == "query":
         documents = found["teacher"]
         others = {role: model for role, model in found.items() if role != "teacher"}

@@ -1,0 +1,102 @@
+"""A passage whose vector the run's store has is not embedded again in an evaluation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers.asking import ask
+from helpers.query_rows import passage, prepare, recipe
+from helpers.tiny_models import TEXTS, tiny_encoder
+from sentence_transformers import SentenceTransformer
+
+from distill.embed.local import LocalEmbedder
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.known_documents import KnownDocuments
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
+from distill.recipe import EmbedderConfig
+from distill.retrieve.corpus_index import embed_corpus, open_encoder
+from distill.store.run import Run
+
+pytest.importorskip("mteb")
+
+ROWS = [passage(f"p{n}", text, title="") for n, text in enumerate(TEXTS)]
+READ = {"max_tokens": 32, "device": "cpu"}
+STRANGER = "a text that is no passage"
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Make a run whose store has the vectors of its passages by a model."""
+
+    def make(folder):
+        settings = recipe(retriever={"model": str(folder)} | READ).retriever
+        with Run(tmp_path / "run") as run:
+            passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
+            embed_corpus(run, open_encoder(settings), passages)
+        return Run(tmp_path / "run")
+
+    return make
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """The texts that a model embeds from here on."""
+    seen: list[str] = []
+    embed = LocalEmbedder.embed
+
+    def watch(self, texts, prompt, side):
+        seen.extend(texts)
+        return embed(self, texts, prompt, side)
+
+    monkeypatch.setattr(LocalEmbedder, "embed", watch)
+    return seen
+
+
+def open_with_known(folder, run):
+    model = load_eval_model(folder, settings=EmbedderConfig(**READ))
+    return dataclasses.replace(model, known=KnownDocuments(run, model))
+
+
+@pytest.mark.parametrize("prompts", [{}, {"query": "q: ", "document": "d: "}])
+def test_a_passage_of_the_store_is_not_embedded_again(tmp_path, run_of, embedded, prompts):
+    folder = tiny_encoder(tmp_path / "model", prompts=prompts)
+    run = run_of(folder)
+    texts = [*reversed(TEXTS), STRANGER]
+    wanted = ask(wrap_for_mteb(load_eval_model(folder, device="cpu")), texts, "SciFact", "document")
+    embedded.clear()
+    encoder = wrap_for_mteb(open_with_known(folder, run), tmp_path / "vectors")
+    found = ask(encoder, texts, "SciFact", "document")
+    assert embedded == [STRANGER]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_queries_and_documents_under_another_prompt_are_embedded(tmp_path, run_of, embedded):
+    folder = tiny_encoder(tmp_path / "model", prompts={"query": "q: ", "document": "d: "})
+    model = open_with_known(folder, run_of(folder))
+    embedded.clear()
+    ask(wrap_for_mteb(model, tmp_path / "vectors"), TEXTS, "SciFact", "query")
+    assert sorted(embedded) == sorted(TEXTS)
+    embedded.clear()
+    other = dataclasses.replace(
+        model, prompts=dataclasses.replace(model.prompts, given={"document": "other: "})
+    )
+    ask(wrap_for_mteb(other, tmp_path / "vectors"), TEXTS, "SciFact", "document")
+    assert sorted(embedded) == sorted(TEXTS)
+
+
+def test_vectors_that_keep_their_own_length_are_computed(tmp_path, run_of, embedded):
+    """The store has them with length one."""
+    whole = SentenceTransformer(str(tiny_encoder(tmp_path / "model")), device="cpu")
+    SentenceTransformer(modules=list(whole)[:2]).save_pretrained(str(tmp_path / "bare"))
+    model = open_with_known(tmp_path / "bare", run_of(tmp_path / "bare"))
+    embedded.clear()
+    ask(wrap_for_mteb(model, tmp_path / "vectors"), TEXTS, "SciFact", "document")
+    assert sorted(embedded) == sorted(TEXTS)
+
+
+def test_a_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, embedded):
+    run = run_of(tiny_encoder(tmp_path / "model"))
+    other = tiny_encoder(tmp_path / "other", seed=5)
+    embedded.clear()
+    ask(wrap_for_mteb(open_with_known(other, run), tmp_path / "v"), TEXTS, "SciFact", "document")
+    assert sorted(embedded) == sorted(TEXTS)
