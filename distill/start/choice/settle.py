@@ -178,9 +178,12 @@ def _describe(recipe: Recipe) -> str:
 
 def _describe_too_few(recipe: Recipe, counts: SurveyCounts, judges: bool) -> str:
     if _choose_task(recipe, judges) == JUDGED:
-        there, least = counts.whole_documents, LEAST_DOCUMENTS
-        return f"{there} documents are too few to hold some out, {least} are needed; {_INSTEAD}"
+        documents, sections, least = counts.whole_documents, counts.sections, LEAST_DOCUMENTS
+        kind = "documents"
+    else:
+        documents, sections = counts.searchable, counts.searchable_sections
+        kind, least = "documents with a title or sentence of their own", LEAST_SEARCHABLE
+    parts = f" and {sections:,} sections of them" if sections > documents else ""
     return (
-        f"{counts.searchable} documents with a title or sentence of their own are too few to hold "
-        f"some out, {LEAST_SEARCHABLE} are needed; {_INSTEAD}"
+        f"{documents:,} {kind}{parts} are too few to hold some out, {least} are needed; {_INSTEAD}"
     )
