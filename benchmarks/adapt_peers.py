@@ -161,7 +161,7 @@ def score_all(
 ) -> dict[str, TaskScore]:
     """By role; what the run has evaluated is read."""
     own = [load_task(HELD_OUT, folder)] if HELD_OUT in recipe.evaluate.tasks else []
-    (task,) = own or load_named_tasks(recipe)
+    (task,) = own or load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
     places = {role: out if role == "peer" else folder / "evaluated" for role in models}
     return {role: score_tasks(model, [task], places[role])[0] for role, model in models.items()}
 

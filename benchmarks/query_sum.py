@@ -125,7 +125,7 @@ def score_all(models: dict[str, EvalModel], folder: Path, out: Path) -> dict[str
     """Score all models on the run's task; documents' vectors are those of the run."""
     recipe = distill.open_run(folder).recipe
     own = [load_task(HELD_OUT, folder)] if HELD_OUT in recipe.evaluate.tasks else []
-    (task,) = own or load_named_tasks(recipe)
+    (task,) = own or load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
     share_vectors(folder, out)
     return {name: score_tasks(model, [task], out)[0] for name, model in models.items()}
 

@@ -19,7 +19,7 @@ from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summar
 from distill.evaluate.unlabelled import count_unlabelled_overlap, list_unlabelled_uses
 from distill.evaluate.verdict import MARGIN
 from distill.files.atomic import write_json
-from distill.recipe import BM25, Evaluate, Filters, Recipe, Student, Teacher
+from distill.recipe import BM25, Corpus, Evaluate, Filters, Recipe, Student, Teacher
 from distill.runtime.progress import show_planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -225,13 +225,17 @@ def load_recipe_tasks(
         )
     made = {HELD_OUT: held_out, JUDGED: judged, KNOWN_ITEM: known_item}
     own = [_load_own(name, stage) for name, stage in made.items() if name in asked.tasks]
-    return own + load_named_tasks(recipe)
+    return own + load_named_tasks(asked, recipe.own_corpus, recipe.seed)
 
 
-def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
-    """Load all but what the run itself holds out."""
-    named = [name for name in recipe.evaluate.tasks if name not in OWN_TASKS]
-    return open_recipe_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed, named)
+def load_named_tasks(evaluate: Evaluate, corpus: Corpus | None, seed: int) -> "list[AbsTask]":
+    """Load all but what the run itself holds out.
+
+    Args:
+        corpus: whose passages a labelled set may name; None for a recipe without one.
+    """
+    named = [name for name in evaluate.tasks if name not in OWN_TASKS]
+    return open_recipe_tasks(evaluate, corpus, seed, named)
 
 
 def _load_own(name: str, stage: Stage | None) -> "AbsTask":

@@ -68,7 +68,8 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
         )
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
     # What is held out is made of the corpus, which the recipe names.
-    data = {task.metadata.name: describe_task(task) for task in load_named_tasks(recipe)}
+    tasks = load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
+    data = {task.metadata.name: describe_task(task) for task in tasks}
     scores = {
         name: [_score_arm(folder, of_arm, seed, data) for seed in recipe.ablation.seeds]
         for name, of_arm in arms.items()

@@ -14,7 +14,7 @@ from distill.evaluate.stage import RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json
 from distill.files.read import parse_path
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Corpus, Evaluate, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import find_query_texts, find_rankings
 from distill.tasks import load_task, open_recipe_task
@@ -132,7 +132,9 @@ def _read_kept(path: Path) -> dict[str, Any]:
     return kept if all(isinstance(kept.get(key), list) for key in ("queries", "gains")) else {}
 
 
-def _make_readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
+def _make_readers(
+    found: RunData, evaluate: Evaluate, corpus: Corpus | None, seed: int
+) -> "dict[str, Callable[[], AbsTask]]":
     """Return, by task with rankings, what reads its data, where that is on this machine.
 
     Raises:
@@ -140,14 +142,12 @@ def _make_readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], Abs
     """
     assert found.summary is not None
     ranked = [t for t, of in found.summary["tasks"].items() if of["category"] in _CATEGORIES]
-    data = recipe.evaluate.task_data
+    data = evaluate.task_data
     folders = {task: Path(data) for task in ranked if data is not None}
     folders |= {task: found.folder for task in (HELD_OUT, JUDGED, KNOWN_ITEM) if task in ranked}
-    files = {name_task(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
+    files = {name_task(Path(n)): n for n in evaluate.tasks if is_labelled_file(n)}
     here: dict[str, Callable[[], AbsTask]] = {
-        task: partial(
-            open_recipe_task, recipe.evaluate, recipe.own_corpus, recipe.seed, files[task]
-        )
+        task: partial(open_recipe_task, evaluate, corpus, seed, files[task])
         for task in ranked
         if task in files and parse_path(files[task]).is_file()
     }
@@ -164,7 +164,7 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
     """Return what `losses.json` holds: `queries` that were lost, and `gains`."""
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
-    readers = _make_readers(found, recipe)
+    readers = _make_readers(found, recipe.evaluate, recipe.own_corpus, recipe.seed)
     items = read_json(_get_evaluation_folder(found) / "items.json")
     ranked = {task: of for task, of in items.items() if task in readers}
     chosen = {"queries": list_worst(ranked, QUERIES), "gains": list_best(ranked, QUERIES)}
