@@ -197,8 +197,8 @@ def make_judged_task(
         assert corpus.held_out_passages
         assert queries
         inputs = PoolInputs(corpus.passages, corpus.held_out_passages, queries)
-        settings = PoolSettings.select(recipe)
-        make_judged_pool(run, settings, inputs, lambda: models, job.judge, scores.resolve())
+        pool = PoolSettings.select(recipe)
+        make_judged_pool(run, pool, inputs, lambda: models, job.judge, scores.resolve())
         job.judge.close()
 
 

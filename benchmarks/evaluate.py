@@ -70,6 +70,7 @@ def mteb_alone(eval_model: EvalModel, tasks: list, out: Path) -> tuple[Took, Sco
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        assert eval_model.model is not None
         model = mteb.models.SentenceTransformerEncoderWrapper(eval_model.model)
     begun = now()
     results = mteb.evaluate(
@@ -125,6 +126,7 @@ def main() -> None:
     for task in tasks:
         load_data(task)
     eval_model = load_eval_model(given.model, device="cpu")
+    assert eval_model.model is not None
     eval_model.model.encode(["the first batch pays for what later ones find ready"] * 32)
 
     rounds = given.rounds or (1 if given.quick else 3)

@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -93,11 +94,19 @@ FULL = Sizes(
 )
 QUICK = Sizes(1, 1, 2, 20, (8,), (1024,), (2000,), 32, 16, 4, 64, 1, 64)
 
-SEVEN_B = {"hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 32}
+SEVEN_B: dict[str, Any] = {
+    "hidden_size": 4096,
+    "intermediate_size": 14_336,
+    "num_hidden_layers": 32,
+}
 SEVEN_B |= {"num_attention_heads": 32, "num_key_value_heads": 8}
-ONE_AND_A_HALF_B = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
+ONE_AND_A_HALF_B: dict[str, Any] = {
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+}
 ONE_AND_A_HALF_B |= {"num_attention_heads": 12, "num_key_value_heads": 2}
-TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+TINY: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 TINY |= {"num_attention_heads": 4, "num_key_value_heads": 2}
 
 
@@ -147,7 +156,7 @@ class Bench:
             return None
         return round(torch.cuda.max_memory_allocated(self.device) / 2**30, 2)
 
-    def engine(self, shapes: dict[str, int] | None = None) -> TransformersEngine:
+    def engine(self, shapes: dict[str, Any] | None = None) -> TransformersEngine:
         """The LLM; with other shapes, random weights behind its tokenizer."""
         engine = TransformersEngine(self.llm, self.dtype_name, self.device)
         if shapes is not None:
@@ -188,7 +197,7 @@ def compare_scoring(bench: Bench, engine: TransformersEngine) -> Figure:
         for tokens in set_batch_tokens(engine, bench.sizes.batch_tokens)
     }
     peer = {
-        size: pairs / bench.median(lambda size=size: full_prompts(engine, requests, size))
+        size: pairs / bench.median(partial(full_prompts, engine, requests, size))
         for size in ((8,) if bench.quick else (8, 32, 128))
     }
     return compare(
@@ -257,11 +266,11 @@ def measure_encoder(bench: Bench) -> Iterator[Figure]:
     ours: dict[int, float] = {}
     for tokens in bench.sizes.batch_tokens:
         embedder = LocalEmbedder(opened, tokens)
-        taken = bench.median(lambda embedder=embedder: embedder.embed(texts, "", "document"))
+        taken = bench.median(partial(embedder.embed, texts, "", "document"))
         ours[tokens] = round(len(texts) / taken, 1)
     peer: dict[int, float] = {}
     for size in bench.sizes.batch_sizes:
-        taken = bench.median(lambda size=size: model.encode(texts, batch_size=size))
+        taken = bench.median(partial(model.encode, texts, batch_size=size))
         peer[size] = round(len(texts) / taken, 1)
     yield compare(
         "encoder",
@@ -329,7 +338,7 @@ def train_steps(bench: Bench, model: SentenceTransformer, name: str, passes: int
     bench.reset_peak()
     step()
     taken = statistics.median(bench.seconds(step) for _ in range(sizes.steps))
-    layers = get_first_transformer(model).model.layers
+    layers: Any = get_first_transformer(model).model.layers
     counted = sum(p.numel() for n, p in layers.named_parameters() if "lora_" not in n)
     rate = ids.numel() / taken
     return {

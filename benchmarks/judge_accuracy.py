@@ -89,7 +89,10 @@ class SimulatedJudge:
 
     def __post_init__(self) -> None:
         self.tokens: dict[str, int] = {}
-        self.identity = {"name": "simulated judge", "error": f"{self.error:g}"}
+        self.identity: Mapping[str, str | int] = {
+            "name": "simulated judge",
+            "error": f"{self.error:g}",
+        }
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         return [

@@ -17,15 +17,17 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from forked import run_forked
 
-from distill.generate.filters import make_queries
+from distill.generate.filters.stage import FilterSettings, make_queries
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
+from distill.generate.settings import WritingSettings
+from distill.llm.lazy import LazyLLM
 from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 from distill.recipe import Recipe
 from distill.store.run import Run
@@ -42,7 +44,7 @@ class StandIn:
     """Writes at once what an LLM would be minutes about."""
 
     name = "stand-in"
-    can_score = False
+    can_score = can_compare_verdicts = False
     supports_regex = supports_schema = False
     has_chat = False
 
@@ -60,6 +62,9 @@ class StandIn:
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         raise NotImplementedError("nothing in this benchmark scores")
+
+    def close(self) -> None:
+        """It holds nothing."""
 
 
 def written(prompt: str, seed: int) -> str:
@@ -105,11 +110,14 @@ def passage(number: int) -> dict[str, str]:
     }
 
 
-def generate(folder: Path, count: int) -> dict[str, object]:
+def generate(folder: Path, count: int) -> dict[str, Any]:
     """Seconds of each stage, by the clock and of the processor, peak memory after each, and the
     rows that are left."""
     recipe, llm = recipe_of(count), StandIn()
-    seconds, cpu_seconds, peaks = {}, {}, {}
+    writing, filters = WritingSettings.select(recipe), FilterSettings.select(recipe)
+    seconds: dict[str, float] = {}
+    cpu_seconds: dict[str, float] = {}
+    peaks: dict[str, float] = {}
 
     def engine() -> LLM:
         return llm
@@ -117,17 +125,21 @@ def generate(folder: Path, count: int) -> dict[str, object]:
     with Run(folder) as run:
         passages = write_passages(run, count)
 
-        def clocked(name: str, make: object, *inputs: object) -> Stage:
+        def clocked(name: str, make: Callable[[], Stage]) -> Stage:
             begun, cpu_begun = time.perf_counter(), time.process_time()
-            stage: Stage = make(run, recipe, *inputs)
+            stage = make()
             seconds[name] = round(time.perf_counter() - begun, 3)
             cpu_seconds[name] = round(time.process_time() - cpu_begun, 3)
             peaks[name] = peak_mib()
             return stage
 
-        generations = clocked("generations", make_generations, passages, engine)
-        parsed = clocked("parsed", make_parsed, generations)
-        queries = clocked("queries", make_queries, passages, [parsed], engine, None)
+        generations = clocked(
+            "generations", lambda: make_generations(run, writing, passages, engine)
+        )
+        parsed = clocked("parsed", lambda: make_parsed(run, writing, generations))
+        queries = clocked(
+            "queries", lambda: make_queries(run, filters, passages, [parsed], LazyLLM(engine), [])
+        )
         rows = queries.manifest["rows"]
     if rows < 0.99 * count:
         raise SystemExit(f"{rows} of {count} queries are left: this measures something else")

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from memory import WORDS, write_passages
 
 from distill.embed.encoder import Vectors
 from distill.embed.wording import PLAIN
-from distill.llm.protocol import Score, ScoreRequest
+from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.models.sources.in_memory import register_object
 from distill.recipe import Recipe
 from distill.relabel.candidates import make_candidates
@@ -92,6 +92,14 @@ class StandInLLM:
             for request in requests
         ]
 
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    ) -> list[Completion]:
+        raise NotImplementedError("nothing in this benchmark writes")
+
+    def close(self) -> None:
+        """It holds nothing."""
+
 
 def recipe() -> Recipe:
     """The engine named is there for the fingerprints alone; nothing asks it."""
@@ -140,9 +148,9 @@ def relabel(folder: Path, among: int, count: int) -> dict[str, object]:
         queries = write_queries(run, count, passages)
         judged = folder / "judgements.sqlite"
 
-        def clocked(name: str, make: object, *inputs: object) -> Stage:
+        def clocked(name: str, make: Callable[..., Stage], *inputs: object) -> Stage:
             begun = time.process_time()
-            stage: Stage = make(run, *inputs)
+            stage = make(run, *inputs)
             seconds[name] = round(time.process_time() - begun, 2)
             return stage
 

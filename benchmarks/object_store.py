@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from distill.object_store.mirror import open_mirror
@@ -21,11 +22,11 @@ from distill.store.tables import DROPPED
 ROWS = 256
 
 
-def serve(pipe) -> None:
+def serve(pipe: Connection) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    WSGIRequestHandler.log = lambda *_: None
+    WSGIRequestHandler.log = lambda *_: None  # type: ignore[method-assign]
     app = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     pipe.send(server.server_port)

@@ -27,7 +27,7 @@ from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import get_packaged_folder
 from distill.relabel.judgements import make_judgements
-from distill.relabel.rankers.passes import RankerSettings
+from distill.relabel.rankers.passes import RankerName, RankerSettings
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -95,16 +95,16 @@ def ours(
     run: Run,
     recipe: Recipe,
     engine: TransformersEngine,
-    stages: tuple[Stage, ...],
-    names: list[str],
+    stages: tuple[Stage, Stage, Stage],
+    names: list[RankerName],
 ) -> tuple[float, Scores]:
     """Seconds, and the scores."""
     rankers = RankerSettings.select(recipe)
+    passages, queries, candidates = stages
+    judged = run.folder / f"{'-'.join(names)}.sqlite"
     begun = time.perf_counter()
     made = [
-        make_judgements(
-            run, rankers, name, *stages, lambda: engine, run.folder / f"{'-'.join(names)}.sqlite"
-        )
+        make_judgements(run, rankers, name, passages, queries, candidates, lambda: engine, judged)
         for name in names
     ]
     seconds = time.perf_counter() - begun
@@ -145,14 +145,14 @@ def peer(
                 position_ids=(mask.cumsum(1) - 1).clamp(min=0),
                 logits_to_keep=longest + 1,
             ).logits.float()
-            for place, (pair, _, end) in enumerate(batch):
+            for place, (pair, _, tail) in enumerate(batch):
                 logprobs = logits[place].log_softmax(-1)
                 if ranker == "rc":
                     yes, no = (float(logprobs[-1, token]) for (token,) in verdicts)
                     scores[ranker, *pair] = yes - no
                 else:
-                    own = logprobs[-len(end) - 1 : -1]
-                    scores[ranker, *pair] = float(own[range(len(end)), end].sum())
+                    own = logprobs[-len(tail) - 1 : -1]
+                    scores[ranker, *pair] = float(own[range(len(tail)), tail].sum())
     return time.perf_counter() - begun, scores
 
 
@@ -183,8 +183,9 @@ def main() -> None:
     for number in range(rounds):
         own = every[number::rounds]
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run:
-            *stages, found = prepare(run, recipe, own, encoder)
-            asked = {row["query_id"]: row["query"] for row in stages[1].read_rows(QUERIES)}
+            split, queries, searched, found = prepare(run, recipe, own, encoder)
+            stages = (split, queries, searched)
+            asked = {row["query_id"]: row["query"] for row in queries.read_rows(QUERIES)}
             some = sorted(asked)[:sampled]
             words = recipe.relabel.max_passage_words
             pairs = [
@@ -197,11 +198,11 @@ def main() -> None:
                 for r in found
                 if r["query_id"] in some
             ]
-            seconds, scores = ours(run, recipe, engine, tuple(stages), ["ql", "rc"])
+            seconds, scores = ours(run, recipe, engine, stages, ["ql", "rc"])
             figures["ours"].append(len(found) / seconds)
             seconds, plain = peer(engine, prompts, pairs)
             figures["peer"].append(len(pairs) / seconds)
-            seconds, _ = ours(run, recipe, engine, tuple(stages), ["fused"])
+            seconds, _ = ours(run, recipe, engine, stages, ["fused"])
             figures["fused"].append(len(found) / seconds)
         difference = max([difference, *(abs(scores[key] - plain[key]) for key in plain)])
         own_scores = {key: scores[key] for key in plain}

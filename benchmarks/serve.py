@@ -106,9 +106,9 @@ def measure(ours: Encode, peer: Encode, texts: list[str]) -> dict[str, float]:
     taken: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": []}
     for turn in range(ROUNDS + 1):
         for name, encode in (("ours", ours), ("peer", peer)):
-            wall, cpu = time.perf_counter(), time.process_time()
+            begun, cpu_begun = time.perf_counter(), time.process_time()
             encode(texts)
-            spent = (time.perf_counter() - wall, time.process_time() - cpu)
+            spent = (time.perf_counter() - begun, time.process_time() - cpu_begun)
             if turn:
                 taken[name].append(spent)
     wall, cpu = (
