@@ -46,7 +46,7 @@ def make_recipe(given: argparse.Namespace, data: Path) -> Recipe:
     llm = {"model": given.llm} if given.llm else {}
     settings = {
         "name": "judge-benchmark",
-        "corpus": {"source": "beir", "path": str(data / CORPORA[given.corpus])},
+        "corpus": {"source": "beir", "path": str(data / CORPORA[given.corpus]), "held_out": 0},
         "llm": demo.llm.model_dump(mode="json") | {"device": "cpu", "dtype": "float32"} | llm,
         "generate": {"methods": ["sentences", "titles"], "free": {"queries": given.queries}},
         "retriever": {
