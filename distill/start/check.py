@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.recipe import Recipe
+from distill.runtime.progress import show_activity
 from distill.start.check_data import check_corpus, check_labelled, list_task_checks
 from distill.start.check_machine import check_disk, check_languages, check_store, list_extra_checks
 from distill.start.check_models import check_judge, list_model_checks
@@ -23,6 +24,7 @@ class CheckResult(NamedTuple):
     notices: list[str]
 
 
+@show_activity("checking the recipe")
 def check_recipe(recipe: Recipe, folder: Path, models: bool = True) -> CheckResult:
     """Look for everything that would end a run of the recipe later. No model is loaded, nothing is
     written, and no LLM is asked to write.

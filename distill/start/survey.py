@@ -16,6 +16,7 @@ from distill.corpus.readers.text_files import UNREADABLE, get_ending
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
 from distill.generate.known_item.items import can_be_searched_for
+from distill.runtime.progress import show_activity
 from distill.store.tables import Row
 
 _SAMPLE = 2000
@@ -63,6 +64,7 @@ class CorpusSurvey:
     is_whole: bool
 
 
+@show_activity("looking at the corpus")
 def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
     """Look at a file or folder of texts or rows.
 

@@ -1,6 +1,7 @@
 """`distill check`: all that would end a run is named at once, in seconds."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,9 +11,11 @@ from helpers.fake_server import MODEL, serving
 from distill.cli import cli
 from distill.errors import UserError
 from distill.recipe import load_recipe
+from distill.runtime import progress
 from distill.start.check import check_recipe, raise_faults
 from distill.start.check_machine import check_disk, estimate_bytes
 from distill.start.check_models import guess_parameters
+from distill.start.survey import survey_corpus
 
 
 @pytest.fixture
@@ -42,6 +45,17 @@ def faults(recipe, folder):
 def test_a_recipe_that_runs_has_no_fault(written, tmp_path):
     assert faults(written(), tmp_path / "run") == []
     assert not (tmp_path / "run").exists()
+
+
+def test_what_goes_before_a_run_shows_that_it_is_alive(written, tmp_path, monkeypatch, capsys):
+    """Checking and looking at a large corpus take longer than ten seconds."""
+    recipe = written()
+    monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.0)
+    check_recipe(recipe, tmp_path / "run")
+    survey_corpus(Path(recipe.corpus.path), 256)
+    lines = capsys.readouterr().err
+    assert "checking the recipe" in lines
+    assert "looking at the corpus" in lines
 
 
 BAD = [

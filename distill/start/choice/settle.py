@@ -12,6 +12,7 @@ from distill.errors import UserError
 from distill.object_store.address import is_store_address
 from distill.object_store.mirror import read_stored_manifest
 from distill.recipe import Recipe, override
+from distill.runtime.progress import show_activity
 from distill.start.check_models import needs_llm
 from distill.start.choice.held_out import (
     LEAST_DOCUMENTS,
@@ -134,6 +135,7 @@ def _choose_hold_out(recipe: Recipe, counts: SurveyCounts, judges: bool) -> Hold
     return choose_to_search(counts.searchable, counts.searchable_sections)
 
 
+@show_activity("looking at the corpus")
 def _count(recipe: Recipe) -> SurveyCounts:
     """Count what the recipe's corpus has; of passages that `corpus.limit` draws, the documents that
     they may be expected to be of. Sections of which passages are drawn are not counted.
