@@ -239,7 +239,8 @@ def test_rows_of_any_values(folder, one, two):
 def test_few_shot_pools(folder, data):
     (folder / "pool.yaml").write_bytes(b"search:\n" + data)
     (folder / "r.yaml").write_text("name: a\ngenerate: {examples: pool.yaml}")
-    ends(load_pool, load_recipe(folder / "r.yaml"))
+    recipe = load_recipe(folder / "r.yaml")
+    ends(load_pool, recipe.generate, recipe.folder)
 
 
 @EXAMPLES
@@ -247,7 +248,8 @@ def test_few_shot_pools(folder, data):
 def test_few_shot_pools_of_any_shape(folder, value):
     (folder / "pool.yaml").write_text(json.dumps({"search": value}))
     (folder / "r.yaml").write_text("name: a\ngenerate: {examples: pool.yaml}")
-    ends(load_pool, load_recipe(folder / "r.yaml"))
+    recipe = load_recipe(folder / "r.yaml")
+    ends(load_pool, recipe.generate, recipe.folder)
 
 
 @EXAMPLES

@@ -55,14 +55,16 @@ class KnownDocuments:
 
     @cached_property
     def _passages(self) -> "_Passages | None":
-        """The passages in the store; None where it has no whole stage of them, or has vectors of
-        length one of a model that gives others."""
-        if not _has_unit_vectors(self._model):
+        """The passages in the store; None where the run has no corpus or no vectors of it, or has
+        vectors of length one of a model that gives others."""
+        folder = self._run.folder
+        has_corpus = (folder / "passages" / ".stage" / "manifest.json").is_file()
+        if not has_corpus or not _has_unit_vectors(self._model):
             return None
         encoder = make_encoder(self._model)
         stages = [
             stage
-            for stage in open_searched_stages(self._run.folder)
+            for stage in open_searched_stages(folder)
             if has_corpus_vectors(self._run, encoder, stage)
         ]
         digests = np.concatenate([np.empty(0, np.uint64), *map(self._hash_passages, stages)])

@@ -93,7 +93,7 @@ def _read_hold_out(recipe: Recipe, folder: Path) -> HoldOut | None:
     if manifest is None:
         return None
     settings = manifest["settings"]
-    share = settings.get("held_out", settings["source"].get("held_out", 0.0))
+    share = settings.get("held_out", settings.get("source", {}).get("held_out", 0.0))
     return HoldOut(share, settings.get("hold_out_by", "document"))
 
 

@@ -94,6 +94,12 @@ def test_vectors_that_keep_their_own_length_are_computed(tmp_path, run_of, embed
     assert sorted(embedded) == sorted(TEXTS)
 
 
+def test_a_run_without_a_corpus_knows_nothing(tmp_path, embedded):
+    model = open_with_known(tiny_encoder(tmp_path / "model"), Run(tmp_path / "run"))
+    ask(wrap_for_mteb(model, tmp_path / "v"), TEXTS, "SciFact", "document")
+    assert sorted(embedded) == sorted(TEXTS)
+
+
 def test_a_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, embedded):
     run = run_of(tiny_encoder(tmp_path / "model"))
     other = tiny_encoder(tmp_path / "other", seed=5)
