@@ -61,12 +61,21 @@ def test_the_package_is_typed():
     assert (Path(distill.__file__).parent / "py.typed").is_file()
 
 
-@pytest.mark.parametrize(
-    "module", [path.stem for path in sorted(Path(api.__file__).parent.glob("*.py"))]
-)
-def test_the_examples_in_docstrings_run(module):
-    name = "distill.api" if module == "__init__" else f"distill.api.{module}"
+PACKAGE = Path(distill.__file__).parent
+EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_doctest_examples_run(file):
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    name = ".".join(parts).removesuffix(".__init__")
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_doctest_example_of_every_public_function():
+    functions = (getattr(distill, name) for name in distill.__all__)
+    bare = [of.__name__ for of in functions if inspect.isfunction(of) and ">>> " not in of.__doc__]
+    assert bare == []
 
 
 def test_settings_of_a_recipe_are_python_values():

@@ -33,6 +33,9 @@ class ExportResult(NamedTuple):
 def report(run: RunOrPath, out: str | Path | None = None) -> Path:
     """Render a run's results as one HTML page that needs no network, and return its path.
 
+    >>> report("runs/mine")  # doctest: +SKIP
+    PosixPath('runs/mine/report.html')
+
     Args:
         out: where the page goes; by default `report.html` in the run's folder.
 
@@ -56,6 +59,8 @@ def export(
 ) -> ExportResult:
     """Write a run's student, or another model, as files that other programs load, with a model
     card. Each format is loaded again and compared with the model before anything is left there.
+
+    >>> export("runs/mine", "exports/mine", ["sentence-transformers", "int8"])  # doctest: +SKIP
 
     Args:
         model: a run, a folder or a hub id.
@@ -96,6 +101,9 @@ def export_index(
     """Write a folder that searches a run's passages without distill: query encoder, vectors, BM25
     index, texts, and a README with ten lines of Python. It ranks as `search(..., hybrid=True)`.
 
+    >>> export_index("runs/mine", "exports/index", "float16")  # doctest: +SKIP
+    PosixPath('exports/index')
+
     Args:
         out: the folder to write; it must not exist, or be empty.
         dtype: of the vectors; float16 is half as large, and may order near-ties in another way.
@@ -116,6 +124,9 @@ def export_index(
 def export_judge(run: RunOrPath, out: str | Path) -> Path:
     """Write the reranker that a run has trained (`train_judge`) as a folder that
     sentence-transformers loads as a CrossEncoder, with a card that says what it is worth.
+
+    >>> export_judge("runs/mine", "exports/reranker")  # doctest: +SKIP
+    PosixPath('exports/reranker')
 
     Args:
         out: the folder to write; it must not exist, or be empty.
@@ -194,6 +205,8 @@ def inspect(
 ) -> None:
     """Print a run's stages, some rows of a table, or one query with all its candidates.
 
+    >>> inspect("runs/mine", "queries/dropped", rows=10)  # doctest: +SKIP
+
     Args:
         table: the name of a table; `queries/dropped` is what a stage left out.
         query: the id of a query.
@@ -217,7 +230,10 @@ def inspect(
 
 
 def doctor() -> "list[Check]":
-    """Check what is installed, and which engines and devices can be used; load no model."""
+    """Check what is installed, and which engines and devices can be used; load no model.
+
+    >>> [check.name for check in doctor() if check.state == "missing"]  # doctest: +SKIP
+    """
     from distill.inspect.doctor import run_checks as check_all
 
     return check_all()

@@ -106,6 +106,9 @@ class RunFolder:
 def open_run(folder: str | Path) -> RunFolder:
     """Open a run's folder for reading.
 
+    >>> open_run("runs/mine").summary["kept"]  # doctest: +SKIP
+    0.97
+
     Raises:
         UserError: if the folder holds no run.
     """

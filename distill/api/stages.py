@@ -86,6 +86,8 @@ def read_corpus(
 ) -> RunFolder:
     """Read the recipe's corpus into passages: the command `distill corpus`.
 
+    >>> read_corpus("mine.yaml", "runs/mine").table("passages")[0]["title"]  # doctest: +SKIP
+
     Raises:
         UserError: if the recipe names no corpus, or it cannot be read.
     """
@@ -108,6 +110,8 @@ def generate(
     retriever: "Encoder | None" = None,
 ) -> RunFolder:
     """Have an LLM write queries for passages, or whole examples; the corpus is read first.
+
+    >>> generate("mine.yaml", "runs/mine").table("queries")[0]["query"]  # doctest: +SKIP
 
     Raises:
         UserError: for a recipe, a file or a model that cannot be used.
@@ -132,6 +136,8 @@ def relabel(
 ) -> RunFolder:
     """Retrieve candidates for each query, have them judged, and choose positives and negatives.
     The stages before it are done first.
+
+    >>> relabel("mine.yaml", "runs/mine").table("examples")[0]["positive_id"]  # doctest: +SKIP
 
     Raises:
         UserError: for a recipe, a file or a model that cannot be used.
@@ -180,6 +186,8 @@ def score_teacher(
     """Have the teacher score each example's positive and negatives against its query. The stages
     before it are done first.
 
+    >>> score_teacher("mine.yaml", "runs/mine").table("teacher-scores")[0]  # doctest: +SKIP
+
     Raises:
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
@@ -202,6 +210,8 @@ def train_student(
     """Train the student. The stages before it are done first; a training that was killed continues
     at its last checkpoint.
 
+    >>> SentenceTransformer(str(train_student("mine.yaml").student))  # doctest: +SKIP
+
     Raises:
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
@@ -216,6 +226,8 @@ def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]
     """Train and evaluate the variants that the recipe's section `ablation` names, and write their
     table to `ablation.md` in the run's folder. Behind the arms are the untrained base model and, on
     retrieval tasks, BM25 and the hybrid of each with it.
+
+    >>> [(arm.name, arm.by_seed) for arm in ablate("table3.yaml")]  # doctest: +SKIP
 
     Raises:
         UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.
@@ -244,6 +256,8 @@ def estimate(
     """Estimate the tokens, time and money that a recipe takes, stage by stage. The corpus is read
     into the run's folder.
 
+    >>> [line for line in estimate("mine.yaml", sample=0).lines]  # doctest: +SKIP
+
     Args:
         sample: the number of prompts to run to measure tokens and speed; 0 loads no model.
         prices: a YAML file with the price of a million tokens of each model.
@@ -269,6 +283,8 @@ def show_prompt(
     console: "Console | None" = None,
 ) -> None:
     """Print one row's prompt as the LLM gets it, and what the LLM wrote if it has; run no model.
+
+    >>> show_prompt("mine.yaml", row=0)  # doctest: +SKIP
 
     Args:
         row: the number of the prompt, from 0.

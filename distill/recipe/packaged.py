@@ -20,12 +20,19 @@ def get_packaged_folder() -> Path:
 
 def list_recipes() -> list[tuple[str, str]]:
     """Name and purpose of each packaged recipe. The name is its path without .yaml, such as
-    ablations/table3; the purpose is the first sentence of its header comment."""
+    ablations/table3; the purpose is the first sentence of its header comment.
+
+    >>> "adapt" in dict(list_recipes())
+    True
+    """
     return [(name, _read_purpose(read_text(path))) for name, path in _list_paths().items()]
 
 
 def copy_recipe(name: str, file: Path | None = None) -> Path:
     """Write a packaged recipe to `file` (default: its own file name, in the working folder).
+
+    >>> copy_recipe("adapt", Path("mine.yaml"))  # doctest: +SKIP
+    PosixPath('mine.yaml')
 
     Raises:
         UserError: if there is no such recipe, or the file exists.

@@ -38,6 +38,9 @@ def explain_key(key: str) -> str:
     """Return type, default, allowed values and description of a key such as train.soup, and the
     keys of a section such as train; of an empty name, all sections.
 
+    >>> explain_key("train.epochs").splitlines()[0]
+    'train.epochs'
+
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.
     """
