@@ -167,12 +167,15 @@ def test_arms_are_compared_on_what_is_held_out(recipe, tmp_path):
 def test_an_llm_that_the_recipe_has_anyway_judges(recipe_file, tmp_path):
     corpus = write_corpus(tmp_path / "docs.jsonl", DOCUMENTS)
     sets = [f"corpus.path={corpus}", "evaluate.tasks=[]", "generate.filters.decontaminate=null"]
-    settled = settle_test(load_recipe(recipe_file, sets), tmp_path / "run").recipe
+    large = load_recipe(recipe_file, [*sets, "llm.model=Qwen/Qwen2.5-7B-Instruct"])
+    settled = settle_test(large, tmp_path / "run").recipe
     assert settled.evaluate.tasks == ["judged"]
     assert settled.corpus.held_out == 0.1
     assert settled.evaluate.judged.queries == 30
-    alone = settle_test(load_recipe(recipe_file, sets), tmp_path / "run", judges=False).recipe
+    alone = settle_test(large, tmp_path / "run", judges=False).recipe
     assert alone.evaluate.tasks == ["known-item"]
+    small = load_recipe(recipe_file, [*sets, "llm.model=HuggingFaceTB/SmolLM2-135M-Instruct"])
+    assert settle_test(small, tmp_path / "run").recipe.evaluate.tasks == ["known-item"]
 
 
 def test_objects_with_docstrings_answer_themselves(recipe, tmp_path):

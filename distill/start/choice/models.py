@@ -7,7 +7,7 @@ from distill.start.check_models import guess_parameters
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
 
-_SMALL_LLM = 1e9
+SMALL_LLM = 1e9
 """Parameters below which an LLM's queries and verdicts are worth little."""
 _LARGEST_ON_CPU = 4e9
 """Parameters of an LLM that writes hundreds of queries on a CPU in hours, not days."""
@@ -52,7 +52,7 @@ def choose_llm(available: Available) -> LLMChoice | None:
     on_gpu = available.gpu is not None
     for cached in available.llms:
         size = guess_parameters(cached.repo) or cached.bytes / 2
-        if _SMALL_LLM <= size <= (available.gpu_memory / 3 if on_gpu else _LARGEST_ON_CPU):
+        if SMALL_LLM <= size <= (available.gpu_memory / 3 if on_gpu else _LARGEST_ON_CPU):
             setting = Setting("llm.model", cached.repo, "in the Hugging Face cache already")
             return LLMChoice([setting], on_gpu, True)
     if available.hub and available.gpu_memory >= _GPU_FOR_7B:
@@ -63,7 +63,7 @@ def choose_llm(available: Available) -> LLMChoice | None:
 
 def _is_large(model: str) -> bool:
     """Return whether a served model has a billion parameters, or its name does not say."""
-    return (guess_parameters(model) or _SMALL_LLM) >= _SMALL_LLM
+    return (guess_parameters(model) or SMALL_LLM) >= SMALL_LLM
 
 
 def choose_encoders(corpus: CorpusSurvey, available: Available) -> Encoders:

@@ -13,7 +13,7 @@ from distill.object_store.address import is_store_address
 from distill.object_store.mirror import read_stored_manifest
 from distill.recipe import Recipe, override
 from distill.runtime.progress import show_activity
-from distill.start.check_models import needs_llm
+from distill.start.check_models import guess_parameters, needs_llm
 from distill.start.choice.held_out import (
     LEAST_DOCUMENTS,
     LEAST_SEARCHABLE,
@@ -22,6 +22,7 @@ from distill.start.choice.held_out import (
     choose_to_judge,
     choose_to_search,
 )
+from distill.start.choice.models import SMALL_LLM
 from distill.start.survey import SurveyCounts, count_corpus
 from distill.store.integrity import read_manifest
 
@@ -123,8 +124,12 @@ def _put(recipe: Recipe, chosen: HoldOut, judges: bool = True) -> Recipe:
 
 
 def _choose_task(recipe: Recipe, judges: bool) -> str:
-    """Choose the task by what the recipe works with anyway: an LLM judges, if there is one."""
-    if judges and (needs_llm(recipe) or recipe.evaluate.judged.llm is not None):
+    """Choose the task by what the recipe works with anyway: an LLM judges, if there is one, and it
+    is not known to be small. The order in which a 135M one puts models is not that of people's
+    judgments (benchmarks/RESULTS.md)."""
+    judge = recipe.evaluate.judged.llm
+    is_small = (guess_parameters((judge or recipe.llm).model) or SMALL_LLM) < SMALL_LLM
+    if judges and not is_small and (needs_llm(recipe) or judge is not None):
         return JUDGED
     return HELD_OUT if recipe.corpus.source == "docstrings" else KNOWN_ITEM
 
