@@ -1,4 +1,4 @@
-"""A passage whose vector the run's store has is not embedded again in an evaluation."""
+"""A passage whose vector the run's store has is not encoded again in an evaluation."""
 
 import dataclasses
 
@@ -9,7 +9,6 @@ from helpers.query_rows import passage, prepare, recipe
 from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.local import LocalEmbedder
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.models.known_documents import KnownDocuments
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
@@ -38,71 +37,57 @@ def run_of(tmp_path):
     return make
 
 
-@pytest.fixture
-def embedded(monkeypatch):
-    """The texts that a model embeds from here on."""
-    seen: list[str] = []
-    embed = LocalEmbedder.embed
-
-    def watch(self, texts, prompt, side):
-        seen.extend(texts)
-        return embed(self, texts, prompt, side)
-
-    monkeypatch.setattr(LocalEmbedder, "embed", watch)
-    return seen
-
-
 def open_with_known(folder, run):
     model = load_eval_model(folder, settings=EmbedderConfig(**READ))
     return dataclasses.replace(model, known=KnownDocuments(run, model))
 
 
 @pytest.mark.parametrize("prompts", [{}, {"query": "q: ", "document": "d: "}])
-def test_a_passage_of_the_store_is_not_embedded_again(tmp_path, run_of, embedded, prompts):
+def test_a_passage_of_the_store_is_not_encoded_again(tmp_path, run_of, encoded, prompts):
     folder = tiny_encoder(tmp_path / "model", prompts=prompts)
     run = run_of(folder)
     texts = [*reversed(TEXTS), STRANGER]
     wanted = ask(wrap_for_mteb(load_eval_model(folder, device="cpu")), texts, "SciFact", "document")
-    embedded.clear()
+    encoded.clear()
     encoder = wrap_for_mteb(open_with_known(folder, run), tmp_path / "vectors")
     found = ask(encoder, texts, "SciFact", "document")
-    assert embedded == [STRANGER]
+    assert encoded == [STRANGER]
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_queries_and_documents_under_another_prompt_are_embedded(tmp_path, run_of, embedded):
+def test_queries_and_documents_under_another_prompt_are_encoded(tmp_path, run_of, encoded):
     folder = tiny_encoder(tmp_path / "model", prompts={"query": "q: ", "document": "d: "})
     model = open_with_known(folder, run_of(folder))
-    embedded.clear()
+    encoded.clear()
     ask(wrap_for_mteb(model, tmp_path / "vectors"), TEXTS, "SciFact", "query")
-    assert sorted(embedded) == sorted(TEXTS)
-    embedded.clear()
+    assert sorted(encoded) == sorted(TEXTS)
+    encoded.clear()
     other = dataclasses.replace(
         model, prompts=dataclasses.replace(model.prompts, given={"document": "other: "})
     )
     ask(wrap_for_mteb(other, tmp_path / "vectors"), TEXTS, "SciFact", "document")
-    assert sorted(embedded) == sorted(TEXTS)
+    assert sorted(encoded) == sorted(TEXTS)
 
 
-def test_vectors_that_keep_their_own_length_are_computed(tmp_path, run_of, embedded):
+def test_vectors_that_keep_their_own_length_are_computed(tmp_path, run_of, encoded):
     """The store has them with length one."""
     whole = SentenceTransformer(str(tiny_encoder(tmp_path / "model")), device="cpu")
     SentenceTransformer(modules=list(whole)[:2]).save_pretrained(str(tmp_path / "bare"))
     model = open_with_known(tmp_path / "bare", run_of(tmp_path / "bare"))
-    embedded.clear()
+    encoded.clear()
     ask(wrap_for_mteb(model, tmp_path / "vectors"), TEXTS, "SciFact", "document")
-    assert sorted(embedded) == sorted(TEXTS)
+    assert sorted(encoded) == sorted(TEXTS)
 
 
-def test_a_run_without_a_corpus_knows_nothing(tmp_path, embedded):
+def test_a_run_without_a_corpus_knows_nothing(tmp_path, encoded):
     model = open_with_known(tiny_encoder(tmp_path / "model"), Run(tmp_path / "run"))
     ask(wrap_for_mteb(model, tmp_path / "v"), TEXTS, "SciFact", "document")
-    assert sorted(embedded) == sorted(TEXTS)
+    assert sorted(encoded) == sorted(TEXTS)
 
 
-def test_a_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, embedded):
+def test_a_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, encoded):
     run = run_of(tiny_encoder(tmp_path / "model"))
     other = tiny_encoder(tmp_path / "other", seed=5)
-    embedded.clear()
+    encoded.clear()
     ask(wrap_for_mteb(open_with_known(other, run), tmp_path / "v"), TEXTS, "SciFact", "document")
-    assert sorted(embedded) == sorted(TEXTS)
+    assert sorted(encoded) == sorted(TEXTS)

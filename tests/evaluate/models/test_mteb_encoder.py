@@ -24,20 +24,6 @@ def eval_model(prompted_folder):
     return load_eval_model(prompted_folder, device="cpu")
 
 
-@pytest.fixture
-def encoded(monkeypatch):
-    """The texts that a model encodes from here on, in their order."""
-    seen: list[str] = []
-    embed = LocalEmbedder.embed
-
-    def watched(self, texts, prompt, side):
-        seen.extend(texts)
-        return embed(self, texts, prompt, side)
-
-    monkeypatch.setattr(LocalEmbedder, "embed", watched)
-    return seen
-
-
 def mtebs_own(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
