@@ -17,13 +17,22 @@ from distill.recipe import load_recipe
 pytestmark = pytest.mark.slow
 
 
-def _live(recipe_file: Path, folder: Path, store: str | None) -> None:
+def _live(recipe_file: Path, folder: Path, store: str | None, waits: bool = False) -> None:
+    """Train the student; `waits`: with its first checkpoint on the disk, training stands still."""
     import torch
 
     from distill.api.session import open_job
     from distill.object_store import lease, mirror
     from distill.recipe import load_recipe
+    from distill.train.loop import callbacks
+    from distill.train.loop import checkpoint as checkpoint_module
 
+    def mark_and_wait(checkpoint: Path) -> None:
+        checkpoint_module.mark_complete(checkpoint)
+        time.sleep(300)
+
+    if waits:
+        callbacks.mark_complete = mark_and_wait
     torch.set_num_threads(1)
     lease.TAKEN_OVER_AFTER, lease.RENEWED_EVERY, mirror.SNAPSHOT_EVERY = 2.0, 0.5, 0.2
     sets = ["train.epochs=6", *([] if store is None else [f"store={store}"])]
@@ -45,7 +54,7 @@ def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_f
 
     def lose_machine(when: str) -> dict[str, bytes]:
         """Kill the job as soon as the store has an object of such a name; what the store has."""
-        job = Fresh(tmp_path / "lost", _live, recipe_file, folder, store)
+        job = Fresh(tmp_path / "lost", _live, recipe_file, folder, store, True)
         until = time.monotonic() + 200
         while not any(re.fullmatch(when, name) for name in server.names("runs/tiny")):
             assert job.is_alive(), job.said()
