@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from distill.estimate.amounts import StageEstimate
 from distill.estimate.estimate import estimate
+from distill.estimate.train import STATIC
 from distill.llm.protocol import LLM
 from distill.models.sources.cache import get_cache_folder
 from distill.recipe import Recipe
@@ -24,7 +25,14 @@ def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
         line for line in estimate(run, recipe, llm, sample=0).lines if line.stage != "passages"
     ]
     models = _list_models(recipe)
-    stages = [PlannedStage(_make_label(line), line.amount.high, models) for line in lines]
+    stages = [
+        PlannedStage(
+            _make_label(line),
+            line.amount.high,
+            f"{models}|static" if line.stage == STATIC else models,
+        )
+        for line in lines
+    ]
     return RunPlan(stages, read_speeds(get_cache_folder()))
 
 

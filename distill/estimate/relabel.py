@@ -8,6 +8,7 @@ from distill.estimate.context import EstimateContext
 from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import measure_cross_encoder, measure_judgements, measure_listwise
 from distill.estimate.measure import QuerySample
+from distill.estimate.train import STATIC
 from distill.recipe import Judge
 from distill.relabel.rankers.passes import RankerName, list_passes
 from distill.relabel.teaching import make_check_rule, make_teaching_rule
@@ -104,7 +105,8 @@ def estimate_rounds(
         found += [
             replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
             for line in lines
-            if number > 1 or not (of_seeds and line.stage.startswith("judgements"))
+            if line.stage != STATIC  # which is added once, at the end
+            and (number > 1 or not (of_seeds and line.stage.startswith("judgements")))
         ]
     return found
 

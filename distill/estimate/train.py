@@ -18,6 +18,9 @@ from distill.recipe import Train
 from distill.tasks import iterate_corpus_texts, iterate_query_texts, open_recipe_task
 from distill.tasks.labelled import is_labelled_file
 
+STATIC = "round-static/student"
+"""The training of the static encoder that `student.add_static` adds."""
+
 
 def estimate_training(
     context: EstimateContext, queries: Amount, others: Amount
@@ -31,16 +34,28 @@ def estimate_training(
     examples = queries + others
     recipe = context.recipe
     stages = list(recipe.train.list_stages().values())
-    taught = recipe.student.architecture == "static" or any(
-        train.objective.needs_teacher_vectors for train in stages
+    added = recipe.student.add_static
+    taught = (
+        added is not None
+        or recipe.student.architecture == "static"
+        or any(train.objective.needs_teacher_vectors for train in stages)
     )
     plain = max(map(_count_plain_texts, stages))
     lines = [_estimate_teacher(context, examples, others)] if taught else []
+    if added is not None:
+        lines.append(_estimate_static(context, recipe.train.make_static(added), examples))
     steps = sum_amounts(_estimate_steps(context, train, examples) for train in stages) or ZERO
     note = (
         f"{examples.text} examples, {make_bounded_amount(plain).text} texts; time is not measured"
     )
     return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
+
+
+def _estimate_static(context: EstimateContext, train: Train, examples: Amount) -> StageEstimate:
+    """Estimate the steps of the static encoder's training."""
+    steps = _estimate_steps(context, train, examples)
+    note = "token vectors; time is not measured"
+    return StageEstimate(STATIC, steps, "steps", seconds=UNKNOWN, note=note)
 
 
 def _estimate_teacher(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
@@ -81,7 +96,8 @@ def _estimate_steps(context: EstimateContext, train: Train, examples: Amount) ->
     numbers = context.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
     of_texts = math.ceil(_count_plain_texts(train) / train.align.batch_size)
-    return make_bounded_amount(math.ceil(train.epochs * (full + of_texts)))
+    steps = math.ceil(train.epochs * (full + of_texts))
+    return make_bounded_amount(min(steps, train.max_steps or steps))
 
 
 def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:

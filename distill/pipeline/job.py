@@ -283,7 +283,8 @@ class Job:
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
         rule = recipe.relabel.keep_seeds() if of_seeds else recipe.relabel
         train = recipe.train.model_copy(update={"interpolation": 1.0})  # at the end, once
-        here = recipe.model_copy(update={"relabel": rule, "train": train})
+        alone = recipe.student.model_copy(update={"add_static": None})  # likewise
+        here = recipe.model_copy(update={"relabel": rule, "train": train, "student": alone})
         with open_inner_run(self.run, str(number)) as run:
             with processes.let_main_go_first():
                 labels, chosen = self._label(run, here, last.teacher, passages, queries)

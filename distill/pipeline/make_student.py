@@ -18,6 +18,7 @@ def make_student(
     repeated: Stage | None = None,
 ) -> tuple[Stage, Stage]:
     """Make the base and the student, with the teacher's scores where training asks for them."""
+    from distill.pipeline.train_static import train_static
     from distill.runtime.devices import free_memory
     from distill.train.settings import TrainingSettings
     from distill.train.stage import train_student
@@ -25,10 +26,11 @@ def make_student(
     with processes.let_main_go_first():
         base = _build_base(run, recipe, passages, examples)
         scores = _make_teacher_scores(run, recipe, examples)
+    static = train_static(run, recipe, passages, examples, labels)
     free_memory()
     settings = TrainingSettings.select(recipe)
     student = train_student(
-        run, settings, passages, examples, base, labels, scores, earlier, repeated
+        run, settings, passages, examples, base, labels, scores, earlier, repeated, static
     )
     return base, student
 

@@ -58,7 +58,9 @@ def build_base(run: Run, student: Student, seed: int, passages: Stage | None = N
 
 def fingerprint(student: Student, seed: int) -> dict[str, Any]:
     """Collect the settings that change the untrained student."""
-    settings = student.list_fingerprinted(exclude={"lora", "symmetric", "route", "projection"})
+    settings = student.list_fingerprinted(
+        exclude={"lora", "symmetric", "route", "projection", "add_static"}
+    )
     settings |= {
         "encoder": name_model(student.encoder),
         "revision": identify_revision(student.encoder),

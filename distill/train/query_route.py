@@ -24,6 +24,7 @@ from distill.teacher.document_vectors import check_server_unchanged
 from distill.teacher.vectors import open_teacher
 from distill.text.format import DOCUMENT_TEMPLATE
 from distill.train.data.sources import TrainingInputs
+from distill.train.settings import TrainingSettings
 
 _PROBE = ["A query to compare two models by.", "another one"]
 _LEAST_COSINE = 0.999
@@ -48,16 +49,21 @@ def read_document_vectors(
     return store.vectors
 
 
-def save_query_route(stage: Stage, teacher: Teacher, queries: SentenceTransformer) -> Path:
+def save_query_route(
+    stage: Stage, settings: TrainingSettings, queries: SentenceTransformer
+) -> Path:
     """Save the model whose `encode_query` is the student and whose `encode_document` is the
-    teacher. Where the teacher is behind a server, or an object of the program, the folder has the
-    query route alone, `encode_document` fails, and README.md says what embeds documents.
+    teacher. Where the teacher is behind a server, or an object of the program, or not to be saved
+    (`saves_documents`), the folder has the query route alone, `encode_document` fails, and
+    README.md says what embeds documents.
 
     Raises:
         UserError: if a route gives other vectors after loading.
     """
+    teacher = settings.teacher
     remote = teacher.base_url is not None or is_object(str(teacher.model))
-    documents = None if remote else open_model(str(teacher.model), teacher)
+    alone = remote or not settings.saves_documents
+    documents = None if alone else open_model(str(teacher.model), teacher)
     model = join_routes(queries, documents)
     part = save_beside(stage, model)
     reloaded = load_sentence_model(part, device="cpu")
@@ -137,7 +143,7 @@ def _list_modules(model: SentenceTransformer) -> list[Any]:
 
 
 def _describe_documents(teacher: Teacher) -> str:
-    where = "behind a server" if teacher.base_url is not None else "in a program"
+    where = "behind a server" if teacher.base_url is not None else "elsewhere"
     prompt = teacher.document_prompt
     before = f" Before each document stands {prompt!r}." if prompt else ""
     return (

@@ -16,6 +16,8 @@ class TrainingSettings(NamedTuple):
     teacher: Teacher
     has_more_positives: bool
     seed: int
+    saves_documents: bool = True
+    """Whether a query encoder is saved with the teacher beside it, as the route of documents."""
 
     @classmethod
     def select(cls, recipe: Recipe) -> "TrainingSettings":

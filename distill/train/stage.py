@@ -30,6 +30,7 @@ from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
 from distill.student.saving import has_same_vectors, move_into_place, save_beside
+from distill.student.static.addition import add_static, load_static
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import identify_teacher
@@ -47,6 +48,7 @@ from distill.train.query_route import (
     save_query_route,
 )
 from distill.train.settings import TrainingSettings
+from distill.train.summary import join_curves, summarize_training
 from distill.train.training_stage import TrainingStage
 
 _log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ def train_student(
     teacher_scores: Stage | None = None,
     earlier: Stage | None = None,
     repeated: Stage | None = None,
+    static: Stage | None = None,
 ) -> Stage:
     """Train the base model as `train` says; the stage `student`, a sentence-transformers model.
     `training.json` beside it holds the loss with its terms and the validations, by step.
@@ -76,6 +79,7 @@ def train_student(
         teacher_scores: the teacher's soft scores, likewise.
         earlier: the query encoder of the round before, whose weights training begins with.
         repeated: a student that was trained of the same in a round, and is copied.
+        static: the trained static query encoder that `student.add_static` adds.
 
     Raises:
         UserError: if there is no example, there is no corpus to draw texts to align from, the
@@ -89,10 +93,12 @@ def train_student(
     processes.connect(choose_train_device(train))
     with processes.let_main_go_first():
         stage = run.open_stage(
-            "student", fingerprint(settings, inputs, earlier), _list_inputs(train, inputs, base)
+            "student",
+            fingerprint(settings, inputs, earlier),
+            [*_list_inputs(train, inputs, base), *([] if static is None else [static])],
         )
     work = stage.metadata_dir / "training"
-    if not stage.complete and repeated is not None:
+    if not stage.complete and repeated is not None and static is None:
         with processes.let_main_go_first():
             _copy_student(stage, repeated)
     if not stage.complete:
@@ -102,7 +108,7 @@ def train_student(
         model = _open(student, train, settings.seed, base, earlier)
         if student.projection == "fitted" and earlier is None:
             _fit_projection(student, settings.teacher, inputs, model)
-        summaries, figures = _train(settings, inputs, model, stage, base)
+        summaries, figures = _train(settings, inputs, model, stage, base, static)
         if processes.is_main():
             _write(stage, settings, model, summaries)
             stage.finish(seconds=time.perf_counter() - begun, **figures)
@@ -131,9 +137,10 @@ def _train(
     model: SentenceTransformer,
     stage: Stage,
     base: Stage,
+    static: Stage | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Run all training stages, and interpolate the end with the base; the stages' summaries, and
-    the figures for the manifest."""
+    """Run all training stages, interpolate the end with the base, and add the static encoder; the
+    stages' summaries, and the figures for the manifest."""
     passages = None if inputs.passages is None else PassageReader(inputs.passages.folder)
     student = settings.student
     held_out = hold_out(settings.train, student, settings.seed, inputs)
@@ -168,7 +175,10 @@ def _train(
         folders.append(folder)
     if _interpolate(settings.train, student, model, base, diagnostics):
         summaries[-1]["kept_steps"] = [0]
-    return summaries, _summarize_training(summaries, diagnostics.compute(model))
+    if static is not None and student.add_static is not None:
+        queries = ["".join(writer.write_query(row)) for row in sample]
+        add_static(model, load_static(static.folder), student.add_static.weight, queries)
+    return summaries, summarize_training(summaries, diagnostics.compute(model))
 
 
 def _fit_projection(
@@ -302,48 +312,9 @@ def _write(
             "weights are saved",
         )
     if settings.student.route == "query":
-        part = save_query_route(stage, settings.teacher, model)
-    write_json(part / "training.json", _join_curves(summaries))
+        part = save_query_route(stage, settings, model)
+    write_json(part / "training.json", join_curves(summaries))
     move_into_place(stage, part)
-
-
-def _join_curves(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the curves of all training stages; steps are counted on from one to the next."""
-    curve, validations, stages, before = [], [], [], 0
-    for stage in summaries:
-        curve += [line | {"step": line["step"] + before} for line in stage["curve"]]
-        # A later stage's validation before its first step repeats the last one before it.
-        validations += [
-            line | {"step": line["step"] + before}
-            for line in stage["looks"]
-            if line["step"] or not before
-        ]
-        steps = stage["curve"][-1]["step"]
-        before += steps
-        stages.append(
-            {key: value for key, value in stage.items() if key not in ("curve", "looks")}
-            | {"steps": steps, "last_step": before}
-        )
-    return {"curve": curve, "looks": validations, "stages": stages}
-
-
-def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]) -> dict[str, Any]:
-    """Sum up all training stages for the manifest; `after` are the finished student's
-    diagnostics."""
-    first, last = summaries[0]["curve"], summaries[-1]["curve"]
-    aligned = [stage for stage in summaries if stage["cosine_to_teacher_before"] is not None]
-    before = summaries[0]["looks"][0]
-    return {
-        "examples": sum(stage["examples"] for stage in summaries),
-        "texts": sum(stage["texts"] for stage in summaries),
-        "steps": sum(stage["curve"][-1]["step"] for stage in summaries),
-        "loss_first": first[0]["loss"],
-        "loss_last": last[-1]["loss"],
-        "cosine_to_teacher_before": aligned[0]["cosine_to_teacher_before"] if aligned else None,
-        "cosine_to_teacher_after": aligned[-1]["cosine_to_teacher_after"] if aligned else None,
-        "before": {name: before[name] for name in after if name in before},
-        "after": after,
-    }
 
 
 def _list_inputs(train: Train, inputs: TrainingInputs, base: Stage) -> list[Stage]:

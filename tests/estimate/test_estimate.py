@@ -317,6 +317,25 @@ def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
     assert twice.total.prompt_tokens.high > once.total.prompt_tokens.high
 
 
+def test_an_added_static_encoder_is_trained_once_after_all_rounds(recipe_file, tmp_path):
+    recipe = load_recipe(
+        recipe_file,
+        [
+            "relabel.rounds=2",
+            "relabel.rankers=[retriever, bm25]",
+            "student={route: query, encoder: x, add_static: {epochs: 7}}",
+            "teacher.model=x",
+            "train={objective: {corpus_softmax: 1.0}, max_steps: 3, batch_size: 2}",
+        ],
+    )
+    stages = [line.stage for line in estimated(recipe, tmp_path, 0).lines]
+    assert stages.count("round-static/student") == 1
+    assert stages.index("round-static/student") == stages.index("student") - 1
+    made = estimated(recipe, tmp_path, 0)
+    assert of(made, "student").amount.high == 3
+    assert of(made, "round-static/student").amount.high > 3
+
+
 def test_no_later_round_of_a_query_encoder_embeds_the_corpus(recipe_file, tmp_path):
     recipe = load_recipe(
         recipe_file,

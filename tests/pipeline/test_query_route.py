@@ -33,6 +33,7 @@ from distill.store.tables import PASSAGES, QUERIES, join_passage
 from distill.student.saving import save_beside
 from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.query_route import join_routes, save_query_route
+from distill.train.settings import TrainingSettings
 
 TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
@@ -213,7 +214,8 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
     recipe = adapt(recipe_file, encoder_folder, f"teacher={decoder}")
     with Run(tmp_path / "run") as run:
         stage = run.open_stage("student", {})
-        saved = save_query_route(stage, recipe.teacher, SentenceTransformer(str(encoder_folder)))
+        settings = TrainingSettings.select(recipe)
+        saved = save_query_route(stage, settings, SentenceTransformer(str(encoder_folder)))
         routed = SentenceTransformer(str(saved))
         teacher = open_model(str(folder), recipe.teacher).model
         np.testing.assert_allclose(routed.encode_document(TEXTS), teacher.encode(TEXTS), atol=1e-5)
@@ -227,7 +229,7 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
 
         monkeypatch.setattr("distill.train.query_route.save_beside", save_causal)
         with pytest.raises(UserError, match=r"as document route .* gives other vectors"):
-            save_query_route(stage, recipe.teacher, SentenceTransformer(str(encoder_folder)))
+            save_query_route(stage, settings, SentenceTransformer(str(encoder_folder)))
 
 
 def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):

@@ -239,6 +239,30 @@ def undisturbed(tmp_path_factory, resumable) -> dict[str, bytes]:
     return whole
 
 
+def limit(encoder_folder, teacher_folder, most: int) -> Recipe:
+    train = {"checkpoint_steps": 3, "epochs": 2, "max_steps": most, **ALIGNED}
+    student = {"layers": [0, 2], "dimensions": 16}
+    return make_recipe(encoder_folder, teacher_folder, train=train, student=student)
+
+
+def test_most_steps_end_a_training_within_its_epochs(tmp_path, encoder_folder, teacher_folder):
+    recipe = limit(encoder_folder, teacher_folder, 5)
+    whole = files(train_in(tmp_path / "whole", recipe).folder)
+    curve = json.loads(whole["training.json"])["curve"]
+    assert curve[-1]["step"] == 5
+    # The learning rate falls to its end over these steps.
+    assert curve[-1]["learning_rate"] < max(line["learning_rate"] for line in curve) / 2
+    train_and_die(tmp_path / "run", recipe, "step", 4)
+    assert files(train_in(tmp_path / "run", recipe).folder) == whole
+
+
+def test_a_limit_above_the_epochs_changes_nothing(
+    tmp_path, encoder_folder, teacher_folder, undisturbed
+):
+    recipe = limit(encoder_folder, teacher_folder, 18)
+    assert files(train_in(tmp_path / "run", recipe).folder) == undisturbed
+
+
 @pytest.mark.parametrize(
     ("when", "step"),
     [

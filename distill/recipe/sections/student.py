@@ -51,9 +51,21 @@ class Static(Section):
     keep the same weight. The saved token vectors have their weight in them."""
 
 
+class AddedStatic(Section):
+    """A static query encoder beside a transformer: their vectors are added."""
+
+    weight: float = Field(0.5, gt=0, le=100)
+    """Mean length of the static encoder's vectors beside the transformer's, which are of length
+    1."""
+    epochs: float = Field(10.0, gt=0, le=10_000)
+    """Number of passes over the examples that the static encoder learns from."""
+    learning_rate: float = Field(2e-3, gt=0, le=10)
+    """Peak learning rate of the static encoder's token vectors."""
+
+
 class Student(Section):
     newer: ClassVar[frozenset[str]] = frozenset(
-        {"symmetric", "route", "architecture", "static", "projection"}
+        {"symmetric", "route", "architecture", "static", "projection", "add_static"}
     )
 
     encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
@@ -69,7 +81,11 @@ class Student(Section):
     token, which is a look-up and no more. A static student has the encoder's tokenizer alone and
     the teacher's width, and needs route query."""
     static: Static = Static()
-    """Settings of the architecture static: how its token vectors begin and learn."""
+    """Settings of the architecture static, and of add_static: how token vectors begin and learn."""
+    add_static: AddedStatic | None = None
+    """Adds to the transformer's vector that of a static query encoder of the corpus' tokens, which
+    is trained of the same examples before it; the sum is the student. It needs route query, and
+    costs a look-up a token. null: the transformer alone."""
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """The encoder's layers that the student takes over, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"
@@ -154,15 +170,31 @@ class Student(Section):
 
     def _check_static(self) -> None:
         """Refuse what only a transformer has."""
+        if self.add_static is not None and self.route != "query":
+            raise ValueError("add_static is of an encoder of queries alone: set route: query")
         if self.architecture != "static":
             return
         if self.route != "query":
             raise ValueError("architecture static encodes queries alone: set route: query")
         fields = type(self).model_fields
-        of_transformers = ("layers", "attention", "pooling", "pool_prompt", "dimensions", "lora")
+        of_transformers = (
+            "layers",
+            "attention",
+            "pooling",
+            "pool_prompt",
+            "dimensions",
+            "lora",
+            "add_static",
+        )
         for name in of_transformers:
             if getattr(self, name) != fields[name].default:
                 raise ValueError(f"{name} is of a transformer, and architecture is static")
+
+    def make_static(self) -> "Student":
+        """Return the static query encoder that `add_static` adds: of the corpus' tokens."""
+        shared = ("encoder", "static", "max_tokens", "query_template", "default_task")
+        values = {name: getattr(self, name) for name in (*shared, "document_template")}
+        return Student(architecture="static", vocabulary="corpus", route="query", **values)
 
     @property
     def text_format(self) -> TextFormat:

@@ -15,6 +15,7 @@ from distill.recipe.sections.objective import (
     Objective,
 )
 from distill.recipe.sections.section import Device, Section, Seed, Width
+from distill.recipe.sections.student import AddedStatic
 
 TITLES = "titles"
 """A source of `train.mixture`: titles as queries for what stands below them."""
@@ -86,11 +87,14 @@ class Train(Section):
             "interpolation",
             "multi_positive",
             "embedding_learning_rate",
+            "max_steps",
         }
     )
 
     epochs: float = Field(1.0, gt=0, le=10_000)
     """Number of passes over the mixture; fractions are allowed."""
+    max_steps: int | None = Field(None, gt=0)
+    """Most training steps, where `epochs` would be more; null: no limit."""
     batch_size: int = Field(32, gt=1, le=1_000_000)
     """Rows per training step, summed over all processes, so that the number of steps does not
     depend on them."""
@@ -216,6 +220,28 @@ class Train(Section):
         if not self.stages:
             return {"train": self}
         return {str(stage.get("name")): self._apply_stage(stage) for stage in self.stages}
+
+    def make_static(self, added: AddedStatic) -> "Train":
+        """Return how the static encoder of `student.add_static` is trained: as in the last training
+        stage, for its own epochs at its own rate, to the end."""
+        last = list(self.list_stages().values())[-1]
+        own: dict[str, Any] = {
+            "epochs": added.epochs,
+            "max_steps": None,
+            "learning_rate": added.learning_rate,
+            "embedding_learning_rate": None,
+            "weight_decay": 0.0,
+            "dropout": None,
+            "dtype": "float32",
+            "keep": "last",
+            "soup": 1,
+            "interpolation": 1.0,
+            "validation": Validation(),
+            "stages": [],
+            "widths": None,
+            "mini_batch_tokens": None,
+        }
+        return last.model_copy(update=own)
 
     def _apply_stage(self, stage: dict[str, Any]) -> "Train":
         name = stage.get("name")

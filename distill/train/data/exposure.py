@@ -1,4 +1,4 @@
-"""How much of a training each source of data had."""
+"""How many steps a training has, and how many of them each source of data had."""
 
 import math
 from collections import Counter, defaultdict
@@ -18,13 +18,7 @@ def count_steps_by_source(
     dataset has as many in an epoch as it has batches; where batches are blended, a source counts by
     its share of the rows."""
     steps = curve[-1]["step"] if curve else 0
-    batches = {
-        name: min(
-            math.ceil(len(rows) / _get_batch_size(name, train)),
-            len(rows) // processes.count_processes(),
-        )
-        for name, rows in mixture.datasets.items()
-    }
+    batches = _count_batches(mixture, train)
     found: dict[str, float] = defaultdict(float)
     for name, rows in mixture.datasets.items():
         own = steps * batches[name] / max(1, sum(batches.values()))
@@ -32,6 +26,24 @@ def count_steps_by_source(
         for source, count in sources.items():
             found[source] += own * count / len(rows)
     return {source: round(share, 1) for source, share in found.items()}
+
+
+def limit_steps(mixture: Mixture, train: Train) -> int | None:
+    """Return `train.max_steps` where its epochs would have more; None where they have not."""
+    steps = math.ceil(train.epochs * sum(_count_batches(mixture, train).values()))
+    most = train.max_steps
+    return most if most is not None and steps > most else None
+
+
+def _count_batches(mixture: Mixture, train: Train) -> dict[str, int]:
+    """Count the batches of each dataset in an epoch."""
+    return {
+        name: min(
+            math.ceil(len(rows) / _get_batch_size(name, train)),
+            len(rows) // processes.count_processes(),
+        )
+        for name, rows in mixture.datasets.items()
+    }
 
 
 def _get_batch_size(name: str, train: Train) -> int:

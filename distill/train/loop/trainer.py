@@ -26,6 +26,7 @@ from distill.runtime.devices import choose_device, get_torch_dtype
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.student.base_model import get_first_transformer
+from distill.train.data.exposure import limit_steps
 from distill.train.data.mixture import Mixture
 from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
 from distill.train.data.tokenized import TokenizedTexts
@@ -86,6 +87,8 @@ def fit(
     with Progress("train", 0, "steps") as progress:
         rates = _map_learning_rates(train, objective)
         arguments = _make_arguments(train, seed, folder, tokens, run_name, rates)
+        if (most := limit_steps(mixture, train)) is not None:
+            arguments.max_steps = most
         trainer = _make_trainer(arguments, objective, mixture, tokens, progress)
         whole = partial(_gather_whole, trained, model)
         with processes.let_main_go_first():
