@@ -16,6 +16,7 @@ from distill.errors import UserError
 from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
 from distill.retrieve.corpus_index import identify_retriever
+from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import PassageRetriever, RetrievedPassages, RetrieverQueries
 from distill.retrieve.terms import make_term_splitter
 from distill.store.passages import PassageReader
@@ -26,10 +27,8 @@ from distill.workers.protocol import OpenWork
 
 _log = logging.getLogger(__name__)
 _EMPTY_COUNT = "nothing retrieved"
-_QUERIES_AT_ONCE = 2048
-"""Queries for which the vectors of the corpus are gone through once. (So many take an eighth less
-time than 256 on a CPU, and their vectors' way to a GPU is an eighth.)"""
 _FEWEST_CALLS = 64
+"""Of searches that are short; there are fewer where they are longer."""
 _RECALL_SAMPLE = 256
 """Number of queries on which an approximate index is compared with exact search."""
 
@@ -68,7 +67,7 @@ def make_candidates(
         searcher.needs,
         size=len,
         unit="queries",
-        together=_choose_together(len(query_rows), size),
+        together=_choose_together(len(query_rows), size, searcher.queries_at_once),
         key="relabel.shard_size",
         requests_a_unit=1,
     )
@@ -80,11 +79,12 @@ def make_candidates(
     return stage
 
 
-def _choose_together(queries: int, size: int) -> int:
-    """Choose how many shards are searched at once: as many as have the queries of a block, but few
-    where there are few, so that many workers have something to do."""
+def _choose_together(queries: int, size: int, at_once: int) -> int:
+    """Choose how many shards are searched at once: as many as have the queries of a pass through
+    the corpus, but few where there are few, so that many workers have something to do."""
     shards = -(-queries // size)
-    return max(1, min(_QUERIES_AT_ONCE // size, shards // _FEWEST_CALLS))
+    fewest = max(1, _FEWEST_CALLS * QUERIES_AT_ONCE // at_once)
+    return max(1, min(at_once // size, shards // fewest))
 
 
 @contextmanager
@@ -94,12 +94,12 @@ def _open_search(
     corpus = PassageReader(passages.folder)
     query_rows = Reader(QUERIES, queries.folder)
 
-    def search(shards: Sequence[range]) -> list[ShardResult]:
+    def search(shards: Sequence[range]) -> Iterator[ShardResult]:
         several = [[query_rows[i] for i in numbers] for numbers in shards]
         batches = [_split_queries_and_tasks(queries) for queries in several]
         found = searcher.find(batches, top_k)
-        each = zip(several, found, strict=True)
-        return [_make_shard(queries, results, corpus) for queries, results in each]
+        for queries, results in zip(several, found, strict=True):
+            yield _make_shard(queries, results, corpus)
 
     yield OpenWork(search)
 

@@ -6,7 +6,7 @@ asked, the proposals are scored again one by one in float64, and where the propo
 cut through a tie, more are fetched. Ties go to the earlier row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,8 @@ CERTAIN_DISTANCE = 1e-4
 MARGIN = 16
 """So many more than asked are proposed."""
 _QUERIES_AT_ONCE = 1024
+"""Queries in one product; all of them are multiplied with a block of passages before the next is
+read."""
 _PASSAGES_AT_ONCE = 8192
 
 
@@ -41,7 +43,7 @@ class SearchIndex(Protocol):
 
 class ExactIndex:
     """Exact search in blocks of passages with a running top-k: never the whole matrix of scores,
-    and never more of a memory-mapped corpus than one block.
+    and never more of a memory-mapped corpus than one block, which is read once for all queries.
 
     Args:
         rows: passages in a block at most.
@@ -58,19 +60,34 @@ class ExactIndex:
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.full((len(queries), count), -np.inf, np.float32)
         rows = np.full((len(queries), count), NO_RESULT, np.int64)
-        products = np.empty((len(queries), self._block), np.float32)
+        groups = [*iterate_query_groups(len(queries))]
+        products = np.empty((min(len(queries), _QUERIES_AT_ONCE), self._block), np.float32)
         for start in range(0, len(self.vectors), self._block):
             block = np.asarray(self.vectors[start : start + self._block], np.float32)
-            block_scores = np.matmul(queries, block.T, out=products[:, : len(block)])
-            # After the first blocks few products beat the worst that is held.
-            better = block_scores > scores.min(axis=1, keepdims=True)
-            for query in np.flatnonzero(better.any(axis=1)):
-                columns = np.flatnonzero(better[query])
-                merged = np.concatenate([scores[query], block_scores[query, columns]])
-                numbers = np.concatenate([rows[query], columns + start])
-                best = np.argpartition(merged, -count)[-count:]
-                scores[query], rows[query] = merged[best], numbers[best]
+            for group in groups:
+                out = products[: group.stop - group.start, : len(block)]
+                block_scores = np.matmul(queries[group], block.T, out=out)
+                _merge_block(scores[group], rows[group], block_scores, start)
         return scores, rows
+
+
+def _merge_block(scores: Vectors, rows: RowNumbers, block_scores: Vectors, start: int) -> None:
+    """Put the passages of a block, which begins at the row `start`, among the best so far."""
+    count = scores.shape[1]
+    # After the first blocks few products beat the worst that is held.
+    better = block_scores > scores.min(axis=1, keepdims=True)
+    for query in np.flatnonzero(better.any(axis=1)):
+        columns = np.flatnonzero(better[query])
+        merged = np.concatenate([scores[query], block_scores[query, columns]])
+        numbers = np.concatenate([rows[query], columns + start])
+        best = np.argpartition(merged, -count)[-count:]
+        scores[query], rows[query] = merged[best], numbers[best]
+
+
+def iterate_query_groups(count: int) -> Iterator[slice]:
+    """Iterate over the queries of one product after the other."""
+    for start in range(0, count, _QUERIES_AT_ONCE):
+        yield slice(start, min(start + _QUERIES_AT_ONCE, count))
 
 
 def select_best(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, RowNumbers]:
@@ -92,23 +109,24 @@ def compute_similarity(query: Vectors, passages: Vectors) -> Vectors:
 def find_exact_top_k(
     propose: CandidateSearch, vectors: Vectors, queries: Vectors, k: int
 ) -> tuple[Vectors, RowNumbers]:
-    """Find the k best by `similarity`, among candidates that `propose` scores in float32."""
+    """Find the k best by `similarity`, among candidates that `propose` scores in float32. It is
+    asked for all queries together, so that it goes through the vectors once, and again for those
+    alone whose proposals might have cut through a tie."""
     k = min(k, len(vectors))
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        pending = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
-        count = min(k + MARGIN, len(vectors))
-        while len(pending):
-            proposed, candidates = propose(queries[pending], count)
-            unclear = []
-            for place, query in enumerate(pending):
-                if count < len(vectors) and _is_tie_cut(proposed[place], k):
-                    unclear.append(query)
-                    continue
-                scores[query], rows[query] = rescore(queries[query], vectors, candidates[place], k)
-            pending = np.array(unclear, dtype=np.int64)
-            count = min(2 * count, len(vectors))
+    pending = np.arange(len(queries))
+    count = min(k + MARGIN, len(vectors))
+    while len(pending):
+        proposed, candidates = propose(queries[pending], count)
+        unclear = []
+        for place, query in enumerate(pending):
+            if count < len(vectors) and _is_tie_cut(proposed[place], k):
+                unclear.append(query)
+                continue
+            scores[query], rows[query] = rescore(queries[query], vectors, candidates[place], k)
+        pending = np.array(unclear, dtype=np.int64)
+        count = min(2 * count, len(vectors))
     return scores, rows
 
 

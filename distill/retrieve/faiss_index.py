@@ -2,7 +2,7 @@
 string, which are not."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,10 @@ class FaissFlatGpuIndex:
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         if count > _MOST_ON_GPU:  # so many ties
             return self._exact._propose(queries, count)
-        return select_best(*self._parts.propose(queries, count), count)
+        best = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        for [found] in self._parts.iterate_proposals([queries], count):
+            best = select_best(*_join(best, found), count)
+        return best
 
 
 class ApproximateIndex:
@@ -93,15 +96,36 @@ class ApproximateIndex:
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best of the proposed rows of each query (see `SearchIndex`)."""
+        return self.search_batches([queries], k)[0]
+
+    def search_batches(
+        self, batches: Sequence[Vectors], k: int
+    ) -> list[tuple[Vectors, RowNumbers]]:
+        """Search batch by batch, as `search` does, but load each part of the index once for all of
+        them. FAISS is asked for one batch at a time, for what it proposes may depend on which
+        queries it is asked for together."""
         k = min(k, len(self.vectors))
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        rows = np.full((len(queries), k), NO_RESULT, np.int64)
-        _, proposed = self._parts.propose(queries, _REFINED * k)
+        best = [
+            (np.full((len(of), k), -np.inf, np.float32), np.full((len(of), k), NO_RESULT, np.int64))
+            for of in batches
+        ]
+        for proposals in self._parts.iterate_proposals(batches, _REFINED * k):
+            for queries, kept, (_, proposed) in zip(batches, best, proposals, strict=True):
+                self._merge(queries, kept, proposed)
+        return best
+
+    def _merge(
+        self, queries: Vectors, best: tuple[Vectors, RowNumbers], proposed: RowNumbers
+    ) -> None:
+        """Put the rows that a part proposes among the best so far."""
+        scores, rows = best
         for place, query in enumerate(queries):
             there = proposed[place][proposed[place] != NO_RESULT]
-            best, numbers = rescore(query, self.vectors, there, k)
-            scores[place, : len(best)], rows[place, : len(best)] = best, numbers
-        return scores, rows
+            found_scores, found_rows = rescore(query, self.vectors, there, rows.shape[1])
+            merged = np.concatenate([scores[place], found_scores])
+            numbers = np.concatenate([rows[place], found_rows])
+            order = np.lexsort((numbers, -merged))[: rows.shape[1]]
+            scores[place], rows[place] = merged[order], numbers[order]
 
 
 class PartitionedIndex:
@@ -121,20 +145,23 @@ class PartitionedIndex:
         self._held: tuple[int, Any] | None = None
         self._compared: set[Path] = set()
 
-    def propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
-        """Find each part's candidates: scores and rows, (queries, parts * count) at most,
-        `NO_RESULT` among them."""
+    def iterate_proposals(
+        self, batches: Sequence[Vectors], count: int
+    ) -> Iterator[list[tuple[Vectors, RowNumbers]]]:
+        """Iterate over the parts, that in memory first: of each what it proposes for every batch,
+        scores and rows, (queries, count) at most, `NO_RESULT` among them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)
-        parts = []
-        for part, (start, end) in enumerate(self._bounds):
-            scores, rows = self._open_part(part).search(
-                np.ascontiguousarray(queries, np.float32), min(count, end - start)
-            )
-            parts.append((scores, np.where(rows == NO_RESULT, NO_RESULT, rows + start)))
-        scores = np.concatenate([scores for scores, _ in parts], axis=1)
-        rows = np.concatenate([rows for _, rows in parts], axis=1)
-        return scores, rows
+        held = -1 if self._held is None else self._held[0]
+        for part in sorted(range(len(self._bounds)), key=lambda number: number != held):
+            yield [self._search_part(part, queries, count) for queries in batches]
+
+    def _search_part(self, part: int, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
+        start, end = self._bounds[part]
+        scores, rows = self._open_part(part).search(
+            np.ascontiguousarray(queries, np.float32), min(count, end - start)
+        )
+        return scores, np.where(rows == NO_RESULT, NO_RESULT, rows + start)
 
     def _open_part(self, part: int) -> Any:
         if self._held is None or self._held[0] != part:
@@ -180,6 +207,12 @@ class PartitionedIndex:
         for block in _iterate_blocks(vectors):
             index.add(block)
         return index
+
+
+def _join(
+    one: tuple[Vectors, RowNumbers], other: tuple[Vectors, RowNumbers]
+) -> tuple[Vectors, RowNumbers]:
+    return np.concatenate([one[0], other[0]], axis=1), np.concatenate([one[1], other[1]], axis=1)
 
 
 def compute_part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:

@@ -25,6 +25,7 @@ from distill.retrieve.exact import (
     compute_similarity,
     rescore,
 )
+from distill.retrieve.faiss_index import ApproximateIndex
 from distill.retrieve.index import is_exact
 from distill.store.run import Run
 from distill.store.sqlite.table import SqliteTable, SqlRow, SqlSchema
@@ -58,8 +59,6 @@ class KeptSearches:
     Args:
         path: the file of SQLite where they are kept; None: nowhere.
         keeps: for how many passages a query the results are kept; 0: only what is there is used.
-        exact: whether the index is. Then several batches are searched at once: the corpus is gone
-            through once for all of them, and what a query finds does not depend on the others.
     """
 
     def __init__(
@@ -69,9 +68,7 @@ class KeptSearches:
         store: VectorStore,
         index: SearchIndex,
         keeps: int,
-        exact: bool,
     ) -> None:
-        self._exact = exact
         self._encoder, self._index, self._vectors = encoder, index, store.vectors
         self._mark = fingerprint(
             "searches", {"queries": encoder.identity}, {"in": store.folder.name}
@@ -82,8 +79,12 @@ class KeptSearches:
     def search_batches(
         self, batches: Sequence[QueryBatch], k: int
     ) -> list[tuple[Vectors, RowNumbers]]:
-        """Find the k best rows of each query of some batches, as `search` does for each of them."""
-        if not self._exact or len(batches) < 2:
+        """Find the k best rows of each query of some batches, as `search` does for each of them,
+        but go through the corpus, or load the parts of its index, once for all of them. What a
+        query finds in an exact index does not depend on the others."""
+        if isinstance(self._index, ApproximateIndex):
+            return self._index.search_batches([batch.vectors for batch in batches], k)
+        if len(batches) < 2:
             return [self.search(*batch, k) for batch in batches]
         queries = [query for batch in batches for query in batch.queries]
         tasks = [task for batch in batches for task in batch.tasks]
@@ -163,8 +164,7 @@ def open_searches(
     worthwhile = is_exact(retriever) and len(store.vectors) >= _MIN_PASSAGES
     alone = not run.workers.reads_only  # SQLite is for processes of one machine
     known = worthwhile and alone and (keeps > 0 or path.exists())
-    exact = is_exact(retriever)
-    return KeptSearches(path if known else None, encoder, store, index, keeps, exact)
+    return KeptSearches(path if known else None, encoder, store, index, keeps)
 
 
 def _make_row(key: bytes, scores: Vectors, rows: RowNumbers) -> SqlRow:

@@ -1,6 +1,6 @@
 """Retrieve passages by all sources of the recipe: dense, BM25, or both, fused."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +12,12 @@ from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.exact import NO_RESULT, RowNumbers, compute_similarity
 from distill.retrieve.fusion import DEPTH, fuse_reciprocal_ranks
-from distill.retrieve.index import compute_recall, is_exact
+from distill.retrieve.index import (
+    QUERIES_AT_ONCE,
+    choose_queries_at_once,
+    compute_recall,
+    is_exact,
+)
 from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -38,7 +43,7 @@ class RetrieverQueries(NamedTuple):
 
 
 class _CandidateSource(Protocol):
-    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]: ...
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]: ...
 
 
 def find_depth(retriever: Retriever, k: int) -> int:
@@ -98,14 +103,19 @@ class PassageRetriever:
         models += [choose_needs(teacher, str(teacher.model))] if teacher else []
         return next((needs for needs in models if needs.here), models[0])
 
-    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
+    @property
+    def queries_at_once(self) -> int:
+        """How many queries are best retrieved for by one call of `find`."""
+        return QUERIES_AT_ONCE if self._dense is None else self._dense.queries_at_once
+
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]:
         """Retrieve the k best passages of each query, batch by batch. Their similarity is the
         cosine where `dense` is a source, else the BM25 score. What is found for a batch does not
-        depend on the others; an exact index goes through the corpus once for all of them."""
+        depend on the others, but the corpus is gone through once for all of them."""
         depth = find_depth(self._retriever, k)
         results = [of.find(batches, depth) for of in self._sources.values()]
-        by_batch = zip(*results, strict=True)
-        return [self._fuse(dict(zip(self._sources, of, strict=True)), k) for of in by_batch]
+        for of_batch in zip(*results, strict=True):
+            yield self._fuse(dict(zip(self._sources, of_batch, strict=True)), k)
 
     def _fuse(self, results: Mapping[str, RetrievedPassages], k: int) -> RetrievedPassages:
         lists = zip(*(of.rows for of in results.values()), strict=True)
@@ -155,16 +165,20 @@ class _Dense:
     def search_all(self) -> None:
         """Search every query, also those whose results are kept: on another machine SQLite's file
         of them may not be opened."""
-        exact = is_exact(self._retriever)
-        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0, exact)
+        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0)
 
-    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
+    @property
+    def queries_at_once(self) -> int:
+        return choose_queries_at_once(self._retriever, self._vectors)
+
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]:
         embedded = [
             QueryBatch(queries, tasks, self._encoder.encode(queries, "query", tasks))
             for queries, tasks in batches
         ]
         found = self._searches.search_batches(embedded, k)
-        return [self._measure(of, rows) for of, (_, rows) in zip(embedded, found, strict=True)]
+        for of, (_, rows) in zip(embedded, found, strict=True):
+            yield self._measure(of, rows)
 
     def _measure(self, batch: QueryBatch, rows: RowNumbers) -> RetrievedPassages:
         queries, tasks, vectors = batch
@@ -188,8 +202,9 @@ class _BM25:
     def __init__(self, run: Run, settings: BM25, passages: Stage) -> None:
         self._index = open_bm25(run, passages, settings)
 
-    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
-        return [self._find(queries, k) for queries, _ in batches]
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]:
+        for queries, _ in batches:
+            yield self._find(queries, k)
 
     def _find(self, queries: Sequence[str], k: int) -> RetrievedPassages:
         _, rows = self._index.search(queries, k)

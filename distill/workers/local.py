@@ -54,7 +54,8 @@ class _LocalTeam(Generic[T, R]):
                 return
             batch = self._job.batches[number]
             began = time.perf_counter()
-            yield BatchResult(number, self._opened.work(batch), time.perf_counter() - began)
+            values = [*self._opened.work(batch)]
+            yield BatchResult(number, values, time.perf_counter() - began)
 
     def describe(self) -> dict[str, Any]:
         return {}

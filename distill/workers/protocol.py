@@ -4,7 +4,7 @@ Workers compute and the one driver commits. A worker opens a piece of work once,
 models, and is then given batch after batch of it.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
@@ -43,11 +43,11 @@ class OpenWork(NamedTuple, Generic[T, R]):
     """Work that is ready to be done.
 
     Args:
-        work: gives a result for each item of a batch.
+        work: gives a result for each item of a batch, in order.
         tokens: the counters of the engine that it uses, if it uses one.
     """
 
-    work: Callable[[Sequence[T]], Sequence[R]]
+    work: Callable[[Sequence[T]], Iterable[R]]
     tokens: TokenCounts | None = None
 
 

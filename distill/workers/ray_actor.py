@@ -76,7 +76,7 @@ class RayWorker:
             count = self._opened.tokens
             before = dict(count()) if count else {}
             began = time.perf_counter()
-            values = self._opened.work(batch)
+            values = [*self._opened.work(batch)]
             seconds = time.perf_counter() - began
             return WorkDone(values, seconds, subtract_counts(count(), before) if count else {})
         except Exception as fault:  # noqa: BLE001 (told to the driver)

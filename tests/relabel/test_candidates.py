@@ -99,12 +99,29 @@ def test_a_shard_holds_its_queries_whatever_shards_they_came_in(make):
     assert [list(dict.fromkeys(ids)) for ids in held] == [[f"q{n}" for n in r] for r in expected]
 
 
-def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch):
-    one_by_one = make(shard_size=2)
+IN_PARTS = {"index": "IVF2,Flat", "effort": 1, "index_rows": 5}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, IN_PARTS, {**IN_PARTS, "sources": ["dense", "bm25"]}], ids=str
+)
+def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch, settings):
+    """And an index in parts is loaded once for all of them, not for each."""
+    faiss = pytest.importorskip("faiss")
+    loads, read = [], faiss.read_index
+    monkeypatch.setattr(faiss, "read_index", lambda path: loads.append(path) or read(path))
+    one_by_one = make(shard_size=2, **settings)
+    parts, loads_one_by_one = len(set(loads)), len(loads)
+    loads.clear()
     monkeypatch.setattr("distill.relabel.candidates._FEWEST_CALLS", 1)
-    at_once = make(shard_size=2, name="at once")
+    at_once = make(shard_size=2, name="at once", **settings)
     assert files(at_once.folder) == files(one_by_one.folder)
-    assert len(files(at_once.folder)) == -(-len(ASKED) // 2)
+    shards = len(files(at_once.folder))
+    assert shards == -(-len(ASKED) // 2)
+    if settings:  # once more, but for the part in memory, to measure the recall
+        assert parts == 3
+        assert len(loads) == parts + parts - 1
+        assert loads_one_by_one == parts + shards * (parts - 1)
 
 
 def test_a_lost_shard_is_made_again_with_the_same_bytes(make):

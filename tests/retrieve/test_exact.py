@@ -60,3 +60,30 @@ def test_exact_search_for_more_than_there_are():
     vectors = unit(3, 8, 1)
     scores, rows = ExactIndex(vectors).search(vectors, 20)
     assert rows.shape == scores.shape == (3, 3)
+
+
+class CountingVectors(np.ndarray):
+    """Counts how many rows are read in blocks."""
+
+    read = 0
+
+    def __getitem__(self, key):
+        if isinstance(key, slice):
+            CountingVectors.read += len(range(*key.indices(len(self))))
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("settings", [{}, {"index": "faiss-flat"}, {"device": "torch"}])
+def test_the_corpus_is_gone_through_once_for_all_queries(settings, monkeypatch, tmp_path):
+    monkeypatch.setattr(search, "_QUERIES_AT_ONCE", 4)
+    vectors, queries = unit(500, 24, 3), unit(30, 24, 5)
+    counting = vectors.view(CountingVectors)
+    if settings.get("device") == "torch":
+        index = TorchExactIndex(counting, "cpu", 64)
+    else:
+        index = make_index(Retriever(index_rows=64, **settings), store_of(tmp_path, vectors))
+        index.vectors = counting
+    CountingVectors.read = 0
+    _, rows = index.search(queries, 9)
+    assert CountingVectors.read == len(vectors)
+    assert np.array_equal(rows, brute_force(queries, vectors, 9))

@@ -7,7 +7,12 @@ from helpers.encoders import easy, store_of, unit
 from distill.errors import UserError
 from distill.recipe import Retriever
 from distill.retrieve.exact import NO_RESULT, ExactIndex, compute_similarity
-from distill.retrieve.index import check_index, compute_recall, make_index
+from distill.retrieve.index import (
+    check_index,
+    choose_queries_at_once,
+    compute_recall,
+    make_index,
+)
 
 faiss = pytest.importorskip("faiss")
 
@@ -22,6 +27,52 @@ def test_index_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
     settings = Retriever(index=kind, effort=KINDS[kind], index_rows=rows)
     index = make_index(settings, store_of(tmp_path, VECTORS))
     assert compute_recall(index, VECTORS, QUERIES, 10) > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_find_what_each_finds_alone_and_load_each_part_once(tmp_path, kind, monkeypatch):
+    store, settings = store_of(tmp_path, VECTORS), Retriever(index=kind, index_rows=1000)
+    batches = [QUERIES[:7], QUERIES[7:30], QUERIES[30:]]
+    alone = [make_index(settings, store).search(batch, 10) for batch in batches]
+    loads, read = [], faiss.read_index
+    monkeypatch.setattr(faiss, "read_index", lambda path: loads.append(path) or read(path))
+    index = make_index(settings, store)
+    together = index.search_batches(batches, 10)
+    assert len(loads) == len(set(loads)) == 3
+    index.search_batches(batches, 10)  # the part in memory is not loaded again
+    assert len(loads) == 3 + 2
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+def test_the_best_of_all_parts_are_those_of_their_proposals_together(tmp_path):
+    """Parts of lists, of which one is probed, propose few rows; merged part by part, nothing is
+    lost of them."""
+    settings = Retriever(index="IVF32,Flat", effort=1, index_rows=1000)
+    index = make_index(settings, store_of(tmp_path, VECTORS))
+    scores, rows = index.search(QUERIES, 40)
+    parts = [faiss.read_index(str(path)) for path in sorted(tmp_path.glob("index-*/*.faiss"))]
+    found = [part.search(QUERIES, 160)[1] for part in parts]  # FAISS probes one list by itself
+    for place, query in enumerate(QUERIES):
+        own = [of[place][of[place] != NO_RESULT] for of in found]
+        proposed = np.concatenate([of + 1000 * number for number, of in enumerate(own)])
+        exact = compute_similarity(query, VECTORS[proposed])
+        order = np.lexsort((proposed, -exact))[:40]
+        assert np.array_equal(rows[place][: len(order)], proposed[order])
+        assert np.array_equal(scores[place][: len(order)], exact[order])
+        assert (rows[place][len(order) :] == NO_RESULT).all()
+
+
+def test_a_pass_through_the_corpus_is_for_more_queries_where_it_takes_longer():
+    def choose(passages, **settings):
+        vectors = np.broadcast_to(np.float32(0), (passages, 384))
+        return choose_queries_at_once(Retriever(**settings), vectors)
+
+    assert choose(10**6) == choose(10**7) == choose(10**6, index="IVF32,Flat") == 2048
+    assert choose(10**6, index_rows=10**5) == 2048  # exact search maps the vectors
+    assert choose(10**8) == choose(10**6, index="IVF32,Flat", index_rows=10**5) == 16_384
+    assert 2048 < choose(4 * 10**7) < 16_384
 
 
 @pytest.mark.parametrize("kind", KINDS)

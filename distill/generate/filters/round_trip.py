@@ -10,6 +10,7 @@ from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.exact import compute_similarity
+from distill.retrieve.index import choose_queries_at_once
 from distill.retrieve.kept_searches import QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -31,6 +32,7 @@ class SeedSearch:
         self._searches = open_searches(run, retriever, self._encoder, store, index, keeps)
         self._vectors = store.vectors
         self._depth = depth
+        self.queries_at_once = choose_queries_at_once(retriever, store.vectors)
 
     def search(self, *batches: Sequence[GeneratedQuery]) -> None:
         """Set `retrieved` of each draw with a seed passage; those of a batch are embedded

@@ -26,6 +26,7 @@ from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Generate, LanguageModel, Recipe, Relabel, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
+from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import find_depth
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -190,11 +191,17 @@ def _make(
             HERE,  # a query is a duplicate of those before it
             size=lambda number: counts[number],
             unit="draws",
-            together=_SHARDS_AT_ONCE if engine is None else 1,
+            together=_choose_together(screen.search) if engine is None else 1,
         )
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage
+
+
+def _choose_together(search: SeedSearch | None) -> int:
+    """Choose how many shards are searched at once: more where a pass through the corpus is long."""
+    passes = 1 if search is None else search.queries_at_once // QUERIES_AT_ONCE
+    return _SHARDS_AT_ONCE * passes
 
 
 def _restore_seen(stage: Stage, seen: QueryDeduplicator) -> None:
