@@ -18,7 +18,7 @@ then the halves change places (SciFact: its split `test`, once). Targets:
 A query for which the judge says yes to nothing is not learnt from (relabel.min_relevance 0). Prints
 one JSON line a corpus, and one of all together. A run that was stopped continues.
 
-    DISTILL_DATA=... python benchmarks/worth.py cacm  # and the others
+    DISTILL_DATA=... python benchmarks/worth.py cacm --alone  # and the others
     python benchmarks/judge_accuracy.py --corpora cacm,vaswani,SciFact
 """
 
@@ -130,7 +130,7 @@ class Half(NamedTuple):
 @click.option("--errors", default="0,0.05,0.1,0.2,0.3", show_default=True)
 @click.option("--steps", default=25, show_default=True, help="Of training, about.")
 @click.option("--seed", default=13, show_default=True, help="Of the adapted run.")
-@click.option("--adapted", default="whole", show_default=True, help="Its variation in worth.py.")
+@click.option("--adapted", default="alone", show_default=True, help="Its variation in worth.py.")
 @click.option("--root", default=Path("artifacts/worth"), type=click.Path(path_type=Path))
 def main(corpora: str, errors: str, steps: int, seed: int, adapted: str, root: Path) -> None:
     if "DISTILL_DATA" not in os.environ:

