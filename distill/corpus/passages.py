@@ -1,11 +1,10 @@
-"""The stages that bring text in: the `passages` table, and the held-out retrieval task."""
+"""The stages `passages` and `passages-held-out`, which bring text in."""
 
 import functools
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from distill.corpus.docstrings import source as docstrings
 from distill.corpus.gather import GatheredPassages, gather_passages
@@ -31,9 +30,7 @@ from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
 from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PASSAGES, commit_bytes, read_shard
-
-T = TypeVar("T")
+from distill.store.tables import PASSAGES, read_shard
 
 _SHARD = 10_000
 """Passages a shard."""
@@ -80,17 +77,11 @@ def make_split_passages(
     """
     source = open_source(corpus, seed)
     prepare = functools.cache(lambda: gather_passages(source, corpus, seed, run.folder))
-    settings: dict[str, Any] = {
-        "source": source.identity,
-        **list_length_settings(corpus),
-    }
-    if corpus.limit is not None:
-        settings |= {"limit": corpus.limit, "seed": seed}
-    if holds_documents_out(corpus):
-        settings |= list_hold_out_settings(corpus, seed)
-    if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
-        settings["rules"] = _RULES
-    stage, passages = _prepare(run, "passages", settings, prepare)
+    settings = fingerprint(corpus, seed, source)
+    earlier = {key: value for key, value in settings.items() if key != "rules"}
+    if source.titles_are_prose and _is_made_alike(run, earlier, prepare):
+        settings = earlier
+    stage, passages = run.open_prepared("passages", settings, [], prepare)
     if passages is not None:
         _write_passages(stage, passages)
     if not corpus.held_out_share:
@@ -102,10 +93,21 @@ def make_split_passages(
     return SplitPassages(stage, _make_held_out_docstrings(run, corpus, seed, settings))
 
 
+def fingerprint(corpus: Corpus, seed: int, source: CorpusSource) -> dict[str, Any]:
+    """Collect the settings that change which passages are made, of the training documents and of
+    those that are held out."""
+    settings: dict[str, Any] = {"source": source.identity, **list_length_settings(corpus)}
+    if corpus.limit is not None:
+        settings |= {"limit": corpus.limit, "seed": seed}
+    if holds_documents_out(corpus):
+        settings |= list_hold_out_settings(corpus, seed)
+    return settings | {"rules": _RULES} if source.titles_are_prose else settings
+
+
 def _make_held_out_passages(
     run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> Stage:
-    stage, passages = _prepare(run, HELD_OUT_PASSAGES, settings, prepare)
+    stage, passages = run.open_prepared(HELD_OUT_PASSAGES, settings, [], prepare)
     if passages is not None:
         out = passages.held_out
         _write_passages(stage, GatheredPassages(out, out, Counter(kept=len(out))))
@@ -116,8 +118,8 @@ def _make_held_out_docstrings(
     run: Run, corpus: Corpus, seed: int, settings: Mapping[str, Any]
 ) -> Stage:
     source = docstrings.open_held_out_docstrings(corpus, seed)
-    stage, passages = _prepare(
-        run, HELD_OUT_PASSAGES, settings, lambda: gather_passages(source, corpus, seed, run.folder)
+    stage, passages = run.open_prepared(
+        HELD_OUT_PASSAGES, settings, [], lambda: gather_passages(source, corpus, seed, run.folder)
     )
     if passages is not None:
         _write_passages(stage, passages)
@@ -135,28 +137,6 @@ def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
         PASSAGES, chunks, make_shard, lambda s: min(_SHARD, len(passages.kept) - s), "passages"
     )
     stage.finish()
-
-
-def make_held_out(run: Run, corpus: Corpus, seed: int) -> Stage | None:
-    """Make the held-out docstrings as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv):
-    the one-line summary asks, the rest of the docstring, without a title, answers. None where
-    nothing is held out.
-
-    Raises:
-        UserError: if no held-out object gives a query and an answer.
-    """
-    if corpus.source != "docstrings" or not corpus.held_out_share:
-        return None
-    settings = {
-        "source": docstrings.identify_docstrings(corpus, seed),
-        **list_length_settings(corpus),
-    }
-    stage, found = _prepare(run, "held-out", settings, lambda: _make_held_out_pairs(corpus, seed))
-    if found is not None:
-        pairs, counts = found
-        _write_beir(stage.folder, pairs)
-        stage.finish(rows=len(pairs), counts=dict(counts))
-    return stage
 
 
 def open_source(corpus: Corpus, seed: int) -> CorpusSource:
@@ -190,19 +170,6 @@ def open_source(corpus: Corpus, seed: int) -> CorpusSource:
     return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)
 
 
-def _prepare(
-    run: Run, name: str, settings: Mapping[str, Any], prepare: Callable[[], T]
-) -> tuple[Stage, T | None]:
-    """Return the stage, and its content unless it is complete. The content is read before the stage
-    is begun, so that bad input leaves the folder as it was and can be fixed without
-    --overwrite."""
-    content = None if run.is_complete(name, settings) else prepare()
-    stage = run.open_stage(name, settings)
-    if stage.complete:
-        return stage, None
-    return stage, prepare() if content is None else content
-
-
 def _is_made_alike(
     run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> bool:
@@ -226,36 +193,3 @@ def _is_made_alike(
         and read_shard(PASSAGES, path) == kept[starts[number] : starts[number] + _SHARD]
         for number, path in whole.items()
     )
-
-
-def _make_held_out_pairs(
-    corpus: Corpus, seed: int
-) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
-    pairs, counts = docstrings.make_held_out_pairs(corpus, seed)
-    if not pairs:
-        raise UserError(
-            "the recipe",
-            f"no held-out docstring has both a summary and a text ({dict(counts)})",
-            "raise corpus.held_out, or name more corpus.packages",
-        )
-    return pairs, counts
-
-
-def _write_beir(folder: Path, pairs: list[docstrings.QueryDocument]) -> None:
-    corpus = [{"_id": pair.name, "title": "", "text": pair.document} for pair in pairs]
-    queries = [{"_id": f"q-{pair.name}", "text": pair.query} for pair in pairs]
-    judged = [f"q-{pair.name}\t{pair.name}\t1" for pair in pairs]
-    (folder / "qrels").mkdir(exist_ok=True)
-    commit_bytes(
-        folder / "corpus.jsonl", _join_lines(json.dumps(r, ensure_ascii=False) for r in corpus)
-    )
-    commit_bytes(
-        folder / "queries.jsonl", _join_lines(json.dumps(r, ensure_ascii=False) for r in queries)
-    )
-    commit_bytes(
-        folder / "qrels" / "test.tsv", _join_lines(["query-id\tcorpus-id\tscore", *judged])
-    )
-
-
-def _join_lines(lines: Iterable[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from distill.corpus.docstrings.held_out import make_held_out
 from distill.corpus.held_out import JUDGED
-from distill.corpus.passages import make_held_out, make_split_passages
+from distill.corpus.passages import make_split_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
 from distill.estimate.context import EstimateContext

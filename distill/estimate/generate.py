@@ -14,7 +14,7 @@ from distill.estimate.amounts import (
 from distill.estimate.context import EstimateContext
 from distill.estimate.judging import measure_judgements
 from distill.estimate.measure import QuerySample, UnitCost, count_mean_tokens, sample_prompts
-from distill.generate.brainstorm.examples import list_example_requests as spread_examples
+from distill.generate.brainstorm.generations import list_example_requests as spread_examples
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request

@@ -18,12 +18,13 @@ from distill.evaluate.score import TaskScore, describe_task, get_rankings_path, 
 from distill.evaluate.stage import RESULTS_FOLDER, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.files.atomic import write_json
-from distill.recipe import Recipe, Retriever
+from distill.recipe import DistilledJudge, Evaluate, Recipe, Retriever
 from distill.retrieve.corpus_index import identify_retriever
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.runtime.progress import Progress, show_planned_stage
 from distill.store.run import Run
-from distill.store.stage import Stage, fingerprint
+from distill.store.stage import Stage
+from distill.store.stage import fingerprint as hash_settings
 from distill.tasks.texts import join_document
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -113,14 +114,7 @@ def evaluate_judge(
     tasks = [task for task in tasks if takes_baselines(task)]
     if not tasks:
         return None
-    settings = {
-        "tasks": {task.metadata.name: describe_task(task) for task in tasks},
-        "depth": recipe.judge.depth,
-        "max_tokens": recipe.judge.max_tokens,
-        "retriever": identify_retriever(recipe.retriever),
-        "instructions": asked.instructions,
-        "version": 1,
-    }
+    settings = fingerprint(recipe.judge, recipe.retriever, asked, tasks)
     own = [stage for stage in (held_out, known_item) if stage is not None]
     stage = run.open_stage("judge-evaluation", settings, [judge, *own], replaces=True)
     if stage.complete:
@@ -138,6 +132,20 @@ def evaluate_judge(
     return stage
 
 
+def fingerprint(
+    judge: DistilledJudge, retriever: Retriever, evaluate: Evaluate, tasks: "Sequence[AbsTask]"
+) -> dict[str, Any]:
+    """Collect the settings that change how the judge reranks, and what it is compared with."""
+    return {
+        "tasks": {task.metadata.name: describe_task(task) for task in tasks},
+        "depth": judge.depth,
+        "max_tokens": judge.max_tokens,
+        "retriever": identify_retriever(retriever),
+        "instructions": evaluate.instructions,
+        "version": 1,
+    }
+
+
 def _compare(
     reranker: CrossEncoderJudge,
     depth: int,
@@ -153,7 +161,7 @@ def _compare(
         rankings = get_rankings_path(out, task, search.mteb_model_meta)
         place = rankings.parent.resolve().relative_to(out.resolve())
         parts = {**reranker.identity, "depth": depth, "ranking": str(place)}
-        mark = fingerprint("reranked", parts, {})
+        mark = hash_settings("reranked", parts, {})
         reranked = RerankedSearch(reranker, mark, rankings, depth)
         after.append(score_search(reranked, f"{name}, reranked by the judge", task, out))
     found = compare_scores(after, before)

@@ -4,11 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distill.generate.filters.refusals import is_refusal
+from distill.recipe import Filters
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
-from distill.tasks.decontaminate import REASONS, Decontaminator, EvaluationSet, count_overlaps
+from distill.tasks.decontaminate import (
+    REASONS,
+    RULE,
+    Decontaminator,
+    EvaluationSet,
+    count_overlaps,
+)
 from distill.text.normalize import normalize_text
 
 _CONTAMINATED = REASONS[0]
@@ -56,6 +63,15 @@ def reject_contaminated(row: Row, known: Decontaminator | None) -> str | None:
     if known is not None and any(known.overlaps(text) for text in texts):
         return _CONTAMINATED
     return None
+
+
+def list_decontamination(filters: Filters, sets: Sequence[EvaluationSet]) -> dict[str, Any]:
+    """List what examples are decontaminated against, for the fingerprints of their stages."""
+    settings: dict[str, Any] = {
+        "decontaminate": {known.name: known.revision for known in sets},
+        "decontaminate_words": filters.decontaminate_words if sets else None,
+    }
+    return settings | {"decontaminate_rule": RULE} if sets else settings
 
 
 def find_clean_examples(

@@ -63,11 +63,7 @@ def make_held_out_queries(
     else:
         parsed = _write_queries(run, settle_writing(writing, pool), passages, llm)
     filters = writing.generate.filters
-    settings: dict[str, Any] = {
-        "queries": pool.queries,
-        "near_duplicates": pool.near_duplicates,
-        "words": [filters.min_words, filters.max_words],
-    }
+    settings = fingerprint(pool, filters)
     stage = _find_unrepeated(run, settings, parsed, training_queries)
     if stage is None:
         known = [training_queries] if training_queries is not None else []
@@ -88,6 +84,15 @@ def make_held_out_queries(
             "evaluate.judged.prompt or evaluate.judged.llm; of a log, give a longer one",
         )
     return stage
+
+
+def fingerprint(pool: JudgedPool, filters: Filters) -> dict[str, Any]:
+    """Collect the settings that change which of the written queries are kept."""
+    return {
+        "queries": pool.queries,
+        "near_duplicates": pool.near_duplicates,
+        "words": [filters.min_words, filters.max_words],
+    }
 
 
 def _write_queries(

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.generate.brainstorm.examples import list_example_requests
-from distill.generate.brainstorm.tasks import list_task_requests
+from distill.generate.brainstorm.generations import list_example_requests
+from distill.generate.brainstorm.task_lists import list_task_requests
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
 from distill.generate.passages import generations
 from distill.generate.passages.method import open_method

@@ -105,8 +105,9 @@ class Job:
 
     def make_corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
+        from distill.corpus.docstrings.held_out import make_held_out
         from distill.corpus.held_out import KNOWN_ITEM
-        from distill.corpus.passages import make_held_out, make_split_passages
+        from distill.corpus.passages import make_split_passages
 
         run, recipe = self.run, self.recipe
         if not recipe.has_corpus:

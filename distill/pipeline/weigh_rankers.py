@@ -21,7 +21,7 @@ from distill.generate.known_item.items import LEAST_ITEMS
 from distill.generate.known_item.ranker_queries import make_known_queries
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.inner_run import open_inner_run
-from distill.recipe import Ranker, Recipe
+from distill.recipe import Ranker, Recipe, Relabel
 from distill.relabel.fuse import group_by_query
 from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import label_candidates
@@ -79,7 +79,7 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         else:
             labels, _ = label_candidates(inner, checked, corpus, queries, llm, judged)
     place = labels.folder.relative_to(run.folder).as_posix()
-    settings = {"rankers": recipe.relabel.rankers, "seed": recipe.seed, "version": _VERSION}
+    settings = fingerprint(recipe.relabel, recipe.seed)
     stage = run.open_stage(STAGE, settings, [dataclasses.replace(labels, name=place)])
     if stage.complete:
         return stage
@@ -97,6 +97,12 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         figures = compare_rankers(labels.read_rows(LABELS), asked, recipe)
     stage.finish(rows=len(asked), counts=queries.manifest["counts"], rankers=figures)
     return stage
+
+
+def fingerprint(rule: Relabel, seed: int) -> dict[str, Any]:
+    """Collect the settings that change how the rankers are compared; what they say of the queries
+    is in the fingerprint of the labels."""
+    return {"rankers": rule.rankers, "seed": seed, "version": _VERSION}
 
 
 def compare_rankers(

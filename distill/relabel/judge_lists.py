@@ -21,7 +21,7 @@ from distill.relabel.by_passage import (
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import PairInputs, make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
-from distill.relabel.rankers.passes import RankerSettings, fingerprint
+from distill.relabel.rankers.passes import RankerSettings, identify_pass
 from distill.store.judgement_cache import (
     Judgement,
     JudgementCache,
@@ -56,7 +56,7 @@ def make_list_judgements(
 ) -> Stage:
     """Have the LLM sort each query's candidates; a score is minus the rank."""
     rule = rankers.rule
-    settings = fingerprint("listwise", rankers)
+    settings = fingerprint(rankers)
     stage = run.open_stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
@@ -80,6 +80,12 @@ def make_list_judgements(
             )
     stage.finish(tokens=tokens)
     return stage
+
+
+def fingerprint(rankers: RankerSettings) -> dict[str, object]:
+    """Collect the settings that change how the lists are sorted; shards are those of the
+    candidates."""
+    return identify_pass("listwise", rankers)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from distill.relabel.rankers.passes import (
     RankerName,
     RankerSettings,
     RankingPass,
-    fingerprint,
+    identify_pass,
     open_ranking,
 )
 from distill.retrieve.self_test import check_reranker
@@ -72,12 +72,7 @@ def make_judgements(
             cross-encoder ranks at random.
     """
     rule = rankers.rule
-    settings = {
-        **fingerprint(name, rankers),
-        "shard_size": rule.shard_size,
-        "block": rule.block,
-    }
-    stage = run.open_stage(f"judgements-{name}", settings, [candidates])
+    stage = run.open_stage(f"judgements-{name}", fingerprint(name, rankers), [candidates])
     if stage.complete:
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
@@ -101,6 +96,13 @@ def make_judgements(
             )
     stage.finish(tokens=tokens)
     return stage
+
+
+def fingerprint(name: RankerName, rankers: RankerSettings) -> dict[str, object]:
+    """Collect the settings that change a ranker's judgements, and how they lie in shards."""
+    rule = rankers.rule
+    shape = {"shard_size": rule.shard_size, "block": rule.block}
+    return {**identify_pass(name, rankers), **shape}
 
 
 class PairInputs(NamedTuple):

@@ -45,10 +45,15 @@ def select_queries(run: Run, queries: Stage, count: int, seed: int) -> Stage:
     rows = Reader(QUERIES, queries.folder)
     if len(rows) <= count:
         return queries
-    stage = run.open_stage("queries", {"count": count, "seed": seed}, [queries])
+    stage = run.open_stage("queries", fingerprint(count, seed), [queries])
     if not stage.complete:
         numbers = sorted(random.Random(f"{seed}|judge").sample(range(len(rows)), count))
         items = [numbers[i : i + _SHARD] for i in range(0, count, _SHARD)]
         stage.map_shards(QUERIES, items, lambda of: ShardResult([rows[i] for i in of]))
         stage.finish()
     return stage
+
+
+def fingerprint(count: int, seed: int) -> dict[str, int]:
+    """Collect the settings that change which queries teach the judge."""
+    return {"count": count, "seed": seed}

@@ -4,9 +4,9 @@ and a manifest. Killed at any moment, the same command continues and ends with t
 import json
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +27,7 @@ from distill.workers.shares import SharesPause, describe_unopened
 
 _logger = logging.getLogger(__name__)
 Overwrite = Literal["never", "stale", "always"]
+T = TypeVar("T")
 
 
 class Run:
@@ -128,6 +129,22 @@ class Run:
             return stage
         self._begin(stage, settings, input_fingerprints)
         return stage
+
+    def open_prepared(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Sequence[Stage],
+        prepare: Callable[[], T],
+    ) -> tuple[Stage, T | None]:
+        """Return the stage, and what it is made of unless it is complete. That is prepared before
+        the stage is begun, so that bad input leaves the folder as it was and can be fixed without
+        --overwrite."""
+        content = None if self.is_complete(name, settings, inputs) else prepare()
+        stage = self.open_stage(name, settings, inputs)
+        if stage.complete:
+            return stage, None
+        return stage, prepare() if content is None else content
 
     def find_stage(
         self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()

@@ -14,7 +14,8 @@ import pytest
 
 from distill.corpus import passages as stage
 from distill.corpus.docstrings import source as docstrings
-from distill.corpus.passages import make_held_out, make_passages
+from distill.corpus.docstrings.held_out import make_held_out
+from distill.corpus.passages import make_passages
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.files.atomic import read_json

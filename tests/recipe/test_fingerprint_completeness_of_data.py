@@ -11,8 +11,9 @@ from helpers.training_by_hand import example_rows, write_inputs
 
 from distill.corpus.passages import make_passages
 from distill.evaluate.stage import evaluate_run
-from distill.generate.brainstorm.examples import write_examples
-from distill.generate.brainstorm.tasks import select_tasks, write_tasks
+from distill.generate.brainstorm.generations import write_examples
+from distill.generate.brainstorm.task_lists import write_tasks
+from distill.generate.brainstorm.tasks import select_tasks
 from distill.generate.labelled.triples import make_labelled
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed

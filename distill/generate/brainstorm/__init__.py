@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from distill.generate.brainstorm.examples import select_examples, write_examples
+from distill.generate.brainstorm.examples import select_examples
+from distill.generate.brainstorm.generations import write_examples
 from distill.generate.brainstorm.placeholders import check_languages
-from distill.generate.brainstorm.tasks import select_tasks, write_tasks
+from distill.generate.brainstorm.task_lists import write_tasks
+from distill.generate.brainstorm.tasks import select_tasks
 from distill.generate.brainstorm.writing import list_brainstorm_prompts
 from distill.generate.settings import WritingSettings
 from distill.llm.lazy import LazyLLM

@@ -1,108 +1,41 @@
-"""Step two of the brainstorm: one example a task, in a context of its own, and what of it becomes a
-training example (E5-Mistral, section 3.1)."""
+"""The stage `examples-brainstorm`: what of the brainstormed examples becomes a training example."""
 
 import functools
-import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.corpus.gather import PassageDeduplicator
 from distill.errors import UserError
-from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.schemas import (
     EXAMPLE_SCHEMAS,
     make_example_schema,
     parse_json_reply,
-    serialize_schema,
 )
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
+from distill.generate.brainstorm.writing import load_prompts
 from distill.generate.examples import (
     find_clean_examples,
+    list_decontamination,
     make_example,
     reject_contaminated,
     reject_degenerate,
     reject_refusal,
     summarize_decontamination,
 )
-from distill.generate.settings import WritingSettings
-from distill.llm.load import identify_llm
 from distill.llm.prompts import Prompt
-from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Brainstorm, Generate, Group
+from distill.recipe import Filters, Generate, Group
 from distill.store.run import Run
 from distill.store.shards import list_shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
-from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
+from distill.store.tables import BRAINSTORM, EXAMPLES, Row, read_shard
+from distill.tasks.decontaminate import Decontaminator, EvaluationSet
 from distill.text.normalize import normalize_words
 from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
-Tasks = Mapping[Group, Sequence[str]]
-
 _NAME = "examples-brainstorm"
 _COPIED_WORDS = 4
 """Fewer may stand in a prompt by chance."""
-
-
-def write_examples(
-    run: Run, writing: WritingSettings, tasks: Stage, llm: Callable[[], LLM]
-) -> Stage:
-    """Write the stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
-    settings = writing.generate.brainstorm
-    prompts = load_prompts(settings, writing.folder, "example", settings.groups)
-    samplings = {group: _make_sampling(writing.generate, group) for group in settings.groups}
-    named = {"groups", "examples", "languages", "max_new_tokens", "temperature", "top_p"}
-    stage = run.open_stage(
-        "brainstorm-generations",
-        {
-            **settings.model_dump(include=named | {"shard_size"}),
-            **({"shares": settings.shares} if settings.shares else {}),
-            "prompts": {group: prompt.source for group, prompt in prompts.items()},
-            "schemas": {group: sampling.json_schema for group, sampling in samplings.items()},
-            "llm": identify_llm(writing.llm),
-            "seed": writing.seed,
-        },
-        [tasks],
-    )
-    if not stage.complete:
-        rows = tasks.read_rows(TASKS)
-        by_group = {
-            group: [row["task"] for row in rows if row["task_type"] == group]
-            for group in settings.groups
-        }
-        requests = list_example_requests(by_group, settings, writing.seed)
-        write_replies(stage, writing, requests, prompts, samplings, llm)
-    return stage
-
-
-def list_example_requests(tasks: Tasks, settings: Brainstorm, seed: int) -> list[PromptRequest]:
-    """List the examples to write, group after group: by their shares over the groups that have a
-    task, and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
-    groups = [group for group in settings.groups if tasks[group]]
-    requests: list[PromptRequest] = []
-    for group, share in _divide(groups, settings).items():
-        order = list(tasks[group])
-        random.Random(f"{seed}|{group}").shuffle(order)
-        for place in range(share):
-            item_id = f"brainstorm~{len(requests)}"
-            placeholders = draw_placeholders(group, settings, seed, item_id)
-            requests.append(PromptRequest(item_id, group, order[place % len(order)], placeholders))
-    return requests
-
-
-def _divide(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
-    """Divide examples, so many for each group: its share rounded down, and one more for those that
-    lost most by it, the first of equals."""
-    shares = [settings.shares.get(group, 1.0) for group in groups]
-    exact = [settings.examples * share / sum(shares) for share in shares]
-    counts = [math.floor(count) for count in exact]
-    lost = sorted(range(len(groups)), key=lambda i: (counts[i] - exact[i], i))
-    for i in lost[: settings.examples - sum(counts)]:
-        counts[i] += 1
-    return dict(zip(groups, counts, strict=True))
 
 
 def select_examples(
@@ -119,14 +52,7 @@ def select_examples(
         UserError: if no example is left.
     """
     filters = generate.filters
-    settings: dict[str, Any] = {
-        "version": 1,
-        "refusals": filters.refusals,
-        "decontaminate": {known.name: known.revision for known in sets},
-        "decontaminate_words": filters.decontaminate_words if sets else None,
-    }
-    if sets:
-        settings["decontaminate_rule"] = RULE
+    settings = fingerprint(filters, sets)
     known = functools.cache(
         lambda: Decontaminator(sets, filters.decontaminate_words) if sets else None
     )
@@ -156,15 +82,9 @@ def select_examples(
     return stage
 
 
-def _make_sampling(generate: Generate, group: Group) -> Sampling:
-    settings = generate.brainstorm
-    schema = make_example_schema(group, settings.max_new_tokens)
-    return Sampling(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        json_schema=serialize_schema(schema) if generate.constrain else None,
-    )
+def fingerprint(filters: Filters, sets: Sequence[EvaluationSet]) -> dict[str, Any]:
+    """Collect the settings that change which examples are kept."""
+    return {"version": 1, "refusals": filters.refusals, **list_decontamination(filters, sets)}
 
 
 def _keep(

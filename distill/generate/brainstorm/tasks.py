@@ -1,8 +1,7 @@
-"""Step one of the brainstorm: lists of tasks for each asymmetric group (E5-Mistral, section 3.1),
-of which each meaning is kept once."""
+"""The stage `tasks`: of the brainstormed lists of tasks, each meaning once."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,14 @@ from distill.embed.encoder import Encoder, Vectors
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.generate.brainstorm.schemas import (
-    CHARACTERS_PER_TOKEN,
     EXAMPLE_SCHEMAS,
     make_tasks_schema,
     parse_json_reply,
-    serialize_schema,
 )
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
-from distill.generate.settings import WritingSettings
+from distill.generate.brainstorm.task_lists import list_asymmetric_groups
 from distill.llm.lazy import LazyLLM
-from distill.llm.load import identify_llm
-from distill.llm.protocol import LLM, Sampling
-from distill.recipe import Brainstorm, Generate, Group, Retriever
-from distill.retrieve.corpus_index import identify_retriever as retriever_identity
-from distill.retrieve.corpus_index import open_encoder
+from distill.recipe import Brainstorm, Group, Retriever
+from distill.retrieve.corpus_index import identify_retriever, open_encoder
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, TASKS, Row
@@ -32,46 +25,7 @@ from distill.text.normalize import normalize_text
 from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
-_TOKENS_PER_TASK = 40
 _FEWEST_WORDS = 3
-
-
-def write_tasks(run: Run, writing: WritingSettings, llm: Callable[[], LLM]) -> Stage:
-    """Write the stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
-    settings = writing.generate.brainstorm
-    groups = _list_asymmetric_groups(settings)
-    prompts = load_prompts(settings, writing.folder, "tasks", groups)
-    sampling = _make_sampling(writing.generate)
-    named = {"groups", "calls", "tasks_per_call", "temperature", "top_p", "shard_size"}
-    stage = run.open_stage(
-        "brainstorm-tasks",
-        {
-            **settings.model_dump(include=named),
-            "prompts": {group: prompt.source for group, prompt in prompts.items()},
-            "schema": sampling.json_schema,
-            "max_new_tokens": sampling.max_new_tokens,
-            "llm": identify_llm(writing.llm),
-            "seed": writing.seed,
-        },
-    )
-    if not stage.complete:
-        samplings = dict.fromkeys(groups, sampling)
-        write_replies(stage, writing, list_task_requests(settings), prompts, samplings, llm)
-    return stage
-
-
-def list_task_requests(settings: Brainstorm) -> list[PromptRequest]:
-    """List the lists to write, group after group."""
-    return [
-        PromptRequest(
-            f"brainstorm~{group}~{call}",
-            group,
-            None,
-            {"count": settings.tasks_per_call, "call": call},
-        )
-        for group in _list_asymmetric_groups(settings)
-        for call in range(settings.calls)
-    ]
 
 
 def select_tasks(
@@ -85,15 +39,8 @@ def select_tasks(
     Raises:
         UserError: if no group has a task.
     """
-    asymmetric = _list_asymmetric_groups(settings)
-    mark: dict[str, Any] = {
-        "version": 1,
-        "symmetric": [EXAMPLE_SCHEMAS[group].task for group in settings.groups],
-    }
-    if asymmetric:
-        embedder = retriever_identity(retriever, embeds=True)
-        mark |= {"same_task": settings.same_task, "retriever": embedder}
-    stage = run.open_stage("tasks", mark, [lists])
+    asymmetric = list_asymmetric_groups(settings)
+    stage = run.open_stage("tasks", fingerprint(settings, retriever), [lists])
     if not stage.complete:
         if asymmetric:
             llm.make_room_for(retriever)
@@ -117,6 +64,15 @@ def select_tasks(
     return stage
 
 
+def fingerprint(settings: Brainstorm, retriever: Retriever) -> dict[str, Any]:
+    """Collect the settings that change which tasks are kept."""
+    fixed = {"version": 1, "symmetric": [EXAMPLE_SCHEMAS[of].task for of in settings.groups]}
+    if not list_asymmetric_groups(settings):
+        return fixed
+    embedder = identify_retriever(retriever, embeds=True)
+    return {**fixed, "same_task": settings.same_task, "retriever": embedder}
+
+
 def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
     """Find, for each of (texts, dimensions) unit vectors in order: the first kept one before it
     whose cosine with it is at least so much, or None where it is kept itself."""
@@ -132,22 +88,6 @@ def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
         kept.append(number)
         found.append(None)
     return found
-
-
-def _list_asymmetric_groups(settings: Brainstorm) -> list[Group]:
-    return [group for group in settings.groups if EXAMPLE_SCHEMAS[group].task is None]
-
-
-def _make_sampling(generate: Generate) -> Sampling:
-    """Make sampling settings with room for whole lists, whatever room examples have."""
-    settings = generate.brainstorm
-    schema = make_tasks_schema(settings.tasks_per_call, CHARACTERS_PER_TOKEN * _TOKENS_PER_TASK)
-    return Sampling(
-        max_new_tokens=_TOKENS_PER_TASK * settings.tasks_per_call + _TOKENS_PER_TASK,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        json_schema=serialize_schema(schema) if generate.constrain else None,
-    )
 
 
 def _make_shard(

@@ -3,7 +3,7 @@ them titles, half sentences, each taken out of the passage that it asks for."""
 
 import random
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.generate.known_item.items import KnownItem, name_document
 from distill.generate.known_item.stage import take_sentences, take_titles
@@ -34,8 +34,7 @@ def make_known_queries(
     Args:
         task: of all queries.
     """
-    settings = {"seed": seed, "version": _VERSION, **check.list_fingerprinted({"top_k"})}
-    corpus = run.open_stage("passages", settings, [passages])
+    corpus = run.open_stage("passages", fingerprint(check, seed), [passages])
     queries = run.open_stage("queries", {"task": task}, [corpus])
     if corpus.complete and queries.complete:
         return KnownQueries(corpus, queries)
@@ -53,6 +52,12 @@ def make_known_queries(
         queries.map_shards(QUERIES, [asked], lambda part: ShardResult(part, kinds))
         queries.finish()
     return KnownQueries(corpus, queries)
+
+
+def fingerprint(check: RankerCheck, seed: int) -> dict[str, Any]:
+    """Collect the settings that change which passages are drawn, and which queries are taken out of
+    them."""
+    return {"seed": seed, "version": _VERSION, **check.list_fingerprinted({"top_k"})}
 
 
 def _draw_documents(most: int, seed: int, passages: Stage) -> dict[str, list[Row]]:

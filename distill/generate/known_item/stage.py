@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.corpus.held_out import KNOWN_ITEM, SECTION_PASSAGES
 from distill.errors import UserError
@@ -42,7 +42,12 @@ class KnownItemTask(NamedTuple):
 
 
 def make_known_item_task(
-    run: Run, asked: KnownItemSearch, corpus: Corpus, seed: int, passages: Stage, held_out: Stage
+    run: Run,
+    known_item: KnownItemSearch,
+    corpus: Corpus,
+    seed: int,
+    passages: Stage,
+    held_out: Stage,
 ) -> Stage:
     """Take at most `evaluate.known_item.queries` queries out of held-out documents, and write
     corpus.jsonl, queries.jsonl and qrels/test.tsv.
@@ -54,15 +59,14 @@ def make_known_item_task(
     Raises:
         UserError: if fewer than 30 documents give a query; the run's folder is then as it was.
     """
-    settings = {"seed": seed, "version": _VERSION, **asked.list_fingerprinted()}
-    inputs = [passages, held_out]
-    task = None
-    if not run.is_complete(KNOWN_ITEM, settings, inputs):
-        task = collect_task(asked, corpus, seed, passages, held_out)
-    stage = run.open_stage(KNOWN_ITEM, settings, inputs)
-    if stage.complete:
+    stage, task = run.open_prepared(
+        KNOWN_ITEM,
+        fingerprint(known_item, seed),
+        [passages, held_out],
+        lambda: collect_task(known_item, corpus, seed, passages, held_out),
+    )
+    if task is None:
         return stage
-    task = task or collect_task(asked, corpus, seed, passages, held_out)
     queries = {f"q-{item.document}": item for item in task.items}
     write_beir_folder(
         stage.folder,
@@ -77,8 +81,14 @@ def make_known_item_task(
     return stage
 
 
+def fingerprint(known_item: KnownItemSearch, seed: int) -> dict[str, Any]:
+    """Collect the settings that change which queries are taken; how a corpus is held out is in the
+    fingerprints of its passages."""
+    return {"seed": seed, "version": _VERSION, **known_item.list_fingerprinted()}
+
+
 def collect_task(
-    asked: KnownItemSearch, corpus: Corpus, seed: int, passages: Stage, held_out: Stage
+    known_item: KnownItemSearch, corpus: Corpus, seed: int, passages: Stage, held_out: Stage
 ) -> KnownItemTask:
     """Choose the queries, and the passages that are searched.
 
@@ -86,7 +96,7 @@ def collect_task(
         UserError: if there are too few queries.
     """
     own = list(read_rows(PASSAGES, held_out.folder))
-    others = _draw_others(passages, max(0, asked.passages - len(own)), seed)
+    others = _draw_others(passages, max(0, known_item.passages - len(own)), seed)
     by_section = corpus.hold_out_by == "section"
     documents = dict(group_by_document(own, SECTION_PASSAGES if by_section else None))
     found = _take_items(seed, documents, others)
@@ -101,8 +111,8 @@ def collect_task(
             "[questions.csv], say more)",
         )
     chosen = sorted(found)
-    if len(chosen) > asked.queries:
-        chosen = sorted(random.Random(seed).sample(chosen, asked.queries))
+    if len(chosen) > known_item.queries:
+        chosen = sorted(random.Random(seed).sample(chosen, known_item.queries))
     items = [found[name] for name in documents if name in set(chosen)]
     left = {item.document: item.passages for item in items}
     searched = [row for name, rows in documents.items() for row in left.get(name, rows)]

@@ -15,6 +15,7 @@ from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
 from distill.generate.examples import (
     find_clean_examples,
+    list_decontamination,
     make_example,
     reject_contaminated,
     reject_degenerate,
@@ -25,7 +26,7 @@ from distill.recipe import Generate, LabelledSet
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
-from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
+from distill.tasks.decontaminate import Decontaminator, EvaluationSet
 from distill.text.normalize import normalize_text
 
 _NAME = "examples-labelled"
@@ -84,18 +85,7 @@ def make_labelled(
     filters, sets = generate.filters, generate.labelled
     files = [folder / of_set.path for of_set in sets]
     read = [_READERS[of_set.kind](file, of_set) for file, of_set in zip(files, sets, strict=True)]
-    settings: dict[str, Any] = {
-        "version": 1,
-        "sets": [
-            {**of_set.model_dump(exclude={"path"}), "sha256": hash_file(file)}
-            for file, of_set in zip(files, sets, strict=True)
-        ],
-        "decontaminate": {known.name: known.revision for known in evaluated},
-        "decontaminate_words": filters.decontaminate_words if evaluated else None,
-        "seed": seed,
-    }
-    if evaluated:
-        settings["decontaminate_rule"] = RULE
+    settings = fingerprint(generate, seed, folder, evaluated)
     known = functools.cache(
         lambda: Decontaminator(evaluated, filters.decontaminate_words) if evaluated else None
     )
@@ -116,6 +106,21 @@ def make_labelled(
             "give labelled sets with more texts of each label",
         )
     return stage
+
+
+def fingerprint(
+    generate: Generate, seed: int, folder: Path, evaluated: Sequence[EvaluationSet]
+) -> dict[str, Any]:
+    """Collect the settings that change which triples are made. A set is known by its content."""
+    return {
+        "version": 1,
+        "sets": [
+            {**of_set.model_dump(exclude={"path"}), "sha256": hash_file(folder / of_set.path)}
+            for of_set in generate.labelled
+        ],
+        "seed": seed,
+        **list_decontamination(generate.filters, evaluated),
+    }
 
 
 # --- classification -------------------------------------------------------------------------------

@@ -61,9 +61,8 @@ def list_passes(rule: Relabel, judges: list[Judge]) -> list[RankerName]:
     return [*judges]
 
 
-def fingerprint(name: RankerName, settings: RankerSettings) -> dict[str, object]:
-    """Make the fingerprint of a pass: all that changes its scores, as far as known without an
-    engine."""
+def identify_pass(name: RankerName, settings: RankerSettings) -> dict[str, object]:
+    """Collect all that changes a pass's scores, as far as known without an engine."""
     rule, llm = settings.rule, settings.llm
     if name == "cross_encoder":
         model = rule.cross_encoder or ""
@@ -96,7 +95,7 @@ def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], L
     Raises:
         UserError: before the first pair, if the engine cannot do what the pass needs.
     """
-    mark = {"pass": name, **fingerprint(name, settings)}
+    mark = {"pass": name, **identify_pass(name, settings)}
     if name == "cross_encoder":
         judge_pairs = _make_cross_encoder_judge(settings.rule, settings.retriever.device)
         return RankingPass(("cross_encoder",), mark, judge_pairs)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from distill.errors import UserError
 from distill.generate.brainstorm import list_brainstorm_prompts, make_brainstorm
-from distill.generate.brainstorm.examples import list_example_requests
+from distill.generate.brainstorm.generations import list_example_requests
 from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.schemas import (
     EXAMPLE_SCHEMAS,

@@ -6,7 +6,7 @@ from distill.llm.protocol import Completion
 from distill.recipe import Recipe
 from distill.relabel.rankers.passes import (
     RankerSettings,
-    fingerprint,
+    identify_pass,
     list_passes,
     open_ranking,
 )
@@ -44,6 +44,8 @@ def test_fused_takes_the_place_of_ql_and_rc():
 
 
 def test_another_prompt_or_length_is_another_ranker():
-    known = {str(fingerprint(name, rankers())) for name in ("ql", "rc", "graded", "listwise")}
+    known = {str(identify_pass(name, rankers())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
-    assert fingerprint("listwise", rankers()) != fingerprint("listwise", rankers(listwise_window=4))
+    assert identify_pass("listwise", rankers()) != identify_pass(
+        "listwise", rankers(listwise_window=4)
+    )
