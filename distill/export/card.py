@@ -30,6 +30,9 @@ from distill.export.provenance import (
     list_ingredients,
     shorten_reference,
 )
+from distill.export.query_side.sides import FOLDER as QUERY_FOLDER
+from distill.export.query_side.sides import has_documents_side, has_two_sides
+from distill.export.query_side.static_int8 import FOLDER
 from distill.export.snippets import (
     get_max_tokens,
     write_onnxruntime_snippet,
@@ -37,7 +40,6 @@ from distill.export.snippets import (
     write_sentence_transformers_snippet,
     write_transformers_snippet,
 )
-from distill.export.static_int8 import FOLDER
 from distill.files.atomic import read_json
 from distill.models.model_card import find_licence
 from distill.runtime.machine import format_machine
@@ -82,6 +84,9 @@ class ModelCard:
             has_graph=bool(_list_graphs(self.files)) or "openvino" in self.files,
             int8_path=int8 if int8 in _list_graphs(self.files) else None,
             openvino_path=self.files["openvino"].path if "openvino" in self.files else None,
+            two_sides=has_two_sides(self.model),
+            query_folder=QUERY_FOLDER,
+            documents_by=_name_documents_model(self),
             small_queries=FOLDER if int8 and int8.startswith(FOLDER) else None,
             prompts=_quote_prompts(self.model),
             training=_describe_training(source),
@@ -163,6 +168,14 @@ def _write_snippets(card: ModelCard) -> dict[str, str | None]:
             card.model, card.name, card.on_hub, card.files["openvino"].path
         )
     return snippets
+
+
+def _name_documents_model(card: ModelCard) -> str:
+    """Name the model that embeds documents, where it is not in the export; else empty."""
+    if has_documents_side(card.model):
+        return ""
+    recipe = card.source.recipe
+    return "another model" if recipe is None else f"`{recipe.teacher.model}`"
 
 
 def _list_graphs(files: Mapping[str, ExportedFile]) -> list[str]:

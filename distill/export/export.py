@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
 
 from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
@@ -24,7 +23,13 @@ from distill.export.parity import (
     refuse_int8,
     sample_texts,
 )
-from distill.export.static_int8 import FOLDER, find_static, write_static_int8
+from distill.export.query_side.sides import (
+    has_two_sides,
+    open_query_side,
+    place_graph,
+    select_texts,
+)
+from distill.export.query_side.static_int8 import FOLDER, find_static, write_static_int8
 from distill.files.atomic import commit_bytes, open_atomic_folder
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe
@@ -55,7 +60,8 @@ def export_model(
     hub_name: str | None = None,
     force: bool = False,
 ) -> dict[str, ExportedFile]:
-    """Write the model in these forms, with a model card, to the folder `out`.
+    """Write the model in these forms, with a model card, to the folder `out`. Of one that embeds
+    queries and documents by two models, graphs hold the query side alone, in the folder `query`.
 
     Every form is loaded again and compared with the model itself, as `parity` says; where one is
     not like it, nothing at all is left in `out`.
@@ -79,25 +85,19 @@ def export_model(
     static = find_static(model)
     if static is not None and set(forms) == set(FORMS):
         forms = ["sentence-transformers", "int8"]
-    elif set(forms) == set(FORMS) and isinstance(model[0], Router):
-        _LOG.warning(
-            "%s embeds queries and documents by two models, which one graph cannot hold: only the "
-            "format sentence-transformers is written",
-            reference,
-        )
-        forms = ["sentence-transformers"]
     graphs = set(forms) & GRAPHS.keys() - ({"int8"} if static else set())
     if graphs:
-        check_exportable(model, source.reference)
-    chosen_task = _choose_task(source, task, task_data) if graphs & {"int8", "openvino"} else None
-    texts = sample_texts(source)
+        check_exportable(open_query_side(model), source.reference)
+    ranked = graphs & {"int8", "openvino"} and not has_two_sides(model)
+    chosen_task = _choose_task(source, task, task_data) if ranked else None
+    texts = select_texts(model, sample_texts(source))
     with write_beside(out) as part:
         files = {
             form: _write_form(form, model, part, texts, chosen_task)
             for form in ALL_FORMS
             if form in forms
         }
-        if "sentence-transformers" not in forms and static is None:
+        if "sentence-transformers" not in forms and static is None and not has_two_sides(model):
             model.tokenizer.save_pretrained(part)
         name = hub_name or out.resolve().name
         card = ModelCard(name, hub_name is not None, source, model, files)
@@ -196,9 +196,11 @@ def _write_form(
         refuse_int8(parity, form)
         size, place = path.stat().st_size, str(path.relative_to(folder))
         return ExportedFile(place, size, parity, "the query side alone, a scale for each token")
-    path = folder / GRAPHS[form]
+    path = place_graph(model, folder) / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
     variant = ""
+    if has_two_sides(model):
+        model, texts = open_query_side(model), {"query": texts["query"]}
     if form == "int8":
         chosen, parity = write_int8(model, path, texts, task)
         refuse_int8(parity, form)
@@ -213,7 +215,7 @@ def _write_form(
     size = path.stat().st_size + (
         path.with_suffix(".bin").stat().st_size if form == "openvino" else 0
     )
-    return ExportedFile(GRAPHS[form], size, parity, variant)
+    return ExportedFile(str(path.relative_to(folder)), size, parity, variant)
 
 
 @contextmanager

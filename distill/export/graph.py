@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import InputModule, Router
+from sentence_transformers.base.modules import InputModule
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import Tensor, nn
 
@@ -60,8 +60,6 @@ def check_exportable(model: SentenceTransformer, reference: str) -> None:
     where = f"model {reference!r}"
     alone = "export it with --format sentence-transformers alone"
     tokenizer = getattr(model, "tokenizer", None)
-    if isinstance(model[0], Router):
-        raise UserError(where, "embeds queries and documents by two models", alone)
     if not isinstance(model[0], Transformer) or not getattr(tokenizer, "is_fast", False):
         raise UserError(where, "is not a text transformer with a fast tokenizer", alone)
     poolings = [module for module in model if isinstance(module, Pooling)]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
 
 from distill.errors import UserError
 from distill.files.read import parse_path
@@ -56,25 +55,6 @@ def _open_run_student(run: Path) -> ExportSource:
 
 
 def load_source(source: ExportSource) -> SentenceTransformer:
-    """Load the model, which every exported file is compared with.
-
-    Raises:
-        UserError: if it is no sentence-transformers model, only an adapter of another, or embeds
-            queries alone.
-    """
-    model = open_model_source(source)
-    first = model[0]
-    if isinstance(first, Router) and "document" not in first.sub_modules:
-        raise UserError(
-            f"model {source.reference!r}",
-            "embeds queries alone, and its documents are embedded by a model behind a server",
-            f"use the folder {source.folder} as it is; its README.md says what it needs. With the "
-            "documents' vectors: --index",
-        )
-    return model
-
-
-def open_model_source(source: ExportSource) -> SentenceTransformer:
     """Load the model in float32 on the CPU, also one that embeds queries alone.
 
     Raises:

@@ -27,7 +27,7 @@ from distill.evaluate.passage_search import (
 )
 from distill.export.export import check_out, refuse_worse_student, write_beside
 from distill.export.markdown import render_markdown
-from distill.export.model_source import ExportSource, open_model_source, open_source
+from distill.export.model_source import ExportSource, load_source, open_source
 from distill.export.provenance import shorten_reference
 from distill.files.atomic import write_json
 from distill.models.sentence_transformer import load_sentence_model
@@ -175,7 +175,7 @@ def _open_query_encoder(source: ExportSource) -> SentenceTransformer:
     Raises:
         UserError: if it needs distill's own code to load.
     """
-    model = open_model_source(source)
+    model = load_source(source)
     first = model[0]
     if isinstance(first, Router):
         route = first.sub_modules["query"]

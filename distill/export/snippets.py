@@ -12,6 +12,12 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import nn
 
 from distill.export.graph import OUTPUT
+from distill.export.query_side.sides import (
+    FOLDER,
+    has_documents_side,
+    has_two_sides,
+    open_query_side,
+)
 from distill.models.sentence_transformer import find_text_transformer
 from distill.recipe.sections.embedder import ALL_TOKENS
 
@@ -40,10 +46,11 @@ def write_sentence_transformers_snippet(model: SentenceTransformer, name: str) -
         f'model = SentenceTransformer("{name}")\n'
     )
     unit = "" if _has_unit_vectors(model) else ", normalize_embeddings=True"
+    queries = f"{loaded}queries = model.encode_query({_write_list(_QUERIES)}{unit})\n"
+    if not has_documents_side(model):
+        return f"{queries}print(queries.shape)\n"
     return (
-        f"{loaded}"
-        f"queries = model.encode_query({_write_list(_QUERIES)}{unit})\n"
-        f"passages = model.encode_document({_write_list(_PASSAGES)}{unit})\n"
+        f"{queries}passages = model.encode_document({_write_list(_PASSAGES)}{unit})\n"
         "print(queries @ passages.T)\n"
     )
 
@@ -103,6 +110,11 @@ def write_openvino_snippet(model: SentenceTransformer, name: str, on_hub: bool, 
 def _write_graph_snippet(
     model: SentenceTransformer, name: str, on_hub: bool, library: str, load: str, run: str
 ) -> str:
+    calls = _write_encode_calls(model)
+    place = ""
+    if has_two_sides(model):
+        model, calls = open_query_side(model), _write_query_call(model)
+        place = f"{FOLDER}/"
     tokenizer = model.tokenizer
     side = ', direction="left"' if tokenizer.padding_side == "left" else ""
     return (
@@ -110,7 +122,7 @@ def _write_graph_snippet(
         + _write_hub_import(on_hub)
         + "from tokenizers import Tokenizer\n\n"
         + _write_folder_line(name, on_hub)
-        + 'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")\n'
+        + f'tokenizer = Tokenizer.from_file(f"{{folder}}/{place}tokenizer.json")\n'
         f"tokenizer.enable_truncation({get_max_tokens(model)})\n"
         f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, "
         f'pad_token="{tokenizer.pad_token}"{side})\n'
@@ -120,7 +132,7 @@ def _write_graph_snippet(
         "    ids = np.array([text.ids for text in batch])\n"
         "    mask = np.array([text.attention_mask for text in batch])\n"
         '    feed = {"input_ids": ids, "attention_mask": mask}\n'
-        f"    return {run}\n\n\n" + _write_encode_calls(model)
+        f"    return {run}\n\n\n{calls}"
     )
 
 
@@ -185,6 +197,11 @@ def _write_encode_calls(model: SentenceTransformer) -> str:
         f"passages = encode({_write_list(_PASSAGES)}, prompt={document})\n"
         "print(queries @ passages.T)\n"
     )
+
+
+def _write_query_call(model: SentenceTransformer) -> str:
+    prompt = json.dumps(model.prompts.get("query") or "", ensure_ascii=False)
+    return f"queries = encode({_write_list(_QUERIES)}, prompt={prompt})\nprint(queries.shape)\n"
 
 
 def _write_list(texts: Sequence[str]) -> str:

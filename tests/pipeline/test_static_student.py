@@ -190,7 +190,7 @@ def test_export_writes_both_routes_and_the_query_side_in_8_bits(run_folder, tmp_
 
 @pytest.mark.bad_input("export", "a static query encoder as a graph", "named")
 def test_a_static_query_encoder_has_no_graph(run_folder, tmp_path):
-    with pytest.raises(UserError, match="two models"):
+    with pytest.raises(UserError, match="is not a text transformer"):
         export_model(str(run_folder), tmp_path / "out", ["onnx"], force=True)
 
 

@@ -1,0 +1,1 @@
+"""Export of a model that embeds queries and documents by two models."""
