@@ -61,9 +61,9 @@ class RunFolder:
         Raises:
             UserError: if the run, as it stands, is not evaluated.
         """
-        from distill.evaluate.summary import read_current_summary
+        from distill.evaluate.run_summary import read_run_summary
 
-        summary = read_current_summary(self.folder)
+        summary = read_run_summary(self.folder)
         if summary is None:
             raise UserError(
                 str(self.folder), "is not evaluated yet", "evaluate it with `distill run`"

@@ -12,6 +12,7 @@ from distill.evaluate.models.published import PublishedScores
 from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
+from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import (
     SCHEMA,
@@ -21,6 +22,7 @@ from distill.evaluate.summary import (
     average_by_category,
     choose_unaveraged,
     format_role,
+    list_averaged_tasks,
     list_bases,
     name_difference,
 )
@@ -94,8 +96,10 @@ def compare(
         if model.model is not None and role not in variants
     }
     speed = measure_speed(encoders, texts, rounds) if speed_texts else {}
-    write_json(out / "items.json", _collect_items(scores))
+    items = _collect_items(scores)
+    write_json(out / "items.json", items)
     summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
+    summary["retention"] = estimate_retention(items, list_averaged_tasks(summary))
     queries_alone = models["student"].documents is not None
     summary["verdict"] = build_verdict(summary, margin, queries_alone)
     return summary

@@ -105,9 +105,20 @@ class Verdict(TypedDict):
     comparisons: dict[str, Comparison]
 
 
+class Retention(TypedDict):
+    """The student's score as a share of the teacher's with its 95 % interval, over so many
+    items."""
+
+    share: float
+    low: float
+    high: float
+    items: int
+
+
 class Summary(TypedDict):
     """`unaveraged` are tasks that are no part of means over tasks, of overall differences and of
-    the verdict. Summaries of earlier versions average all tasks, and lack it."""
+    the verdict. Summaries of earlier versions average all tasks, and lack it. They lack `retention`
+    as well, which `read_run_summary` then estimates; it is null where that cannot be done."""
 
     schema: int
     verdict: NotRequired[Verdict]
@@ -116,6 +127,7 @@ class Summary(TypedDict):
     unaveraged: NotRequired[list[str]]
     models: dict[str, ModelFigures]
     kept: float | None
+    retention: NotRequired[Retention | None]
     differences: dict[str, Differences]
 
 

@@ -10,13 +10,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.evaluate.statistics.retention import estimate_retention
+from distill.evaluate.run_summary import read_run_summary
 from distill.evaluate.summary import (
     Summary,
     compute_share_of_teacher,
     format_metric,
-    list_averaged_tasks,
-    read_current_summary,
 )
 from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource
@@ -40,7 +38,6 @@ from distill.export.snippets import (
     write_sentence_transformers_snippet,
     write_transformers_snippet,
 )
-from distill.files.atomic import read_json
 from distill.models.model_card import find_licence
 from distill.runtime.machine import format_machine
 from distill.store.stage import open_stage
@@ -92,7 +89,7 @@ class ModelCard:
             training=_describe_training(source),
             ingredients=_list_ingredients(source),
             summary=summary,
-            kept=_describe_retention(source, summary),
+            kept=_describe_retention(summary),
             machine=_describe_machine(source),
             roles=roles,
             scores=_format_scores(summary, roles) if summary else [],
@@ -214,24 +211,23 @@ def read_own_summary(run: Path | None) -> Summary | None:
     """Read the student's evaluation; None if the student as it is was not evaluated, or by a
     version whose figures are not known here."""
     try:
-        return read_current_summary(run) if run else None
+        return read_run_summary(run) if run else None
     except UserError:
         return None
 
 
-def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
+def _describe_retention(summary: Summary | None) -> str:
     """Describe the share of the teacher's score with its interval; empty without a teacher."""
     kept = compute_share_of_teacher(summary) if summary is not None else None
-    if summary is None or kept is None or source.run is None:
+    if summary is None or kept is None:
         return ""
     share = f"It keeps {kept:.1%} of its teacher's score"
-    path = source.run / "evaluation" / "items.json"
-    values = read_json(path) if path.is_file() else {}
-    found = estimate_retention(values, list_averaged_tasks(summary))
+    found = summary.get("retention")
     if found is None:
         return f"{share}; without values of single items there is no interval."
     return (
-        f"{share} (95 % interval {found.low:.0%} to {found.high:.0%}, over {found.items:,} items)."
+        f"{share} (95 % interval {found['low']:.1%} to {found['high']:.1%}, over "
+        f"{found['items']:,} items)."
     )
 
 

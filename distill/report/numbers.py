@@ -19,22 +19,7 @@ def format_interval(of: Difference) -> str:
     """Format the interval of a difference; empty where the task has no values of single items."""
     if of["low"] is None or of["high"] is None:
         return ""
-    digits = count_digits(of)
-    return f"{format_signed(of['low'], digits)} to {format_signed(of['high'], digits)}"
-
-
-def count_digits(of: Difference) -> int:
-    """Count the decimals that an interval warrants: 4 where it reaches less than 0.005 to either
-    side, 3 below 0.05, else 2. Without an interval there are 4, for nothing speaks against them."""
-    if of["low"] is None or of["high"] is None:
-        return 4
-    reach = (of["high"] - of["low"]) / 2
-    return 4 if reach < 0.005 else 3 if reach < 0.05 else 2
-
-
-def format_percent(value: float | None) -> str:
-    """Format a share without decimals."""
-    return NONE if value is None else f"{value:.0%}"
+    return f"{format_signed(of['low'])} to {format_signed(of['high'])}"
 
 
 def format_probability(value: float | None) -> str:

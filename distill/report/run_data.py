@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
+from distill.evaluate.run_summary import read_items, read_run_summary
 from distill.evaluate.statistics.retention import ItemValues
-from distill.evaluate.summary import Summary, read_current_summary
-from distill.files.atomic import read_json
+from distill.evaluate.summary import Summary
 from distill.files.read_yaml import parse_yaml
 from distill.store.stage import open_stage
 
@@ -39,12 +39,7 @@ class RunData:
     @property
     def items(self) -> ItemValues | None:
         """The evaluation's values of single items; None where it kept none, or they are damaged."""
-        path = self.folder / "evaluation" / "items.json"
-        try:
-            found = read_json(path) if self.summary is not None and path.is_file() else None
-        except UserError:
-            return None
-        return found if isinstance(found, dict) else None
+        return read_items(self.folder) if self.summary is not None else None
 
     @property
     def not_evaluated(self) -> str:
@@ -65,7 +60,7 @@ def read_run_data(run_folder: Path) -> RunData:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
     path = run_folder / "recipe.yaml"
     text = path.read_text("utf-8") if path.is_file() else ""
-    summary = read_current_summary(run_folder)
+    summary = read_run_summary(run_folder)
     return RunData(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
 
 

@@ -25,6 +25,7 @@ from distill.evaluate.summary import (
     name_difference,
     name_hybrid,
 )
+from distill.report.method import describe_method
 from distill.report.verdict import format_p_value
 
 WIDTH = 100
@@ -56,7 +57,8 @@ def render(summary: Summary) -> RenderableType:
 
 
 def list_notes(summary: Summary) -> list[str]:
-    """List what the figures of the tables leave out, or take from elsewhere."""
+    """List what the figures of the tables leave out or take from elsewhere, and how sure figures
+    were made."""
     found = []
     without = [task for task, of in summary["tasks"].items() if of["items"] is None]
     if without:
@@ -68,7 +70,7 @@ def list_notes(summary: Summary) -> list[str]:
     if published:
         told = ", ".join(f"{role} (mteb {version})" for role, version in published.items())
         found.append(f"Published results, not measured here by mteb {summary['mteb']}: {told}.")
-    return found
+    return [*found, *filter(None, [describe_method(summary)])]
 
 
 def list_columns(summary: Summary) -> list[str]:

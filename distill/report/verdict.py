@@ -143,9 +143,10 @@ def _compare_with_teacher(
     summary: Summary, student: ModelFigures, teacher: ModelFigures, kept: float
 ) -> str:
     gap = summary["differences"][name_difference("student", "teacher")]["overall"]
-    size = _list_ratios(student, teacher)
+    size, sure = _list_ratios(student, teacher), summary.get("retention")
+    between = f" (95 % interval {sure['low']:.1%} to {sure['high']:.1%})" if sure else ""
     return (
-        f"The student keeps {kept:.1%} of its teacher's {_name_metric(summary)} "
+        f"The student keeps {kept:.1%}{between} of its teacher's {_name_metric(summary)} "
         f"({student['score']:.4f} of {teacher['score']:.4f}{_describe_certainty(summary, gap)})"
         f"{', with ' if size else ''}{size}."
     )

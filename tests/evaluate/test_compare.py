@@ -69,6 +69,9 @@ def test_summary_holds_each_model_and_the_share_kept(eval_models, summary):
         assert figures["index_bytes_per_million"] == 4e6 * eval_model.dimensions
         assert figures["score"] == pytest.approx(sum(figures["tasks"].values()) / 2, abs=1e-6)
     assert summary["kept"] == pytest.approx(student["score"] / teacher["score"], abs=1e-4)
+    sure = summary["retention"]
+    assert sure["share"] == pytest.approx(summary["kept"], abs=1e-4)
+    assert sure["low"] <= sure["share"] <= sure["high"]
     for role in ("teacher", "base", "base-2"):
         gap = summary["differences"][f"student - {role}"]
         assert gap["overall"]["difference"] == pytest.approx(

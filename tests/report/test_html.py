@@ -64,9 +64,9 @@ def test_the_verdict_stands_before_every_section(page):
 
 def test_a_task_has_its_scores_and_its_differences_with_interval_p_and_counts(page):
     assert (
-        "mine Retrieval nDCG@10 0.300 0.400 0.500 "
-        "−0.100 −0.120 to −0.080 0.020 30 / 5 / 15 "
-        "+0.100 +0.080 to +0.120 0.020 30 / 5 / 15"
+        "mine Retrieval nDCG@10 0.3000 0.4000 0.5000 "
+        "−0.1000 −0.1200 to −0.0800 0.020 30 / 5 / 15 "
+        "+0.1000 +0.0800 to +0.1200 0.020 30 / 5 / 15"
     ) in page.sections["results"]
 
 

@@ -106,6 +106,20 @@ def test_the_sentence_tells_share_interval_chance_and_ratios(plain):
     )
 
 
+def test_the_sentence_tells_how_sure_the_share_is(plain):
+    plain["retention"] = {"share": 0.8333, "low": 0.781, "high": 0.8799, "items": 60}
+    expected = "The student keeps 83.3% (95 % interval 78.1% to 88.0%) of its teacher's mean"
+    assert write_verdict(plain).startswith(expected)
+
+
+def test_a_note_tells_the_repetitions(plain):
+    told = " ".join(screen(plain).split())
+    assert "paired bootstrap over items (B = 5,000 draws)" in told
+    assert "permutation test (9,999 swaps)." in told
+    plain["tasks"]["mine"] |= {"category": "STS", "metric": "cosine_spearman"}
+    assert "(9,999 swaps); 1,999 of each on mine." in " ".join(screen(plain).split())
+
+
 BASELINES = {
     "bm25": {"SciFact": 0.75, "mine": 0.35},
     "student + bm25": {"SciFact": 0.8, "mine": 0.5},

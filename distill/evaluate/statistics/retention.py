@@ -3,26 +3,16 @@ ratio."""
 
 import zlib
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from distill.evaluate.statistics.rank_metrics import Values
 from distill.evaluate.statistics.resampling import BOOTSTRAP_RESAMPLES
+from distill.evaluate.summary import Retention
 
 ItemValues = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By task, by item ("split/subset/id"), by role: the values of `items.json`."""
 _DRAWS_AT_ONCE = 100
-
-
-class Retention(NamedTuple):
-    """The student's score as a share of the teacher's with its 95 % interval, over so many
-    items."""
-
-    share: float
-    low: float
-    high: float
-    items: int
 
 
 def estimate_retention(
@@ -53,7 +43,13 @@ def estimate_retention(
         return None
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
     count = sum(len(part) for _, _, part in parts)
-    return Retention(float(observed[0] / observed[1]), float(low), float(high), count)
+    share = round(float(observed[0] / observed[1]), 6)
+    return {
+        "share": share,
+        "low": round(float(low), 6),
+        "high": round(float(high), 6),
+        "items": count,
+    }
 
 
 def _split_parts(

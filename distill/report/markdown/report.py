@@ -3,14 +3,13 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from distill.evaluate.statistics.retention import estimate_retention
-from distill.evaluate.summary import Summary, format_role, list_averaged_tasks
+from distill.evaluate.summary import Summary, format_role
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
 from distill.report.known_item import describe_known_items
 from distill.report.markdown.escape import escape_markdown, write_grid, write_table
 from distill.report.markdown.relabelling import write_relabelling
-from distill.report.run_data import RunData, read_run_data
+from distill.report.run_data import read_run_data
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
@@ -54,7 +53,6 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
         *(_write_verdict(found.summary) if found.summary else [found.not_evaluated]),
         describe_judged_run(run_folder) if found.summary else "",
         describe_known_items(run_folder) if found.summary else "",
-        *_write_retention(found),
         "\n".join(f"- {label}: {escape_markdown(value)}" for label, value in make_overview(found)),
         *_write_funnel(make_funnel(found.complete)),
         *_write_sample(make_query_sample(found)),
@@ -82,18 +80,6 @@ def _write_verdict(summary: Summary) -> list[str]:
     if beside := list_baseline_rows(summary):
         parts += [f"{BASELINES_TITLE}:", write_table(BASELINES, beside)]
     return [*parts, *list_notes(summary)]
-
-
-def _write_retention(found: RunData) -> list[str]:
-    if found.summary is None or found.items is None:
-        return []
-    kept = estimate_retention(found.items, list_averaged_tasks(found.summary))
-    if kept is None:
-        return []
-    return [
-        f"Share of the teacher's score: {kept.share:.1%}, 95 % interval {kept.low:.1%} to "
-        f"{kept.high:.1%}, over {kept.items:,} items."
-    ]
 
 
 def _write_sample(of: QuerySection | None) -> list[str]:

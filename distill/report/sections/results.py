@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from distill.evaluate.statistics.retention import ItemValues, Retention, estimate_retention
+from distill.evaluate.statistics.retention import ItemValues
 from distill.evaluate.summary import (
     BM25_ROLE,
     Difference,
     Differences,
     ModelFigures,
+    Retention,
     Summary,
     average_categories,
     compute_share_of_teacher,
@@ -24,6 +25,7 @@ from distill.evaluate.summary import (
 )
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
+from distill.report.method import describe_method
 from distill.report.plots.differences import draw_differences
 from distill.report.plots.pareto import draw_pareto
 from distill.report.plots.scatter import draw_scatter
@@ -54,6 +56,7 @@ class ResultsSection:
     scatter: Markup | None
     pareto: Markup | None
     without_items: list[str]
+    method: str
 
 
 def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSection:
@@ -66,9 +69,7 @@ def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSe
     models, quality = summary["models"], describe_metric(summary)
     more = any(_is_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
-        headline=_list_headline_figures(
-            summary, estimate_retention(items or {}, list_averaged_tasks(summary))
-        ),
+        headline=_list_headline_figures(summary, summary.get("retention")),
         models=_tabulate_models(summary, quality, list_measures(summary)),
         categories=_tabulate_categories(summary),
         tasks=_tabulate_tasks(summary),
@@ -79,6 +80,7 @@ def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSe
         scatter=draw_scatter(items or {}),
         pareto=draw_pareto(models, quality),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
+        method=describe_method(summary),
     )
 
 
@@ -129,9 +131,7 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
     gap = summary["differences"].get(name_difference("student", "base"))
-    told = [
-        (numbers.format_score(student["score"], 3), f"student's {describe_metric(summary)}", "")
-    ]
+    told = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
     if teacher is not None:
         told += [
             (
@@ -148,7 +148,7 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
         ]
     if gap is not None:
         overall = gap["overall"]
-        figure = numbers.format_signed(overall["difference"], numbers.count_digits(overall))
+        figure = numbers.format_signed(overall["difference"])
         told.append((figure, "over the untrained base", numbers.format_interval(overall)))
     return [tile for tile in told if tile[0] != numbers.NONE]
 
@@ -156,8 +156,8 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
 def _describe_retention(kept: Retention | None) -> str:
     if kept is None:
         return ""
-    low, high = numbers.format_percent(kept.low), numbers.format_percent(kept.high)
-    return f"{low} to {high} (95 %, {kept.items:,} items)"
+    low, high = numbers.format_share(kept["low"]), numbers.format_share(kept["high"])
+    return f"{low} to {high} (95 %, {kept['items']:,} items)"
 
 
 def _format_ratio(one: float | None, other: float | None) -> str:
@@ -249,9 +249,7 @@ def _tabulate_tasks(summary: Summary) -> Grid:
     rows = []
     for task, of in summary["tasks"].items():
         row = [Cell(task), Cell(of["category"], note=format_metric(of["metric"]))]
-        gaps = [pair["tasks"][task] for pair in pairs.values()]
-        digits = max((numbers.count_digits(g) for g in gaps if g["low"] is not None), default=4)
-        row += [_make_score_cell(model["tasks"].get(task), digits) for model in models.values()]
+        row += [_make_score_cell(model["tasks"].get(task)) for model in models.values()]
         for differences_from in pairs.values():
             row += _make_difference_cells(differences_from["tasks"][task])
         rows.append(row)
@@ -263,7 +261,7 @@ def _make_difference_cells(of: Difference) -> list[Cell]:
     counts = [str(count) for count in (of["wins"], of["ties"], of["losses"]) if count is not None]
     return [
         Cell(
-            numbers.format_signed(of["difference"], numbers.count_digits(of)),
+            numbers.format_signed(of["difference"]),
             of["difference"],
             numbers.format_interval(of),
         ),
@@ -281,5 +279,5 @@ def _tabulate_all_tasks(summary: Summary) -> Grid:
     return Grid("All models by task", header, rows, header[1:])
 
 
-def _make_score_cell(value: float | None, digits: int = 4) -> Cell:
-    return Cell(numbers.format_score(value, digits), value)
+def _make_score_cell(value: float | None) -> Cell:
+    return Cell(numbers.format_score(value), value)

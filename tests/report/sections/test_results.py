@@ -47,27 +47,20 @@ def test_a_summary_of_before_has_no_such_table():
     assert make_results(summary()).comparisons is None
 
 
-def test_what_is_kept_has_its_interval_where_items_are_known():
-    values = {
-        task: {f"test/default/{n}": {"student": n / 40, "teacher": 0.5} for n in range(30)}
-        for task in ("mine", "pairs")
-    }
-    tiles = {what: note for _, what, note in make_results(summary(), values).headline}
-    assert tiles["of the teacher kept"].endswith("(95 %, 60 items)")
-    # A task without single values: the share is of a mean that has no interval.
-    del values["pairs"]
-    tiles = {what: note for _, what, note in make_results(summary(), values).headline}
-    assert tiles["of the teacher kept"] == ""
+def test_what_is_kept_has_its_interval_where_it_is_known():
+    kept = {"share": 0.8421, "low": 0.7912, "high": 0.9034, "items": 60}
+    told = [make_results(summary() | {"retention": of}).headline for of in (kept, None)]
+    notes = [{what: note for _, what, note in tiles}["of the teacher kept"] for tiles in told]
+    assert notes == ["79.1% to 90.3% (95 %, 60 items)", ""]
 
 
-def test_decimals_are_those_that_the_interval_warrants():
-    def of(low, high):
-        return numbers.format_interval({"low": low, "high": high})
-
-    assert of(-0.12, 0.05) == "−0.12 to +0.05"
-    assert of(-0.0512, 0.0141) == "−0.051 to +0.014"
-    assert of(0.0012, 0.0051) == "+0.0012 to +0.0051"
-    assert of(None, None) == ""
+def test_a_score_has_the_same_decimals_in_headline_and_tables():
+    found = summary()
+    student = numbers.format_score(found["models"]["student"]["score"])
+    section = make_results(found)
+    assert section.headline[0][0] == student
+    rows = {row[0].text: row[1].text for row in section.models.rows}
+    assert rows["student"] == student
 
 
 def test_hybrids_stand_in_the_table_of_all_models_and_not_in_the_narrow_one():
