@@ -5,6 +5,7 @@ from distill.embed.open_embedder import identify_embedder, open_embedder
 from distill.embed.vector_store import VectorDtype, VectorStore, embed, is_stored
 from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
+from distill.retrieve.faiss_index import ApproximateIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.passages import PassageReader, PassageTexts
@@ -101,7 +102,8 @@ def _mark_texts(reader: PassageReader, encoder: Encoder) -> str | None:
 def open_dense_index(
     run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
 ) -> tuple[VectorStore, SearchIndex]:
-    """Return the corpus' vectors and the recipe's index over them.
+    """Return the corpus' vectors and the recipe's index over them. Where others search it, what is
+    trained is made here first: each of them would train it anew, and never twice the same.
 
     Args:
         encoder: of the passages.
@@ -111,4 +113,7 @@ def open_dense_index(
     """
     check_index(retriever, encoder.dimensions, len(PassageReader(passages.folder)))
     store = embed_corpus(run, encoder, passages, retriever.vectors)
-    return store, make_index(retriever, store)
+    index = make_index(retriever, store)
+    if isinstance(index, ApproximateIndex) and not (run.workers.local or run.workers.reads_only):
+        index.make_parts()
+    return store, index

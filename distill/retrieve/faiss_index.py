@@ -114,6 +114,10 @@ class ApproximateIndex:
                 self._merge(queries, kept, proposed)
         return best
 
+    def make_parts(self) -> None:
+        """Make the parts that are not on the disk yet, as a search does when it comes to them."""
+        self._parts.make_parts()
+
     def _merge(
         self, queries: Vectors, best: tuple[Vectors, RowNumbers], proposed: RowNumbers
     ) -> None:
@@ -144,6 +148,11 @@ class PartitionedIndex:
         self._folder = folder / f"index-{mark}"
         self._held: tuple[int, Any] | None = None
         self._compared: set[Path] = set()
+
+    def make_parts(self) -> None:
+        """Make the parts that are not on the disk yet."""
+        for part in range(len(self._bounds)):
+            self._open_kept(part)
 
     def iterate_proposals(
         self, batches: Sequence[Vectors], count: int

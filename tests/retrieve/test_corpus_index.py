@@ -21,6 +21,8 @@ from distill.retrieve.corpus_index import (
 from distill.store.passages import PassageTexts
 from distill.store.run import Run
 from distill.store.tables import join_passage
+from distill.workers.local import LOCAL
+from distill.workers.shares import ShareTaker, ShareWorkers, WorkShare
 
 ROWS = [passage(f"p{n}", text, title=f"Title {n}") for n, text in enumerate(TEXTS)]
 
@@ -58,6 +60,28 @@ def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(t
         with pytest.raises(UserError, match="999 lists for 12 vectors"):
             open_dense_index(run, settings, encoder, passages)
         assert not (run.folder / "vectors").exists()
+
+
+def test_where_others_search_an_index_it_is_made_before_they_do(tmp_path, encoder):
+    """Else each worker would train one of its own, and never twice the same."""
+    pytest.importorskip("faiss")
+    settings = {"model": "m", "index": "IVF2,Flat", "index_rows": 6}
+    retriever = recipe(retriever=settings).retriever
+    folder = tmp_path / "run"
+    made = {}
+    with Run(folder) as run:
+        passages, _ = prepare(run, [ROWS], [])
+        embed_corpus(run, encoder, passages)
+        for workers in (ShareWorkers(folder, WorkShare(0, 2)), LOCAL, ShareTaker(folder, True)):
+            run.workers = workers
+            open_dense_index(run, retriever, encoder, passages)
+            paths = folder.glob("vectors/*/index-*/part-*.faiss")
+            made[type(workers)] = sorted(path.name for path in paths)
+    assert made == {
+        ShareWorkers: [],
+        type(LOCAL): [],
+        ShareTaker: ["part-00000.faiss", "part-00001.faiss"],
+    }
 
 
 @pytest.fixture
