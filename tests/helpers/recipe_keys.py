@@ -1,6 +1,6 @@
 """Which keys of a recipe code reads, and which of them a stage's fingerprint depends on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, get_args
 from unittest import mock
@@ -98,8 +98,8 @@ class _SettingsSeen(Exception):
 
 
 def read_settings(stage: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Any:
-    """The settings with which a function opens a stage, of which its fingerprint is made; an error
-    for bad input in their place."""
+    """The settings with which a function opens a stage, of which its fingerprint is made; in their
+    place a text where the input is bad or the stage is not opened."""
 
     def stop_at_stage(plain: Callable[..., Any]) -> Callable[..., Any]:
         def work(run: Run, name: str, settings: Any, *more: Any, **options: Any) -> Any:
@@ -120,7 +120,7 @@ def read_settings(stage: str, make: Callable[[Recipe], Any], recipe: Recipe) -> 
             return seen.settings
         except UserError as fault:
             return str(fault)
-    raise AssertionError(f"the stage {stage} was not opened")
+    return f"the stage {stage} is not opened"
 
 
 def find_missing_keys(
@@ -128,6 +128,7 @@ def find_missing_keys(
 ) -> set[str]:
     """The keys among `reads` that change nothing in the settings of the stage."""
     settings, places = read_settings(stage, make, recipe), locate_sections(recipe)
+    assert not isinstance(settings, str), settings
     missing = set()
     for section, name in reads:
         path = places[section]
@@ -158,12 +159,18 @@ class StageChain:
         self.recipe = recipe
         self._earlier: list[tuple[str, Callable[[Recipe], Any]]] = []
 
-    def make(self, stage: str, make: Callable[[Recipe], Any]) -> tuple[Any, set[str]]:
+    def make(
+        self, stage: str, make: Callable[[Recipe], Any], within: Sequence[str] = ()
+    ) -> tuple[Any, set[str]]:
         """Make a stage. Returns what `make` does, and the keys that are read and change neither the
-        settings of this stage nor of one before it."""
+        settings of this stage nor of one before it.
+
+        Args:
+            within: other stages that `make` makes on the way, in their order.
+        """
         with record_reads() as reads:
             made = make(self.recipe)
-        self._earlier.insert(0, (stage, make))
+        self._earlier = [*((name, make) for name in (*within, stage)), *self._earlier]
         places, missing = locate_sections(self.recipe), {"?"}
         # Settings of an embedder that is made from others are no keys of the recipe.
         reads = {read for read in reads if read[0] in places}
