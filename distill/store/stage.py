@@ -6,8 +6,8 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,18 @@ from distill.store.integrity import (
     read_manifest,
     record_files,
 )
-from distill.store.shard_bytes import EncodedShard, pack_shard, unpack_shard
+from distill.store.shard_bytes import (
+    EncodedShard,
+    encode_result,
+    iterate_shards,
+    open_encoded,
+    pack_shard,
+    settle_shards,
+    unpack_shard,
+)
 from distill.store.shards import list_shards, make_shard_name, read_shard_number
-from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
+from distill.store.tables import Row, Table, read_rows
+from distill.workers.batch_queue import sort_results
 from distill.workers.local import LOCAL
 from distill.workers.protocol import (
     HERE,
@@ -159,13 +168,14 @@ class Stage:
         self,
         table: Table,
         items: Sequence[T],
-        opens: Opens[T, ShardResult],
+        opens: Opens[T, Any],
         needs: WorkerNeeds,
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
         together: int = 1,
         group: Callable[[T], Hashable] = lambda item: None,
         keep: Callable[[T, Any], None] | None = None,
+        settle: Callable[[T, Any], ShardResult] | None = None,
         key: str | None = None,
         requests_a_unit: float = 0,
     ) -> dict[str, int] | None:
@@ -189,6 +199,8 @@ class Stage:
             together: items in one call, for an engine that is faster with more at once.
             group: items of one group read the same data: one worker does them, one after the other.
             keep: keeps what a shard has `beside` its rows, in this process, before its commit.
+            settle: makes an item's shard, in this process and in the items' order, of what the work
+                returned for it: where a shard depends on those before. Else the work returns it.
             key: the recipe's key that makes the shards larger: named where they are too many.
             requests_a_unit: see `Progress`.
 
@@ -205,11 +217,13 @@ class Stage:
         numbers = [missing[at : at + together] for at in range(0, len(missing), together)]
         job = WorkerJob(
             self.name,
-            partial(_open_encoded, opens, table),
+            partial(open_encoded, opens, table) if settle is None else opens,
             LazyBatches(len(numbers), lambda n: [items[i] for i in numbers[n]]),
             needs,
             lambda n: group(items[numbers[n][0]]),
-            self._make_share_format(lambda n: [paths[i].stem for i in numbers[n]]),
+            None
+            if settle
+            else self._make_share_format(lambda n: [paths[i].stem for i in numbers[n]]),
         )
         with self.workers.begin(job) as team:
             before = dict(team.tokens()) if team.tokens else None
@@ -217,14 +231,19 @@ class Stage:
                 Interrupt() as interrupt,
                 Progress(self.name, total, unit, done, team.tokens, requests_a_unit) as progress,
             ):
-                for number, encoded, seconds in team.iterate_results(
-                    lambda: interrupt.is_requested
-                ):
-                    for i, shard in zip(numbers[number], encoded, strict=True):
-                        if keep is not None:
-                            keep(items[i], shard.beside)
-                        self.commit_shard(paths[i], shard, seconds / len(encoded))
-                        progress.advance(size(items[i]))
+                results = team.iterate_results(lambda: interrupt.is_requested)
+                shards = iterate_shards(sort_results(results) if settle else results, numbers)
+                if settle is not None:
+                    shards = settle_shards(
+                        shards,
+                        lambda i, value: encode_result(table, settle(items[i], value)),
+                        lambda: interrupt.is_requested,
+                    )
+                for i, shard, seconds in shards:
+                    if keep is not None:
+                        keep(items[i], shard.beside)
+                    self.commit_shard(paths[i], shard, seconds)
+                    progress.advance(size(items[i]))
                     progress.note = team.note
                 interrupt.stop_if_requested()
             self._note_workers(team.describe())
@@ -316,27 +335,6 @@ class Stage:
             return {}
         commit_bytes(path, shard.dropped)
         return {"dropped": measure_shard(shard.dropped, shard.dropped_rows)}
-
-
-def _encode(table: Table, result: ShardResult) -> EncodedShard:
-    """Encode a shard and its dropped rows."""
-    dropped = encode_shard(DROPPED, result.dropped) if result.dropped else None
-    data = encode_shard(table, result.rows)
-    count = len(result.dropped)
-    return EncodedShard(data, len(result.rows), result.counts, dropped, count, result.beside)
-
-
-@contextmanager
-def _open_encoded(
-    opens: Opens[T, ShardResult], table: Table
-) -> Iterator[OpenWork[T, EncodedShard]]:
-    """Open work whose shards are encoded where they are computed."""
-    with opens() as opened:
-
-        def encode_batch(batch: Sequence[T]) -> list[EncodedShard]:
-            return [_encode(table, result) for result in opened.work(batch)]
-
-        yield OpenWork(encode_batch, opened.tokens)
 
 
 def open_stage(folder: Path) -> Stage:

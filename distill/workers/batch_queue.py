@@ -1,7 +1,13 @@
-"""The batches that are left, given out so that those of one group go to one worker."""
+"""The batches that are left, given out so that those of one group go to one worker, and the order
+of their results."""
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TypeVar
+
+from distill.workers.protocol import BatchResult
+
+R = TypeVar("R")
 
 
 class BatchQueue:
@@ -51,3 +57,14 @@ class BatchQueue:
         if not members:
             del self._groups[group]
         return number
+
+
+def sort_results(results: Iterable[BatchResult[R]]) -> Iterator[BatchResult[R]]:
+    """Hold results that come early back, until all before them have come."""
+    early: dict[int, BatchResult[R]] = {}
+    number = 0
+    for result in results:
+        early[result.number] = result
+        while number in early:
+            yield early.pop(number)
+            number += 1

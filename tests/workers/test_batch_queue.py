@@ -1,6 +1,8 @@
-"""Batches of one group go to one worker where that leaves no other idle."""
+"""Batches of one group go to one worker where that leaves no other idle; results are put in
+order."""
 
-from distill.workers.batch_queue import BatchQueue
+from distill.workers.batch_queue import BatchQueue, sort_results
+from distill.workers.protocol import BatchResult
 
 
 def test_each_worker_goes_on_with_its_group_and_then_helps_with_the_longest():
@@ -21,3 +23,15 @@ def test_what_was_lost_comes_first_and_in_order():
     lost = [queue.take(None), queue.take(0)]
     queue.put_back([number for number in lost if number is not None])
     assert [queue.take(None) for _ in range(6)] == [0, 1, 2, 3, 4, None]
+
+
+def test_results_are_held_back_until_those_before_have_come():
+    come = []
+
+    def iterate():
+        for number in (2, 0, 1, 4, 3):
+            come.append(number)
+            yield BatchResult(number, [f"result {number}"], 0.0)
+
+    seen = [(result.number, len(come)) for result in sort_results(iterate())]
+    assert seen == [(0, 2), (1, 3), (2, 3), (3, 5), (4, 5)]

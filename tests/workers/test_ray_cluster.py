@@ -15,7 +15,7 @@ from distill.errors import UserError
 from distill.pipeline.job import Job
 from distill.recipe import load_recipe, override
 from distill.store.run import Run
-from distill.store.stage import Stage
+from distill.store.stage import Stage, open_stage
 from distill.store.tables import DROPPED
 from distill.workers.proof import NONCE
 from distill.workers.protocol import WorkerNeeds
@@ -163,7 +163,8 @@ def test_a_driver_that_is_killed_continues_and_leaves_no_worker(
 def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_process(
     cluster, recipe_file, tmp_path
 ):
-    here = load_recipe(recipe_file)
+    filters = ["generate.filters.round_trip=12", "generate.filters.near_duplicates=0.8"]
+    here = load_recipe(recipe_file, filters)
     on = {"mode": "ray", "address": cluster.address}
     with Run(tmp_path / "here") as run:
         Job(run, here).relabel()
@@ -183,3 +184,5 @@ def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_proces
     whole, made = (list_tables(tmp_path / name) for name in ("here", "ray"))
     assert made.keys() == whole.keys()
     assert [name for name in whole if made[name] != whole[name]] == []
+    for name in ("generations", "parsed", "queries", "candidates", "labels", "examples"):
+        assert open_stage(tmp_path / "ray" / name).manifest["execution"]["on"] == "ray"

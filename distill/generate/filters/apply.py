@@ -3,11 +3,13 @@
 First what a query and its passage alone decide: length, refusals, language, copying, and evaluation
 queries. Then what retrieval says of it. Then the best of a query's draws is taken, and duplicates
 come last: they are looked for among kept queries only, so that no query falls for the sake of one
-that falls itself, and where the best draw is a duplicate the next best has its turn.
+that falls itself, and where the best draw is a duplicate the next best has its turn. All but that
+depends on the draw alone.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from distill.generate.filters.best_of import CandidateOrder, group_by_query
 from distill.generate.filters.candidate import Filter, GeneratedQuery
@@ -29,54 +31,55 @@ from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
 
 
+class ScreenedDraws(NamedTuple):
+    """The draws of a shard that pass what a query, its passage and retrieval decide. `shard` has
+    what was dropped and counted so far."""
+
+    draws: list[GeneratedQuery]
+    shard: ShardResult
+
+
 @dataclass(frozen=True)
-class FilterChain:
-    """`before` retrieval and `after` it; `known` and `search` only where the recipe needs them."""
+class DrawScreen:
+    """What is decided for each draw by itself: `before` retrieval and `after` it. `known` and
+    `search` only where the recipe needs them."""
 
     before: Sequence[Filter]
     known: Decontaminator | None
     search: SeedSearch | None
     after: Sequence[Filter]
-    order: CandidateOrder
 
-    def __call__(
-        self,
-        numbers: Sequence[int],
-        draws: Iterable[list[GeneratedQuery]],
-        seen: QueryDeduplicator,
-    ) -> list[ShardResult]:
-        """Return the queries kept of the draws of the shards with these numbers, in their order,
-        and all that was dropped. The corpus is searched for all of them at once."""
-        shards = [ShardResult([]) for _ in numbers]
-        screened = [self._screen(of, shard) for of, shard in zip(draws, shards, strict=True)]
+    def __call__(self, shards: Iterable[list[GeneratedQuery]]) -> list[ScreenedDraws]:
+        """Screen the draws of some shards. The corpus is searched for all of them at once."""
+        screened = [self._screen(draws) for draws in shards]
         if self.search is not None:
-            self.search.search(*screened)
-        for number, of, shard in zip(numbers, screened, shards, strict=True):
-            self._choose(of, number, seen, shard)
-        return shards
+            self.search.search(*(draws for draws, _ in screened))
+        return [
+            ScreenedDraws(_select_passing(draws, self.after, shard), shard)
+            for draws, shard in screened
+        ]
 
-    def _screen(self, draws: list[GeneratedQuery], shard: ShardResult) -> list[GeneratedQuery]:
-        """Return the draws that pass what a query and its passage alone decide."""
-        before, known = [*self.before], self.known
+    def _screen(self, draws: list[GeneratedQuery]) -> ScreenedDraws:
+        """Screen draws by what a query and its passage alone decide."""
+        shard, before, known = ShardResult([]), [*self.before], self.known
         if known is not None:
             mark_contaminated(draws, known, shard)
             before.append(lambda draw: reject_evaluation_query(draw, known))
-        return _select_passing(draws, before, shard)
+        return ScreenedDraws(_select_passing(draws, before, shard), shard)
 
-    def _choose(
-        self,
-        draws: list[GeneratedQuery],
-        number: int,
-        seen: QueryDeduplicator,
-        shard: ShardResult,
-    ) -> None:
-        draws = _select_passing(draws, self.after, shard)
-        place = 0
-        for best_first in self.order(group_by_query(draws)):
-            _keep_one(best_first, make_ordinal(number, place), seen, shard)
-            place += len(best_first)
-            count_within_shard(len(best_first))
-        seen.flush()
+
+def choose_best(
+    screened: ScreenedDraws, number: int, order: CandidateOrder, seen: QueryDeduplicator
+) -> ShardResult:
+    """Choose the best draw of each query that repeats no query kept before, of the shard with this
+    number."""
+    place = 0
+    for best_first in order(group_by_query(screened.draws)):
+        _keep_one(best_first, make_ordinal(number, place), seen, screened.shard)
+        place += len(best_first)
+        count_within_shard(len(best_first))
+    seen.flush()
+    return screened.shard
 
 
 def make_row_filters(filters: Filters) -> list[Filter]:

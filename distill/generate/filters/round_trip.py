@@ -3,15 +3,19 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from distill.embed.on_workers import check_same_vectors
+from distill.embed.open_embedder import choose_needs
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.exact import compute_similarity
 from distill.retrieve.index import choose_queries_at_once
-from distill.retrieve.kept_searches import QueryBatch, open_searches
+from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
 
@@ -22,17 +26,36 @@ class SeedSearch:
 
     Args:
         keeps: how many passages relabelling will look for, which are kept for it.
+        identity: of the encoder, in the process that sent this to a worker. There all is searched,
+            for SQLite's file of what was found is for processes of one machine.
     """
 
     def __init__(
-        self, run: Run, retriever: Retriever, passages: Stage, depth: int, keeps: int = 0
+        self,
+        run: Run,
+        retriever: Retriever,
+        passages: Stage,
+        depth: int,
+        keeps: int = 0,
+        identity: dict[str, str | int] | None = None,
     ) -> None:
+        self._source = run.folder, retriever, passages, depth
         self._encoder = open_encoder(retriever)
+        if identity is not None:
+            check_same_vectors(self._encoder, identity)
         store, index = open_dense_index(run, retriever, self._encoder, passages)
-        self._searches = open_searches(run, retriever, self._encoder, store, index, keeps)
+        self._searches = (
+            open_searches(run, retriever, self._encoder, store, index, keeps)
+            if identity is None
+            else KeptSearches(None, self._encoder, store, index, 0)
+        )
         self._vectors = store.vectors
         self._depth = depth
         self.queries_at_once = choose_queries_at_once(retriever, store.vectors)
+        self.needs = choose_needs(retriever, retriever.model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (*self._source, self._encoder.identity)
 
     def search(self, *batches: Sequence[GeneratedQuery]) -> None:
         """Set `retrieved` of each draw with a seed passage; those of a batch are embedded
@@ -51,6 +74,17 @@ class SeedSearch:
         tasks = [draw.row["task"] for draw in draws]
         texts = [draw.query for draw in draws]
         return QueryBatch(texts, tasks, self._encoder.encode(texts, "query", tasks))
+
+
+def _reopen(
+    folder: Path,
+    retriever: Retriever,
+    passages: Stage,
+    depth: int,
+    identity: dict[str, str | int],
+) -> SeedSearch:
+    """Open a search again in a worker: its vectors and indexes stand in the run's folder."""
+    return SeedSearch(Run(folder), retriever, passages, depth, 0, identity)
 
 
 def make_round_trip_filter(depth: int) -> Filter:

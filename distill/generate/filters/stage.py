@@ -3,13 +3,20 @@ draw of each."""
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
-from distill.generate.filters.apply import FilterChain, make_retrieval_filters, make_row_filters
+from distill.generate.filters.apply import (
+    DrawScreen,
+    ScreenedDraws,
+    choose_best,
+    make_retrieval_filters,
+    make_row_filters,
+)
 from distill.generate.filters.best_of import make_likelihood_order, order_by_rank
 from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.decontaminate import (
@@ -23,8 +30,9 @@ from distill.generate.filters.round_trip import SeedSearch
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
+from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
-from distill.recipe import Generate, LanguageModel, Recipe, Relabel, Retriever
+from distill.recipe import Filters, Generate, LanguageModel, Recipe, Relabel, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
 from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import find_depth
@@ -41,7 +49,7 @@ from distill.tasks.decontaminate import (
     EvaluationSet,
     count_overlaps,
 )
-from distill.workers.protocol import HERE, OpenWork
+from distill.workers.protocol import HERE, OpenWork, WorkerNeeds
 
 _NAME = "queries"
 _SHARDS_AT_ONCE = 16
@@ -158,44 +166,70 @@ def _make(
     engine = llm() if prompt is not None else None
     depth, words = _choose_depth(asked), asked.generate.max_passage_words
     keeps = find_depth(retriever, asked.relabel.top_k) if "dense" in retriever.sources else 0
-    screen = FilterChain(
-        before=make_row_filters(filters),
-        known=known,
-        search=SeedSearch(run, retriever, passages, depth, keeps)
+    make_row_filters(filters)  # refuse an unknown language before all else
+    search = (
+        SeedSearch(run, retriever, passages, depth, keeps)
         if _needs_retriever(asked.generate)
-        else None,
-        after=make_retrieval_filters(filters),
-        order=make_likelihood_order(engine, prompt, words) if engine and prompt else order_by_rank,
+        else None
     )
+    order = make_likelihood_order(engine, prompt, words) if engine and prompt else order_by_rank
     stage = run.open_stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
-    paths = [path for source in sources for path in list_shards(source.folder)]
     counts = [n for of in sources for n in count_rows_by_shard(of.folder, list_shards(of.folder))]
-    corpus = PassageReader(passages.folder)
-
-    def filter_shards(numbers: Sequence[int]) -> list[ShardResult]:
-        # All rows of a seed passage lie in one shard: a query's draws can be compared there.
-        draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
-        return screen(numbers, draws, seen)
-
-    tokens = (lambda: engine.tokens) if engine else None
-
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _restore_seen(stage, seen)
         used = stage.map_on_workers(
             QUERIES,
-            range(len(paths)),
-            lambda: nullcontext(OpenWork(filter_shards, tokens)),
-            HERE,  # a query is a duplicate of those before it
+            range(len(counts)),
+            partial(_open_screen, filters, passages, sources, known, search, engine),
+            _choose_needs(search, engine),
             size=lambda number: counts[number],
             unit="draws",
-            together=_choose_together(screen.search) if engine is None else 1,
+            together=_choose_together(search),
+            # A query is a duplicate of those before it.
+            settle=lambda number, screened: choose_best(screened, number, order, seen),
         )
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage
+
+
+@contextmanager
+def _open_screen(
+    filters: Filters,
+    passages: Stage,
+    sources: Sequence[Stage],
+    known: Decontaminator | None,
+    search: SeedSearch | None,
+    engine: LLM | None,
+) -> Iterator[OpenWork[int, ScreenedDraws]]:
+    """Open the screening of draws.
+
+    Args:
+        engine: compares the draws that pass, by their passages, in this process.
+    """
+    paths = [path for source in sources for path in list_shards(source.folder)]
+    corpus = PassageReader(passages.folder)
+    screen = DrawScreen(make_row_filters(filters), known, search, make_retrieval_filters(filters))
+
+    def screen_shards(numbers: Sequence[int]) -> list[ScreenedDraws]:
+        # All rows of a seed passage lie in one shard: a query's draws can be compared there.
+        draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
+        screened = screen(draws)
+        if engine is None:
+            for draw in (draw for of, _ in screened for draw in of):
+                draw.passage = {}  # which would travel for nothing
+        return screened
+
+    yield OpenWork(screen_shards, (lambda: engine.tokens) if engine else None)
+
+
+def _choose_needs(search: SeedSearch | None, engine: LLM | None) -> WorkerNeeds:
+    if engine is not None:
+        return HERE
+    return WorkerNeeds() if search is None else search.needs
 
 
 def _choose_together(search: SeedSearch | None) -> int:

@@ -16,6 +16,7 @@ from helpers.query_rows import (
     recipe,
     tables,
 )
+from helpers.reversed_workers import ReversedWorkers
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -24,8 +25,10 @@ from distill.llm.prompts import CONTINUATION
 from distill.llm.transformers.engine import TransformersEngine
 from distill.relabel.candidates import make_candidates
 from distill.store.run import Run
+from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import QUERIES
+from distill.workers.local import LOCAL
 
 PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
 
@@ -34,8 +37,10 @@ PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
 def make(tmp_path):
     """Runs the stage on shards of parsed rows; a run's name tells runs apart."""
 
-    def work(rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never") -> Stage:
-        with Run(tmp_path / name, overwrite) as run:
+    def work(
+        rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never", workers=LOCAL
+    ) -> Stage:
+        with Run(tmp_path / name, overwrite, workers) as run:
             stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
             return filter_queries(
                 run, settings, stages[0], stages[1:], LazyLLM(llm, served=True), held_out
@@ -225,6 +230,25 @@ def test_shards_that_are_searched_at_once_have_the_same_bytes(make, encoder_fold
     one_by_one = make(many(), settings, name="one by one")
     assert tables_of(at_once) == tables_of(one_by_one)
     assert {"round trip", "exact duplicate"} <= {reason for _, reason, _ in dropped(at_once)}
+
+
+@pytest.mark.parametrize("round_trip", [None, 3])
+def test_what_others_screen_and_in_whatever_order_is_the_same(make, encoder_folder, round_trip):
+    """A duplicate is of what comes before it, whichever shard was screened first."""
+    retriever = {"model": str(encoder_folder), "device": "cpu"}
+    filters = {"round_trip": round_trip, **BOTH}
+    settings = recipe(generate={"filters": filters}, retriever=retriever)
+    here, others = make(many(), settings), ReversedWorkers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
+        there = make(many(), settings, name="there", workers=others)
+    assert others.sent[-1] == "queries"
+    assert there.manifest["execution"] == {"on": "others"}
+    assert len(list_shards(there.folder)) > 2
+    assert tables_of(there) == tables_of(here)
+    reasons = {reason for _, reason, _ in dropped(there)}
+    assert "exact duplicate" in reasons
+    assert ("round trip" in reasons) == (round_trip is not None)
 
 
 DRAWS = [
