@@ -10,12 +10,15 @@ from distill.evaluate.baselines.systems import FUSED_ROLES, score_baselines, tak
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores
 from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
+from distill.evaluate.samples.items import ranks_documents
+from distill.evaluate.samples.query_groups import QueryKinds, RoleValues, group_queries
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import (
     SCHEMA,
+    Breakdown,
     ModelFigures,
     Summary,
     TaskFigures,
@@ -31,6 +34,8 @@ from distill.files.atomic import write_json
 from distill.recipe import BM25
 from distill.tasks import choose_document_texts
 from distill.tasks.data import load_data
+from distill.tasks.texts import iterate_queries
+from distill.text.words import count_words
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 
 ScoresByRole = dict[str, list[TaskScore]]
 """By role."""
+QueryLengths = dict[str, dict[str, int]]
+"""By task and item: words of its query."""
 
 INDEXED_VECTORS = 1_000_000
 
@@ -54,6 +61,7 @@ def compare(
     evaluated: Path | None = None,
     baselines: BM25 | None = None,
     margin: float = MARGIN,
+    kinds: QueryKinds | None = None,
 ) -> Summary:
     """Evaluate every model on every task, and measure their speed on the same documents.
 
@@ -72,6 +80,7 @@ def compare(
         baselines: settings of BM25, which then is measured on retrieval tasks, alone and fused with
             base, student and teacher. None leaves these rows out.
         margin: the difference of scores that does not matter (`build_verdict`).
+        kinds: of queries, by which their scores are broken down as well.
 
     Raises:
         UserError: without a task or a student, for a margin outside (0, 1), where a published model
@@ -89,7 +98,7 @@ def compare(
     of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
     texts = choose_document_texts(tasks[0], speed_texts) if speed_texts else []
-    scores = _score_all(own, tasks, of_folder, evaluated or out, baselines)
+    scores, lengths = _score_all(own, tasks, of_folder, evaluated or out, baselines)
     encoders = {
         role: model.encode
         for role, model in own.items()
@@ -99,6 +108,7 @@ def compare(
     items = _collect_items(scores)
     write_json(out / "items.json", items)
     summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
+    summary["breakdowns"] = _group_scores(items, lengths, kinds or {})
     summary["retention"] = estimate_retention(items, list_averaged_tasks(summary))
     queries_alone = models["student"].documents is not None
     summary["verdict"] = build_verdict(summary, margin, queries_alone)
@@ -151,10 +161,11 @@ def _score_all(
     of_folder: Sequence[bool],
     out: Path,
     baselines: BM25 | None,
-) -> ScoresByRole:
+) -> tuple[ScoresByRole, QueryLengths]:
     """Score all models task by task: the data of one task is in memory at a time, but for what a
-    folder has filled."""
+    folder has filled. Queries' lengths are of tasks whose data had to be read."""
     scores: ScoresByRole = {role: [] for role in models}
+    lengths: QueryLengths = {}
     fused = {role: models[role] for role in FUSED_ROLES if role in models}
     for task, filled in zip(tasks, of_folder, strict=True):
         beside = baselines if takes_baselines(task) else None
@@ -164,9 +175,24 @@ def _score_all(
         if beside is not None:
             for role, score in score_baselines(fused, task, out, beside).items():
                 scores.setdefault(role, []).append(score)
+        if task.data_loaded and ranks_documents(task):
+            texts = iterate_queries(task)
+            lengths[task.metadata.name] = {item: count_words(text) for item, text in texts}
         if task.data_loaded and not filled:
             task.unload_data()
-    return scores
+    return scores, lengths
+
+
+def _group_scores(
+    items: Mapping[str, RoleValues], lengths: QueryLengths, kinds: QueryKinds
+) -> dict[str, list[Breakdown]]:
+    """Group the scores of each task that ranks documents."""
+    found = {
+        task: group_queries(items[task], of_task, kinds.get(task, {}))
+        for task, of_task in lengths.items()
+        if task in items
+    }
+    return {task: groups for task, groups in found.items() if groups}
 
 
 def _collect_items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
@@ -213,6 +239,8 @@ def _summarize(
         models[role]["variant_of"] = "student"
         models[role]["texts_per_second"] = models[documents]["texts_per_second"]
         models[role]["latency_ms"] = models["student"]["latency_ms"]
+        models[role]["speed_rounds"] = models[documents].get("speed_rounds", [])
+        models[role]["latency_quartiles"] = models["student"].get("latency_quartiles", [])
     baselines = [role for role in scores if role not in own]
     models |= {role: _describe_baseline(role, averaged, scores[role]) for role in baselines}
     models |= {name: _describe_published(of, averaged) for name, of in published.items()}
@@ -260,6 +288,9 @@ def _describe_model(
         "published": False,
         "mteb": need("mteb", "eval").__version__,
         "measures": _collect_measures(scores),
+        "details": _collect_details(scores),
+        "speed_rounds": [round(rate, 2) for rate in speed.rounds] if speed else [],
+        "latency_quartiles": [round(time, 3) for time in speed.latency_quartiles] if speed else [],
         "baseline": False,
     }
 
@@ -294,12 +325,17 @@ def _describe_baseline(
         "published": False,
         "mteb": need("mteb", "eval").__version__,
         "measures": _collect_measures(scores),
+        "details": _collect_details(scores),
         "baseline": True,
     }
 
 
 def _collect_measures(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]]:
     return {score.task: score.measures for score in scores if score.measures}
+
+
+def _collect_details(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]]:
+    return {score.task: score.details for score in scores if score.details}
 
 
 def _describe_published(of: PublishedScores, averaged: Mapping[str, TaskFigures]) -> ModelFigures:

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 MEASURES = ("recall_at_10", "recall_at_100", "mrr_at_10")
 """Beside a ranking's main score."""
+RECALL_DEPTHS = (1, 3, 5, 10, 20, 100)
+"""Those up to 100 at which mteb measures it."""
+DETAILS = (
+    "hit_rate_at_1",
+    "mrr_at_10",
+    "map_at_1000",
+    *(f"recall_at_{depth}" for depth in RECALL_DEPTHS),
+)
+"""What a report tells of rankings in a table of its own."""
 FORMAT_VERSION = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
@@ -45,7 +54,7 @@ class TaskScore:
     in [0, 1], or in [-1, 1] where it is a correlation. `category` is mteb's word (`Retrieval`,
     `STS`). `by_item` (split/subset/id -> score of a query or text in the same metric) is empty
     where the score is no mean over items. `measures` are other scores of a task that ranks
-    documents, by mteb's names (`MEASURES`)."""
+    documents, by mteb's names (`MEASURES`), and `details` (`DETAILS`) alike."""
 
     task: str
     category: str
@@ -56,6 +65,7 @@ class TaskScore:
     labels: Labels = field(default_factory=dict)
     resamples: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
+    details: dict[str, float] = field(default_factory=dict)
 
     @property
     def items(self) -> int | None:
@@ -167,18 +177,21 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> 
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
-    name, measures = task.metadata.name, _read_measures(task, result)
-    return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples, measures)
+    name, measures = task.metadata.name, _read_measures(task, result, MEASURES)
+    details = _read_measures(task, result, DETAILS)
+    return TaskScore(
+        name, category, metric, score, by_item, pairs, labels, resamples, measures, details
+    )
 
 
-def _read_measures(task: "AbsTask", result: Any) -> dict[str, float]:
+def _read_measures(task: "AbsTask", result: Any, measures: Sequence[str]) -> dict[str, float]:
     """Read the mean over subsets of each split's, as mteb makes its main score."""
     if not ranks_documents(task):
         return {}
     known = [subset for subsets in result.scores.values() for subset in subsets]
     return {
         measure: round(mean(float(subset[measure]) for subset in known), 6)
-        for measure in MEASURES
+        for measure in measures
         if all(measure in subset for subset in known)
     }
 

@@ -18,11 +18,14 @@ small."""
 
 
 class Speed(NamedTuple):
-    """`texts_per_second` of many documents together; `latency_ms` is the median time, in
-    milliseconds, of a single text encoded as a query is."""
+    """`texts_per_second` of many documents together, the median of its `rounds`; `latency_ms` is
+    the median time, in milliseconds, of a single text encoded as a query is, and
+    `latency_quartiles` the first and third quartile."""
 
     texts_per_second: float
     latency_ms: float
+    rounds: Sequence[float] = ()
+    latency_quartiles: Sequence[float] = ()
 
 
 def measure_speed(
@@ -53,12 +56,19 @@ def measure_speed(
             for name, encode in models.items():
                 alone[name].append(_time_encoding(encode, [text], "query"))
                 progress.advance()
-    return {
-        name: Speed(
-            len(texts) / statistics.median(together[name]), 1000 * statistics.median(alone[name])
-        )
-        for name in models
-    }
+    return {name: _summarize(len(texts), together[name], alone[name]) for name in models}
+
+
+def _summarize(count: int, together: Sequence[float], alone: Sequence[float]) -> Speed:
+    """Summarize the seconds of each round of so many texts, and those of single texts."""
+    few = len(alone) < 2
+    first, middle, third = [*alone] * 3 if few else statistics.quantiles(alone, method="inclusive")
+    return Speed(
+        count / statistics.median(together),
+        1000 * middle,
+        [count / seconds for seconds in together],
+        [1000 * first, 1000 * third],
+    )
 
 
 def _time_encoding(encode: EncodeFunction, texts: Sequence[str], side: Side) -> float:

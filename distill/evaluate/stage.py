@@ -13,6 +13,7 @@ from distill.evaluate.judged.sheet import RANKINGS_FILE
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores, read_published
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
+from distill.evaluate.samples.query_groups import read_query_kinds
 from distill.evaluate.score import describe_task
 from distill.evaluate.statistics.prediction_powered import DEPTH
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
@@ -122,6 +123,7 @@ def _compare_models(
             evaluated=run.folder / RESULTS_FOLDER,
             baselines=bm25 if asked.baselines else None,
             margin=asked.margin,
+            kinds=read_query_kinds(run.folder),
         )
 
 

@@ -30,7 +30,9 @@ class ModelFigures(TypedDict):
     the median of single texts; `mteb` the version that the scores are of. `measures` are other
     scores of a task that ranks documents (recall_at_10, recall_at_100, mrr_at_10), by task.
     `baseline` is true of BM25 and its hybrids, which have scores on retrieval tasks alone.
-    Summaries of earlier versions lack both."""
+    `details` are more of them, with recall at several depths. `speed_rounds` are the texts a
+    second of each round, in which all models took turns, and `latency_quartiles` those of single
+    texts, in milliseconds. Summaries of earlier versions lack them."""
 
     model: str
     revision: str | None
@@ -48,6 +50,9 @@ class ModelFigures(TypedDict):
     published: bool
     mteb: str
     measures: NotRequired[dict[str, dict[str, float]]]
+    details: NotRequired[dict[str, dict[str, float]]]
+    speed_rounds: NotRequired[list[float]]
+    latency_quartiles: NotRequired[list[float]]
     baseline: NotRequired[bool]
 
 
@@ -105,6 +110,21 @@ class Verdict(TypedDict):
     comparisons: dict[str, Comparison]
 
 
+class QueryGroup(TypedDict):
+    """Of `items` queries: the mean of each role's values."""
+
+    group: str
+    items: int
+    scores: dict[str, float]
+
+
+class Breakdown(TypedDict):
+    """A task's queries in groups by their length, or by their kind."""
+
+    by: str
+    groups: list[QueryGroup]
+
+
 class Retention(TypedDict):
     """The student's score as a share of the teacher's with its 95 % interval, over so many
     items."""
@@ -117,8 +137,9 @@ class Retention(TypedDict):
 
 class Summary(TypedDict):
     """`unaveraged` are tasks that are no part of means over tasks, of overall differences and of
-    the verdict. Summaries of earlier versions average all tasks, and lack it. They lack `retention`
-    as well, which `read_run_summary` then estimates; it is null where that cannot be done."""
+    the verdict. Summaries of earlier versions average all tasks, and lack it. They lack
+    `breakdowns`, by task, and `retention`, which `read_run_summary` then estimates; it is null
+    where that cannot be done."""
 
     schema: int
     verdict: NotRequired[Verdict]
@@ -128,6 +149,7 @@ class Summary(TypedDict):
     models: dict[str, ModelFigures]
     kept: float | None
     retention: NotRequired[Retention | None]
+    breakdowns: NotRequired[dict[str, list[Breakdown]]]
     differences: dict[str, Differences]
 
 
@@ -243,10 +265,9 @@ def list_baselines(models: Mapping[str, ModelFigures]) -> list[str]:
 
 _LABELS = {
     "ndcg_at_10": "nDCG@10",
-    "recall_at_10": "recall@10",
-    "recall_at_100": "recall@100",
     "mrr_at_10": "MRR@10",
     "map_at_1000": "MAP@1000",
+    "hit_rate_at_1": "hit@1",
     "cosine_spearman": "Spearman",
     "max_ap": "max AP",
     "v_measure": "V-measure",
@@ -255,7 +276,7 @@ _LABELS = {
 
 def format_metric(name: str) -> str:
     """Write mteb's name of a metric as the literature has it."""
-    return _LABELS.get(name, name.replace("_", " "))
+    return _LABELS.get(name, name.replace("recall_at_", "recall@").replace("_", " "))
 
 
 def describe_metric(summary: Summary) -> str:

@@ -35,6 +35,16 @@ def iterate_query_texts(task: "AbsTask") -> Iterator[str]:
                 yield from _flatten(row[column])
 
 
+def iterate_queries(task: "AbsTask") -> Iterator[tuple[str, str]]:
+    """Yield key and text of each query of a retrieval or reranking task whose data is loaded. The
+    key is split/subset/id, as in the values of single items."""
+    dataset: Any = task.dataset
+    for subset in task.hf_subsets:
+        for split in task.eval_splits:
+            for row in dataset.get(subset, dataset)[split]["queries"]:
+                yield f"{split}/{subset}/{row['id']}", str(row["text"])
+
+
 def iterate_corpus_texts(task: "AbsTask") -> Iterator[str]:
     """Yield the documents of a retrieval or reranking task whose data is loaded, title and text;
     nothing for other categories."""

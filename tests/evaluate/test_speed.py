@@ -29,6 +29,10 @@ def test_a_real_model_has_a_rate_and_a_size(tmp_path):
     assert speed.texts_per_second > 0
     # One text takes longer than its share of a batch.
     assert speed.latency_ms > 1000 / speed.texts_per_second
+    assert len(speed.rounds) == 3
+    assert min(speed.rounds) <= speed.texts_per_second <= max(speed.rounds)
+    first, third = speed.latency_quartiles
+    assert 0 < first <= speed.latency_ms <= third
     assert eval_model.dimensions == 32
     weights = next(eval_model.folder.rglob("model.safetensors")).stat().st_size
     assert 4 * eval_model.parameters <= weights < eval_model.bytes_on_disk

@@ -50,11 +50,21 @@ def evaluated(tmp_path, encoder_folder, prompted_folder, make_beir):
             held_out = run.open_stage("held-out", {})
             if not held_out.complete:
                 make_beir(held_out.folder, "test", TEXTS[:9])
+                vary_queries(held_out.folder / "queries.jsonl")
                 held_out.finish(rows=9)
             evaluate_run(run, recipe, *stages, held_out)
         return tmp_path / "small"
 
     return work
+
+
+def vary_queries(file):
+    """Three lengths of queries, in turns."""
+    rows = [
+        {"_id": f"q{i}", "text": " ".join(text.split()[: 3 + i % 3])}
+        for i, text in enumerate(TEXTS[:9])
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def model_stage(run, name, folder):
@@ -101,6 +111,14 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
         measures = summary["models"][role]["measures"]
         assert measures.keys() == {"held-out", "SciFact"}
         assert measures["SciFact"].keys() == {"recall_at_10", "recall_at_100", "mrr_at_10"}
+        details = summary["models"][role]["details"]["SciFact"]
+        assert details["recall_at_10"] == measures["SciFact"]["recall_at_10"]
+        assert {"hit_rate_at_1", "map_at_1000", "recall_at_100"} <= details.keys()
+    # The queries of SciFact are of one length here.
+    assert summary["breakdowns"].keys() == {"held-out"}
+    (by_length,) = summary["breakdowns"]["held-out"]
+    assert [group["items"] for group in by_length["groups"]] == [3, 3, 3]
+    assert {"student", "bm25"} <= by_length["groups"][0]["scores"].keys()
     kept = summary["differences"]
     for name in ("student - bm25", "student - (teacher + bm25)", "base - (base + bm25)"):
         assert kept[name]["overall"]["items"] == 9 + len(TEXTS)
@@ -111,6 +129,8 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
     text = write_report(folder).read_text(encoding="utf-8")
     assert text.splitlines()[2].startswith("**Ship ")
     assert "| (student + BM25) - (base model + BM25) |" in text
+    assert "| model | hit@1 | MRR@10 |" in text
+    assert "| length | queries | base model |" in text
 
 
 def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evaluated, recipe):
@@ -277,7 +297,7 @@ def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     (folder / "recipe.yaml").write_text("llm: {model: some/llm}\n", encoding="utf-8")
     text = write_report(folder).read_text(encoding="utf-8")
     summary = json.loads((folder / "summary.json").read_text())
-    assert f"keeps {summary['kept']:.1%} of its teacher's mean nDCG@10" in text
+    assert f"keeps {summary['kept']:.1%} (95 % interval " in text
     lines = text.splitlines()
     rows = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
     assert rows[2:5] == ["base model", "student", "teacher"]

@@ -26,6 +26,7 @@ from distill.report.sections.data_funnel import Funnel, FunnelStep, make_funnel
 from distill.report.sections.lineage import Lineage, make_lineage
 from distill.report.sections.overview import make_overview
 from distill.report.sections.query_sample import QuerySection, make_query_sample
+from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
 from distill.report.sections.relabelling import make_relabelling
 from distill.report.verdict import write_headline, write_verdict
 from distill.store.run import Run
@@ -79,6 +80,9 @@ def _write_verdict(summary: Summary) -> list[str]:
         ]
     if beside := list_baseline_rows(summary):
         parts += [f"{BASELINES_TITLE}:", write_table(BASELINES, beside)]
+    parts += [write_grid(of) for of in tabulate_breakdowns(summary)]
+    if details := tabulate_details(summary):
+        parts.append(write_grid(details))
     return [*parts, *list_notes(summary)]
 
 

@@ -36,6 +36,7 @@ from distill.report.score_tables import (
     list_baseline_rows,
     list_measures,
 )
+from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
 
 _NOT_WORSE = {True: "yes", False: "not shown", None: numbers.NONE}
 
@@ -55,6 +56,8 @@ class ResultsSection:
     differences: Markup | None
     scatter: Markup | None
     pareto: Markup | None
+    details: Grid | None
+    breakdowns: list[Grid]
     without_items: list[str]
     method: str
 
@@ -79,6 +82,8 @@ def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSe
         differences=draw_differences(_list_differences(summary), list_averaged_tasks(summary)),
         scatter=draw_scatter(items or {}),
         pareto=draw_pareto(models, quality),
+        details=tabulate_details(summary),
+        breakdowns=tabulate_breakdowns(summary),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
         method=describe_method(summary),
     )
@@ -142,7 +147,7 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
             (
                 _format_ratio(student["texts_per_second"], teacher["texts_per_second"]),
                 "the teacher's speed",
-                "one measurement, in turns",
+                _describe_speed_rounds(student, teacher),
             ),
             (_format_ratio(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
         ]
@@ -158,6 +163,16 @@ def _describe_retention(kept: Retention | None) -> str:
         return ""
     low, high = numbers.format_share(kept["low"]), numbers.format_share(kept["high"])
     return f"{low} to {high} (95 %, {kept['items']:,} items)"
+
+
+def _describe_speed_rounds(student: ModelFigures, teacher: ModelFigures) -> str:
+    """Describe the least and the greatest ratio of a round, in which both took turns."""
+    rounds = student.get("speed_rounds", []), teacher.get("speed_rounds", [])
+    ratios = [ours / theirs for ours, theirs in zip(*rounds, strict=True)]
+    if len(ratios) < 2:
+        return "one measurement, in turns"
+    low, high = numbers.format_ratio(min(ratios)), numbers.format_ratio(max(ratios))
+    return f"{low} to {high} in {len(ratios)} rounds, in turns"
 
 
 def _format_ratio(one: float | None, other: float | None) -> str:
@@ -198,8 +213,8 @@ def _tabulate_models(summary: Summary, quality: str, measures: Sequence[str]) ->
                 Cell(numbers.format_short(model["parameters"]), model["parameters"]),
                 Cell(numbers.format_size(model["bytes"]), model["bytes"]),
                 Cell(numbers.format_whole(model["dimensions"]), model["dimensions"]),
-                Cell(numbers.format_tenths(model["texts_per_second"]), model["texts_per_second"]),
-                Cell(numbers.format_tenths(model["latency_ms"]), model["latency_ms"]),
+                _make_time_cell(model["texts_per_second"], model.get("speed_rounds", [])),
+                _make_time_cell(model["latency_ms"], model.get("latency_quartiles", [])),
                 Cell(
                     numbers.format_size(model["index_bytes_per_million"]),
                     model["index_bytes_per_million"],
@@ -207,6 +222,14 @@ def _tabulate_models(summary: Summary, quality: str, measures: Sequence[str]) ->
             ]
         )
     return Grid("Models side by side", header, rows, numeric=header[1:])
+
+
+def _make_time_cell(value: float | None, spread: Sequence[float]) -> Cell:
+    """Make a cell of a measured time or rate, with the least and the greatest beneath it."""
+    if value is None or len(spread) < 2:
+        return Cell(numbers.format_tenths(value), value)
+    low, high = numbers.format_tenths(min(spread)), numbers.format_tenths(max(spread))
+    return Cell(numbers.format_tenths(value), value, f"{low} to {high}")
 
 
 def _name_kind(model: ModelFigures) -> str:

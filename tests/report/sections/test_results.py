@@ -54,6 +54,18 @@ def test_what_is_kept_has_its_interval_where_it_is_known():
     assert notes == ["79.1% to 90.3% (95 %, 60 items)", ""]
 
 
+def test_speed_is_told_with_its_spread_over_rounds():
+    found = summary()
+    found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
+    found["models"]["teacher"] |= {"speed_rounds": [50.0, 50.0, 40.0]}
+    section = make_results(found)
+    notes = {what: note for _, what, note in section.headline}
+    assert notes["the teacher's speed"] == "1.80× to 3.00× in 3 rounds, in turns"
+    column = section.models.header.index("texts/s")
+    cells = {row[0].text: row[column].note for row in section.models.rows}
+    assert (cells["student"], cells["base model"]) == ("90.0 to 120.0", "")
+
+
 def test_a_score_has_the_same_decimals_in_headline_and_tables():
     found = summary()
     student = numbers.format_score(found["models"]["student"]["score"])

@@ -1,0 +1,86 @@
+"""A ranking task's scores by groups of its queries: short, middle and long ones, and kinds where a
+run's own task has them."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+
+from distill.corpus.held_out import JUDGED, KNOWN_ITEM
+from distill.evaluate.judged.collection import read_json_lines
+from distill.evaluate.summary import Breakdown, QueryGroup
+from distill.store.tables import QUERIES, read_rows
+
+RoleValues = Mapping[str, Mapping[str, float]]
+"""By item ("split/subset/id") and role: the value of a query."""
+QueryKinds = Mapping[str, Mapping[str, str]]
+"""By task and query id."""
+HELD_OUT_QUERIES = "queries-held-out"
+"""The stage of the queries that an LLM wrote for held-out passages."""
+_KINDS = {"title": "a document's title", "sentence": "a sentence out of a document"}
+
+
+def group_queries(
+    values: RoleValues, lengths: Mapping[str, int], kinds: Mapping[str, str]
+) -> list[Breakdown]:
+    """Average the values of each group of a task's queries: by thirds of length, and by kind; of a
+    single group there is nothing to tell.
+
+    Args:
+        lengths: words of each item's query.
+        kinds: by query id.
+    """
+    by_kind: dict[str, list[str]] = {}
+    for item in sorted(values):
+        if (kind := kinds.get(item.split("/", 2)[2])) is not None:
+            by_kind.setdefault(kind, []).append(item)
+    known = {item: lengths[item] for item in values if item in lengths}
+    found = {"length": _split_in_thirds(known), "kind": by_kind}
+    return [
+        {"by": by, "groups": [_average(name, items, values) for name, items in groups.items()]}
+        for by, groups in found.items()
+        if len(groups) > 1
+    ]
+
+
+def _split_in_thirds(lengths: Mapping[str, int]) -> dict[str, list[str]]:
+    """Split items at the lengths of those that stand at a third and at two thirds of their order;
+    equal lengths stay together, so that groups may differ in size, or be fewer."""
+    ordered = sorted(lengths.values())
+    first, second = (
+        (ordered[share * (len(ordered) - 1) // 3] for share in (1, 2)) if ordered else (0, 0)
+    )
+    bounds = {"short": (0, first), "middle": (first, second), "long": (second, float("inf"))}
+    groups: dict[str, list[str]] = {}
+    for name, (low, high) in bounds.items():
+        items = [item for item in sorted(lengths) if low < lengths[item] <= high]
+        if items:
+            groups[f"{name}: {_write_range(lengths[item] for item in items)}"] = items
+    return groups
+
+
+def _write_range(lengths: Iterable[int]) -> str:
+    ordered = sorted(lengths)
+    low, high = ordered[0], ordered[-1]
+    return f"{low} words" if low == high else f"{low} to {high} words"
+
+
+def _average(name: str, items: list[str], values: RoleValues) -> QueryGroup:
+    """Average over the items of a group, for each role that has a value of all."""
+    roles = [role for role in values[items[0]] if all(role in values[item] for item in items)]
+    scores = {role: round(mean(values[item][role] for item in items), 6) for role in roles}
+    return {"group": name, "items": len(items), "scores": scores}
+
+
+def read_query_kinds(run_folder: Path) -> dict[str, dict[str, str]]:
+    """Read the kinds of queries of a run's own tasks: what a document is searched by, and the type
+    of task that an LLM wrote a query for."""
+    found = {}
+    if (run_folder / KNOWN_ITEM / "queries.jsonl").is_file():
+        rows = read_json_lines(run_folder / KNOWN_ITEM / "queries.jsonl")
+        found[KNOWN_ITEM] = {
+            r["_id"]: _KINDS.get(r["kind"], r["kind"]) for r in rows if "kind" in r
+        }
+    written = run_folder / HELD_OUT_QUERIES
+    if (written / ".stage" / "manifest.json").is_file():
+        found[JUDGED] = {row["query_id"]: row["task_type"] for row in read_rows(QUERIES, written)}
+    return found

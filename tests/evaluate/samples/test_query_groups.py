@@ -1,0 +1,50 @@
+"""Scores by groups of queries."""
+
+import json
+
+from distill.evaluate.samples.query_groups import group_queries, read_query_kinds
+
+
+def values(count):
+    return {f"test/default/q/{n}": {"student": n / 10, "base": 0.5} for n in range(count)}
+
+
+def test_thirds_of_length_have_their_bounds_sizes_and_means():
+    lengths = {item: number + 3 for number, item in enumerate(values(9))}
+    (found,) = group_queries(values(9), lengths, {})
+    assert found["by"] == "length"
+    assert [group["items"] for group in found["groups"]] == [3, 3, 3]
+    names = ["short: 3 to 5 words", "middle: 6 to 8 words", "long: 9 to 11 words"]
+    assert [group["group"] for group in found["groups"]] == names
+    assert [group["scores"]["student"] for group in found["groups"]] == [0.1, 0.4, 0.7]
+
+
+def test_queries_of_one_length_are_no_groups():
+    assert group_queries(values(9), dict.fromkeys(values(9), 4), {}) == []
+
+
+def test_kinds_are_found_by_the_id_even_with_a_slash():
+    kinds = {f"q/{n}": "a title" if n < 2 else "a sentence" for n in range(5)}
+    (found,) = group_queries(values(5), {}, kinds)
+    assert found["by"] == "kind"
+    assert {group["group"]: group["items"] for group in found["groups"]} == {
+        "a title": 2,
+        "a sentence": 3,
+    }
+
+
+def test_a_role_that_lacks_a_query_has_no_mean():
+    some = values(4)
+    del some["test/default/q/0"]["base"]
+    (found,) = group_queries(some, {item: n for n, item in enumerate(some, start=1)}, {})
+    first, *_, last = found["groups"]
+    assert list(first["scores"]) == ["student"]
+    assert list(last["scores"]) == ["student", "base"]
+
+
+def test_known_items_have_kinds(tmp_path):
+    (tmp_path / "known-item").mkdir()
+    rows = [{"_id": "q-a", "text": "Bees", "kind": "title"}]
+    file = tmp_path / "known-item" / "queries.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_query_kinds(tmp_path) == {"known-item": {"q-a": "a document's title"}}
