@@ -34,6 +34,7 @@ from distill.train.loop.callbacks import (
     CheckpointCallback,
     CurveCallback,
     EpochCallback,
+    MemoryCallback,
     ProgressCallback,
     ValidationCallback,
 )
@@ -135,7 +136,12 @@ def _make_trainer(
         train_dataset=DatasetDict(mixture.datasets),
         data_collator=SentenceTransformerDataCollator(tokens.collate),
         loss=objective,
-        callbacks=[CurveCallback(objective.terms), EpochCallback(), ProgressCallback(progress)],
+        callbacks=[
+            CurveCallback(objective.terms),
+            EpochCallback(),
+            ProgressCallback(progress),
+            MemoryCallback(),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
