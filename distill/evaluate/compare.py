@@ -34,6 +34,7 @@ from distill.files.atomic import write_json
 from distill.recipe import BM25
 from distill.tasks import choose_document_texts
 from distill.tasks.data import load_data
+from distill.tasks.layout import get_hub_dataset
 from distill.tasks.texts import iterate_queries
 from distill.text.words import count_words
 
@@ -212,6 +213,7 @@ def _describe_tasks(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
             "metric": task.metadata.main_score,
             "revision": task.metadata.revision,
             "items": None,
+            "dataset": get_hub_dataset(task),
         }
         for task in tasks
     }

@@ -16,8 +16,11 @@ SCHEMA = 2
 
 
 class TaskFigures(TypedDict):
-    """`items`: single items (queries, texts) whose values are kept; null where there are none."""
+    """`items`: single items (queries, texts) whose values are kept; null where there are none.
+    `dataset` is the data's id on the hub, null of data of one's own; summaries of earlier versions
+    lack it."""
 
+    dataset: NotRequired[str | None]
     category: str
     metric: str
     revision: str

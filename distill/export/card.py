@@ -2,6 +2,7 @@
 is `templates/card.md.jinja`."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from distill.evaluate.summary import (
     Summary,
     compute_share_of_teacher,
     format_metric,
+    format_role,
+    list_baselines,
 )
 from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource
@@ -42,6 +45,10 @@ from distill.models.model_card import find_licence
 from distill.runtime.machine import format_machine
 from distill.store.stage import open_stage
 
+_OWN_ROLES = ("base", "student", "teacher")
+_UNKNOWN_DATASET = "unknown"
+"""What sentence-transformers calls data that is not on the hub."""
+
 
 @dataclass(frozen=True)
 class ExportedFile:
@@ -56,19 +63,21 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The content of a model card. `name` is a hub id or the folder's name."""
+    """The content of a model card. `name` is a hub id or the folder's name; `folder` is where the
+    card will lie."""
 
     name: str
     on_hub: bool
     source: ExportSource
     model: SentenceTransformer
     files: Mapping[str, ExportedFile]
+    folder: Path
 
     def render(self) -> str:
         """Write the card as Markdown with a YAML head, as the hub reads it."""
         source, summary = self.source, read_own_summary(self.source.run)
         int8 = self.files["int8"].path if "int8" in self.files else None
-        roles = [role for role in ("base", "student", "teacher") if _is_scored(role, summary)]
+        roles = _list_roles(summary)
         return render_markdown(
             "card.md.jinja",
             head=_write_head(self, summary),
@@ -91,7 +100,8 @@ class ModelCard:
             summary=summary,
             kept=_describe_retention(summary),
             machine=_describe_machine(source),
-            roles=roles,
+            roles=[role if role in _OWN_ROLES else format_role(role) for role in roles],
+            report=_find_report(self),
             scores=_format_scores(summary, roles) if summary else [],
             files=self.files,
         )
@@ -136,7 +146,7 @@ def _list_results(summary: Summary) -> Iterator[EvalResult]:
         of = summary["tasks"][task]
         yield EvalResult(
             task_type=of["category"],
-            dataset_type=task,
+            dataset_type=of.get("dataset") or _UNKNOWN_DATASET,
             dataset_name=task,
             dataset_revision=of["revision"],
             metric_type=of["metric"],
@@ -242,8 +252,23 @@ def _describe_machine(source: ExportSource) -> str:
     return f"Trained in {student['seconds'] / 60:,.0f} min on {format_machine(student['machine'])}."
 
 
-def _is_scored(role: str, summary: Summary | None) -> bool:
-    return summary is not None and role in summary["models"]
+def _list_roles(summary: Summary | None) -> list[str]:
+    """List the models with a column of scores: the run's own, BM25 and the hybrids."""
+    if summary is None:
+        return []
+    own = [role for role in _OWN_ROLES if role in summary["models"]]
+    return own + list_baselines(summary["models"])
+
+
+def _find_report(card: ModelCard) -> str | None:
+    """Find the run's report from where the card will lie; None unless that is in the run's folder,
+    for the names of other folders, and what a report tells of a corpus, are nobody's affair."""
+    run, folder = card.source.run, card.folder.resolve()
+    if run is None or card.on_hub or not (run / "report.html").is_file():
+        return None
+    if not folder.is_relative_to(run.resolve()):
+        return None
+    return os.path.relpath(run.resolve() / "report.html", folder)
 
 
 def _format_scores(summary: Summary, roles: list[str]) -> Iterator[list[str]]:

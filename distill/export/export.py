@@ -100,7 +100,7 @@ def export_model(
         if "sentence-transformers" not in forms and static is None and not has_two_sides(model):
             model.tokenizer.save_pretrained(part)
         name = hub_name or out.resolve().name
-        card = ModelCard(name, hub_name is not None, source, model, files)
+        card = ModelCard(name, hub_name is not None, source, model, files, out)
         commit_bytes(part / "README.md", card.render().encode())
     return files
 

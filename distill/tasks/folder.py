@@ -12,7 +12,7 @@ from distill.tasks.categories.pair_classification import PAIR_CLASSIFICATION
 from distill.tasks.categories.reranking import RERANKING
 from distill.tasks.categories.retrieval import RETRIEVAL
 from distill.tasks.categories.sts import STS
-from distill.tasks.layout import OWN_SPLITS, TaskLayout
+from distill.tasks.layout import LOCAL, OWN_SPLITS, TaskLayout
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -143,4 +143,4 @@ def _hash_content(folder: Path, files: Sequence[str]) -> str:
     for name in files:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"local-{digest.hexdigest()[:16]}"
+    return f"{LOCAL}{digest.hexdigest()[:16]}"

@@ -19,6 +19,7 @@ from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
 from distill.files.read import decode, describe, parse_json
 from distill.recipe import LabelledColumns
+from distill.tasks.layout import LOCAL
 
 _log = logging.getLogger(__name__)
 _USUAL = LabelledColumns(
@@ -146,7 +147,7 @@ def _make_revision(
     content: list[Any] = [hash_file(file), columns.model_dump(), corpus and corpus.identity]
     content += [left_out] if left_out else []
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    return f"local-{digest.hexdigest()[:16]}"
+    return f"{LOCAL}{digest.hexdigest()[:16]}"
 
 
 # --- SQuAD --------------------------------------------------------------------------------------

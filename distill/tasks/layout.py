@@ -12,6 +12,10 @@ OWN_SPLITS = ("test", "validation", "dev")
 """The splits on which a user's own task may be evaluated; the first that is there is."""
 
 
+LOCAL = "local-"
+"""How the revision of data begins that lies in a folder or a file."""
+
+
 @dataclass(frozen=True)
 class TaskLayout:
     """How a folder holds the tasks of one category of mteb."""
@@ -39,3 +43,11 @@ class TaskLayout:
         """List every file that the task reads, relative to its folder."""
         of_splits = (self.evaluated.format(split=split) for split in task.eval_splits)
         return list(dict.fromkeys([*self.others(task), *of_splits]))
+
+
+def get_hub_dataset(task: "AbsTask") -> str | None:
+    """Get the hub's id of the data that a task is evaluated on; None where that is a folder or a
+    file."""
+    if str(task.metadata.revision).startswith(LOCAL):
+        return None
+    return str(task.metadata.dataset["path"])

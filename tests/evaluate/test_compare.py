@@ -69,6 +69,7 @@ def test_summary_holds_each_model_and_the_share_kept(eval_models, summary):
         assert figures["index_bytes_per_million"] == 4e6 * eval_model.dimensions
         assert figures["score"] == pytest.approx(sum(figures["tasks"].values()) / 2, abs=1e-6)
     assert summary["kept"] == pytest.approx(student["score"] / teacher["score"], abs=1e-4)
+    assert {of["dataset"] for of in summary["tasks"].values()} == {None}
     sure = summary["retention"]
     assert sure["share"] == pytest.approx(summary["kept"], abs=1e-4)
     assert sure["low"] <= sure["share"] <= sure["high"]
@@ -84,6 +85,7 @@ def test_summary_holds_each_model_and_the_share_kept(eval_models, summary):
         "metric": "ndcg_at_10",
         "revision": summary["tasks"]["mine"]["revision"],
         "items": 8,
+        "dataset": None,
     }
     assert json.loads(json.dumps(summary)) == summary
 

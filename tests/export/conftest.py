@@ -95,6 +95,10 @@ def _summary() -> dict:
         "models": {
             role: {"tasks": {"mine": score}, "score": score}
             for role, score in (("base", 0.25), ("student", 0.4321), ("teacher", 0.5))
+        }
+        | {
+            role: {"tasks": {"mine": score}, "score": score, "baseline": True}
+            for role, score in (("bm25", 0.3), ("student + bm25", 0.45))
         },
         "kept": 0.8642,
         "differences": {},

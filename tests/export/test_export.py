@@ -103,7 +103,7 @@ def test_model_card_states_what_the_run_knows(card, exported, run_folder):
     assert head["library_name"] == "sentence-transformers"
     result = head["model-index"][0]["results"][0]
     assert result["metrics"][0] == {"type": "ndcg_at_10", "value": 0.4321}
-    assert result["dataset"]["name"] == "mine"
+    assert result["dataset"] == {"name": "mine", "type": "unknown", "revision": "local-1"}
     for told in (
         "notes.jsonl, 5 passages",
         "Generated queries: 1, written by writer",
@@ -112,13 +112,27 @@ def test_model_card_states_what_the_run_knows(card, exported, run_folder):
         "| teacher | teacher | not stated |",
         '- query: `"tides follow: "`',
         f"| int8: {exported[1]['int8'].quantization} | `onnx/embedding_int8.onnx` |",
-        "| mine | nDCG@10 | 0.2500 | 0.4321 | 0.5000 |",
+        "| task | metric | base | student | teacher | BM25 | student + BM25 |",
+        "| mine | nDCG@10 | 0.2500 | 0.4321 | 0.5000 | 0.3000 | 0.4500 |",
         "keeps 86.4% of its teacher",
         "up to 64 tokens",
     ):
         assert told in card
     assert str(run_folder) not in card  # where it was made is nobody's affair
     assert "secret-place" not in card
+
+
+def test_model_card_in_the_runs_folder_links_its_report(run_folder, tmp_path):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    (run / "report.html").write_text("<!doctype html>")
+    for out in (run / "exports" / "plain", tmp_path / "elsewhere"):
+        export_model(str(run), out, ["sentence-transformers"])
+    inside, elsewhere = (
+        (out / "README.md").read_text()
+        for out in (run / "exports" / "plain", tmp_path / "elsewhere")
+    )
+    assert "[the run's report](../../report.html)" in inside
+    assert "report" not in elsewhere.partition("## Scores")[2]
 
 
 def test_export_of_a_student_inside_a_run_uses_that_run(run_folder, tmp_path):

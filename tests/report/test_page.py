@@ -172,7 +172,7 @@ def test_nothing_but_tables_and_plots_is_wider_than_a_telephone(open_page, page_
 def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(
     open_page, run_folder, tmp_path
 ):
-    """With three measures beside the score, as retrieval has them."""
+    """With three measures beside the score, as retrieval has them, and the spread of speed."""
     folder = shutil.copytree(run_folder, tmp_path / "bees")
     for file in (folder / "summary.json", folder / "evaluation" / "summary.json"):
         if file.exists():
@@ -180,6 +180,7 @@ def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(
             values = dict.fromkeys(("recall_at_10", "recall_at_100", "mrr_at_10"), 0.6789)
             for model in summary["models"].values():
                 model["measures"] = dict.fromkeys(model["tasks"], values)
+                model |= {"speed_rounds": [98.7, 1234.5], "latency_quartiles": [8.1, 12.3]}
             file.write_text(json.dumps(summary))
     opened = open_page(write_html(folder))
     box = opened.page.locator('.scroll[aria-label="Models side by side"]')
