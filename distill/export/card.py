@@ -42,6 +42,7 @@ from distill.export.snippets import (
     write_transformers_snippet,
 )
 from distill.models.model_card import find_licence
+from distill.recipe.needs import needs_llm
 from distill.runtime.machine import format_machine
 from distill.store.stage import open_stage
 
@@ -83,6 +84,7 @@ class ModelCard:
             head=_write_head(self, summary),
             name=self.name,
             from_run=source.run is not None,
+            has_llm=source.recipe is not None and needs_llm(source.recipe),
             parameters=sum(weight.numel() for weight in self.model.parameters()),
             dimensions=self.model.get_embedding_dimension(),
             max_tokens=get_max_tokens(self.model),
@@ -204,8 +206,7 @@ def _quote_prompts(model: SentenceTransformer) -> dict[str, str]:
 def _describe_training(source: ExportSource) -> list[str]:
     if source.run is None or source.recipe is None:
         return []
-    recipe = source.recipe
-    return list(describe_training(source.run, recipe.corpus, recipe.llm, recipe.train))
+    return list(describe_training(source.run, source.recipe))
 
 
 def _list_ingredients(source: ExportSource) -> list[Ingredient]:

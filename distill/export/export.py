@@ -184,7 +184,7 @@ def _write_form(
     """
     if form == "sentence-transformers":
         model.save_pretrained(str(folder), create_model_card=False)
-        path = next(folder.glob("model.safetensors"), None) or next(
+        path = next(folder.glob("model.safetensors"), None) or min(
             folder.glob("query_*/model.safetensors")
         )
         other = load_sentence_model(folder, "cpu")

@@ -1,6 +1,7 @@
 """Describe what a student was made from, by its run's recipe and manifests, for a model card."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 from distill.files.read import parse_path
 from distill.models.model_card import find_licence, read_card
 from distill.models.reference import resolve
-from distill.recipe import Corpus, LanguageModel, Recipe, Train
+from distill.recipe import Corpus, Recipe
+from distill.recipe.needs import needs_llm
 from distill.store.stage import open_stage
+from distill.store.tables import NO_LLM, QUERIES, read_rows
 
 NOT_STATED = "not stated"
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -25,8 +28,8 @@ class Ingredient:
 
 
 def list_ingredients(recipe: Recipe) -> list[Ingredient]:
-    """List corpus, LLM, encoder and teacher, each with its licence where its own files state one;
-    no model is fetched to look."""
+    """List corpus, encoder, teacher, and the LLM where there was work for one, each with its
+    licence where its own files state one; no model is fetched to look."""
     found = [
         Ingredient(
             "encoder",
@@ -36,7 +39,8 @@ def list_ingredients(recipe: Recipe) -> list[Ingredient]:
     ]
     if recipe.teacher.model is not None:
         found.append(_describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
-    found.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
+    if needs_llm(recipe):
+        found.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
     if recipe.has_corpus:
         found.append(Ingredient("corpus", describe_corpus(recipe.corpus), NOT_STATED))
     return found
@@ -86,20 +90,29 @@ def build_licence_keys(reference: str) -> dict[str, str]:
     return {"license": stated}
 
 
-def describe_training(run: Path, corpus: Corpus, llm: LanguageModel, train: Train) -> Iterator[str]:
+def describe_training(run: Path, recipe: Recipe) -> Iterator[str]:
     """Describe the training data for readers of the card, a line for each fact."""
+    corpus, train = recipe.corpus, recipe.train
     student = open_stage(run / "student").manifest
-    sources = [name for name in student["inputs"] if name not in ("passages", "base")]
+    sources = [name for name in student["inputs"] if not _is_no_examples(name)]
     if "passages" in student["inputs"]:
         rows = open_stage(run / "passages").manifest["rows"]
         yield f"Corpus: {describe_corpus(corpus)}, {rows:,} passages."
     if (run / "queries" / ".stage").is_dir():
-        yield from _describe_queries(run, llm.model)
+        yield from _describe_queries(run, recipe.llm.model)
     for name in sources:
         yield _describe_examples(name, open_stage(run / name).manifest)
     weights = {k: v for k, v in train.objective.model_dump().items() if v}
     terms = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
-    yield f"Objective: {terms}; {train.epochs:g} epochs, batches of {train.batch_size}."
+    most = "" if train.max_steps is None else f", at most {train.max_steps:,} steps"
+    yield f"Objective: {terms}; {train.epochs:g} epochs{most}, batches of {train.batch_size}."
+    added = recipe.student.add_static
+    if added is not None:
+        yield (
+            "The transformer's vector and, "
+            f"{added.weight:g} times as long on average, the sum of a vector for each token, which "
+            f"learnt from the same queries in {added.epochs:g} epochs."
+        )
     texts = student.get("figures", {}).get("texts")
     if texts:
         yield f"Aligned with the teacher's vectors on {texts:,} plain texts besides the examples."
@@ -107,11 +120,23 @@ def describe_training(run: Path, corpus: Corpus, llm: LanguageModel, train: Trai
 
 def _describe_queries(run: Path, model: str) -> Iterator[str]:
     manifest = open_stage(run / "queries").manifest
-    yield (
-        f"Generated queries: {manifest['rows']:,}, written by "
-        f"{shorten_reference(model)} for passages of the corpus. "
-        "No person wrote or judged any of them."
+    counts = Counter(
+        (row["task_type"] if row["llm"] == NO_LLM else "")
+        for row in read_rows(QUERIES, run / "queries")
     )
+    if written := counts.pop("", 0):
+        yield (
+            f"Generated queries: {written:,}, written by {shorten_reference(model)} for passages "
+            "of the corpus. No person wrote or judged any of them."
+        )
+    if asked := counts.pop("log", 0):
+        yield f"Queries that users asked: {asked:,}."
+    if counts:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common())
+        yield (
+            f"Queries out of the passages' own texts: {counts.total():,} ({kinds}). No language "
+            "model wrote any of them, and no person judged them."
+        )
     filters = {k: v for k, v in manifest["settings"].get("filters", {}).items() if v}
     if filters:
         named = ", ".join(k if v is True else f"{k} {v}" for k, v in filters.items())
@@ -123,6 +148,12 @@ def _describe_queries(run: Path, model: str) -> Iterator[str]:
             + ", ".join(f"{k.partition(': ')[2]} {n:,}" for k, n in drops.items())
             + "."
         )
+
+
+def _is_no_examples(name: str) -> bool:
+    """Return whether a stage that the student was made from is something else than examples; what
+    is of a run inside the run is the static encoder."""
+    return name in ("passages", "base", "labels") or "/" in name
 
 
 def _describe_examples(name: str, manifest: dict[str, object]) -> str:

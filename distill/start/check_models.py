@@ -14,6 +14,7 @@ from distill.models.sources.hub import HUB_ID, check_on_hub
 from distill.models.sources.in_memory import is_object
 from distill.models.sources.wheel import find_in_cache, parse_wheel
 from distill.recipe import LanguageModel, Recipe
+from distill.recipe.needs import needs_llm
 from distill.recipe.sections.embedder import ServedModel
 from distill.remote.served_models import list_served_models
 
@@ -44,15 +45,6 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         own = recipe.judge.encoder or recipe.student.encoder
         encoder = own if recipe.trains_judge else relabel.cross_encoder
         yield lambda: _check_reference(encoder)
-
-
-def needs_llm(recipe: Recipe) -> bool:
-    """Return whether the LLM writes anything, or judges what was written or taken from passages."""
-    generate = recipe.generate
-    writes = generate.writes_queries or "brainstorm" in generate.methods
-    rankers = {*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])}
-    judges = {"ql", "rc", "graded", "listwise"} & rankers
-    return writes or (generate.from_passages and bool(judges))
 
 
 def _check_llm(llm: LanguageModel) -> list[str]:

@@ -91,6 +91,8 @@ PARSED = _declare_table(
     language=_text,
     llm=_text,
 )
+NO_LLM = "none"
+"""The `llm` of a query that no language model wrote."""
 QUERIES = _declare_table(
     "queries",
     "a training query; task_type names its method; seed_id is empty for one of a log",

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
+from distill.export.export import export_model
 from distill.export.search_index import export_index
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
@@ -88,6 +89,18 @@ def test_the_run_is_searched_evaluated_and_exported_as_any_other(run_folder, tmp
 
 class Killed(Exception):
     pass
+
+
+def test_an_export_has_the_query_sides_graph_and_says_what_it_is_made_of(run_folder, tmp_path):
+    forms = ["sentence-transformers", "onnx"]
+    written = export_model(str(run_folder), tmp_path / "out", forms, force=True)
+    assert written["onnx"].path == "query/onnx/embedding.onnx"
+    assert written["onnx"].parity.cosine_min > 0.9999
+    card = (tmp_path / "out/README.md").read_text()
+    assert "a vector for each token, which learnt from the same queries in 3 epochs" in card
+    assert "Queries out of the passages' own texts" in card
+    assert "LLM" not in card
+    assert "round-static" not in card
 
 
 def test_a_killed_training_ends_with_the_same_student(recipe, run_folder, tmp_path, monkeypatch):

@@ -26,9 +26,8 @@ from distill.runtime.progress import Progress, count_within_shard
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PARSED, PASSAGES, Row, read_rows
+from distill.store.tables import NO_LLM, PARSED, PASSAGES, Row, read_rows
 
-_NO_LLM = "none"
 """The column `llm` of a query that no language model wrote."""
 _BOILERPLATE = 10
 """A sentence that stands in so many passages tells none of them from the others."""
@@ -181,7 +180,7 @@ def _take(
                     "query": query,
                     "persona": None,
                     "language": None,
-                    "llm": _NO_LLM,
+                    "llm": NO_LLM,
                 }
             )
     return rows

@@ -11,7 +11,7 @@ from distill.recipe import RankerCheck
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PASSAGES, QUERIES, Row
+from distill.store.tables import NO_LLM, PASSAGES, QUERIES, Row
 
 _VERSION = 1
 _SHARD = 1024
@@ -95,5 +95,5 @@ def _make_query(item: KnownItem, task: str) -> Row:
         "task_type": f"{item.kind}s",
         "query": item.query,
         "persona": None,
-        "llm": "none",
+        "llm": NO_LLM,
     }

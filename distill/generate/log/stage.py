@@ -16,7 +16,7 @@ from distill.generate.log.read import LoggedQueries, read_log
 from distill.recipe import QueryLog, Recipe
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PARSED, Row
+from distill.store.tables import NO_LLM, PARSED, Row
 
 LOG_TYPE = "log"
 SPARE = 1.5
@@ -185,5 +185,5 @@ def _make_row(number: int, query: str, task: str) -> Row:
         "query": query,
         "persona": None,
         "language": None,
-        "llm": "none",
+        "llm": NO_LLM,
     }

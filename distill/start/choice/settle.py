@@ -12,8 +12,9 @@ from distill.errors import UserError
 from distill.object_store.address import is_store_address
 from distill.object_store.mirror import read_stored_manifest
 from distill.recipe import Recipe, override
+from distill.recipe.needs import needs_llm
 from distill.runtime.progress import show_activity
-from distill.start.check_models import guess_parameters, needs_llm
+from distill.start.check_models import guess_parameters
 from distill.start.choice.held_out import (
     LEAST_DOCUMENTS,
     LEAST_SEARCHABLE,
