@@ -23,6 +23,10 @@ _ENCODERS = {"large": 335e6, "base": 110e6, "small": 33e6, "minilm": 23e6}
 """Parameters of encoders, by a part of their names."""
 _TRAIN_TOKENS = 100
 """Of a text in training."""
+_QUERY_TOKENS = 30
+"""Of a query out of a passage's own text."""
+_STATIC_SECONDS = 5e-4
+"""That a static query encoder learns from a query."""
 _SPREAD = 2.0
 """How far the true time may lie from the guess, as a factor."""
 
@@ -51,9 +55,13 @@ def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Avai
     encoder = _guess_encoder(str(settings["teacher.model"]))
     aligned = sum(settings.get("train.align", {}).values())
     speed = _FLOPS_OF_GPU if available.gpu else available.cores * _FLOPS_PER_CORE
-    embedding = 2 * encoder * (2 * corpus.tokens + aligned * _TRAIN_TOKENS)
-    training = 6 * encoder * _TRAIN_TOKENS * (aligned + 3 * queries + free)
+    read = 2 * corpus.tokens + aligned * _TRAIN_TOKENS + free * _QUERY_TOKENS
+    embedding = 2 * encoder * read
+    most = settings.get("train.max_steps", math.inf) * settings.get("train.batch_size", 1)
+    learnt = _TRAIN_TOKENS * (aligned + 3 * queries) + _QUERY_TOKENS * min(free, most)
+    training = 6 * encoder * learnt
     seconds = (embedding + training) / speed
+    seconds += settings.get("student.add_static", {}).get("epochs", 0) * free * _STATIC_SECONDS
     if served and queries:
         return RunGuess(written, judged, prompt, new, None)
     seconds += 2 * llm * prompt / speed + new * llm / _BYTES_PER_SECOND
