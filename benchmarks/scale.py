@@ -9,7 +9,8 @@ There is a query for every 50 passages, whose seed passages the round trip looks
 candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too.
 Prints one JSON line a stage. `cpu_seconds_per_unit` is for 10^5 passages, pairs or queries; of a
 search, for 10^5 queries among 10^5 passages. `growth` divides that of the largest size by that of
-the smallest: 1 is linear.
+the smallest: 1 is linear. `bytes_a_row` is what the stage adds on the disk, its caches too, for
+each of its passages, queries or pairs.
 """
 
 import argparse
@@ -201,6 +202,10 @@ def run_stage(folder: Path, name: str) -> dict[str, float]:
     return {"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}
 
 
+def count_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def count_units(name: str, passages: int, queries: int) -> float:
     pairs = 20 * queries
     if name in ("corpus", "embed"):
@@ -216,13 +221,17 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
         write_corpus(Path(folder) / "corpus.jsonl", passages)
         found: dict[str, dict[str, float]] = {}
         for name in STAGES:
+            before = count_bytes(Path(folder))
             found[name] = run_forked(run_stage, Path(folder), name)
+            found[name]["bytes"] = count_bytes(Path(folder)) - before
             print(f"{passages} {name}: {found[name]}", file=sys.stderr, flush=True)
     queries = found["search"]["rows"]
     if queries < 0.9 * passages / PASSAGES_A_QUERY:
         raise SystemExit(f"{queries} queries are left: this measures something else")
     for name, one in found.items():
         one["per_unit"] = 1e5 * one["cpu_seconds"] / count_units(name, passages, int(queries))
+        rows = queries if name == "search" else count_units(name, passages, int(queries))
+        one["bytes_a_row"] = one["bytes"] / rows
     return found
 
 
@@ -242,6 +251,7 @@ def main() -> None:
             "cpu_seconds_per_unit": [round(one, 2) for one in each],
             "peak_mib": [round(one[name]["peak_mib"]) for one in found],
             "growth": round(each[-1] / each[0], 2),
+            "bytes_a_row": [round(one[name]["bytes_a_row"]) for one in found],
         }
         print(json.dumps(figures))
 
