@@ -16,6 +16,7 @@ from distill.api.session import settle
 from distill.cli import cli
 from distill.estimate.estimate import estimate
 from distill.pipeline.ablation import ablate
+from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe, dump_recipe, load_recipe, override
 from distill.report.known_item import describe_known_items
 from distill.start.choice.settle import settle_test
@@ -121,6 +122,29 @@ def test_nothing_is_held_out_where_the_recipe_says_so(recipe, tmp_path):
     settled = settle_test(change(recipe, **{"corpus.held_out": 0}), tmp_path / "run")
     assert settled.said is None
     assert not settled.recipe.evaluate.names_tasks
+
+
+@pytest.mark.parametrize(("share", "tasks"), [(0.3, ["known-item"]), (0.02, [])])
+def test_of_a_share_that_is_named_the_task_is_chosen_if_it_is_enough(
+    recipe, tmp_path, share, tasks
+):
+    settled = settle_test(change(recipe, **{"corpus.held_out": share}), tmp_path / "run")
+    assert settled.recipe.evaluate.tasks == tasks
+    assert settled.recipe.corpus.held_out == share
+    told = f"{share:.0%} of the documents are held out" if tasks else "2% are too few"
+    assert told in settled.said
+
+
+@pytest.mark.parametrize("tasks", [["known-item"], []])
+def test_a_run_that_has_begun_keeps_what_its_own_recipe_says(recipe, tmp_path, tasks):
+    """Without a task there, versions before had begun it."""
+    shared = change(recipe, **{"corpus.held_out": 0.3})
+    with Run(tmp_path / "run") as run:
+        save_recipe(run.folder, change(shared, **{"corpus.held_out": 0.3, "evaluate.tasks": tasks}))
+        run.open_stage("passages", {}).finish()
+    settled = settle_test(shared, tmp_path / "run")
+    assert settled.recipe.evaluate.tasks == tasks
+    assert settled.said is None
 
 
 def test_a_task_that_is_named_holds_nothing_out(recipe, tmp_path):

@@ -45,7 +45,8 @@ class Corpus(Section):
     seed: none of their passages is trained on, and the tasks judged, known-item and held-out ask
     for them. Sections of one file, and objects with one summary, stay together. null: 0 where
     `evaluate` names tasks or benchmarks; where it names none, a run chooses the share and the task
-    when it begins, if the corpus has documents enough."""
+    when it begins, if the corpus has documents enough; of a share that is written it chooses the
+    task."""
     hold_out_by: Literal["document", "section"] = "document"
     """What is held out whole. document: files with all their sections, and rows; section: what
     stands below one heading, and of longer texts eight passages in a row, for corpora of few large

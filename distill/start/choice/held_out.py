@@ -35,6 +35,16 @@ def choose_to_judge(whole_documents: int, sections: int) -> HoldOut | None:
     return HoldOut(HELD_OUT, "section") if sections >= LEAST_DOCUMENTS else None
 
 
+def is_enough_to_judge(documents: int, share: float) -> bool:
+    """Return whether a share that a recipe names leaves documents enough to ask about."""
+    return documents * share >= LEAST_DOCUMENTS * HELD_OUT
+
+
+def is_enough_to_search(searchable: int, share: float) -> bool:
+    """Return whether a share that a recipe names leaves documents enough to search for."""
+    return searchable * share >= _EXPECTED
+
+
 def choose_to_search(searchable: int, sections: int) -> HoldOut | None:
     """Choose what to hold out and to search for: documents, or sections of them where documents are
     too few; None where these are, too."""

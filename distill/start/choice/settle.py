@@ -9,6 +9,7 @@ from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
 from distill.corpus.input import find_input
 from distill.corpus.passages import open_source
 from distill.errors import UserError
+from distill.files.read_yaml import parse_yaml
 from distill.object_store.address import is_store_address
 from distill.object_store.mirror import read_stored_manifest
 from distill.recipe import Recipe, override
@@ -22,6 +23,8 @@ from distill.start.choice.held_out import (
     HoldOut,
     choose_to_judge,
     choose_to_search,
+    is_enough_to_judge,
+    is_enough_to_search,
 )
 from distill.start.choice.models import SMALL_LLM
 from distill.start.survey import SurveyCounts, count_corpus
@@ -32,6 +35,9 @@ _INSTEAD = (
     "the student will not be measured, unless evaluate.tasks names questions and answers of your "
     "own: [questions.csv]"
 )
+
+_UNREADABLE = "test: none was chosen, for the corpus cannot be read"
+_LATER = "test: chosen when the run begins, by what the corpus has, which is read then"
 
 
 class SettledTest(NamedTuple):
@@ -48,7 +54,7 @@ def settle_test(
     """Settle which documents a run holds out, and what it is measured on.
 
     What the recipe says is kept, and so are passages that the run has made already. Only where the
-    recipe names neither tasks nor a share, and the run has no passages, the corpus is looked at.
+    recipe names no tasks, and the run has not begun, the corpus is looked at.
 
     Args:
         folder: of the run.
@@ -56,7 +62,7 @@ def settle_test(
         judges: whether the task may be one that the LLM judges.
     """
     if recipe.corpus.held_out is not None:
-        return SettledTest(recipe)
+        return _settle_task(recipe, folder, fetches, judges)
     if not recipe.has_corpus:
         none = f"test: none: there is no corpus of which documents could be held out; {_INSTEAD}"
         return SettledTest(_put(recipe, NOTHING), None if recipe.evaluate.names_tasks else none)
@@ -64,18 +70,58 @@ def settle_test(
     if made is not None or recipe.evaluate.names_tasks:
         return SettledTest(_put(recipe, made or NOTHING, judges))
     if not fetches and is_elsewhere(recipe):
-        return SettledTest(
-            recipe, "test: chosen when the run begins, by what the corpus has, which is read then"
-        )
+        return SettledTest(recipe, _LATER)
     try:
         counts = _count(recipe)
     except UserError as fault:  # whoever reads the corpus is told; here it only is not looked at
-        return SettledTest(recipe, f"test: none was chosen, for the corpus cannot be read: {fault}")
+        return SettledTest(recipe, f"{_UNREADABLE}: {fault}")
     chosen = _choose_hold_out(recipe, counts, judges)
     settled = _put(recipe, chosen or NOTHING, judges)
     if chosen is None:
         return SettledTest(settled, f"test: none: {_describe_too_few(recipe, counts, judges)}")
     return SettledTest(settled, f"test: {_describe(settled)}")
+
+
+def _settle_task(recipe: Recipe, folder: Path, fetches: bool, judges: bool) -> SettledTest:
+    """Settle the task of a recipe that says which share is held out. A run that has begun keeps
+    what its own copy of the recipe says: with no task there, it ends without a verdict as before.
+    """
+    share, by = recipe.corpus.held_out_share, recipe.corpus.hold_out_by
+    if not share or not recipe.has_corpus or recipe.evaluate.names_tasks:
+        return SettledTest(recipe)
+    begun = _names_task_in_copy(folder)
+    if begun is not None:
+        return SettledTest(_put(recipe, HoldOut(share, by), judges) if begun else recipe)
+    if not fetches and is_elsewhere(recipe):
+        return SettledTest(recipe, _LATER)
+    try:
+        counts = _count(recipe)
+    except UserError as fault:
+        return SettledTest(recipe, f"{_UNREADABLE}: {fault}")
+    if not _holds_out_enough(recipe, counts, judges):
+        what = f"of {counts.whole_documents:,} documents {share:.0%} are too few; {_INSTEAD}"
+        return SettledTest(recipe, f"test: none: {what}")
+    settled = _put(recipe, HoldOut(share, by), judges)
+    return SettledTest(settled, f"test: {_describe(settled)}")
+
+
+def _names_task_in_copy(folder: Path) -> bool | None:
+    """Return whether the run's own copy of its recipe names a task; None for a run that has not
+    begun. A store has no copy: a run that goes on from there chooses as it did in its beginning."""
+    copy = folder / "recipe.yaml"
+    if copy.is_file() and any(folder.glob("*/.stage/manifest.json")):
+        evaluate = (parse_yaml(copy.read_text("utf-8"), str(copy)) or {}).get("evaluate") or {}
+        return bool(evaluate.get("tasks") or evaluate.get("benchmarks"))
+    return None
+
+
+def _holds_out_enough(recipe: Recipe, counts: SurveyCounts, judges: bool) -> bool:
+    by_section, share = recipe.corpus.hold_out_by == "section", recipe.corpus.held_out_share
+    if _choose_task(recipe, judges) == JUDGED:
+        documents = counts.sections if by_section else counts.whole_documents
+        return is_enough_to_judge(documents, share)
+    searchable = counts.searchable_sections if by_section else counts.searchable
+    return is_enough_to_search(searchable, share)
 
 
 def is_elsewhere(recipe: Recipe) -> bool:
