@@ -8,6 +8,7 @@ from pathlib import Path
 from distill.corpus.held_out import KNOWN_ITEM, OWN_TASKS
 from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
+from distill.corpus.split import split_text
 from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
 from distill.files.read import describe_search, open_bytes, parse_path
@@ -23,6 +24,8 @@ _FIRST = 100
 """Rows or documents of a corpus that are looked at."""
 _MANY = 3000
 """Documents of a corpus that is not small: of so many, the least share gives queries enough."""
+_WITHOUT_CANDIDATES = {"labelled", "brainstorm"}
+"""Methods of queries that bring their passages with them."""
 _STAND_IN = (
     "evaluate.tasks: known-item alone: documents are searched for by their own titles, which "
     "favours BM25 and says little about questions of people; add labelled questions "
@@ -38,7 +41,8 @@ def check_corpus(recipe: Recipe) -> list[str]:
     """Open the corpus and read its first documents.
 
     Raises:
-        UserError: if it cannot be read, or a column that the recipe names is missing.
+        UserError: if it cannot be read, a column that the recipe names is missing, or it has one
+            passage and the recipe compares queries with several.
     """
     corpus = recipe.corpus
     if not recipe.has_corpus:
@@ -59,6 +63,33 @@ def check_corpus(recipe: Recipe) -> list[str]:
             f"none of the first {len(first)} documents has a text",
             "name the column or files with the text: corpus.text_column, corpus.path",
         )
+    if len(first) == _FIRST or _WITHOUT_CANDIDATES.issuperset(recipe.generate.methods):
+        return []
+    documents = [document for document in first if isinstance(document, Document)]
+    return _check_passages(recipe, source.where, documents)
+
+
+def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> list[str]:
+    """Count the passages of a small corpus, and say that it has fewer than candidates are asked for
+    each query: all of them are candidates then.
+
+    Raises:
+        UserError: if it has one, which answers every query: there is no negative.
+    """
+    texts = [split_text(document.text, recipe.corpus.max_tokens) for document in documents]
+    count, top_k = len({text for pieces in texts for text in pieces}), recipe.relabel.top_k
+    if count == 1:
+        raise UserError(
+            where,
+            "holds one passage, which answers every query: there is none to tell it from",
+            "give a larger corpus of texts that differ, or lower corpus.max_tokens",
+        )
+    if 0 < count < top_k:
+        return [
+            f"corpus: {where} holds about {count} passages, fewer than relabel.top_k ({top_k}): "
+            "every passage is a candidate of every query; give a larger corpus, or lower "
+            "relabel.top_k"
+        ]
     return []
 
 
@@ -100,7 +131,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each evaluation task that is a folder, and one for all others together."""
     evaluate = recipe.evaluate
     if not evaluate.names_tasks:
-        is_open = recipe.corpus.held_out is None and is_elsewhere(recipe)
+        is_open = recipe.corpus.held_out != 0 and is_elsewhere(recipe)
         yield lambda: [] if is_open else [_NO_TASKS]
         return
     data = None if evaluate.task_data is None else parse_path(evaluate.task_data)

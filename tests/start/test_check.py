@@ -107,6 +107,33 @@ def test_a_fault_is_named(written, tmp_path, settings, says):
     assert any(says in fault for fault in faults(written(**settings), tmp_path / "run"))
 
 
+def write_texts(folder, *texts):
+    file = folder / "texts.jsonl"
+    rows = [{"id": f"p{number}", "text": text} for number, text in enumerate(texts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.bad_input("corpus", "one passage", "refused by `distill check`, the file named")
+def test_a_corpus_that_gives_no_negative_is_a_fault(written, tmp_path):
+    one = "Bees dance to tell other bees where the flowers are."
+    file = write_texts(tmp_path, one, one)
+    (fault,) = faults(written(corpus__path=file), tmp_path / "run")
+    assert file in fault
+    assert "holds one passage" in fault
+    assert "give a larger corpus" in fault
+
+
+@pytest.mark.bad_input("corpus", "fewer passages than relabel.top_k", "a notice, with the remedy")
+def test_a_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
+    file = write_texts(tmp_path, "Bees dance for other bees.", "Salt keeps the roads free of ice.")
+    checked = check_recipe(written(corpus__path=file), tmp_path / "run")
+    assert checked.faults == []
+    (told,) = [notice for notice in checked.notices if "relabel.top_k" in notice]
+    assert told.startswith(f"corpus: {file} holds about 2 passages")
+    assert "lower relabel.top_k" in told
+
+
 def test_a_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
     assert faults(written(evaluate__tasks=["judged"]), tmp_path / "run") == []
 
