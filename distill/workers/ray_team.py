@@ -24,6 +24,8 @@ _SECONDS_BETWEEN_COUNTS = 10.0
 _SECONDS_TO_FETCH = 60.0
 _SECONDS_AFTER_FAILED_STARTS = 60.0
 _MOST_WORDS = 600
+_NODE_DIED = "its node has died"
+"""Ray's words for a worker that had its place on a lost node: it says nothing of how it starts."""
 _log = logging.getLogger(__name__)
 
 
@@ -233,7 +235,7 @@ class RayTeam(Generic[T, R]):
         _log.warning("a worker on %s was lost: %s", handle.node, words)
         if batches:
             self._note_failure(batches[0], words)
-        elif not handle.ready:
+        elif not handle.ready and _NODE_DIED not in words:
             self._note_failed_start(words)
         handle.ready = False
         self._queue.put_back(batches)

@@ -3,6 +3,7 @@ process, whoever is killed."""
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from distill.store.stage import Stage, open_stage
 from distill.store.tables import DROPPED
 from distill.workers.proof import NONCE
 from distill.workers.protocol import WorkerNeeds
+from distill.workers.ray_team import RayTeam
 
 pytestmark = pytest.mark.slow
 ITEMS = [f"item {number}" for number in range(12)]
@@ -99,6 +101,33 @@ def test_a_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, loc
     assert files(stage.folder) == locally()
     assert begun(tmp_path) <= len(ITEMS) + 2
     assert stage.manifest["execution"]["workers_lost"] >= 1
+
+
+def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
+    cluster, on_cluster, locally, tmp_path
+):
+    commit, check, killed = Stage.commit_shard, RayTeam._check_patience, []
+
+    def deadly(self, path, *rest):
+        commit(self, path, *rest)
+        if len(list(self.folder.glob("*.parquet"))) == 4 and not killed:
+            cluster.kill_node()
+            cluster.kill_node()
+            killed.append(time.monotonic())
+
+    def bring_one_back(self):
+        check(self)
+        if killed and not cluster.nodes and time.monotonic() - killed[0] > 15:
+            cluster.add_node()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stage, "commit_shard", deadly)
+        patch.setattr(RayTeam, "_check_patience", bring_one_back)
+        stage = on_cluster(pause=0.3, patience=100)
+    cluster.add_node()
+    assert files(stage.folder) == locally()
+    assert begun(tmp_path) <= len(ITEMS) + 4
+    assert stage.manifest["execution"]["workers_lost"] >= 2
 
 
 @pytest.mark.bad_input("cluster", "a shard that ends its worker each time", "refused by its item")
