@@ -127,8 +127,11 @@ def _count_texts(name: str, context: EstimateContext) -> int | None:
     if name == JUDGED:
         return None if context.held_out_passages is None else _count_judged_texts(context)
     if name == KNOWN_ITEM:
-        asked, held_out = context.recipe.evaluate.known_item, context.held_out_size
-        return max(held_out, min(asked.passages, held_out + context.corpus_size)) + asked.queries
+        known_item, held_out = context.recipe.evaluate.known_item, context.held_out_size
+        return (
+            max(held_out, min(known_item.passages, held_out + context.corpus_size))
+            + known_item.queries
+        )
     if is_labelled_file(name):
         recipe = context.recipe
         task = open_recipe_task(recipe.evaluate, recipe.own_corpus, recipe.seed, name)

@@ -62,11 +62,11 @@ class PassageSearch:
         """Rank by cosine. A model that is instructed gets the student's default task: a search has
         no task of its own."""
         stores = self.get_vectors(model)
-        asked = make_encoder(model).encode([query], "query", [self._default_task])
+        query_vectors = make_encoder(model).encode([query], "query", [self._default_task])
         ranked: RankedRows = []
         first = 0
         for store in stores:
-            (scores,), (rows,) = ExactIndex(store.vectors).search(asked, count)
+            (scores,), (rows,) = ExactIndex(store.vectors).search(query_vectors, count)
             ranked += zip((rows + first).tolist(), scores.tolist(), strict=True)
             first += len(store.ids)
         return sorted(ranked, key=lambda hit: -hit[1])[:count]

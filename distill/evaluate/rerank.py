@@ -107,14 +107,14 @@ def evaluate_judge(
     names = [name for name in recipe.evaluate.tasks if name != JUDGED]
     if not names and not recipe.evaluate.benchmarks:
         return None
-    asked = recipe.evaluate.model_copy(update={"tasks": names})
+    evaluate = recipe.evaluate.model_copy(update={"tasks": names})
     tasks = load_recipe_tasks(
-        recipe.model_copy(update={"evaluate": asked}), held_out, None, known_item
+        recipe.model_copy(update={"evaluate": evaluate}), held_out, None, known_item
     )
     tasks = [task for task in tasks if takes_baselines(task)]
     if not tasks:
         return None
-    settings = fingerprint(recipe.judge, recipe.retriever, asked, tasks)
+    settings = fingerprint(recipe.judge, recipe.retriever, evaluate, tasks)
     own = [stage for stage in (held_out, known_item) if stage is not None]
     stage = run.open_stage("judge-evaluation", settings, [judge, *own], replaces=True)
     if stage.complete:
@@ -125,7 +125,7 @@ def evaluate_judge(
             str(judge.folder), recipe.judge.max_tokens, recipe.retriever.device
         )
         out = run.folder / RESULTS_FOLDER
-        retriever = _open_retriever(recipe.retriever, asked.instructions, out)
+        retriever = _open_retriever(recipe.retriever, evaluate.instructions, out)
         results = _compare(reranker, recipe.judge.depth, retriever, tasks, out)
     write_json(stage.folder / RESULTS_FILE, results)
     stage.finish(seconds=time.perf_counter() - begun, rows=len(tasks), reranking=results)

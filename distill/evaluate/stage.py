@@ -74,9 +74,9 @@ def evaluate_run(
         UserError: if the recipe names no task, or one that cannot be read.
     """
     tasks = load_recipe_tasks(recipe, held_out, judged, known_item)
-    asked = recipe.evaluate
+    evaluate = recipe.evaluate
     published = read_published(
-        [Path(place) for place in asked.published], tasks, asked.accept_versions
+        [Path(place) for place in evaluate.published], tasks, evaluate.accept_versions
     )
     own = (held_out, judged, known_item)
     inputs = [base, student, *(of for of in own if of is not None)]
@@ -93,8 +93,8 @@ def evaluate_run(
         )
         folders = {"base": base.folder, "student": student.folder}
         models = load_run_models(RunModelSettings.select(recipe), folders, run)
-        summary = _compare_models(run, asked, bm25, models, tasks, published, stage.folder)
-        if JUDGED in asked.tasks:
+        summary = _compare_models(run, evaluate, bm25, models, tasks, published, stage.folder)
+        if JUDGED in evaluate.tasks:
             _write_rankings(run, bm25, models, tasks, stage)
         write_summary(stage.folder / "summary.json", summary)
         figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
@@ -105,7 +105,7 @@ def evaluate_run(
 
 def _compare_models(
     run: Run,
-    asked: Evaluate,
+    evaluate: Evaluate,
     bm25: BM25,
     models: dict[str, EvalModel],
     tasks: "list[AbsTask]",
@@ -117,12 +117,14 @@ def _compare_models(
             models,
             tasks,
             out,
-            make_student_variants(models, asked.widths, asked.precisions, asked.asymmetric),
+            make_student_variants(
+                models, evaluate.widths, evaluate.precisions, evaluate.asymmetric
+            ),
             published,
-            speed_texts=asked.speed_texts,
+            speed_texts=evaluate.speed_texts,
             evaluated=run.folder / RESULTS_FOLDER,
-            baselines=bm25 if asked.baselines else None,
-            margin=asked.margin,
+            baselines=bm25 if evaluate.baselines else None,
+            margin=evaluate.margin,
             kinds=read_query_kinds(run.folder),
         )
 
@@ -145,42 +147,42 @@ def fingerprint(
     recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
     """Collect the settings that change the verdict: of nearly every section of the recipe."""
-    asked, teacher = recipe.evaluate, recipe.teacher
-    is_told = _are_tasks_instructed(recipe.student, teacher, asked.instructions)
+    evaluate, teacher = recipe.evaluate, recipe.teacher
+    is_instructed = _are_tasks_instructed(recipe.student, teacher, evaluate.instructions)
     finds_by_words = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
     is_overlap_counted = bool(list_unlabelled_uses(recipe.train))
     return {
         "schema": SCHEMA,
         "tasks": {task.metadata.name: describe_task(task) for task in tasks},
-        "speed_texts": asked.speed_texts,
+        "speed_texts": evaluate.speed_texts,
         "teacher": teacher.model and _describe_teacher(teacher, teacher.model),
         # Null as it was before models were told tasks, for a run in which none is.
-        "instruction_template": "each model's own" if is_told else None,
-        "widths": asked.widths,
-        "precisions": asked.precisions,
-        "asymmetric": asked.asymmetric,
+        "instruction_template": "each model's own" if is_instructed else None,
+        "widths": evaluate.widths,
+        "precisions": evaluate.precisions,
+        "asymmetric": evaluate.asymmetric,
         "published": {
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
         # Added after there were runs: told where they are not as they were for them.
-        **_tell_comparison(asked, None if finds_by_words else recipe.retriever.bm25),
+        **_tell_comparison(evaluate, None if finds_by_words else recipe.retriever.bm25),
         **(_tell_overlap(recipe.generate.filters) if is_overlap_counted else {}),
     }
 
 
-def _tell_comparison(asked: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
+def _tell_comparison(evaluate: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
     """Tell the settings of the baselines and the verdict that are not the defaults.
 
     Args:
         bm25: None where it finds candidates or ranks them: then its settings are in the fingerprint
             of the student.
     """
-    told: dict[str, Any] = {} if asked.baselines else {"baselines": False}
-    if asked.margin != MARGIN:
-        told["margin"] = asked.margin
-    if asked.baselines and bm25 is not None and bm25 != BM25():
-        told["bm25"] = bm25.model_dump()
-    return told
+    settings: dict[str, Any] = {} if evaluate.baselines else {"baselines": False}
+    if evaluate.margin != MARGIN:
+        settings["margin"] = evaluate.margin
+    if evaluate.baselines and bm25 is not None and bm25 != BM25():
+        settings["bm25"] = bm25.model_dump()
+    return settings
 
 
 def _tell_overlap(filters: Filters) -> dict[str, Any]:
@@ -205,8 +207,8 @@ def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
 
 def _are_tasks_instructed(student: Student, teacher: Teacher, instructions: bool) -> bool:
     form = student.text_format
-    told = form.has_task or bool(student.symmetric) or is_told_tasks(teacher)
-    return (told and instructions) or form.has_title
+    takes_task = form.has_task or bool(student.symmetric) or is_told_tasks(teacher)
+    return (takes_task and instructions) or form.has_title
 
 
 def load_recipe_tasks(
@@ -220,14 +222,14 @@ def load_recipe_tasks(
     Raises:
         UserError: if it names none, or one that cannot be read.
     """
-    asked = recipe.evaluate
-    if not asked.tasks and not asked.benchmarks:
+    evaluate = recipe.evaluate
+    if not evaluate.tasks and not evaluate.benchmarks:
         raise UserError(
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
     made = {HELD_OUT: held_out, JUDGED: judged, KNOWN_ITEM: known_item}
-    own = [_load_own(name, stage) for name, stage in made.items() if name in asked.tasks]
-    return own + load_named_tasks(asked, recipe.own_corpus, recipe.seed)
+    own = [_load_own(name, stage) for name, stage in made.items() if name in evaluate.tasks]
+    return own + load_named_tasks(evaluate, recipe.own_corpus, recipe.seed)
 
 
 def load_named_tasks(evaluate: Evaluate, corpus: Corpus | None, seed: int) -> "list[AbsTask]":

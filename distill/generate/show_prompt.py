@@ -106,15 +106,15 @@ def _show_of_passage(
         _print_section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
 
 
-def _describe_facts(writing: WritingSettings, asked: QueryRequest, row: int) -> Text:
-    conditions = vars(asked.conditions)
+def _describe_facts(writing: WritingSettings, request: QueryRequest, row: int) -> Text:
+    conditions = vars(request.conditions)
     draws = range(writing.generate.best_of)
     facts = {
         "row": row,
-        "passage_id": asked.passage["passage_id"],
-        "sample": asked.sample,
+        "passage_id": request.passage["passage_id"],
+        "sample": request.sample,
         **{name: value for name, value in conditions.items() if value is not None},
-        "seeds": ", ".join(str(derive_llm_seed(writing.seed, asked, draw)) for draw in draws),
+        "seeds": ", ".join(str(derive_llm_seed(writing.seed, request, draw)) for draw in draws),
         "llm.prompt_format": writing.llm.prompt_format,
     }
     return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))

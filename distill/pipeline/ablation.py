@@ -106,12 +106,12 @@ def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any])
         for task in tasks:
             load_data(task)
         device, out = trained.train.device, (folder / "ablation").resolve()
-        told, asked = trained.evaluate.instructions, trained.evaluate.baselines
+        instructions, baselines = trained.evaluate.instructions, trained.evaluate.baselines
         models = {
-            role: load_eval_model(of.folder, device=device, instructions=told)
+            role: load_eval_model(of.folder, device=device, instructions=instructions)
             for role, of in (("student", student), ("base", base))
         }
-        fused = asked and all(takes_baselines(task) for task in tasks)
+        fused = baselines and all(takes_baselines(task) for task in tasks)
         found = {role: score_tasks(model, tasks, out, fused) for role, model in models.items()}
         for task in tasks if fused else []:
             beside = score_baselines(models, task, out, trained.retriever.bm25)

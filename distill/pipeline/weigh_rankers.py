@@ -73,8 +73,8 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
     with open_inner_run(run, "check") as inner:
         check, task = recipe.relabel.check, recipe.generate.free.task
         corpus, queries = make_known_queries(inner, check, task, recipe.seed, passages)
-        asked = list(read_rows(QUERIES, queries.folder))
-        if len(asked) < LEAST_ITEMS:
+        query_rows = list(read_rows(QUERIES, queries.folder))
+        if len(query_rows) < LEAST_ITEMS:
             labels = queries
         else:
             labels, _ = label_candidates(inner, checked, corpus, queries, llm, judged)
@@ -87,15 +87,15 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         _log.warning(
             "relabel.weights auto: %d passages give a title or a sentence to ask for them by, and "
             "the check takes %d; every ranker weighs the same",
-            len(asked),
+            len(query_rows),
             LEAST_ITEMS,
         )
         figures: dict[str, dict[str, Any]] = {
             r: _describe_unchecked() for r in recipe.relabel.rankers
         }
     else:
-        figures = compare_rankers(labels.read_rows(LABELS), asked, recipe)
-    stage.finish(rows=len(asked), counts=queries.manifest["counts"], rankers=figures)
+        figures = compare_rankers(labels.read_rows(LABELS), query_rows, recipe)
+    stage.finish(rows=len(query_rows), counts=queries.manifest["counts"], rankers=figures)
     return stage
 
 

@@ -41,12 +41,12 @@ def explain_faults(
         known: every key, to name the nearest one in the place of one that is unknown.
     """
     errors = fault.errors()
-    told = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]
+    located = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]
     if len(errors) == 1:
-        (place, only) = told[0]
+        (place, only) = located[0]
         return place.describe_within(written.where), _explain(only, place.source, known)
-    words = [f"{place.before}{_explain(error, place.source, known)}" for place, error in told]
-    more = len(errors) - len(told)
+    words = [f"{place.before}{_explain(error, place.source, known)}" for place, error in located]
+    more = len(errors) - len(located)
     return written.where, "; ".join(words) + (f"; and {more} more" if more else "")
 
 

@@ -114,10 +114,10 @@ class PairBlocks:
         rows = self._layout.read_candidates(number)
         pairs = [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows]
         numbers = self._layout.number_queries(number, len(self._queries))
-        asked = [self._queries[i] for i in numbers]
+        queries = [self._queries[i] for i in numbers]
         return PairBlock(
             sorted(pairs, key=lambda pair: pair.passage_id),
-            {row["query_id"]: row["query"] for row in asked},
+            {row["query_id"]: row["query"] for row in queries},
             self._passages.read_texts({pair.passage_id for pair in pairs}),
         )
 

@@ -128,8 +128,8 @@ def _open_choice(
 
     def choose(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
-        asked = read_shard_queries(query_rows, number, rule.shard_size)
-        return _make_shard(asked, labelled, texts.read_shard_texts(number), rule, seed)
+        shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
+        return _make_shard(shard_queries, labelled, texts.read_shard_texts(number), rule, seed)
 
     yield OpenWork(lambda numbers: [*map(choose, numbers)])
 

@@ -68,8 +68,8 @@ def list_notes(summary: Summary) -> list[str]:
         )
     published = {r: m["mteb"] for r, m in summary["models"].items() if m["published"]}
     if published:
-        told = ", ".join(f"{role} (mteb {version})" for role, version in published.items())
-        found.append(f"Published results, not measured here by mteb {summary['mteb']}: {told}.")
+        versions = ", ".join(f"{role} (mteb {version})" for role, version in published.items())
+        found.append(f"Published results, not measured here by mteb {summary['mteb']}: {versions}.")
     return [*found, *filter(None, [describe_method(summary)])]
 
 
@@ -262,8 +262,8 @@ def _format_difference(gap: Difference) -> list[str]:
     p = gap["p"] if gap["p_holm"] is None else gap["p_holm"]
     counts = (gap["wins"], gap["ties"], gap["losses"])
     known = [str(count) for count in counts if count is not None]
-    told = UNKNOWN if p is None else format_p_value(p).removeprefix("p ").removeprefix("= ")
-    return [difference, told, "/".join(known) or UNKNOWN]
+    p_value = UNKNOWN if p is None else format_p_value(p).removeprefix("p ").removeprefix("= ")
+    return [difference, p_value, "/".join(known) or UNKNOWN]
 
 
 def _format_numbers(values: Iterable[float | None]) -> list[str]:

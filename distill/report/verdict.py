@@ -32,7 +32,7 @@ def write_headline(summary: Summary) -> str:
     verdict = get_verdict(summary)
     compared = verdict["comparisons"]
     others = [*list_bases(compared), *(r for r in (BM25_ROLE, "teacher") if r in compared)]
-    told = [f"{_STANDING[compared[role]['kind']]} {_name(role)}" for role in others]
+    standings = [f"{_STANDING[compared[role]['kind']]} {_name(role)}" for role in others]
     advice = f"Ship {_name(verdict['system'])}"
     if verdict["advice"] == "hybrid":
         advice = f"Ship the hybrid, {format_role(verdict['system'])}"
@@ -40,7 +40,7 @@ def write_headline(summary: Summary) -> str:
     if JUDGED in averaged:
         alone = len(averaged) == 1
         advice = f"{'By' if alone else 'In part by'} an LLM's judgments: {advice}"
-    return f"{advice}: the student is {_join(told)}." if told else f"{advice}."
+    return f"{advice}: the student is {_join(standings)}." if standings else f"{advice}."
 
 
 def explain_verdict(summary: Summary) -> str:
@@ -79,13 +79,13 @@ def _describe_judged_task(summary: Summary, others: list[str]) -> str:
         for role in others
         if role in summary["models"]
     }
-    told = [
+    standings = [
         f"{_describe(judge_difference(gap))} beside {_name(role)}" for role, gap in gaps.items()
     ]
     items = summary["tasks"][JUDGED]["items"]
     return (
         f"On the task {JUDGED}, whose answers an LLM chose and which is no part of this verdict, "
-        f"the student is {_join(told)}, over {items} queries."
+        f"the student is {_join(standings)}, over {items} queries."
     )
 
 
@@ -158,12 +158,12 @@ def _name_metric(summary: Summary) -> str:
 
 
 def _list_ratios(student: ModelFigures, teacher: ModelFigures) -> str:
-    told = {
+    costs = {
         "the parameters": (student["parameters"], teacher["parameters"]),
         "the size on disk": (student["bytes"], teacher["bytes"]),
         "the speed": (student["texts_per_second"], teacher["texts_per_second"]),
     }
-    return _join([f"{a / b:.2f} times {what}" for what, (a, b) in told.items() if a and b])
+    return _join([f"{a / b:.2f} times {what}" for what, (a, b) in costs.items() if a and b])
 
 
 def _describe_certainty(summary: Summary, gap: Difference) -> str:

@@ -52,8 +52,8 @@ class TorchExactIndex:
 
     @torch.inference_mode()
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
-        asked = torch.from_numpy(np.ascontiguousarray(queries, np.float32)).to(self._device)
-        groups = [asked[group] for group in iterate_query_groups(len(asked))]
+        query_tensor = torch.from_numpy(np.ascontiguousarray(queries, np.float32)).to(self._device)
+        groups = [query_tensor[group] for group in iterate_query_groups(len(query_tensor))]
         best = [
             (of.new_empty(len(of), 0), of.new_empty(len(of), 0, dtype=torch.int64)) for of in groups
         ]

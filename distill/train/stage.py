@@ -334,7 +334,7 @@ def fingerprint(
     speed or memory are left out. The student of an earlier round counts by its files."""
     train, student, teacher = settings.train, settings.student, settings.teacher
     stages = train.list_stages()
-    told: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "student": {**student.list_fingerprinted(), "encoder": name_model(student.encoder)},
         "train": {
             name: stage.list_fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
@@ -348,12 +348,12 @@ def fingerprint(
         "seed": settings.seed,
     }
     if _needs_teacher(train) and teacher.model is not None:
-        told["teacher"] = identify_teacher(teacher, teacher.model)
+        identity["teacher"] = identify_teacher(teacher, teacher.model)
     if settings.has_more_positives:
-        told["queries"] = "each once"  # before, once for each positive
+        identity["queries"] = "each once"  # before, once for each positive
     if earlier is not None:
-        told["earlier"] = identify_revision(str(earlier.folder))
-    return told
+        identity["earlier"] = identify_revision(str(earlier.folder))
+    return identity
 
 
 def _needs_teacher(train: Train) -> bool:

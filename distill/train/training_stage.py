@@ -57,7 +57,9 @@ from distill.train.settings import TrainingSettings
 
 _SAMPLE = 256
 """Texts from which the mean cosine to the teacher is estimated."""
-_WEIGHTS, _AUXILIARY, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
+_WEIGHTS, _DONE = "student.safetensors", "done.json"
+_AUXILIARY = "trained_along.safetensors"
+"""The file of the objectives' own parameters, by the name that stages of before have."""
 _log = logging.getLogger(__name__)
 
 

@@ -127,7 +127,7 @@ def test_structured_output_is_enforced(engine):
         for text in engine.generate(MESSAGES, SEEDS, schema):
             if text.finished:
                 assert set(json.loads(text.text)) == {"task", "relevant"}
-    assert engine.tokens["formless"] == 0
+    assert engine.tokens["malformed"] == 0
 
 
 def test_likelihoods_and_verdicts_are_those_of_the_transformers_engine(engine, plain):

@@ -135,7 +135,7 @@ def test_a_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_is_trained_along_is_refused_where_the_model_is_spread(monkeypatch):
+def test_auxiliary_parameters_are_refused_where_fsdp_spreads_the_model(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="learn_temperature"):

@@ -78,9 +78,9 @@ def read_beir(folder: Path, split: str = "test") -> BeirDataset:
     corpus = {d.id: {"title": d.title, "text": d.text} for d in _read_task_rows(corpus_file)}
     if not corpus:
         raise UserError(str(corpus_file), "is empty", "write one document a row")
-    asked = {d.id: d.text for d in _read_task_rows(queries_file)}
-    qrels = _read_qrels(qrels_file, corpus.keys(), asked.keys())
-    return BeirDataset(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
+    texts = {d.id: d.text for d in _read_task_rows(queries_file)}
+    qrels = _read_qrels(qrels_file, corpus.keys(), texts.keys())
+    return BeirDataset(corpus, {id_: texts[id_] for id_ in qrels}, qrels)
 
 
 def _find_file(folder: Path, name: str) -> Path:

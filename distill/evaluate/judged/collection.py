@@ -29,14 +29,14 @@ def read_collection(
     """Read the queries and the passages that are searched, `most` at the most: those that queries
     were written for, other held-out ones, and training passages, the last two drawn by seed where
     there are more."""
-    asked = list(read_rows(QUERIES, queries.folder))
-    seeds = {query["seed_id"] for query in asked}
+    query_rows = list(read_rows(QUERIES, queries.folder))
+    seeds = {query["seed_id"] for query in query_rows}
     held = list(read_rows(PASSAGES, held_out.folder))
     others = Reader(PASSAGES, passages.folder)
     room = max(0, most - len(held))
     drawn = random.Random(seed).sample(range(len(others)), min(room, len(others)))
     own = _limit(held, seeds, most, seed)
-    return JudgedCollection(own + [others[number] for number in sorted(drawn)], asked)
+    return JudgedCollection(own + [others[number] for number in sorted(drawn)], query_rows)
 
 
 def _limit(rows: list[Row], needed: set[str], limit: int, seed: int) -> list[Row]:

@@ -160,19 +160,19 @@ def _open_work(judge: LLMJudge, llm: Callable[[], LLM]) -> _JudgeWork:
         chat = uses_chat_template(judge.settings, engine)
         return _JudgeWork(
             engine,
-            lambda asked: _scale(
-                judge_in_words(engine, judge.words_prompt, asked, chat),
+            lambda requests: _scale(
+                judge_in_words(engine, judge.words_prompt, requests, chat),
                 lambda grade: grade / HIGHEST_WORD_GRADE,
             ),
         )
     if judge.form == "rc":
         return _JudgeWork(
-            engine, lambda asked: _scale(judge_rc(engine, judge.prompt, asked), _squash)
+            engine, lambda requests: _scale(judge_rc(engine, judge.prompt, requests), _squash)
         )
     return _JudgeWork(
         engine,
-        lambda asked: _scale(
-            judge_graded(engine, judge.prompt, asked), lambda grade: grade / _HIGHEST_GRADE
+        lambda requests: _scale(
+            judge_graded(engine, judge.prompt, requests), lambda grade: grade / _HIGHEST_GRADE
         ),
     )
 

@@ -73,8 +73,8 @@ def read_results(run_folder: Path) -> JudgedResults | None:
     seeds = {row["_id"]: row["seed"] for row in read_json_lines(pool.folder / "queries.jsonl")}
     sheet = find_sheet(run_folder, pool)
     verdicts = sheet.verdicts if sheet is not None else {}
-    told = {pair: verdict == "yes" for pair, verdict in verdicts.items() if verdict != "skip"}
-    shared = [relevant[pair] == yes for pair, yes in told.items()]
+    decided = {pair: verdict == "yes" for pair, verdict in verdicts.items() if verdict != "skip"}
+    shared = [relevant[pair] == yes for pair, yes in decided.items()]
     return JudgedResults(
         judge=str(pool.manifest["figures"]["judge"]),
         queries=len(seeds),
@@ -83,7 +83,7 @@ def read_results(run_folder: Path) -> JudgedResults | None:
             name: _describe_system(ranked, seeds, relevance) for name, ranked in rankings.items()
         },
         reference=choose_reference(list(rankings)),
-        verdicts=len(told),
+        verdicts=len(decided),
         agreement=mean(shared) if shared else None,
         difference=None if sheet is None else _estimate(sheet, rankings, relevance, list(seeds)),
     )

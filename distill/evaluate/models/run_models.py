@@ -29,8 +29,8 @@ class RunModelSettings(NamedTuple):
     @classmethod
     def select(cls, recipe: Recipe) -> "RunModelSettings":
         """Select them of a recipe."""
-        told, device = recipe.evaluate.instructions, recipe.train.device
-        return cls(recipe.student.route, recipe.teacher, told, device)
+        instructions, device = recipe.evaluate.instructions, recipe.train.device
+        return cls(recipe.student.route, recipe.teacher, instructions, device)
 
 
 def load_run_models(
@@ -47,16 +47,16 @@ def load_run_models(
     Raises:
         UserError: if a model does not load, or the student's prompts are not those of its training.
     """
-    told, teacher = settings.instructions, settings.teacher
+    instructions, teacher = settings.instructions, settings.teacher
     whole = EmbedderConfig(max_tokens=ALL_TOKENS, device=settings.device)
     found = {
-        role: load_eval_model(folder, settings=whole, instructions=told)
+        role: load_eval_model(folder, settings=whole, instructions=instructions)
         for role, folder in folders.items()
     }
     if "student" in found:
         found["student"] = check_prompts(found["student"], {})
     if teacher.model is not None:
-        found["teacher"] = load_any_model(teacher, teacher.model, told)
+        found["teacher"] = load_any_model(teacher, teacher.model, instructions)
     if run is not None:
         found = {
             role: dataclasses.replace(model, known=KnownDocuments(run, model))

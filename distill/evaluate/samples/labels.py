@@ -53,7 +53,9 @@ def read_labels(task: Any, folder: Path) -> Labels:
 
 def keep_if_f1_matches(labels: Labels, average: Average, score: float) -> Labels:
     """Return the labels, if the F1 of them is the score to mteb's rounding."""
-    means = [compute_f1(told, average) for told in group_labels_by_subset(labels).values()]
+    means = [
+        compute_f1(predictions, average) for predictions in group_labels_by_subset(labels).values()
+    ]
     return labels if means and np.isclose(mean(means), score, rtol=0, atol=1e-4) else {}
 
 
@@ -74,9 +76,9 @@ def group_labels_by_subset(labels: Labels) -> dict[str, LabelPredictions]:
     return parts
 
 
-def compute_f1(told: LabelPredictions, average: Average) -> float:
+def compute_f1(predictions: LabelPredictions, average: Average) -> float:
     """Compute the F1 with every text once."""
-    return float(make_weighted_f1(told, average)(np.ones((len(told.gold), 1)))[0])
+    return float(make_weighted_f1(predictions, average)(np.ones((len(predictions.gold), 1)))[0])
 
 
 def _decode_predictions(

@@ -29,10 +29,10 @@ def read_summary_correlations(task: Any, folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for part, rows, written in read_predictions(task, folder):
         people = rows[task.relevancy_column_name]
-        told = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
+        varied = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
         pairs = [*zip(written["human_scores"], written[_SIMILARITY_NAMES[kind]], strict=True)]
-        if len(pairs) != len(told):
+        if len(pairs) != len(varied):
             return {}
-        for i, (human, of_model) in zip(told, pairs, strict=True):
+        for i, (human, of_model) in zip(varied, pairs, strict=True):
             found[f"{part}/{i}"] = float(correlate(human, of_model).statistic)
     return found

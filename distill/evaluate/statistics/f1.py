@@ -24,12 +24,12 @@ class LabelPredictions(NamedTuple):
         return LabelPredictions([*self.gold, *other.gold], [*self.given, *other.given])
 
 
-def make_weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
+def make_weighted_f1(predictions: LabelPredictions, average: Average) -> WeightedStatistic:
     """Return the mean over experiments of the mean over classes of F1, where a class that is
     neither there nor given does not count, as in scikit-learn."""
-    classes = _number_classes(told)
-    gold = [set(labels) for labels in told.gold]
-    runs = [[set(labels) for labels in run] for run in zip(*told.given, strict=True)]
+    classes = _number_classes(predictions)
+    gold = [set(labels) for labels in predictions.gold]
+    runs = [[set(labels) for labels in run] for run in zip(*predictions.given, strict=True)]
     right = [[given & of for given, of in zip(run, gold, strict=True)] for run in runs]
     stack = need("scipy.sparse", "eval").vstack
     of_gold = _build_indicator(gold, classes)
@@ -48,9 +48,9 @@ def make_weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatis
     return compute_weighted
 
 
-def _number_classes(told: LabelPredictions) -> dict[Label, int]:
-    names = {label for labels in told.gold for label in labels}
-    names |= {label for text in told.given for run in text for label in run}
+def _number_classes(predictions: LabelPredictions) -> dict[Label, int]:
+    names = {label for labels in predictions.gold for label in labels}
+    names |= {label for text in predictions.given for run in text for label in run}
     return {label: number for number, label in enumerate(sorted(names, key=str))}
 
 

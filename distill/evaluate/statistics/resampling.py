@@ -108,10 +108,8 @@ def resample_pairs(
     predictions: cosines of different models have different scales, which no permutation may mix."""
     stats = need("scipy.stats", "eval")
     ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
-    of_both = statistic(np.concatenate([gold, gold]), ranks)
-    return _resample_weighted(
-        statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng
-    )
+    both = statistic(np.concatenate([gold, gold]), ranks)
+    return _resample_weighted(statistic(gold, ours), statistic(gold, theirs), both, len(gold), rng)
 
 
 def resample_labels(
@@ -119,15 +117,15 @@ def resample_labels(
 ) -> ResampledDifference:
     """Resample an F1 of the labels that two models' classifiers gave to the same texts; the models
     swap all that they gave to a text."""
-    of_ours, of_theirs = make_weighted_f1(ours, average), make_weighted_f1(theirs, average)
-    of_both = make_weighted_f1(ours.concatenate(theirs), average)
-    return _resample_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
+    f1_of_ours, f1_of_theirs = make_weighted_f1(ours, average), make_weighted_f1(theirs, average)
+    f1_of_both = make_weighted_f1(ours.concatenate(theirs), average)
+    return _resample_weighted(f1_of_ours, f1_of_theirs, f1_of_both, len(ours.gold), rng)
 
 
 def _resample_weighted(
-    of_ours: WeightedStatistic,
-    of_theirs: WeightedStatistic,
-    of_both: WeightedStatistic,
+    ours: WeightedStatistic,
+    theirs: WeightedStatistic,
+    both: WeightedStatistic,
     count: int,
     rng: np.random.Generator,
 ) -> ResampledDifference:
@@ -138,15 +136,15 @@ def _resample_weighted(
         drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(count, size)
         weights = times.astype(np.float64)
-        return of_ours(weights) - of_theirs(weights)
+        return ours(weights) - theirs(weights)
 
     def draw_permutations(size: int) -> Values:
         kept = rng.integers(0, 2, (count, size)).astype(np.float64)
         one, other = np.concatenate([kept, 1 - kept]), np.concatenate([1 - kept, kept])
-        return of_both(one) - of_both(other)
+        return both(one) - both(other)
 
     once = np.ones((count, 1))
-    observed = float(of_ours(once)[0] - of_theirs(once)[0])
+    observed = float(ours(once)[0] - theirs(once)[0])
     return ResampledDifference(
         observed,
         _run_in_blocks(draw_bootstrap, WEIGHTED_RESAMPLES, count),

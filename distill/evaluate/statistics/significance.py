@@ -167,16 +167,16 @@ def _resample_labels(
         labels.group_labels_by_subset(mine.labels),
         labels.group_labels_by_subset(their.labels),
     )
-    if {part: told.gold for part, told in ours.items()} != {
-        part: told.gold for part, told in theirs.items()
+    if {part: predictions.gold for part, predictions in ours.items()} != {
+        part: predictions.gold for part, predictions in theirs.items()
     }:
         raise ValueError(f"not the same labels of {mine.task}")
-    if average is None or any(len(told.gold) < 2 for told in ours.values()):
+    if average is None or any(len(predictions.gold) < 2 for predictions in ours.values()):
         return None
     return resampling.average_resamples(
         [
-            resampling.resample_labels(average, told, theirs[part], rng)
-            for part, told in ours.items()
+            resampling.resample_labels(average, predictions, theirs[part], rng)
+            for part, predictions in ours.items()
         ]
     )
 

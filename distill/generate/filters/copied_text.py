@@ -10,11 +10,11 @@ def compute_copied_share(query: str, passage: str) -> float:
     """Compute the longest run of consecutive words that query and passage share, as a share of the
     query's words: 1 where the whole query stands in the passage, 0 where no word does. Case and
     punctuation do not count."""
-    asked, written = split_comparable_words(query), split_comparable_words(passage)
-    if not asked:
+    query_words, written = split_comparable_words(query), split_comparable_words(passage)
+    if not query_words:
         return 0.0
-    matcher = SequenceMatcher(None, written, asked, autojunk=False)
-    return matcher.find_longest_match().size / len(asked)
+    matcher = SequenceMatcher(None, written, query_words, autojunk=False)
+    return matcher.find_longest_match().size / len(query_words)
 
 
 def make_copy_filter(most: float) -> Filter:

@@ -77,7 +77,7 @@ class FilterSettings(NamedTuple):
 
 def make_queries(
     run: Run,
-    asked: FilterSettings,
+    filtering: FilterSettings,
     passages: Stage,
     sources: Sequence[Stage],
     llm: LazyLLM,
@@ -94,13 +94,13 @@ def make_queries(
         UserError: if a filter cannot work (a language is unknown, the engine gives no
             log-probabilities), before the stage is begun; if no query is left.
     """
-    prompt = _find_prompt(asked)
-    settings, inputs = fingerprint(asked, prompt, sets), [passages, *sources]
+    prompt = _find_prompt(filtering)
+    settings, inputs = fingerprint(filtering, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor, where it was checked before, evaluation texts.
-    length = asked.generate.filters.decontaminate_words
+    length = filtering.generate.filters.decontaminate_words
     stage = _find_unchanged(run, length, settings, inputs, sets)
     if stage is None:
-        stage = _make(run, asked, settings, inputs, sets, prompt, llm)
+        stage = _make(run, filtering, settings, inputs, sets, prompt, llm)
     _require_some(stage)
     return stage
 
@@ -151,7 +151,7 @@ def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
 
 def _make(
     run: Run,
-    asked: FilterSettings,
+    filtering: FilterSettings,
     settings: dict[str, Any],
     inputs: list[Stage],
     sets: list[EvaluationSet],
@@ -159,17 +159,17 @@ def _make(
     llm: LazyLLM,
 ) -> Stage:
     passages, *sources = inputs
-    filters, retriever = asked.generate.filters, asked.retriever
+    filters, retriever = filtering.generate.filters, filtering.retriever
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
-    if prompt is None and _needs_retriever(asked.generate):
+    if prompt is None and _needs_retriever(filtering.generate):
         llm.make_room_for(retriever)
     engine = llm() if prompt is not None else None
-    depth, words = _choose_depth(asked), asked.generate.max_passage_words
-    keeps = find_depth(retriever, asked.relabel.top_k) if "dense" in retriever.sources else 0
+    depth, words = _choose_depth(filtering), filtering.generate.max_passage_words
+    keeps = find_depth(retriever, filtering.relabel.top_k) if "dense" in retriever.sources else 0
     make_row_filters(filters)  # refuse an unknown language before all else
     search = (
         SeedSearch(run, retriever, passages, depth, keeps)
-        if _needs_retriever(asked.generate)
+        if _needs_retriever(filtering.generate)
         else None
     )
     order = make_likelihood_order(engine, prompt, words) if engine and prompt else order_by_rank
@@ -256,24 +256,24 @@ def _needs_retriever(generate: Generate) -> bool:
     return filtered or _get_best_by(generate) == "round_trip"
 
 
-def _choose_depth(asked: FilterSettings) -> int:
+def _choose_depth(filtering: FilterSettings) -> int:
     """Return how far down a seed passage is looked for: as far as the filter asks, else as far as
     relabelling will look."""
-    return asked.generate.filters.round_trip or asked.relabel.top_k
+    return filtering.generate.filters.round_trip or filtering.relabel.top_k
 
 
-def _find_prompt(asked: FilterSettings) -> Prompt | None:
+def _find_prompt(filtering: FilterSettings) -> Prompt | None:
     """Return the query likelihood's prompt, where draws are compared by it."""
-    if _get_best_by(asked.generate) != "ql":
+    if _get_best_by(filtering.generate) != "ql":
         return None
-    return load_prompt(asked.relabel.prompt_ql, asked.folder, parts=2)
+    return load_prompt(filtering.relabel.prompt_ql, filtering.folder, parts=2)
 
 
 def fingerprint(
-    asked: FilterSettings, prompt: Prompt | None, sets: list[EvaluationSet]
+    filtering: FilterSettings, prompt: Prompt | None, sets: list[EvaluationSet]
 ) -> dict[str, Any]:
     """Collect the settings that change which queries pass the filters."""
-    generate, filters = asked.generate, asked.generate.filters
+    generate, filters = filtering.generate, filtering.generate.filters
     settings: dict[str, Any] = {
         "version": 1,
         "filters": filters.model_dump(exclude={"decontaminate", "decontaminate_words"}),
@@ -286,14 +286,14 @@ def fingerprint(
     if prompt is not None:
         settings["ql"] = {
             "prompt": prompt.source,
-            "llm": llm_identity(asked.llm),
+            "llm": llm_identity(filtering.llm),
             "max_passage_words": generate.max_passage_words,
-            **fingerprint_tokenization(asked.llm, prompt),
+            **fingerprint_tokenization(filtering.llm, prompt),
         }
-    if _needs_retriever(asked.generate):
+    if _needs_retriever(filtering.generate):
         settings["retriever"] = {
-            **retriever_identity(asked.retriever, embeds=True),
-            "depth": _choose_depth(asked),
+            **retriever_identity(filtering.retriever, embeds=True),
+            "depth": _choose_depth(filtering),
         }
     return settings
 
@@ -313,10 +313,10 @@ def _require_some(stage: Stage) -> None:
     if stage.manifest["rows"]:
         return
     counts = stage.manifest["counts"]
-    told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     raise UserError(
         str(stage.folder),
-        f"no query is left ({told or 'none was parsed'})",
+        f"no query is left ({listed or 'none was parsed'})",
         "read `distill inspect RUN queries/dropped`; then loosen generate.filters, or change the "
         "prompt or llm.model, and run again with --overwrite stale",
     )

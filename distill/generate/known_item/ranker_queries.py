@@ -47,9 +47,9 @@ def make_known_queries(
         corpus.map_shards(PASSAGES, parts, ShardResult)
         corpus.finish()
     if not queries.complete:
-        asked = [_make_query(item, task) for item in items]
-        kinds = Counter(row["task_type"] for row in asked)
-        queries.map_shards(QUERIES, [asked], lambda part: ShardResult(part, kinds))
+        query_rows = [_make_query(item, task) for item in items]
+        kinds = Counter(row["task_type"] for row in query_rows)
+        queries.map_shards(QUERIES, [query_rows], lambda part: ShardResult(part, kinds))
         queries.finish()
     return KnownQueries(corpus, queries)
 

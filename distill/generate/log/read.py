@@ -45,7 +45,7 @@ def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
     if not file.is_file():
         what = f"no such file{describe_search(file)}"
         raise UserError(str(file), what, "fix generate.log.path in the recipe")
-    read, first, asked = LoggedQueries(), dict[str, str](), Counter[str]()
+    read, first, times = LoggedQueries(), dict[str, str](), Counter[str]()
     for text in _iterate_texts(file, settings):
         read.counts["read"] += 1
         query = " ".join(sanitize_for_prompt(text).split())
@@ -58,13 +58,13 @@ def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
         key = normalize_text(masked)
         if key:
             first.setdefault(key, masked)
-            asked[key] += 1
+            times[key] += 1
         else:
             read.counts[EMPTY] += 1
     _refuse_one_query(file, first, read.counts)
-    read.queries = [query for key, query in first.items() if asked[key] >= settings.min_count]
+    read.queries = [query for key, query in first.items() if times[key] >= settings.min_count]
     read.counts[RARE] = len(first) - len(read.queries)
-    read.counts[REPEATED] = asked.total() - len(first)
+    read.counts[REPEATED] = times.total() - len(first)
     if not read.queries:
         what = f"holds no query that was asked {settings.min_count} times ({len(first)} different)"
         raise UserError(str(file), what, "lower generate.log.min_count")

@@ -68,8 +68,8 @@ def _open_writer(
     sampling = method.make_sampling(chat, settings.constrain and method.can_be_constrained(engine))
 
     def write_shards(some: Sequence[range]) -> list[ShardResult]:
-        asked = [[*plan.list_requests(places)] for places in some]
-        return _write(asked, settings.best_of, writing.seed, method, engine, sampling)
+        requests = [[*plan.list_requests(places)] for places in some]
+        return _write(requests, settings.best_of, writing.seed, method, engine, sampling)
 
     yield OpenWork(write_shards, lambda: engine.tokens)
 
@@ -96,7 +96,7 @@ def _write(
     sampling: Sampling,
 ) -> list[ShardResult]:
     """Write some shards in one call of the engine."""
-    draws = [[(one, draw) for one in asked for draw in range(best_of)] for asked in shards]
+    draws = [[(one, draw) for one in requests for draw in range(best_of)] for requests in shards]
     every = [one for of_shard in draws for one in of_shard]
     prompts = [method.render_prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
     seeds = [derive_llm_seed(seed, one, draw) for one, draw in every]
@@ -113,11 +113,11 @@ def _make_shard(rows: list[Row]) -> ShardResult:
     return ShardResult(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
 
 
-def _make_row(asked: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
-    conditions = asked.conditions
+def _make_row(request: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
+    conditions = request.conditions
     return {
-        "passage_id": asked.passage["passage_id"],
-        "sample": asked.sample,
+        "passage_id": request.passage["passage_id"],
+        "sample": request.sample,
         "draw": draw,
         "task_type": conditions.task_type,
         "persona": conditions.persona,

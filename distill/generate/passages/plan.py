@@ -113,10 +113,10 @@ def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(rows[draw.permutation(len(rows))[:count]])
 
 
-def derive_llm_seed(seed: int, asked: QueryRequest, draw: int) -> int:
+def derive_llm_seed(seed: int, request: QueryRequest, draw: int) -> int:
     """Derive the LLM's seed (31 bits, which every engine takes) from the recipe's: the one thing
     that differs by draw."""
-    return _make_seed(seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
+    return _make_seed(seed, request.passage["passage_id"], request.sample, draw) % 2**31
 
 
 def _make_seed(*parts: object) -> int:

@@ -29,8 +29,8 @@ class HTTPEngine:
     """An `LLM` (see protocol) behind an OpenAI-compatible server.
 
     What the server can do beyond generation (structured output, scores) is probed once, when it is
-    first needed. `tokens` further counts `cached`, `failures` (see `CachedClient`), and `formless`:
-    finished texts that violate the JSON schema that was sent along.
+    first needed. `tokens` further counts `cached`, `failures` (see `CachedClient`), and
+    `malformed`: finished texts that violate the JSON schema that was sent along.
 
     Args:
         cache: the SQLite file that stores every reply.
@@ -48,7 +48,7 @@ class HTTPEngine:
         self.structured_output = StructuredOutput(self.client)
         self.scorer = LogprobScorer(self.client)
         self.tokens = self.client.tokens
-        self.tokens["formless"] = 0
+        self.tokens["malformed"] = 0
 
     @cached_property
     def supports_regex(self) -> bool:
@@ -135,4 +135,4 @@ class HTTPEngine:
         ignore it: the parser drops such rows, and this count shows the server to be the cause."""
         if sampling.json_schema:
             fits = make_schema_check(json.loads(sampling.json_schema))
-            self.tokens["formless"] += sum(t.finished and not fits(t.text) for t in texts)
+            self.tokens["malformed"] += sum(t.finished and not fits(t.text) for t in texts)

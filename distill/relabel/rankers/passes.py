@@ -73,19 +73,19 @@ def identify_pass(name: RankerName, settings: RankerSettings) -> dict[str, objec
             "version": 1,
         }
     prompt = _load_pass_prompt(name, rule, settings.folder)
-    told: dict[str, object] = {
+    identity: dict[str, object] = {
         "llm": identify_llm(llm),
         "prompt": prompt.source,
         "max_passage_words": rule.max_passage_words,
         "version": 2,
     }
     if name == "listwise":
-        told["window"] = rule.listwise_window
+        identity["window"] = rule.listwise_window
     else:
-        told |= fingerprint_tokenization(llm, prompt)
+        identity |= fingerprint_tokenization(llm, prompt)
     if name in ("rc", "graded") and llm.engine == "http":
-        told["prompt_grade"] = _load_grade_prompt(settings).source
-    return told
+        identity["prompt_grade"] = _load_grade_prompt(settings).source
+    return identity
 
 
 def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], LLM]) -> RankingPass:

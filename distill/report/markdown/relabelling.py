@@ -20,14 +20,14 @@ def write_relabelling(of: RelabelSection | None) -> list[str]:
     """Return the section's parts; none for a run that has not relabelled."""
     if of is None:
         return []
-    told = (
+    sentence = (
         f"The positive is another passage than the seed for {of.changed} of {of.queries} queries; "
         f"for {of.missed} of the queries retrieval did not find the seed."
     )
     tau = "Kendall's tau, from -1 to 1, over the candidates of a query; the mean over all queries."
     return [
         "## Relabelling",
-        told,
+        sentence,
         "\n".join(f"- {label}: {figure}" for label, figure in of.notes),
         *(
             ["### Where each ranker puts the seed", write_grid(of.seed_rank)]

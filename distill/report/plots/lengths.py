@@ -34,5 +34,5 @@ def _draw(kind: str, values: Sequence[int], colour: str) -> Markup:
         axes.set_title(f"{kind}, median {median:g}", loc="left")
         axes.set_xlabel("words")
         axes.set_ylabel("texts")
-        told = f"from {min(values)} to {most}, median {median:g}"
-        return to_svg(figure, f"Lengths of {kind} in words: {told}.")
+        description = f"from {min(values)} to {most}, median {median:g}"
+        return to_svg(figure, f"Lengths of {kind} in words: {description}.")

@@ -55,8 +55,8 @@ def _draw(models: Mapping[str, ModelFigures], key: Cost, quality: str) -> Markup
         axes.set_ylabel(quality)
         figure.legend(loc="outside lower center", ncols=2)
         names = ", ".join(format_role(role) for role in _list_points(models, key))
-        told = f"{quality} of {names} against {_COSTS[key][0]}; the table has the values."
-        return to_svg(figure, told)
+        description = f"{quality} of {names} against {_COSTS[key][0]}; the table has the values."
+        return to_svg(figure, description)
 
 
 def find_front(points: Sequence[Point], more_is_better: bool) -> list[Point]:

@@ -96,6 +96,6 @@ def to_svg(figure: Any, description: str) -> Markup:
     opening = re.sub(r' (width|height)="[^"]*"', "", text[: text.index(">")], count=2)
     width = figure.get_figwidth() * _REM_PER_INCH
     size = f"max-width: {width:.1f}rem; --width: {width:.1f}rem"
-    told = f'<svg role="img" aria-label="{label}" style="{size}"'
-    opening = opening.replace("<svg", told, 1)
+    described = f'<svg role="img" aria-label="{label}" style="{size}"'
+    opening = opening.replace("<svg", described, 1)
     return Markup(opening + text[text.index(">") :])  # matplotlib has escaped what it was given

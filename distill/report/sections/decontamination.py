@@ -18,11 +18,11 @@ def describe_decontamination(stages: Mapping[str, Manifest]) -> list[str]:
     Args:
         stages: manifests of complete stages.
     """
-    told = [
+    lines = [
         _describe_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED
     ]
     evaluation = stages.get("evaluation", {}).get("figures", {})
-    return told + (
+    return lines + (
         [_describe_unlabelled(evaluation["unlabelled"])] if "unlabelled" in evaluation else []
     )
 
@@ -31,15 +31,15 @@ def _describe_overlap(what: str, manifest: Manifest) -> str:
     found = manifest.get("figures", {}).get("decontamination")
     if found is None:
         return f"{what} were not checked against any evaluation set."
-    told = (
+    lines = (
         f"{what} were checked against {found['evaluation queries']} evaluation queries of "
         f"{found['tasks']}, by runs of {found['run of words']} words (shorter ones whole, "
         f"{found['evaluation queries too short to check']} too short to check): "
         f"{found['queries dropped']} dropped."
     )
     if "seed passages" not in found:
-        return told
-    return told + (
+        return lines
+    return lines + (
         f" Of {found['seed passages']} seed passages "
         f"{found['seed passages that hold an evaluation query']} hold words of an evaluation "
         f"query; {found['seed passages that share words with an evaluation document']} share "

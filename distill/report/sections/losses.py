@@ -171,9 +171,9 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
     both = [one for ones in chosen.values() for one in ones]
     if not both:
         return {"queries": [], "gains": []}
-    told = _search_items(found, RunModelSettings.select(recipe), readers, both)
+    rankings = _search_items(found, RunModelSettings.select(recipe), readers, both)
     return {
-        key: [{**one._asdict(), **told[one.task, one.item]} for one in ones]
+        key: [{**one._asdict(), **rankings[one.task, one.item]} for one in ones]
         for key, ones in chosen.items()
     }
 
@@ -192,12 +192,12 @@ def _search_items(
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
     models = load_run_models(settings, {"student": found.folder / "student"})
     vectors = found.folder / RESULTS_FOLDER / "vectors"
-    told = {}
+    rankings = {}
     for name, task in tasks.items():
         keys = [one.item for one in both if one.task == name]
         by_role = {role: find_rankings(of, task, keys, vectors) for role, of in models.items()}
         metric = format_metric(found.summary["tasks"][name]["metric"])
         for item, text in find_query_texts(task, keys).items():
             ranked = {role: of[item] for role, of in by_role.items()}
-            told[name, item] = {"text": text, "metric": metric, "rankings": ranked}
-    return told
+            rankings[name, item] = {"text": text, "metric": metric, "rankings": ranked}
+    return rankings

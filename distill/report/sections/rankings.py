@@ -30,11 +30,11 @@ def find_rankings(
     """
     found: dict[str, Any] = {}
     for split, subset in dict.fromkeys(split_item(item)[:2] for item in items):
-        asked = {i: split_item(i)[2] for i in items if split_item(i)[:2] == (split, subset)}
+        query_ids = {i: split_item(i)[2] for i in items if split_item(i)[:2] == (split, subset)}
         data = _get_split(task, split, subset)
-        results = _search(model, task, vectors, data, split, subset, set(asked.values()))
+        results = _search(model, task, vectors, data, split, subset, set(query_ids.values()))
         ids = {row_id: number for number, row_id in enumerate(data["corpus"]["id"])}
-        for item, query_id in asked.items():
+        for item, query_id in query_ids.items():
             judged = data["relevant_docs"][query_id]
             ranked = sorted(results[query_id].items(), key=lambda pair: (-pair[1], pair[0]))
             top = ranked[:_SHOWN]

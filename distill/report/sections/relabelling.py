@@ -114,9 +114,9 @@ def _tabulate_seed_ranks(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid |
     rows = [
         [
             Cell(_format_ranker(ranker)),
-            *(Cell(f"{told[key]:.3f}", told[key]) for key in _SEED_COLUMNS),
+            *(Cell(f"{figures[key]:.3f}", figures[key]) for key in _SEED_COLUMNS),
         ]
-        for ranker, told in by_ranker.items()
+        for ranker, figures in by_ranker.items()
     ]
     header = ["ranker", *_SEED_COLUMNS.values()]
     return Grid("Where each ranker puts the seed passage", header, rows, header[1:])

@@ -136,9 +136,9 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
     gap = summary["differences"].get(name_difference("student", "base"))
-    told = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
+    tiles = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
     if teacher is not None:
-        told += [
+        tiles += [
             (
                 numbers.format_share(compute_share_of_teacher(summary)),
                 "of the teacher kept",
@@ -154,8 +154,8 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
     if gap is not None:
         overall = gap["overall"]
         figure = numbers.format_signed(overall["difference"])
-        told.append((figure, "over the untrained base", numbers.format_interval(overall)))
-    return [tile for tile in told if tile[0] != numbers.NONE]
+        tiles.append((figure, "over the untrained base", numbers.format_interval(overall)))
+    return [tile for tile in tiles if tile[0] != numbers.NONE]
 
 
 def _describe_retention(kept: Retention | None) -> str:

@@ -37,14 +37,14 @@ def make_training(found: RunData) -> TrainingSection | None:
     if student is None:
         return None
     path = found.folder / "student" / "training.json"
-    told = read_json(path) if path.is_file() else {"curve": []}
-    curve, looks = told["curve"], told.get("looks", [])
+    record = read_json(path) if path.is_file() else {"curve": []}
+    curve, looks = record["curve"], record.get("looks", [])
     figures = [
         (key.replace("_", " "), _format_number(value))
         for key, value in student.get("figures", {}).items()
         if isinstance(value, int | float)
     ]
-    figures += _list_steps(told.get("stages", []))
+    figures += _list_steps(record.get("stages", []))
     figures.append(("time", numbers.format_seconds(student["seconds"])))
     logged = [_tabulate_log("What was logged", curve), _tabulate_log("What was looked at", looks)]
     drawn = draw_curves([*curve, *looks])

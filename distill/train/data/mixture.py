@@ -194,13 +194,13 @@ def make_mixture(
         labels = np.column_stack([np.full(len(texts), NO_EXAMPLE), label])
         datasets["texts"] = Dataset.from_dict({"text": places, "label": labels})
 
-    asked = TextPlaces(queries.firsts, np.full(len(queries.firsts), QUERY))
+    query_places = TextPlaces(queries.firsts, np.full(len(queries.firsts), QUERY))
     others = _locate(documents_at, documents.firsts[corpus.rows < 0])
     return Mixture(
         datasets,
         columns,
-        TextsById("query", TextsOnDemand(examples, asked, PlacedText.read_query)),
-        TextsById("query", TextsOnDemand(examples, asked, PlacedText.read_task)),
+        TextsById("query", TextsOnDemand(examples, query_places, PlacedText.read_query)),
+        TextsById("query", TextsOnDemand(examples, query_places, PlacedText.read_task)),
         TextsById("text", TextsOnDemand(examples, others, PlacedText.read_document)),
         TextsOnDemand(
             examples,

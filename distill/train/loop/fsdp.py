@@ -70,4 +70,4 @@ def find_max_over_processes(count: int, device: torch.device) -> int:
 
 
 def _explain_conflict(key: str, remedy: str) -> UserError:
-    return UserError(key, "is trained along with the model, which FSDP does not spread", remedy)
+    return UserError(key, "has parameters of its own, which FSDP does not spread", remedy)

@@ -33,7 +33,7 @@ _MIN_TEMPERATURE = 0.01
 
 class AuxiliaryParameters(nn.Module):
     """The projection to the teacher's width and, where it is learned, the contrast's temperature. A
-    checkpoint holds its `state_dict`, which is empty where nothing is trained along.
+    checkpoint holds its `state_dict`, which is empty where no objective has parameters.
 
     Distributed training averages the student's gradients over the processes, and does not know of
     this module; it averages its own. So every process must train on the same terms in every step.

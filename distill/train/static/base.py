@@ -191,14 +191,14 @@ class _Targets:
         tasks = [query.task for query in (*queries, *words)]
         texts = [query.text for query in (*queries, *words)]
         ids = [f"q{i}" for i in range(len(texts))]
-        asked = embed_with_teacher(
+        query_vectors = embed_with_teacher(
             run,
             teacher,
             dict(zip(ids, texts, strict=True)),
             tasks=dict(zip(ids, tasks, strict=True)) if is_told_tasks(teacher) else None,
         )
         corpus = embed_corpus(run, open_teacher(teacher, str(teacher.model)), passages)
-        self._rows = TeacherRows([*asked.parts, corpus.vectors])
+        self._rows = TeacherRows([*query_vectors.parts, corpus.vectors])
         behind = range(len(queries), len(texts))
         middle = (len(texts) + number for number in numbers)
         self._order = torch.tensor([*range(len(queries)), *middle, *behind])

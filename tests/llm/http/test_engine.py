@@ -296,7 +296,7 @@ def test_structured_output_schema_is_sent_and_its_violations_are_counted(make, s
     assert sent["type"] == "json_schema"
     assert sent["json_schema"]["schema"] == json.loads(SCHEMA)
     assert sent["json_schema"]["strict"]
-    assert engine.tokens["formless"] == len(PROMPTS)
+    assert engine.tokens["malformed"] == len(PROMPTS)
 
 
 def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, server):

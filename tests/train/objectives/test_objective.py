@@ -181,7 +181,7 @@ def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
     assert along.log_temperature.grad != 0
 
 
-def test_nothing_is_kept_where_nothing_is_trained_along(model):
+def test_no_auxiliary_parameters_are_saved_where_objectives_have_none(model):
     plain = CombinedLoss(model, Train(), None, make_projection(32, 32, seed=1))
     assert plain.auxiliary.state_dict() == {}
 
