@@ -8,7 +8,7 @@ teacher, which knows neither corpus nor queries, and embeds both sides; it needs
 model2vec and skeletoken. Prints one JSON line.
 
     DISTILL_DATA=... python benchmarks/worth.py cacm
-    python benchmarks/adapt_peers.py artifacts/worth/cacm-whole-13 --peer contrast
+    python benchmarks/adapt_peers.py artifacts/worth/cacm-alone-13 --peer contrast
     python benchmarks/adapt_peers.py artifacts/worth/cacm-three-layers-13 --peer alignment
     python benchmarks/adapt_peers.py artifacts/worth/cacm-static-13 --peer model2vec
 """
