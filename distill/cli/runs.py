@@ -11,7 +11,8 @@ from distill.api.session import settle
 from distill.cli.options.recipe import add_corpus_option, add_recipe_options
 from distill.cli.options.values import PATH
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
-from distill.recipe import Recipe, dump_recipe
+from distill.recipe import Recipe
+from distill.recipe.reference import write_commented_recipe
 from distill.store.run import Overwrite
 
 _NOT_MEASURED = """\
@@ -76,7 +77,7 @@ def run(
     A run that was stopped continues with the same command.
     """
     if print_resolved:
-        click.echo(dump_recipe(settle(recipe, folder, fetches=False)[0]), nl=False)
+        click.echo(write_commented_recipe(settle(recipe, folder, fetches=False)[0]), nl=False)
         return
     if share is not None or finish:
         _run_in_shares(recipe, folder, overwrite, share, finish)

@@ -1,9 +1,12 @@
 """What each key of a recipe means, as text: all of it read from the JSON schema of the recipe."""
 
 import json
+import re
 import textwrap
 from functools import cache
 from typing import Any
+
+import yaml
 
 from distill.errors import UserError
 from distill.recipe.explain import find_nearest_key
@@ -12,6 +15,8 @@ from distill.recipe.load import Recipe, list_known_keys
 JsonSchema = dict[str, Any]
 """A JSON schema, or a part of one."""
 
+_END = re.compile(r"\. (?=[A-Z])")
+"""Of a sentence."""
 _WIDTH = 96
 """Characters per line."""
 _TYPES = {
@@ -51,6 +56,33 @@ def explain_key(key: str) -> str:
         prefix = f"{key}." if key else ""
         parts += [_describe(prefix + name, one) for name, one in section["properties"].items()]
     return "\n\n".join(parts)
+
+
+def write_commented_recipe(recipe: Recipe) -> str:
+    """Write every key with its value, as YAML that `load_recipe` reads back; the first sentence of
+    what `distill explain` says of a key stands above it.
+
+    >>> from distill.recipe.load import load_recipe
+    >>> written = write_commented_recipe(load_recipe(settings={"name": "mine"}))
+    >>> written.splitlines()[0].startswith("# ")
+    True
+    """
+    return _write_section("", recipe.model_dump(mode="json"))
+
+
+def _write_section(prefix: str, values: dict[str, Any]) -> str:
+    """Write the keys of a section, without an indent of its own."""
+    lines: list[str] = []
+    for name, value in values.items():
+        schema = find_key(prefix + name)
+        sentence = _END.split(" ".join(schema["description"].split()))[0].rstrip(".")
+        lines.append(_fill(sentence, "# ", "# "))
+        if isinstance(value, dict) and value and _find_section(schema) is not None:
+            inner = _write_section(f"{prefix}{name}.", value)
+            lines += [f"{name}:", textwrap.indent(inner, "  ").rstrip("\n")]
+        else:
+            lines.append(yaml.safe_dump({name: value}, allow_unicode=True, width=_WIDTH).rstrip())
+    return "\n".join(lines) + "\n"
 
 
 def find_key(key: str) -> JsonSchema:

@@ -1,10 +1,14 @@
 """Every key of the recipe has a description that can be read alone."""
 
+from pathlib import Path
+
 import pytest
 
-from distill.recipe import Recipe, dump_recipe
+from distill.recipe import Recipe, dump_recipe, load_recipe
 from distill.recipe.load import list_known_keys
-from distill.recipe.reference import find_key
+from distill.recipe.reference import find_key, write_commented_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("key", list_known_keys(Recipe))
@@ -32,3 +36,13 @@ def test_descriptions_are_no_part_of_what_a_run_stores():
     text = find_key("train.soup")["description"]
     assert text not in dump_recipe(recipe)
     assert text not in str(recipe.train.list_fingerprinted())
+
+
+@pytest.mark.parametrize("name", ["demo", "nv-embed", "e5-mistral", "adapt"])
+def test_a_resolved_recipe_explains_its_keys_and_reads_back_as_it_was(tmp_path, name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    file = tmp_path / "resolved.yaml"
+    file.write_text(write_commented_recipe(recipe), encoding="utf-8")
+    assert load_recipe(file).model_dump() == recipe.model_dump()
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[lines.index(f"  rrf_k: {recipe.relabel.rrf_k}") - 1].startswith("  # ")
