@@ -5,8 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from distill.errors import UserError
 from distill.models.model_card import find_licence
+from distill.recipe import Recipe
+from distill.recipe.needs import needs_llm
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest, RunData
@@ -64,6 +68,8 @@ def _tabulate_models(found: RunData) -> Grid | None:
     by_revision = {model["revision"]: model["licence"] for model in evaluated.values()}
     rows = []
     for label, (section, key) in _MODELS.items():
+        if section == "llm" and not _has_llm(found.recipe):
+            continue
         if reference := (found.recipe.get(section) or {}).get(key):
             revision = revisions.get(reference, "")
             licence = by_revision.get(revision) or _find_licence(found, section, reference)
@@ -75,6 +81,15 @@ def _tabulate_models(found: RunData) -> Grid | None:
             rows.append(_make_model_row(label, model["model"], model["revision"] or "", licence))
     header = ["role", "model and revision", "licence"]
     return Grid("Models", header, rows) if rows else None
+
+
+def _has_llm(recipe: Mapping[str, Any]) -> bool:
+    """Return whether the run had work for an LLM; so it is taken of a recipe with keys that are not
+    known here."""
+    try:
+        return needs_llm(Recipe.model_validate(recipe))
+    except ValidationError:
+        return True
 
 
 def _find_licence(found: RunData, section: str, reference: str) -> str:
