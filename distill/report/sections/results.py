@@ -166,9 +166,10 @@ def _describe_retention(kept: Retention | None) -> str:
 
 
 def _describe_speed_rounds(student: ModelFigures, teacher: ModelFigures) -> str:
-    """Describe the least and the greatest ratio of a round, in which both took turns."""
+    """Describe the least and the greatest ratio of a round, in which both took turns; a teacher
+    behind a server, or an object of the program, has no rounds."""
     rounds = student.get("speed_rounds", []), teacher.get("speed_rounds", [])
-    ratios = [ours / theirs for ours, theirs in zip(*rounds, strict=True)]
+    ratios = [ours / theirs for ours, theirs in zip(*rounds, strict=False)]
     if len(ratios) < 2:
         return "one measurement, in turns"
     low, high = numbers.format_ratio(min(ratios)), numbers.format_ratio(max(ratios))

@@ -66,6 +66,13 @@ def test_speed_is_told_with_its_spread_over_rounds():
     assert (cells["student"], cells["base model"]) == ("90.0 to 120.0", "")
 
 
+def test_a_teacher_whose_speed_was_not_measured_leaves_the_figure_out():
+    found = summary()
+    found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
+    found["models"]["teacher"] |= {"texts_per_second": None}
+    assert "the teacher's speed" not in {what for _, what, _ in make_results(found).headline}
+
+
 def test_a_score_has_the_same_decimals_in_headline_and_tables():
     found = summary()
     student = numbers.format_score(found["models"]["student"]["score"])
