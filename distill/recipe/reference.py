@@ -62,8 +62,9 @@ def write_commented_recipe(recipe: Recipe) -> str:
     """Write every key with its value, as YAML that `load_recipe` reads back; the first sentence of
     what `distill explain` says of a key stands above it.
 
-    >>> write_commented_recipe(Recipe(name="mine")).splitlines()[1]
-    'name: mine'
+    >>> written = write_commented_recipe(Recipe(name="mine")).splitlines()
+    >>> written[written.index("seed: 13") - 1].startswith("# Seed of all random choices")
+    True
     """
     return _write_section("", recipe.model_dump(mode="json"))
 
