@@ -30,7 +30,7 @@ def describe_judged(results: JudgedResults) -> str:
 
 
 def _describe_pool(results: JudgedResults) -> str:
-    judged = f"of which {results.judge} judged {results.pairs} passages"
+    judged = f"of which {_shorten_name(results.judge)} judged {results.pairs} passages"
     shown = [
         f"{format_role(name)} {of.seed_recall:.2f} (MRR {of.seed_mrr:.2f})"
         for name, of in results.systems.items()
@@ -42,6 +42,12 @@ def _describe_pool(results: JudgedResults) -> str:
         f"On {results.queries} queries for held-out documents, {judged}, the passage that a query "
         f"was written for is among the first 10: {', '.join(shown)}."
     )
+
+
+def _shorten_name(judge: str) -> str:
+    """Return the file's name of a model out of a wheel, whose reference has a checksum and fills two
+    lines; any other as it is."""
+    return judge.partition("#")[0].rpartition("/")[2] if judge.startswith("wheel:") else judge
 
 
 def _describe_trust(results: JudgedResults) -> str:
