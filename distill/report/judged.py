@@ -45,8 +45,8 @@ def _describe_pool(results: JudgedResults) -> str:
 
 
 def _shorten_name(judge: str) -> str:
-    """Return the file's name of a model out of a wheel, whose reference has a checksum and fills two
-    lines; any other as it is."""
+    """Return the file's name of a model out of a wheel, whose reference has a checksum and fills
+    two lines; any other as it is."""
     return judge.partition("#")[0].rpartition("/")[2] if judge.startswith("wheel:") else judge
 
 
