@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.query_side_recipe import adapt_queries
 from helpers.student_bases import encode_elsewhere
 from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
@@ -16,7 +17,7 @@ from distill.export.search_index import export_index
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.pipeline.job import Job
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.train.loop.callbacks import CheckpointCallback
 
@@ -26,18 +27,11 @@ TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
 def adapt(recipe_file: Path, teacher: Path, *sets: str) -> Recipe:
     settings = [
-        "generate.methods=[sentences, keywords]",
-        "generate.free={queries: 40}",
-        f"retriever={{model: {teacher}, max_tokens: 32, device: cpu, merge: union}}",
-        "retriever.sources=[dense, bm25]",
-        "relabel={top_k: 4, rankers: [retriever, bm25], positive: seed, negative_count: 0}",
-        f"teacher={{model: {teacher}, max_tokens: 32, device: cpu}}",
         f"student={{encoder: {teacher}, route: query, add_static: {{epochs: 3, weight: 2}}}}",
         "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
         "train.objective={corpus_softmax: 1.0}",
-        *sets,
     ]
-    return load_recipe(recipe_file, settings)
+    return adapt_queries(recipe_file, teacher, *settings, *sets)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from helpers.fake_server import MODEL, serving
+from helpers.query_side_recipe import adapt_queries
 from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -40,19 +41,12 @@ TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
 def adapt(recipe_file: Path, encoder: Path, *sets: str) -> Recipe:
     settings = [
-        "generate.methods=[sentences, keywords]",
-        "generate.free={queries: 40}",
-        f"retriever={{model: {encoder}, max_tokens: 32, device: cpu, merge: union}}",
-        "retriever.sources=[dense, bm25]",
-        "relabel={top_k: 4, rankers: [retriever, bm25], positive: seed, negative_count: 0}",
-        f"teacher={{model: {encoder}, max_tokens: 32, device: cpu}}",
         "student.layers=null",
         "student.route=query",
         "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
         "train.objective={corpus_softmax: 1.0}",
-        *sets,
     ]
-    return load_recipe(recipe_file, settings)
+    return adapt_queries(recipe_file, encoder, *settings, *sets)
 
 
 @pytest.fixture(scope="module")
