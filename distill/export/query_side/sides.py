@@ -37,7 +37,6 @@ def open_query_side(model: SentenceTransformer) -> SentenceTransformer:
     return SentenceTransformer(
         modules=list(get_query_modules(model).children()),
         prompts={"query": model.prompts.get("query") or ""},
-        default_prompt_name="query",
         similarity_fn_name="cosine",
         device="cpu",
     )
