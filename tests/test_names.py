@@ -11,6 +11,7 @@ from typing import TypeGuard
 import distill
 
 FOLDER = Path(distill.__file__).parent
+TESTS = Path(__file__).parent
 MOST_MODULES, MOST_LINES = 12, 400
 VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split())
 """The verbs that functions and their docstrings begin with."""
@@ -99,6 +100,17 @@ def test_folders_hold_few_modules():
 def test_files_are_short():
     lengths = {path: len(path.read_text().splitlines()) for path in FOLDER.rglob("*.py")}
     assert {path: lines for path, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_test_names_begin_with_their_subject():
+    """`test_judged_pairs_…`, which `pytest -k judged` finds, and not `test_what_was_judged_…`."""
+    named = [
+        f"{path.relative_to(TESTS)}: {line.strip()}"
+        for path in TESTS.rglob("test_*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.lstrip().startswith("def test_what_")
+    ]
+    assert named == []
 
 
 def public_functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:

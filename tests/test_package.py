@@ -49,7 +49,7 @@ def test_a_missing_extra_is_named():
         need("absent_module", "gpu")
 
 
-def test_what_a_source_distribution_includes_is_there():
+def test_files_that_a_source_distribution_includes_are_there():
     root = Path(__file__).parent.parent
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     for name in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]:

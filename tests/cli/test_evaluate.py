@@ -181,7 +181,9 @@ def test_a_template_instructs_the_model(encoder_folder, task_data, tmp_path):
         (("--tasks", "mine", "--precisions", "int4"), "int4 is not known"),
     ],
 )
-def test_what_cannot_be_is_said(flags, told, encoder_folder, task_data, tmp_path):
+def test_impossible_options_of_compare_are_refused_by_name(
+    flags, told, encoder_folder, task_data, tmp_path
+):
     words = (*flags, "--task-data", task_data, "--out", tmp_path)
     fault = call("compare", encoder_folder, encoder_folder, *words, refused=True)
     assert told in str(fault)

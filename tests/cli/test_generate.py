@@ -27,7 +27,7 @@ def run(recipe_file, tmp_path) -> Path:
         ["generate", "--show-prompt", "0"],
     ],
 )
-def test_what_only_looks_generates_nothing_and_keeps_the_runs_recipe(run, words):
+def test_dry_run_estimate_and_show_prompt_generate_nothing_and_keep_the_runs_recipe(run, words):
     before = (run / "recipe.yaml").read_bytes()
     done = distill(*words, "--run", str(run), "--set", "generate.samples=2")
     assert done.returncode == 0, done.stderr

@@ -45,7 +45,7 @@ def test_corpus_and_inspect_import_no_large_library(folder):
         assert (code, large) == (0, []), said
 
 
-def test_what_is_refused_at_once_imports_no_large_library(folder):
+def test_commands_that_are_refused_at_once_import_no_large_library(folder):
     for arguments in (
         ["search", folder, "some text"],  # has no student
         ["run", folder / "none.yaml"],

@@ -66,7 +66,7 @@ def test_how_a_server_is_asked_is_said_on_the_command_line(evaluate, server, mon
     assert {of["api-key"] for of in headers} == {"sk-abcdefgh"}
 
 
-def test_what_a_server_wants_is_named_by_the_option_that_sends_it(evaluate, server):
+def test_a_parameter_that_a_server_requires_is_named_by_the_option_that_sends_it(evaluate, server):
     server.rule = lambda body: status(400, "'input_type' parameter is required")
     fault = evaluate().exception
     assert isinstance(fault, UserError)

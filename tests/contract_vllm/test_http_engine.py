@@ -153,7 +153,7 @@ def test_verdicts_by_first_tokens_are_in_the_order_of_the_transformers_engine(
     assert ours == pytest.approx(expected, abs=0.05)
 
 
-def test_what_was_answered_is_never_asked_for_again(server, tmp_path):
+def test_answered_requests_are_never_sent_again(server, tmp_path):
     cache = tmp_path / "requests.sqlite"
     sampling = Sampling(max_new_tokens=8, temperature=1.0)
     first = open_engine(server, cache)

@@ -41,7 +41,9 @@ def gather_in_memory(documents, min_words):
 
 @pytest.mark.parametrize("batch", [1, 3, 4096])
 @pytest.mark.parametrize("limit", [None, 17])
-def test_what_is_kept_and_what_is_left_out(tmp_path, monkeypatch, batch, limit):
+def test_gathered_and_dropped_passages_are_those_of_gathering_in_memory(
+    tmp_path, monkeypatch, batch, limit
+):
     monkeypatch.setattr(spool, "_BATCH", batch)
     documents = list(draw_documents(300))
     given = recipe(corpus={"source": "jsonl", "min_words": 2, "limit": limit})

@@ -105,7 +105,7 @@ def test_the_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
     assert last_id(opened(folder, append_eos=True)) == 1
 
 
-def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
+def test_corrections_of_a_models_attention_and_ending_are_part_of_fingerprints(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
     encoder = load_encoder(str(folder), CPU)
     assert (encoder.identity["attention"], encoder.identity["append_eos"]) == ("bidirectional", 1)
@@ -288,7 +288,7 @@ BREAKS.append(garbage_tokenizer)
         for damage in BREAKS
     ],
 )
-def test_what_does_not_load_is_named(tmp_path, opened, damage):
+def test_a_damaged_embedder_is_refused_by_name(tmp_path, opened, damage):
     folder = tiny_encoder(tmp_path / "model")
     damage(folder)
     with pytest.raises(UserError) as caught:

@@ -83,7 +83,7 @@ def test_settings_come_before_what_is_known(folder):
     assert wording.write_query_prompt("bees") == "query: bees "
 
 
-def test_what_is_known_is_part_of_fingerprints(folder):
+def test_the_published_name_of_an_embedder_is_part_of_fingerprints(folder):
     def of(name):
         return identify_embedder(EmbedderConfig(device="cpu", known_as=name), str(folder))
 

@@ -31,7 +31,7 @@ def test_a_texts_row_comes_back_in_any_order_and_after_reopening(cache):
             assert np.array_equal(held.take(DIGESTS[wanted]), VECTORS[wanted])
 
 
-def test_what_is_absent_is_named_once_in_its_order(cache):
+def test_absent_texts_of_a_vector_cache_are_named_once_in_their_order(cache):
     asked = DIGESTS[[15, 2, 13, 15, 11, 13]]
     assert cache.find_absent(asked).tolist() == [0, 2]
     with pytest.raises(KeyError):
@@ -50,7 +50,7 @@ def test_rows_in_a_row_are_mapped_and_the_file_is_not_written_through_them(cache
     [(b"", b"\0\0\0"), (b"\0" * 5, b""), (b"\0" * 24, b""), (b"", b"\0" * 16), (b"\0" * 30, b"\0")],
     ids=["digest cut", "vector cut", "no digests", "no vectors", "both cut"],
 )
-def test_what_a_kill_left_half_written_is_cut_off(cache, vectors, digests):
+def test_half_written_vectors_of_a_killed_process_are_cut_off(cache, vectors, digests):
     for name, tail in (("vectors.bin", vectors), ("digests.bin", digests)):
         with (cache.folder / name).open("ab") as file:
             file.write(tail)

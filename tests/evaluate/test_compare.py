@@ -142,7 +142,7 @@ def test_categories_are_averaged_as_mteb_does(eval_models, tasks, tmp_path, summ
     assert found["differences"]["student - teacher"]["overall"]["low"] is not None
 
 
-def test_what_an_llm_judged_stands_beside_the_verdict(eval_models, tasks, judged, out):
+def test_a_task_that_an_llm_judged_stands_beside_the_verdict(eval_models, tasks, judged, out):
     two = {role: eval_models[role] for role in ("base", "student")}
     mine, both, alone = (
         compare(two, of, out, speed_texts=0) for of in ([tasks[1]], [tasks[1], judged], [judged])
@@ -195,7 +195,7 @@ def test_published_results_do_not_stand_in_for_a_role(eval_models, tasks, out):
     assert "OWNER__MODEL" in refused.value.remedy
 
 
-def test_what_the_hub_gave_does_not_stay_in_memory(eval_models, tasks, out, monkeypatch):
+def test_data_of_a_task_of_the_hub_do_not_stay_in_memory(eval_models, tasks, out, monkeypatch):
     (task,) = [copy.copy(tasks[0])]
     task.data_loaded = False
     monkeypatch.setattr(task, "load_data", lambda: setattr(task, "data_loaded", True), False)

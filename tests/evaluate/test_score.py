@@ -183,7 +183,7 @@ def test_other_languages_of_a_task_are_another_result(every_kind, encoder_folder
     assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path) == whole
 
 
-def test_what_is_there_is_not_computed_again(prompted_folder, tasks, tmp_path, no_encoding):
+def test_stored_scores_are_not_computed_again(prompted_folder, tasks, tmp_path, no_encoding):
     first = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     no_encoding()
     assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == first

@@ -173,7 +173,7 @@ def test_transformers_snippet_has_an_activation_of_the_projection(
 
 
 @pytest.mark.bad_input("path", "an export into a folder that is there", "refused, nothing written")
-def test_what_is_there_is_not_written_over(model_folder, tmp_path):
+def test_export_does_not_write_over_a_folder_that_is_there(model_folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="is there already"):

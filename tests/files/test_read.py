@@ -207,6 +207,6 @@ def test_another_shape_is_said_in_words(value, says):
         expect(value, dict, "here", "mend it")
 
 
-def test_what_is_written_by_json_is_read():
+def test_values_written_by_json_are_read():
     value = {"a": [1, 2.5, None, True, "ü\n"], "b": {"c": {}}, "big": 2**63 - 1}
     assert parse_json(json.dumps(value, indent=1), "here", "x") == value

@@ -66,7 +66,7 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert str(tmp_path / "cache") in line("model cache").detail
 
 
-def test_what_generation_needs_is_named_with_what_to_install(monkeypatch) -> None:
+def test_doctor_names_packages_that_generation_lacks_and_how_to_install_them(monkeypatch) -> None:
     monkeypatch.setattr(
         doctor, "_is_installed", lambda module: module not in ("httpx", "datasketch")
     )

@@ -172,7 +172,7 @@ def test_a_line_that_is_not_utf8(run):
 @pytest.mark.bad_input(
     "command line", "search of a run without student, corpus or query", "refused"
 )
-def test_what_is_missing_is_named_with_the_remedy(run, tmp_path):
+def test_search_of_a_run_without_student_or_corpus_names_the_remedy(run, tmp_path):
     with pytest.raises(UserError, match="is not a run"):
         search_run(tmp_path, QUERY)
     write_recipe(tmp_path)

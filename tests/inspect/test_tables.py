@@ -134,7 +134,7 @@ def test_the_table_of_teacher_scores_can_be_looked_at(run):
     assert "big/one" in out.getvalue()
 
 
-def test_what_is_not_made_yet_is_left_out(tmp_path):
+def test_inspect_leaves_out_tables_that_are_not_made_yet(tmp_path):
     with Run(tmp_path / "run") as run:
         prepare(run, [query("q")], [labels("q")], TEXTS)
     text = shown(tmp_path / "run", "q")

@@ -118,7 +118,7 @@ def encoder_of(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", [" how do bees dance", " yes", "\nyes"])
-def test_what_continues_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
+def test_a_continuation_of_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
     encoder, prefix = encoder_of(kind), "Relevant: a\nQuery:"
     both = encoder.tokenize(prefix + text, add_bos=True)
     assert (

@@ -39,7 +39,7 @@ def saved(llm_folder, tmp_path):
         ({"use_bidirectional_attention": True}, False),
     ],
 )
-def test_what_does_as_it_says_is_taken(saved, config, declared):
+def test_a_model_whose_attention_is_as_declared_is_loaded(saved, config, declared):
     load_encoder(
         saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
     )
@@ -54,7 +54,7 @@ def test_what_does_as_it_says_is_taken(saved, config, declared):
         ({"use_bidirectional_attention": "all"}, None),
     ],
 )
-def test_what_is_declared_bidirectional_and_runs_causally_is_refused(saved, config, declared):
+def test_a_model_declared_bidirectional_that_runs_causally_is_refused(saved, config, declared):
     with pytest.raises(UserError, match=r"without padding .* runs causally") as caught:
         load_encoder(
             saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)

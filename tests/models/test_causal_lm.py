@@ -70,7 +70,7 @@ def test_it_is_converted_once_for_each_kind_of_number(file):
     assert make_model_folder(str(path), torch.float32) != folders[0]
 
 
-def test_what_is_there_is_read_from_a_cache_that_cannot_be_written(file):
+def test_a_converted_model_is_read_from_a_cache_that_cannot_be_written(file):
     path, _ = file
     folder = make_model_folder(str(path), torch.float32)
     for lock in folder.parent.glob("*.lock"):

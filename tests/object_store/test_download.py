@@ -42,7 +42,7 @@ def test_a_corpus_is_read_from_a_prefix_a_file_or_by_wildcards(put, tmp_path, mo
     assert read(wild, tmp_path / "c", source="auto", id_column="id") == ["b", "c"]
 
 
-def test_what_is_in_the_cache_is_not_copied_again(server, put, tmp_path):
+def test_files_in_the_cache_are_not_downloaded_again(server, put, tmp_path):
     put("docs/bees.md", TEXT)
     put("docs/birds.md", TEXT)
     copied = fetch_input("s3://bucket/docs", tmp_path)

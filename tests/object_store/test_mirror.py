@@ -244,7 +244,7 @@ def test_a_stage_made_with_other_settings_elsewhere_is_kept_aside(server, tmp_pa
     assert len([name for name in stored if name.startswith("superseded/words-")]) == 13
 
 
-def test_what_was_made_from_shards_with_other_bytes_does_not_come_back(
+def test_shards_made_from_inputs_with_other_bytes_do_not_come_back_from_the_mirror(
     server, tmp_path, monkeypatch
 ):
     folder = tmp_path / "run"

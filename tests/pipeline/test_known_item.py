@@ -182,7 +182,7 @@ def test_held_out_documents_are_searched_and_exported_too(finished, tmp_path):
     np.testing.assert_allclose(vectors[ids.index(wanted["passage_id"])], own, atol=1e-4)
 
 
-def test_what_an_earlier_share_held_out_is_not_searched(recipe, tmp_path):
+def test_passages_that_only_an_earlier_recipe_held_out_are_not_searched(recipe, tmp_path):
     with Run(tmp_path / "run", "stale") as run:
         make_split_passages(run, recipe.corpus, recipe.seed, [])
         stages = open_searched_stages(run.folder)

@@ -27,7 +27,7 @@ from helpers.fresh_process import distill
         )
     ],
 )
-def test_what_is_no_path_of_this_machine_is_refused(tmp_path, monkeypatch, words, said):
+def test_paths_that_are_not_of_this_machine_are_refused(tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     told = distill(*words)
     assert told.returncode == 2, told.stderr

@@ -106,7 +106,7 @@ def test_training_goes_on_from_the_weights_of_the_round_before(run_folder):
     assert "ndcg@10" in before
 
 
-def test_what_is_held_out_is_trained_on_in_no_round(run_folder, recipe):
+def test_held_out_queries_are_trained_on_in_no_round(run_folder, recipe):
     from distill.train.data.held_out import hold_out
     from distill.train.data.sources import TrainingInputs
 

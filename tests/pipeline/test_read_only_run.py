@@ -39,7 +39,7 @@ def read_only_run(tmp_path: Path, encoder_folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.bad_input("disk", "a run that cannot be written", "read; else refused with the reason")
-def test_what_only_reads_works_on_a_run_that_cannot_be_written(read_only_run, tmp_path):
+def test_reading_commands_work_on_a_run_that_cannot_be_written(read_only_run, tmp_path):
     page = tmp_path / "page.html"
     for command in (
         ("inspect", str(read_only_run)),

@@ -168,7 +168,7 @@ def test_several_faults_are_told_at_once_with_their_rows(tmp_path):
         load_recipe(file)
 
 
-def test_what_a_flag_has_replaced_is_not_looked_for_in_the_file(tmp_path):
+def test_a_fault_in_a_value_of_set_is_not_looked_for_in_the_file(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\nseed: 5\n")
     with pytest.raises(UserError) as fault:

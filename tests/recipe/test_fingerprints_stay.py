@@ -234,7 +234,7 @@ def drop_versions(settings: dict[str, Any]) -> dict[str, Any]:
 OPENERS = {"open_stage", "open_prepared"}
 
 
-def test_what_opens_a_stage_of_a_run_declares_its_fingerprint():
+def test_modules_that_open_a_stage_declare_its_fingerprint():
     missing = []
     for name, tree in modules():
         nodes = [*ast.walk(tree)]

@@ -48,7 +48,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
         ("name: [", "not YAML"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, text, said):
+def test_faults_of_a_recipe_are_named(tmp_path, text, said):
     with pytest.raises(UserError, match=said) as fault:
         load_recipe(write(tmp_path, text))
     assert "r.yaml" in str(fault.value)

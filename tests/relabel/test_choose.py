@@ -110,7 +110,7 @@ def test_the_first_named_ranker_breaks_ties(rankers, positive):
     assert chosen(rows, rankers=rankers)[0] == positive
 
 
-def test_what_the_first_ranker_has_not_judged_in_a_cascade_loses_ties():
+def test_a_passage_that_the_first_ranker_of_a_cascade_has_not_judged_loses_ties():
     rows = [
         label("a", 1.0, 1),
         label("b", 1.0, 2, ql=-1.0, ql_rank=2),
@@ -170,7 +170,7 @@ def test_a_graded_relevance_below_low_confirms_a_negative():
     assert chosen(rows, **rule, negative_count=5) == ("b", ["a"])
 
 
-def test_what_reads_like_the_seed_or_the_positive_is_no_negative():
+def test_near_duplicates_of_the_seed_or_the_positive_are_no_negatives():
     texts = {
         **OF_TEXTS,
         "a": OF_TEXTS["b"].upper(),
@@ -187,7 +187,7 @@ def test_what_reads_like_the_seed_or_the_positive_is_no_negative():
     assert chosen(ROWS, same, negative_count=5, near_duplicates=None) == ("b", ["d", "a"])
 
 
-def test_what_reads_like_the_seed_may_be_the_positive():
+def test_a_near_duplicate_of_the_seed_may_be_the_positive():
     texts = {**OF_TEXTS, "b": OF_TEXTS["seed"].lower()}
     assert chosen(ROWS, texts) == ("b", ["c"])
 

@@ -107,7 +107,7 @@ class Unasked:
 
 
 @pytest.mark.parametrize("name", ["ql", "rc", "graded", "listwise"])
-def test_what_was_judged_is_never_judged_again(tmp_path, llm_folder, engine, name):
+def test_judged_pairs_and_lists_are_never_judged_again(tmp_path, llm_folder, engine, name):
     before = judge(tmp_path, rankers(llm_folder, shard_size=2), engine, name)
     whole = scores(before)
     again = judge(tmp_path, rankers(llm_folder, shard_size=5, block=9), Unasked(), name)
@@ -124,7 +124,7 @@ def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
     assert scores(more).items() >= scores(first).items()
 
 
-def test_what_fused_judged_is_not_taken_for_what_two_prompts_judge(tmp_path, llm_folder, engine):
+def test_fused_judgements_are_not_taken_for_those_of_two_prompts(tmp_path, llm_folder, engine):
     settings = rankers(llm_folder, fused=True)
     judge(tmp_path, settings, engine, "fused")
     alone = judge(tmp_path, settings, engine, "rc")

@@ -122,7 +122,7 @@ def test_rankers_without_two_candidates_in_common_say_nothing():
     assert tau[0, 0] == tau[1, 1] == 1
 
 
-def test_what_a_cascade_left_unjudged_counts_for_nothing():
+def test_passages_that_a_cascade_left_unjudged_count_in_no_statistic():
     rows = [label("a", 1.0, 1), label("seed", 2.0, 2, ql=-1.0, ql_rank=1)]
     tally = RunningStatistics(RANKERS, EDGES, 0)
     tally.add([RelabelledQuery(query("q"), rows[::-1], None)])

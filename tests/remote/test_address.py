@@ -69,7 +69,7 @@ def test_server_addresses_are_parsed(url, asked):
     ],
 )
 @pytest.mark.parametrize("section", [LanguageModel, Retriever])
-def test_what_is_no_address_is_refused_before_anything_is_asked(section, url):
+def test_addresses_that_are_none_are_refused_before_any_request(section, url):
     engine = {"engine": "http"} if section is LanguageModel and url else {}
     with pytest.raises(UserError, match=r"(llm|retriever)\.base_url") as caught:
         section(base_url=url, **engine)

@@ -69,7 +69,7 @@ def make(tmp_path, monkeypatch):
         body_is(b"[" * 100_000),
     ],
 )
-def test_what_may_pass_is_asked_again(make, server, fault):
+def test_requests_are_sent_again_after_a_fault_that_may_pass(make, server, fault):
     server.faults.extend([None, fault, fault, None, fault])
     engine = make(server.url)
     assert engine.generate(PROMPTS, SEEDS, SAMPLED) == TEXTS

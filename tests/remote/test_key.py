@@ -53,7 +53,7 @@ def test_the_key_is_taken_out_however_it_is_spelt(spelt):
     assert len(found) < len('before "[key]" after') + 20
 
 
-def test_what_is_no_key_stays():
+def test_redaction_leaves_text_that_is_no_key():
     text = 'sk-Ab/9+x is no key, C:\\dir\\u00e9 %41 &#65; "q" neither'
     assert ApiKey(SECRET).redact(text) == text
     assert ApiKey("").redact(text) == text
@@ -78,7 +78,7 @@ def test_a_key_goes_into_the_header_that_is_named(monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "api key", "x:y", "Host", "content-length", "é", "a\nb"])
 @pytest.mark.bad_input("server", "api_key_header that is no header", "refused by name")
-def test_what_is_no_header_is_refused(name):
+def test_an_api_key_header_that_is_no_header_is_refused(name):
     with pytest.raises(UserError, match=r"llm\.api_key_header"):
         check_header(name, "llm.api_key_header")
 
@@ -101,7 +101,7 @@ def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_i
 
 
 @pytest.mark.bad_input("server", "a key of 100,000 characters", "refused, not shown")
-def test_what_is_too_long_for_a_header_is_no_key(monkeypatch):
+def test_a_key_that_is_too_long_for_a_header_is_refused(monkeypatch):
     monkeypatch.setenv("LONG_KEY", "secret" * 20_000)
     with pytest.raises(UserError, match="LONG_KEY: holds 120,000 characters") as fault:
         read_key("LONG_KEY")

@@ -64,7 +64,7 @@ def test_a_body_is_read_up_to_its_limit(encoding):
     assert read(packed, encoding) == content
 
 
-def test_what_is_packed_in_another_way_is_refused():
+def test_a_reply_in_an_unknown_compression_is_refused():
     with pytest.raises(InvalidBody, match="'br', which was not asked for"):
         read(b"\x0b\x02\x80", "br")
 
@@ -72,7 +72,7 @@ def test_what_is_packed_in_another_way_is_refused():
 @pytest.mark.parametrize(
     "content", [b"no gzip at all", gzip.compress(TEXT, mtime=0)[:10] + b"\xff" * 40]
 )
-def test_what_cannot_be_unpacked_says_so(content):
+def test_a_reply_with_damaged_compression_says_so(content):
     with pytest.raises(TruncatedBody, match="gzip is damaged"):
         read(content, "gzip")
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_unpacked_says_so(content):
 @pytest.mark.parametrize(
     "text", ["", "<html>", "[" * 100_000, "1" * 5_000, '{"a": ', "\ufffd", "[" * 100_000 + "]" * 9]
 )
-def test_what_is_no_json_says_so(text):
+def test_a_reply_that_is_no_json_says_so(text):
     with pytest.raises(InvalidBody, match="JSON"):
         parse_json(text)
 
@@ -112,7 +112,7 @@ def test_json_in_any_of_unicodes_encodings(encoding):
     ],
 )
 @pytest.mark.bad_input("server", "escapes of terminals in an error", "not shown")
-def test_what_a_terminal_would_obey_is_not_shown(escape):
+def test_escape_sequences_of_a_reply_are_not_shown(escape):
     assert make_plain(f"no {escape}such model") == "no such model"
     assert make_plain(f"no such model{escape}") == "no such model"
     assert make_plain("no such model\x1b") == "no such model"

@@ -196,7 +196,7 @@ def test_the_same_run_gives_the_same_bytes(run_folder, page_file, tmp_path):
     assert again.read_bytes() == page_file.read_bytes()
 
 
-def test_what_is_not_there_is_said_to_be_missing(tmp_path):
+def test_html_report_of_an_unfinished_run_says_which_stages_are_missing(tmp_path):
     with Run(tmp_path) as run:
         run.open_stage("passages", {}).finish(rows=3, counts={"kept": 3})
     told = page_of(write_html(tmp_path)).sections

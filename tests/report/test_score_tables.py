@@ -173,7 +173,7 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
     assert "`distill judge RUN` lets a person check" in write_verdict(beside)
 
 
-def test_what_an_llm_judged_is_said_beside_the_verdict():
+def test_scores_of_a_task_that_an_llm_judged_stand_beside_the_verdict():
     scores = {"student": {"mine": 0.6, "judged": 0.2}, "base": {"mine": 0.5, "judged": 0.4}}
     found = summary_of(scores)
     alone = summary_of({role: {"mine": of["mine"]} for role, of in scores.items()})
@@ -191,7 +191,7 @@ def test_what_an_llm_judged_is_said_beside_the_verdict():
     assert "mean (task)" not in screen(found)
 
 
-def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
+def test_an_unclear_verdict_names_the_difference_that_would_show(plain):
     gap = plain["differences"]["student - teacher"]["overall"]
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
     assert "not told apart from the teacher" in write_headline(plain)
@@ -254,7 +254,7 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
     assert "hence no interval there or of a mean over them: STSBenchmark." in shown
 
 
-def test_what_a_server_keeps_to_itself_is_left_out(plain):
+def test_figures_that_a_server_does_not_give_are_left_out(plain):
     unknown = dict.fromkeys(("parameters", "bytes", "texts_per_second", "latency_ms"))
     plain["models"]["teacher"] |= unknown
     assert "times the" not in write_verdict(plain)

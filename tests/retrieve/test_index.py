@@ -142,7 +142,7 @@ def test_faiss_index_is_made_once_and_read_again(tmp_path, monkeypatch):
         ({"index": "SQ8", "effort": 3}, "retriever.effort"),
     ],
 )
-def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, named, monkeypatch):
+def test_an_impossible_index_is_refused_before_anything_is_embedded(settings, named, monkeypatch):
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     with pytest.raises(UserError, match=named.replace(".", r"\.")):
         check_index(Retriever(**settings), 32, 3000)

@@ -54,7 +54,7 @@ def test_a_reranker_that_knows_its_pairs_passes(reader, caplog):
 
 
 @pytest.mark.parametrize(("won", "at_random"), [(16, True), (23, True), (24, False), (32, False)])
-def test_what_chance_reaches_is_no_success(won, at_random):
+def test_a_self_test_that_chance_would_pass_is_no_success(won, at_random):
     assert SelfTest(32, won).at_random is at_random
     assert not SelfTest(15, 0).at_random  # too few to say
 

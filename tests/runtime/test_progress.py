@@ -70,7 +70,7 @@ def test_a_long_shard_counts_within(clock):
     progress.count_within_shard()  # where nothing is shown, as in another process
 
 
-def test_what_an_engine_has_answered_counts_within_a_shard(clock):
+def test_progress_within_a_shard_counts_answered_requests(clock):
     with Progress("generations", 40, "prompts", requests_a_unit=2) as bar:
         progress.count_requests(8)
         assert bar.amount == "4 of 40 prompts"
@@ -203,7 +203,7 @@ def test_other_work_is_part_of_the_stage_before_it(clock, plan):
         assert bar.figures == "5 s, 5 s left, run: 5 s, 1.0 texts/s"
 
 
-def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(clock):
+def test_progress_of_an_earlier_run_counts_as_done_but_not_as_speed(clock):
     with Progress("generations", 100, "prompts", done=50) as bar:
         clock.now += 10
         bar.advance(10)

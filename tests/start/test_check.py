@@ -47,7 +47,9 @@ def test_a_recipe_that_runs_has_no_fault(written, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_what_goes_before_a_run_shows_that_it_is_alive(written, tmp_path, monkeypatch, capsys):
+def test_checking_a_recipe_and_surveying_a_corpus_show_progress(
+    written, tmp_path, monkeypatch, capsys
+):
     """Checking and looking at a large corpus take longer than ten seconds."""
     recipe = written()
     monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.0)

@@ -230,7 +230,7 @@ def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
             run.open_stage("words", {})
 
 
-def test_what_was_made_from_other_bytes_is_made_again(tmp_path):
+def test_a_stage_made_from_shards_with_other_bytes_is_made_again(tmp_path):
     def two_stages(word: str) -> list[str]:
         done: list[str] = []
         integrity._verified.clear()

@@ -69,7 +69,7 @@ DAMAGE = [
 
 @pytest.mark.parametrize(("damage", "least"), DAMAGE)
 @pytest.mark.bad_input("damage", "requests.sqlite cut or overwritten", "moved aside, rest kept")
-def test_what_is_left_of_the_replies_is_kept_and_the_file_moved_aside(
+def test_replies_left_in_a_damaged_file_are_kept_and_the_file_is_moved_aside(
     tmp_path, damage, least, caplog
 ):
     file = tmp_path / "requests.sqlite"
@@ -91,7 +91,7 @@ def test_what_is_left_of_the_replies_is_kept_and_the_file_moved_aside(
 
 @pytest.mark.parametrize(("damage", "least"), DAMAGE)
 @pytest.mark.bad_input("damage", "judgements.sqlite cut or overwritten", "moved aside, rest kept")
-def test_what_is_left_of_the_judgements_is_kept_and_the_file_moved_aside(
+def test_judgements_left_in_a_damaged_file_are_kept_and_the_file_is_moved_aside(
     tmp_path, damage, least, caplog
 ):
     file = tmp_path / "judgements.sqlite"
@@ -116,7 +116,7 @@ def test_damage_while_the_file_is_open_is_mended_too(tmp_path, caplog):
         assert judged.find(list(JUDGED)) == JUDGED
 
 
-def test_what_a_killed_process_left_in_the_log_is_kept_where_the_file_is_damaged(tmp_path):
+def test_replies_in_the_write_ahead_log_of_a_killed_process_survive_a_damaged_file(tmp_path):
     file = tmp_path / "requests.sqlite"
     write_replies(file)
     script = (
@@ -133,7 +133,7 @@ def test_what_a_killed_process_left_in_the_log_is_kept_where_the_file_is_damaged
 
 
 @pytest.mark.parametrize("make", [RequestCache, JudgementCache])
-def test_what_llms_wrote_and_judged_is_the_owners_alone(tmp_path, make):
+def test_caches_of_replies_and_judgements_are_readable_by_the_owner_alone(tmp_path, make):
     file = tmp_path / "new" / "one.sqlite"
     with closing(make(file)):
         assert {stat.S_IMODE(p.stat().st_mode) for p in file.parent.glob("one.sqlite*")} == {0o600}

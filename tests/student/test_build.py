@@ -147,7 +147,7 @@ def test_a_layer_that_is_not_there_leaves_no_stage_behind(tmp_path, encoder_fold
 
 
 @pytest.mark.bad_input("models", "a student from what is no encoder", "refused")
-def test_what_is_no_encoder_is_refused(tmp_path):
+def test_a_student_of_a_folder_that_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"student\.encoder"):

@@ -48,7 +48,7 @@ def test_pooling_layers_and_prompts_are_named(said, embedder):
     assert "student.query_template" in prompt
 
 
-def test_what_is_kept_is_not_named(said, embedder):
+def test_only_parts_that_the_student_leaves_out_are_named(said, embedder):
     found = said(embedder, pooling="cls", query_template="find: {query}")
     assert len(found) == 1
     assert "Dense" in found[0]
@@ -112,7 +112,9 @@ def test_the_advice_to_trust_code_is_not_passed_on(tmp_path, module):
 @pytest.mark.parametrize(
     ("mode", "prompts"), [("cls", {}), ("lasttoken", {}), ("mean", {"query": "query: "})]
 )
-def test_what_a_model_of_two_modules_has_of_its_own_is_named(said, tmp_path, mode, prompts):
+def test_prompts_and_pooling_of_a_model_of_two_modules_are_named_where_left_out(
+    said, tmp_path, mode, prompts
+):
     transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
     modules = [transformer, Pooling(32, pooling_mode=mode)]
     SentenceTransformer(modules=modules, prompts=prompts).save_pretrained(str(tmp_path / "two"))

@@ -58,7 +58,7 @@ def test_last_ends_in_the_end_of_sequence_also_when_cut_and_after_saving(tmp_pat
     assert short.count(model.tokenizer.eos_token_id) == 1
 
 
-def test_what_stands_before_a_text_stays(tmp_path, decoder):
+def test_the_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, decoder):
     """Llama's and Gemma's tokenizers begin a text with a token of their own."""
     AutoTokenizer.from_pretrained(decoder, add_bos_token=True).save_pretrained(decoder)
     model = load(make_base(tmp_path / "run", decoder, pooling="last"))
@@ -154,7 +154,7 @@ def test_a_prompt_that_shares_a_token_with_its_text_is_refused_where_it_is_left_
         ({"pooling": "cls", "attention": "causal"}, "first token sees no other"),
     ],
 )
-def test_what_makes_no_sense_together_is_refused(student, fault):
+def test_pooling_that_contradicts_prompts_or_attention_is_refused(student, fault):
     with pytest.raises(ValidationError, match=fault):
         student_recipe("encoder", **student)
 

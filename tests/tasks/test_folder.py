@@ -164,7 +164,7 @@ def test_a_folder_of_no_kind_or_of_two_is_refused(every_kind):
 
 @pytest.mark.bad_input("task folder", "a copy of a task that no folder can hold", "refused")
 @pytest.mark.parametrize("name", ["SummEvalSummarization.v2", "STS22"])
-def test_what_no_folder_can_hold_is_refused(name, every_kind):
+def test_tasks_that_no_folder_can_hold_are_refused(name, every_kind):
     (every_kind / name).mkdir()
     with pytest.raises(UserError, match=r"from the hub alone|several languages"):
         load_task(name, every_kind)

@@ -170,7 +170,9 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
     ]
 
 
-def test_what_changes_scores_changes_the_fingerprint(tmp_path, prompted, teacher_folder):
+def test_settings_that_change_teacher_scores_change_the_fingerprint(
+    tmp_path, prompted, teacher_folder
+):
     def mark(**settings):
         with Run(tmp_path, overwrite="stale") as run:
             stages = examples_of(run, ["brainstorm"])

@@ -74,7 +74,7 @@ def test_scores_are_under_each_querys_task(tmp_path, teacher):
     assert scored[0]["positive_score"] == pytest.approx(float(query @ positive), abs=1e-5)
 
 
-def test_what_it_is_told_is_part_of_fingerprints(teacher):
+def test_the_query_template_of_a_teacher_is_part_of_fingerprints(teacher):
     plain, told = recipe(teacher).teacher, recipe(teacher, query_template=TEMPLATE).teacher
     assert identify_teacher(plain, str(teacher)) != identify_teacher(told, str(teacher))
     assert not is_told_tasks(plain)

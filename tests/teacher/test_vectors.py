@@ -47,7 +47,9 @@ def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
     assert not np.allclose(encoder.encode(["bees"], "query"), encoder.encode(["bees"], "document"))
 
 
-def test_what_the_retriever_embedded_is_not_embedded_again(tmp_path, prompted, monkeypatch):
+def test_vectors_of_the_retriever_are_not_computed_again_for_the_teacher(
+    tmp_path, prompted, monkeypatch
+):
     encoder = load_encoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     with Run(tmp_path) as run:
         root = run.folder / "vectors"

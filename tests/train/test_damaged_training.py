@@ -145,6 +145,6 @@ def test_weights_without_checksums_are_kept(tmp_path):
     assert kept.list_steps() == [5]
 
 
-def test_what_marks_a_checkpoint_names_its_files(killed):
+def test_the_marker_of_a_checkpoint_names_its_files(killed):
     marker = json.loads((next(killed.rglob("checkpoint-6")) / MARKER).read_text())
     assert {"model.safetensors", "optimizer.pt", "rng_state.pth"} <= marker.keys()

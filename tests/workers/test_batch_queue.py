@@ -18,7 +18,7 @@ def test_each_worker_goes_on_with_its_group_and_then_helps_with_the_longest():
     assert len(queue) == 0
 
 
-def test_what_was_lost_comes_first_and_in_order():
+def test_lost_batches_come_first_and_in_order():
     queue = BatchQueue(5, lambda number: None)
     lost = [queue.take(None), queue.take(0)]
     queue.put_back([number for number in lost if number is not None])

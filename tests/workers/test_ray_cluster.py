@@ -70,7 +70,7 @@ def begun(tmp_path: Path) -> int:
     return sum(len(path.read_text()) for path in (tmp_path / "marks").iterdir())
 
 
-def test_what_goes_wrong_once_is_tried_again(on_cluster, locally, tmp_path):
+def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, locally, tmp_path):
     """A worker that dies, an engine that fails, an exception."""
     items = [*ITEMS[:3], "dies once", "fails once", "engine", *ITEMS[3:]]
     stage = on_cluster(items)

@@ -97,7 +97,7 @@ def test_shares_end_with_the_bytes_of_one_process(tmp_path, marks, whole):
 
 
 @pytest.mark.parametrize("stops", [True, False])
-def test_what_no_share_computed_or_what_is_damaged_is_computed_by_the_writer(
+def test_shards_that_are_missing_or_damaged_are_computed_by_the_writer(
     tmp_path, marks, whole, stops
 ):
     folder = tmp_path / "run"
@@ -181,7 +181,7 @@ def test_a_shard_is_packed_with_all_that_belongs_to_it():
 
 @pytest.mark.bad_input("command", "a share that is none of its count", "refused")
 @pytest.mark.parametrize("share", ["8/8", "1", "a/b", "-1/2"])
-def test_what_is_no_share_is_refused(recipe_file, share):
+def test_a_share_that_is_none_of_its_count_is_refused(recipe_file, share):
     result = CliRunner().invoke(cli, ["run", str(recipe_file), "--shard", share])
     assert result.exit_code == 2
     assert "is no share: of eight they are 0/8 to 7/8" in result.output

@@ -206,7 +206,7 @@ def test_the_key_is_in_no_error_and_no_log(server, caplog, spelt, code):
     assert "\x1b" not in said
 
 
-def test_what_waits_is_not_asked_once_the_job_has_failed(server):
+def test_waiting_requests_are_not_sent_once_the_job_has_failed(server):
     encoder = opened(server, concurrency=2)
     server.rule = lambda body: status(401)
     with pytest.raises(UserError, match="refuses the key"):

@@ -40,7 +40,7 @@ def test_a_passage_that_answers_is_judged_more_relevant(tmp_path, form):
     assert sum(scores) / len(scores) < 0.5
 
 
-def test_what_was_judged_is_not_judged_again(tmp_path):
+def test_judged_pairs_are_not_judged_again(tmp_path):
     first, second = OverlapLLM(), OverlapLLM()
     before = judge(first, tmp_path / "judged.sqlite")
     assert first.scored == len(PAIRS)

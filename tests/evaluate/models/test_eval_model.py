@@ -71,7 +71,7 @@ def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
     assert wrap_for_mteb(eval_model).mteb_model_meta.license is None
 
 
-def test_what_departs_from_the_model_is_an_experiment(folder):
+def test_settings_that_depart_from_the_model_are_an_experiment(folder):
     eval_model = load_eval_model(
         folder, settings=EmbedderConfig(max_tokens=16, query_template="{task}: {query}")
     )
@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path):
         load_eval_model(tmp_path)
 
 
-def test_what_is_not_loaded_does_not_count_as_size(folder):
+def test_files_that_are_not_loaded_do_not_count_as_size(folder):
     before = load_eval_model(folder).bytes_on_disk
     (folder / "onnx").mkdir()
     (folder / "onnx" / "config.json").write_text("{}")
@@ -123,7 +123,7 @@ def test_a_model_without_a_limit_departs_from_nothing(folder):
         ({"document_prompt": "ours: "}, {"query": "for search: ", "document": "ours: "}),
     ],
 )
-def test_what_is_set_stands_before_the_models_prompts_for_tasks(tmp_path, settings, expected):
+def test_prompts_of_the_settings_replace_the_models_prompts_for_tasks(tmp_path, settings, expected):
     """As in training and search, which know no tasks."""
     carried = {"query": "q: ", "Retrieval-query": "for search: ", "Retrieval-document": "a page: "}
     folder = tiny_encoder(tmp_path / "tasks", prompts=carried)

@@ -124,7 +124,7 @@ def test_two_revisions_of_a_model_are_two_columns(copy, tasks, tmp_path):
 
 
 @pytest.mark.bad_input("published results", "broken JSON, another task, an empty folder", "refused")
-def test_what_is_no_result_is_refused(copy, tasks, tmp_path):
+def test_published_results_that_are_broken_or_of_another_task_are_refused(copy, tasks, tmp_path):
     file = copy()
     file.write_text('{"task_name": "SciFact"')
     with pytest.raises(UserError, match="no result in mteb's format"):

@@ -42,6 +42,6 @@ def test_many_weightings_are_each_by_themselves():
         assert statistic(of, predicted)(weights) == pytest.approx(alone)
 
 
-def test_what_has_no_value_counts_as_none():
+def test_rank_metrics_without_a_value_count_as_0():
     assert compute_unweighted(make_spearman, np.array([1.0, 2.0]), np.array([3.0, 3.0])) == 0
     assert compute_unweighted(make_average_precision, np.zeros(2), np.array([1.0, 2.0])) == 0

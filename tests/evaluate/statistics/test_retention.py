@@ -59,7 +59,7 @@ def test_the_interval_holds_the_true_share_in_most_samples():
     ],
     ids=["no task", "no items", "one item", "teacher at 0", "no teacher"],
 )
-def test_what_is_not_known_has_no_interval(items):
+def test_retention_without_items_or_teacher_has_no_interval(items):
     assert estimate_retention(items, ["a"]) is None
 
 

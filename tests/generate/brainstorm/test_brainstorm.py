@@ -314,7 +314,7 @@ def test_killed_between_any_two_commits_it_ends_with_the_same_bytes(tmp_path, ma
     assert bytes_of(folder) == bytes_of(whole)
 
 
-def test_what_is_written_is_not_written_again(tmp_path, make):
+def test_brainstormed_tasks_and_examples_are_not_written_again(tmp_path, make):
     brainstorm(tmp_path / "run", make(), Scripted())
     with Run(tmp_path / "run") as run:
         make_examples(run, make(), LazyLLM(lambda: pytest.fail("the LLM was loaded")))
@@ -379,7 +379,7 @@ STS = {"groups": ["sts"], "examples": 13}
     "brainstormed replies that are no example",
     "dropped with the reason, kept word for word",
 )
-def test_what_is_no_example_is_dropped_with_its_reason_and_kept_word_for_word(tmp_path, make):
+def test_brainstormed_replies_that_are_no_example_are_kept_aside_with_their_reason(tmp_path, make):
     replies = [
         "no JSON at all",
         '{"S1": "a b", "S2": "c d"',
@@ -418,7 +418,7 @@ def test_what_is_no_example_is_dropped_with_its_reason_and_kept_word_for_word(tm
     assert counts["dropped: another form of JSON"] == 3
 
 
-def test_what_repeats_the_prompt_is_dropped(tmp_path, make):
+def test_brainstormed_examples_that_repeat_the_prompt_are_dropped(tmp_path, make):
     replies = [
         example("The museum is closed on Mondays while the paintings are cleaned", "A b.", "C d."),
         example("A question.", "A sleeping dog beneath the TABLE", "C d."),

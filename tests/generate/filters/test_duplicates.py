@@ -82,7 +82,7 @@ def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
         assert seen.find_reason(queries[0], make_ordinal(2, 7)) is None
 
 
-def test_what_a_killed_process_left_is_forgotten(tmp_path):
+def test_duplicates_filter_forgets_the_queries_of_a_killed_process(tmp_path):
     left = QueryDeduplicator(tmp_path / "seen", True, 0.8)
     left.__enter__()
     left.add("how high do swifts fly", 0)

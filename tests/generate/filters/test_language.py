@@ -16,7 +16,7 @@ def test_another_language_is_dropped():
     assert make_language_filter(["fr", "en"])(draw(GERMAN)) == "another language"
 
 
-def test_what_is_allowed_passes():
+def test_language_filter_passes_allowed_languages():
     assert make_language_filter(["en", "de"])(draw(GERMAN)) is None
     assert make_language_filter(None)(draw(GERMAN)) is None
 
@@ -24,7 +24,7 @@ def test_what_is_allowed_passes():
 @pytest.mark.parametrize(
     "query", ["heart disease", "HTTP 404", "numpy.linalg.svd shape", "COVID-19 vaccine", "sushi"]
 )
-def test_what_is_uncertain_passes(query):
+def test_language_filter_passes_queries_of_an_uncertain_language(query):
     assert make_language_filter(["en"])(draw(query)) is None
 
 

@@ -233,7 +233,7 @@ def test_shards_that_are_searched_at_once_have_the_same_bytes(make, encoder_fold
 
 
 @pytest.mark.parametrize("round_trip", [None, 3])
-def test_what_others_screen_and_in_whatever_order_is_the_same(make, encoder_folder, round_trip):
+def test_filters_give_the_same_on_other_workers_and_in_any_order(make, encoder_folder, round_trip):
     """A duplicate is of what comes before it, whichever shard was screened first."""
     retriever = {"model": str(encoder_folder), "device": "cpu"}
     filters = {"round_trip": round_trip, **BOTH}
@@ -328,7 +328,7 @@ def evaluating(**filters):
 EVALUATION = ["a glacier is a slow river of ice", "how do owls look behind"]
 
 
-def test_what_decontamination_found_is_told(make, tmp_path):
+def test_decontamination_names_the_queries_that_it_dropped(make, tmp_path):
     with Run(tmp_path / "run") as run:
         held_out = held_out_stage(run, EVALUATION, [TEXTS[0], "an answer of its own"])
     asked = [

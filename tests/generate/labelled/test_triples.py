@@ -278,7 +278,7 @@ def test_no_premise_with_both_is_refused(tmp_path):
         labelled(tmp_path, {"path": "x.jsonl", **NLI})
 
 
-def test_what_people_wrote_is_not_held_to_the_refusals_of_an_llm(tmp_path):
+def test_labelled_texts_that_read_like_refusals_of_an_llm_stay(tmp_path):
     rows = bank_rows() + [{"text": f"Sorry, but I lost it {n}", "label": "lost"} for n in range(3)]
     write_jsonl(tmp_path / "x.jsonl", rows)
     assert labelled(tmp_path, {"path": "x.jsonl"}).manifest["rows"] == 27

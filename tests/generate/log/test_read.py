@@ -86,7 +86,7 @@ def test_personal_data_is_kept_masked_or_dropped(tmp_path):
         ("4111\u20131111\u20131111\u20131111", "[number]"),
     ],
 )
-def test_what_is_taken_for_personal_data(text, masked):
+def test_personal_data_of_a_log_are_masked(text, masked):
     assert mask_personal_data(text) == masked
 
 

@@ -67,7 +67,7 @@ def test_the_rest_depends_on_seed_passage_and_sample_alone():
         assert min(counts.values()) > 0.6 * len(many) / len(counts)
 
 
-def test_what_the_recipe_does_not_list_is_left_to_the_llm():
+def test_conditions_that_the_recipe_does_not_list_are_left_to_the_llm():
     drawn = draw_conditions(Generate(), [], 1, 0, "p", 0)
     assert (drawn.persona, drawn.length, drawn.difficulty, drawn.language) == (None,) * 4
 

@@ -47,7 +47,7 @@ class Scripted(StandIn):
 @pytest.mark.bad_input(
     "replies of the LLM", "replies that cannot be read", "kept aside with the reason"
 )
-def test_what_cannot_be_read_is_kept_aside_with_its_reason(writing, tmp_path):
+def test_unreadable_replies_are_dropped_with_their_reason(writing, tmp_path):
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, writing(), passages_of(run), Scripted)
         assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}

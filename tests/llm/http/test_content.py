@@ -303,7 +303,7 @@ def scored(*logprobs):
 @pytest.mark.bad_input(
     "server", "log-probabilities that are NaN, positive or missing", "a fault of their row"
 )
-def test_what_is_no_log_probability_is_a_fault_of_its_row(value, said):
+def test_an_unusable_log_probability_is_a_fault_of_its_row(value, said):
     reply = scored(None, value)
     kept = read_score(reply, " b")
     assert said in kept["fault"]

@@ -142,7 +142,7 @@ def test_tokens_saved_by_sharing_are_counted(llm_folder):
     assert engine.tokens["prompt"] == 3 * prefix + own
 
 
-def test_what_a_verdict_saves_is_counted(llm_folder):
+def test_tokens_that_verdicts_share_are_counted(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     engine.score([ScoreRequest(PASSAGES[0], QUERIES, (" yes", " no"))])
     prefix = len(engine.prompt_tokenizer.tokenize(PASSAGES[0], add_bos=True))

@@ -29,7 +29,7 @@ def test_a_longer_header_is_taken_where_it_saves_more_than_it_costs():
     assert PrefixCache(None).find_lengths(few_more) == [96] * 4
 
 
-def test_what_saves_next_to_nothing_is_no_header():
+def test_a_short_common_beginning_is_no_shared_prefix():
     assert PrefixCache(None).find_lengths([[1, 2, 3, 4], [1, 2, 3, 5]]) == [0, 0]
     assert PrefixCache(None).find_lengths([]) == []
 
@@ -66,7 +66,7 @@ def test_layers_are_those_of_the_model_itself(llm_folder):
     assert known.computed_tokens == 190
 
 
-def test_what_was_not_used_for_longest_is_dropped_first(llm_folder):
+def test_prefix_cache_drops_the_least_recently_used_prefix_first(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     with torch.inference_mode():
         size = prefix_cache._count_bytes(PrefixCache(engine.model).get(HAND_A, 100))

@@ -49,7 +49,7 @@ def test_temperature_zero_takes_the_likeliest():
     assert choose_tokens(torch.tensor([[0.0, 2.0, 1.0]]), [0.99], Sampling(1)).tolist() == [1]
 
 
-def test_what_is_ruled_out_is_never_drawn():
+def test_sampling_never_draws_a_token_that_is_ruled_out():
     logits = torch.full((1, 100), -torch.inf)
     logits[0, 42] = -3.0
     for number in (0.0, 0.999999):

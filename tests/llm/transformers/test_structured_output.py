@@ -55,7 +55,7 @@ def test_batched_and_refilled_equals_one_by_one(writer_folder, temperature):
     assert narrow.generate(PROMPTS, range(6), sampling) == alone
 
 
-def test_what_runs_out_of_tokens_is_not_finished(engine):
+def test_structured_output_that_runs_out_of_tokens_is_not_finished(engine):
     [written] = engine.generate(PROMPTS[:1], [0], Sampling(5, regex="[a-z]{40}"))
     assert not written.finished
     assert written.fault is None

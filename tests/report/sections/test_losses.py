@@ -198,7 +198,7 @@ def test_a_teacher_that_is_gone_leaves_the_section_out(run_folder):
         (lambda run: _train_again(run), "made anew since"),
     ],
 )
-def test_what_hinders_is_said(run_folder, change, why):
+def test_lost_queries_that_cannot_be_found_say_why(run_folder, change, why):
     change(run_folder)
     told = find_lost_queries(read_run_data(run_folder))
     assert told.queries == []

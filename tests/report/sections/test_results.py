@@ -47,7 +47,7 @@ def test_a_summary_of_before_has_no_such_table():
     assert make_results(summary()).comparisons is None
 
 
-def test_what_is_kept_has_its_interval_where_it_is_known():
+def test_retention_has_its_interval_where_it_is_known():
     kept = {"share": 0.8421, "low": 0.7912, "high": 0.9034, "items": 60}
     told = [make_results(summary() | {"retention": of}).headline for of in (kept, None)]
     notes = [{what: note for _, what, note in tiles}["of the teacher kept"] for tiles in told]

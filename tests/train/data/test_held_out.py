@@ -55,7 +55,7 @@ def test_no_held_out_passage_is_a_positive_or_a_seed_in_training(tmp_path, corpu
     assert len(found.documents) == (12 if corpus else 11)  # or the examples' own texts
 
 
-def test_what_reads_like_a_held_out_query_or_passage_is_not_trained_on(tmp_path):
+def test_near_duplicates_of_held_out_queries_and_passages_are_not_trained_on(tmp_path):
     rows = example_rows()
     found = held(tmp_path, recipe_of(), rows)
     asked = found.queries[0]

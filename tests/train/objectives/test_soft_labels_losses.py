@@ -111,7 +111,7 @@ score = st.one_of(st.just(NAN), st.floats(-3, 3, width=32))
 @pytest.mark.parametrize("name", LOSSES)
 @given(rows=st.lists(st.tuples(score, score, score), min_size=1, max_size=4), data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_what_has_no_score_changes_nothing(name, rows, data):
+def test_passages_without_a_score_change_no_soft_label_loss(name, rows, data):
     """Neither its vector nor rows of which nothing is known; and there is never a NaN."""
     scores = torch.tensor(rows)
     vectors = [v.requires_grad_() for v in columns(len(rows), 2)]

@@ -151,7 +151,7 @@ def test_numbers_and_texts_are_those_of_lists_in_memory(inputs, encoder_folder, 
     assert sorted(numbers) == [*range(len(in_memory))]
 
 
-def test_what_may_not_be_trained_on_changes_nothing_of_what_is_drawn(inputs):
+def test_rows_that_may_not_be_trained_on_change_nothing_of_what_is_drawn(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "examples", "weight": 1.5}]}).train
     every = [one.row["query_id"] for one in read_mixture(inputs, train, 1)]
     some = read_mixture(inputs, train, 1, lambda row: row["query_id"] != "q2")
