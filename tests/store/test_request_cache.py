@@ -4,6 +4,9 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,20 @@ def test_request_cache_takes_writes_of_several_processes(tmp_path):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(RequestCache(file).find([b"%d" % i for i in range(200)])) == 200
+
+
+def test_request_cache_waits_for_another_process_that_is_making_the_file(tmp_path):
+    file = tmp_path / "requests.sqlite"
+    maker = sqlite3.connect(file, isolation_level=None)
+    maker.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(RequestCache, file)
+        time.sleep(0.2)
+        maker.execute("COMMIT")
+        with closing(opened.result()) as cache:
+            cache.keep(b"k", 1)
+            assert cache.find([b"k"]) == {b"k": 1}
+    maker.close()
 
 
 @pytest.mark.bad_input("damage", "requests.sqlite that is no database", "moved aside, said")

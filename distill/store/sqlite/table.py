@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _KEYS_A_SELECT = 500
 _SECONDS_LOCKED = 60.0
+_SECONDS_BETWEEN_SWITCHES = 0.01
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SHARED_MEMORY = 64 * 1024
 """Bytes of the file beside a database through which its processes know each other's writes."""
@@ -151,7 +153,7 @@ class SqliteTable:
         )
         try:
             db.text_factory = _decode
-            db.execute("PRAGMA journal_mode = WAL")
+            _switch_to_write_ahead_log(db)
             db.execute("PRAGMA synchronous = NORMAL")
             damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
@@ -288,6 +290,24 @@ class _Damaged(sqlite3.DatabaseError):
 
 def _is_damage(fault: Exception) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _switch_to_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Switch a file to a write-ahead log, which lets one process write while others read.
+
+    While another process writes into a file that has none yet, as one that makes its table does,
+    SQLite refuses the switch at once, whatever the connection's timeout is.
+    """
+    last = time.monotonic() + _SECONDS_LOCKED
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as fault:
+            busy = getattr(fault, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > last:
+                raise
+        time.sleep(_SECONDS_BETWEEN_SWITCHES)
 
 
 def _write(db: sqlite3.Connection, statement: str, rows: Iterable[SqlRow]) -> None:
