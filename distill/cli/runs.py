@@ -82,15 +82,12 @@ def run(
     if share is not None or finish:
         _run_in_shares(recipe, folder, overwrite, share, finish)
         return
-    from distill.report.judged import describe_judged_run
-    from distill.report.known_item import describe_known_items
+    from distill.report.run_notes import list_notes_of_run
 
     done = api.run(recipe, folder, overwrite)
     is_measured = done.recipe.evaluate.names_tasks
     if is_measured:
-        print_summary(done.summary)
-        for words in filter(None, (describe_judged_run(folder), describe_known_items(folder))):
-            Console().print(words, markup=False, highlight=False)
+        print_summary(done.summary, list_notes_of_run(folder))
     else:
         click.echo(_NOT_MEASURED)
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from distill import __version__
 from distill.errors import UserError
 from distill.report import numbers
-from distill.report.judged import describe_judged_run
-from distill.report.known_item import describe_known_items
+from distill.report.facts import Fact, list_findings
 from distill.report.run_data import RunData, read_run_data
+from distill.report.run_notes import list_notes_of_run
 from distill.report.sections.data_funnel import make_funnel
 from distill.report.sections.lineage import make_lineage
 from distill.report.sections.losses import find_lost_queries
@@ -23,7 +23,7 @@ from distill.report.sections.query_sample import make_query_sample
 from distill.report.sections.relabelling import make_relabelling
 from distill.report.sections.results import make_results
 from distill.report.sections.training import make_training
-from distill.report.verdict import write_headline, write_verdict
+from distill.report.verdict import write_headline
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 from distill.text.sanitize import sanitize_for_terminal
@@ -79,7 +79,8 @@ def _render(found: RunData, may_write: bool) -> str:
         sample=make_query_sample(found),
         version=__version__,
         headline=write_headline(found.summary) if found.summary else "",
-        verdict=_write_verdict_text(found),
+        not_evaluated="" if found.summary else found.not_evaluated,
+        facts=_list_facts(found),
         sections=_make_sections(found, may_write),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
@@ -88,15 +89,11 @@ def _render(found: RunData, may_write: bool) -> str:
     )
 
 
-def _write_verdict_text(found: RunData) -> str:
+def _list_facts(found: RunData) -> list[Fact]:
+    """List the findings; the student's figures stand above them, in large."""
     if not found.summary:
-        return found.not_evaluated
-    parts = [
-        write_verdict(found.summary),
-        describe_judged_run(found.folder),
-        describe_known_items(found.folder),
-    ]
-    return " ".join(filter(None, parts))
+        return []
+    return [*list_findings(found.summary), *list_notes_of_run(found.folder)]
 
 
 def _make_sections(found: RunData, may_write: bool) -> dict[str, Any]:

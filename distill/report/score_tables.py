@@ -25,8 +25,8 @@ from distill.evaluate.summary import (
     name_difference,
     name_hybrid,
 )
+from distill.report.facts import format_p_value
 from distill.report.method import describe_method
-from distill.report.verdict import format_p_value
 
 WIDTH = 100
 UNKNOWN = "-"

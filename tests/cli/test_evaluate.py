@@ -102,8 +102,8 @@ def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, ta
     for told in ("Student - teacher", "mean (task type)", "Variants - student", "(STS)"):
         assert told in shown
     flat = " ".join(shown.split())
-    assert "The student is NO better than the base model" in flat
-    assert f"The student keeps {summary['kept']:.1%} of its teacher's mean over tasks" in flat
+    assert "NO better than the base model" in flat
+    assert f"kept {summary['kept']:.1%} of the teacher's mean over tasks" in flat
     assert json.loads((tmp_path / "items.json").read_text())["pairs"] == {}
 
     # What was measured once can be somebody's reference.

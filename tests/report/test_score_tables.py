@@ -10,8 +10,9 @@ from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import average_by_category, name_difference, read_summary
 from distill.files.atomic import write_json
+from distill.report.facts import list_facts
 from distill.report.score_tables import render
-from distill.report.verdict import write_headline, write_verdict
+from distill.report.verdict import write_headline
 
 ITEMS = 30
 
@@ -75,6 +76,11 @@ def summary_of(scores, bare=()):
     }
 
 
+def told_of(summary):
+    """The facts, one a line, as `label: what there is to say`."""
+    return [f"{label}: {told}" for label, told in list_facts(summary)]
+
+
 def screen(summary, width=100):
     console = Console(width=width)
     with console.capture() as capture:
@@ -94,22 +100,21 @@ def plain():
     )
 
 
-def test_the_sentence_tells_share_interval_chance_and_ratios(plain):
+def test_facts_tell_share_intervals_costs_and_what_to_do_in_that_order(plain):
     plain["models"]["teacher"] |= {"parameters": 45_400_000, "texts_per_second": 60.25}
-    assert write_verdict(plain) == (
-        "The student keeps 83.3% of its teacher's mean nDCG@10 (0.5000 of 0.6000; difference "
-        "-0.1000, 95 % interval -0.1000 to -0.1000 over 60 queries, p < 0.001), with 0.50 times "
-        "the parameters, 1.00 times the size on disk and 2.00 times the speed. It is better than "
-        "the base model (0.4000; difference +0.1000, 95 % interval +0.1000 to +0.1000 over 60 "
-        "queries, p < 0.001). It is better than the base model 2 (0.3500; difference +0.1500, "
-        "95 % interval +0.1500 to +0.1500 over 60 queries, p < 0.001)."
-    )
-
-
-def test_the_sentence_tells_how_sure_the_share_is(plain):
     plain["retention"] = {"share": 0.8333, "low": 0.781, "high": 0.8799, "items": 60}
-    expected = "The student keeps 83.3% (95 % interval 78.1% to 88.0%) of its teacher's mean"
-    assert write_verdict(plain).startswith(expected)
+    gap = "{0}, 95 % interval {0} to {0}, 60 queries, p < 0.001"
+    assert told_of(plain) == [
+        "kept: 83.3% of the teacher's mean nDCG@10 (0.5000 of 0.6000), 95 % interval 78.1% to "
+        "88.0%",
+        "costs: 0.50 times the parameters, 1.00 times the size on disk and 2.00 times the speed of "
+        "the teacher",
+        f"student - teacher: worse: {gap.format('-0.1000')}",
+        f"student - base model: better: {gap.format('+0.1000')}",
+        f"student - base model 2: better: {gap.format('+0.1500')}",
+        "what to do: ship the student",
+        "how sure: No interval contains 0. They are over queries, not over seeds of training.",
+    ]
 
 
 def test_a_note_tells_the_repetitions(plain):
@@ -145,7 +150,7 @@ def beside_bm25():
 def test_the_share_of_the_teacher_is_the_same_in_sentence_and_table():
     found = summary_of({"student": {"mine": 0.452245}, "teacher": {"mine": 0.5}})
     found["kept"] = 0.9045  # of 0.90449; rounded once more it would be 90.5 %
-    assert "keeps 90.4% of its teacher's" in write_verdict(found)
+    assert told_of(found)[0].startswith("kept: 90.4% of the teacher's")
     assert "90.4%" in screen(found)
 
 
@@ -158,9 +163,15 @@ def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside
         "Ship the hybrid, student + BM25: the student is better than the base model, worse than "
         "BM25 and level with the teacher."
     )
-    text = write_verdict(beside_bm25)
-    assert "Level means that the 95 % interval lies within 0.01." in text
-    assert "The student less BM25 is -0.0500 [-0.0500, -0.0500]; the student less the" in text
+    told = told_of(beside_bm25)
+    assert "how sure: Level means that the 95 % interval lies within 0.01." in told
+    gap = "worse: {0}, 95 % interval {0} to {0}, 60 queries, p < 0.001"
+    assert f"student - BM25: {gap.format('-0.0500')}" in told
+    assert f"student - (student + BM25): {gap.format('-0.1500')}" in told
+    assert (
+        "what to do: ship the hybrid: search with student + BM25, and fuse both rankings by "
+        "reciprocal ranks"
+    ) in told
 
 
 def test_the_headline_says_where_an_llm_judged_the_answers():
@@ -170,7 +181,9 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
     )
     assert write_headline(alone).startswith("By an LLM's judgments: Ship the student")
     assert write_headline(beside).startswith("In part by an LLM's judgments: Ship the student")
-    assert "`distill judge RUN` lets a person check" in write_verdict(beside)
+    assert any("which `distill judge RUN` lets a person check" in line for line in told_of(beside))
+    (to_do,) = [line for line in told_of(alone) if line.startswith("what to do")]
+    assert to_do.endswith("first let a person check the LLM that judged, with `distill judge RUN`")
 
 
 def test_scores_of_a_task_that_an_llm_judged_stand_beside_the_verdict():
@@ -183,10 +196,11 @@ def test_scores_of_a_task_that_an_llm_judged_stand_beside_the_verdict():
     gap = found["differences"]["student - base"]
     gap["overall"] = alone["differences"]["student - base"]["overall"]
     assert write_headline(found) == write_headline(alone)
-    told = write_verdict(found)
-    assert told.startswith(write_verdict(alone))
-    assert "whose answers an LLM chose and which is no part of this verdict" in told
-    assert "the student is -0.2000 [-0.2000, -0.2000] beside the base model" in told
+    assert told_of(found)[:-1] == told_of(alone)
+    assert told_of(found)[-1] == (
+        "task judged: no part of this verdict, for an LLM chose its answers: the student is "
+        "-0.2000 [-0.2000, -0.2000] beside the base model, over 30 queries"
+    )
     assert "judged" in screen(found)
     assert "mean (task)" not in screen(found)
 
@@ -196,9 +210,9 @@ def test_an_unclear_verdict_names_the_difference_that_would_show(plain):
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
     assert "not told apart from the teacher" in write_headline(plain)
     assert (
-        "Beside the teacher 60 items would show a difference of 0.020 or more; it is at most 0.01 "
-        "worse."
-    ) in write_verdict(plain)
+        "how sure: 60 queries would show a difference from the teacher of 0.020 or more; the "
+        "student is at most 0.01 worse."
+    ) in told_of(plain)
 
 
 def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
@@ -216,26 +230,32 @@ def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
     assert "BM25" not in costs
 
 
-def test_a_student_no_better_than_its_base_is_said_first():
+def test_a_base_that_the_student_does_not_beat_is_said_first():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.5}, "teacher": {"a": 0.6}})
-    text = write_verdict(summary)
-    assert text.startswith("The student is NO better than the base model")
-    assert "p = 1.000, which may be chance" in text
+    labels = [label for label, _ in list_facts(summary)]
+    assert labels.index("student - base model") < labels.index("student - teacher")
+    (line,) = [line for line in told_of(summary) if line.startswith("student - base model")]
+    assert line.startswith("student - base model: NO better than the base model: +0.0000")
+    assert line.endswith("p = 1.000, which may be chance")
 
 
 def test_a_gain_that_may_be_chance_is_not_called_better():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.51}})
-    summary["differences"]["student - base"]["overall"] |= {"low": -0.01, "high": 0.03, "p": 0.3}
-    text = write_verdict(summary)
-    assert "Its score is higher than that of the base model (0.5000" in text
-    assert "which may be chance" in text
-    assert "better than" not in text
+    gap = summary["differences"]["student - base"]["overall"]
+    gap |= {"low": -0.01, "high": 0.03, "p": 0.3, "difference": 0.01}
+    assert told_of(summary)[1:] == [
+        "student - base model: not told apart: +0.0100, 95 % interval -0.0100 to +0.0300, "
+        "30 queries, p = 0.300, which may be chance",
+        "what to do: ship the student; more queries would tell it from its base",
+        "how sure: 30 queries would show a difference from the base model of 0.029 or more; the "
+        "student is at most 0.01 worse.",
+    ]
 
 
 def test_without_a_teacher_the_score_is_told():
     summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
-    assert write_verdict(summary).startswith("The student reaches nDCG@10 0.5000. It is better")
-    assert "teacher" not in write_verdict(summary)
+    assert told_of(summary)[0] == "student: nDCG@10 0.5000"
+    assert not any("teacher" in line for line in told_of(summary))
 
 
 def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained():
@@ -244,9 +264,12 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
         "teacher": {"a": 0.6, "STSBenchmark": 0.9},
     }
     summary = summary_of(scores, bare=["STSBenchmark"])
-    text = write_verdict(summary)
-    assert "its teacher's mean over tasks (0.6500 of 0.7500; difference -0.1000" in text
-    assert "no interval: no values of single items on STSBenchmark" in text
+    told = told_of(summary)
+    assert "kept: 86.7% of the teacher's mean over tasks (0.6500 of 0.7500)" in told
+    assert (
+        "student - teacher: not told apart: -0.1000, no interval (no values of single items on "
+        "STSBenchmark)"
+    ) in told
     shown = screen(summary)
     assert "mean (task type)" in shown
     assert "mean (task)" in shown
@@ -257,7 +280,7 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
 def test_figures_that_a_server_does_not_give_are_left_out(plain):
     unknown = dict.fromkeys(("parameters", "bytes", "texts_per_second", "latency_ms"))
     plain["models"]["teacher"] |= unknown
-    assert "times the" not in write_verdict(plain)
+    assert not any("times the" in line for line in told_of(plain))
     rows = [line for line in screen(plain).splitlines() if line.strip().startswith("teacher")]
     assert [row.split().count("-") for row in rows] == [0, 4]
 
@@ -335,4 +358,4 @@ def test_items_are_called_what_they_are(categories, items):
     summary = summary_of({"student": {"a": 0.5, "b": 0.4}, "teacher": {"a": 0.6, "b": 0.5}})
     for task, category in zip(summary["tasks"].values(), categories, strict=True):
         task["category"] = category
-    assert items in write_verdict(summary)
+    assert any(items in line for line in told_of(summary))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from distill.evaluate.summary import Summary, format_role
 from distill.report import numbers
-from distill.report.judged import describe_judged_run
-from distill.report.known_item import describe_known_items
+from distill.report.facts import list_facts
 from distill.report.markdown.escape import escape_markdown, write_grid, write_table
 from distill.report.markdown.relabelling import write_relabelling
 from distill.report.run_data import read_run_data
+from distill.report.run_notes import list_notes_of_run
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
@@ -28,7 +28,7 @@ from distill.report.sections.overview import make_overview
 from distill.report.sections.query_sample import QuerySection, make_query_sample
 from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
 from distill.report.sections.relabelling import make_relabelling
-from distill.report.verdict import write_headline, write_verdict
+from distill.report.verdict import write_headline
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 
@@ -51,9 +51,7 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
     found = read_run_data(run_folder)
     parts = [
         f"# Report on {found.name}",
-        *(_write_verdict(found.summary) if found.summary else [found.not_evaluated]),
-        describe_judged_run(run_folder) if found.summary else "",
-        describe_known_items(run_folder) if found.summary else "",
+        *(_write_verdict(found.summary, run_folder) if found.summary else [found.not_evaluated]),
         "\n".join(f"- {label}: {escape_markdown(value)}" for label, value in make_overview(found)),
         *_write_funnel(make_funnel(found.complete)),
         *_write_sample(make_query_sample(found)),
@@ -66,10 +64,11 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
     return path
 
 
-def _write_verdict(summary: Summary) -> list[str]:
+def _write_verdict(summary: Summary, run_folder: Path) -> list[str]:
+    facts = [*list_facts(summary), *list_notes_of_run(run_folder)]
     parts = [
         f"**{write_headline(summary)}**",
-        write_verdict(summary),
+        "\n".join(f"- **{label}**: {told}" for label, told in facts),
         write_table(list_columns(summary), list_model_rows(summary)),
         write_table(*tabulate_scores(summary)),
     ]

@@ -135,7 +135,6 @@ def _tabulate_baselines(summary: Summary) -> Grid | None:
 def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tuple[str, str, str]]:
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
-    gap = summary["differences"].get(name_difference("student", "base"))
     tiles = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
     if teacher is not None:
         tiles += [
@@ -151,10 +150,6 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
             ),
             (_format_ratio(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
         ]
-    if gap is not None:
-        overall = gap["overall"]
-        figure = numbers.format_signed(overall["difference"])
-        tiles.append((figure, "over the untrained base", numbers.format_interval(overall)))
     return [tile for tile in tiles if tile[0] != numbers.NONE]
 
 

@@ -201,7 +201,7 @@ def test_report_of_a_run_that_is_under_way(tmp_path):
 
 def test_the_verdict_on_another_student_is_not_told(tmp_path):
     folder = write_run(tmp_path / "bees")
-    assert "keeps 84.6% of its teacher" in write_report(folder).read_text(encoding="utf-8")
+    assert "- **kept**: 84.6% of the teacher" in write_report(folder).read_text(encoding="utf-8")
     with Run(folder, "stale") as run:
         run.open_stage("student", {"seed": 1}).finish(seconds=1.0)
     text = write_report(folder).read_text(encoding="utf-8")

@@ -1,0 +1,210 @@
+"""The facts that a verdict rests on, each with a label: what the student keeps, how far it is from
+each other model, what to do, and how sure all that is."""
+
+from distill.corpus.held_out import JUDGED
+from distill.evaluate.summary import (
+    BM25_ROLE,
+    Comparison,
+    Difference,
+    ModelFigures,
+    Summary,
+    compute_share_of_teacher,
+    describe_metric,
+    format_role,
+    list_averaged_tasks,
+    list_bases,
+    name_difference,
+    name_hybrid,
+)
+from distill.evaluate.verdict import get_verdict, judge_difference, list_tasks_without_bm25
+from distill.report.verdict import join_words, name_in_sentence
+
+Fact = tuple[str, str]
+"""A label, and what there is to say of it."""
+
+_SURE = 0.05
+_KINDS = {"better": "better", "level": "level", "worse": "worse", "unclear": "not told apart"}
+_WHAT_TO_DO = {
+    "student": "ship the student",
+    "base": "ship the {system}, which needs no training",
+    "teacher": "let the teacher embed the queries",
+    "hybrid": "ship the hybrid: search with {system}, and fuse both rankings by reciprocal ranks",
+    "bm25": "search by words, with BM25 alone",
+}
+
+
+def list_facts(summary: Summary) -> list[Fact]:
+    """List all facts: the figures, then the findings."""
+    return [*list_figures(summary), *list_findings(summary)]
+
+
+def list_figures(summary: Summary) -> list[Fact]:
+    """List what the student reaches and costs, as a share of its teacher's where there is one."""
+    student, teacher = summary["models"]["student"], summary["models"].get("teacher")
+    kept = compute_share_of_teacher(summary)
+    if teacher is None or kept is None:
+        return [("student", f"{_name_metric(summary)} {student['score']:.4f}")]
+    sure = summary.get("retention")
+    between = f", 95 % interval {sure['low']:.1%} to {sure['high']:.1%}" if sure else ""
+    scores = f"{student['score']:.4f} of {teacher['score']:.4f}"
+    figures = [
+        ("kept", f"{kept:.1%} of the teacher's {_name_metric(summary)} ({scores}){between}"),
+        ("costs", _list_ratios(student, teacher)),
+    ]
+    return [fact for fact in figures if fact[1]]
+
+
+def list_findings(summary: Summary) -> list[Fact]:
+    """List the student's differences with their intervals, a base that it does not beat first; then
+    what to do, how sure it is, and what an LLM's judgments say beside it."""
+    differences = [(role, _describe_gap(summary, role)) for role in _list_opponents(summary)]
+    found = [(_name_pair(role), told) for role, told in differences]
+    found.append(("what to do", _say_what_to_do(summary)))
+    found.append(("how sure", _describe_certainty(summary)))
+    if JUDGED in summary["tasks"] and JUDGED not in list_averaged_tasks(summary):
+        found.append((f"task {JUDGED}", _describe_judged_task(summary)))
+    return [fact for fact in found if fact[1]]
+
+
+def _list_opponents(summary: Summary) -> list[str]:
+    """List the bases that the student does not beat, the teacher, the other bases, BM25, and the
+    student's own fusion with it."""
+    bases = list_bases(summary["models"])
+    unbeaten = [role for role in bases if (_get_gap(summary, role)["difference"] or 0) <= 0]
+    others = ["teacher", *bases, BM25_ROLE, name_hybrid("student")]
+    found = list(dict.fromkeys([*unbeaten, *others]))
+    return [r for r in found if name_difference("student", r) in summary["differences"]]
+
+
+def _get_gap(summary: Summary, role: str) -> Difference:
+    return summary["differences"][name_difference("student", role)]["overall"]
+
+
+def _name_pair(role: str) -> str:
+    other = format_role(role)
+    return f"student - ({other})" if " + " in other else f"student - {other}"
+
+
+def _describe_gap(summary: Summary, role: str) -> str:
+    """Describe the difference from one other model: the verdict's word, size, interval and
+    chance."""
+    gap = _get_gap(summary, role)
+    kind = get_verdict(summary)["comparisons"].get(role)
+    word = _KINDS[kind["kind"]] if kind else ""
+    if role in list_bases(summary["models"]) and (gap["difference"] or 0) <= 0:
+        word = f"NO better than the {format_role(role)}"
+    return f"{word}{': ' if word else ''}{_describe_difference(summary, gap)}"
+
+
+def _describe_difference(summary: Summary, gap: Difference) -> str:
+    if gap["difference"] is None:
+        return "no difference known"
+    if gap["low"] is None or gap["high"] is None or gap["p"] is None:
+        averaged = list_averaged_tasks(summary).items()
+        without = [task for task, of in averaged if of["items"] is None]
+        because = f" (no values of single items on {', '.join(without)})" if without else ""
+        return f"{gap['difference']:+.4f}, no interval{because}"
+    chance = ", which may be chance" if gap["p"] > _SURE else ""
+    return (
+        f"{gap['difference']:+.4f}, 95 % interval {gap['low']:+.4f} to {gap['high']:+.4f}, "
+        f"{gap['items']:,} {_name_items(summary)}, {format_p_value(gap['p'])}{chance}"
+    )
+
+
+def _say_what_to_do(summary: Summary) -> str:
+    verdict = get_verdict(summary)
+    told = _WHAT_TO_DO[verdict["advice"]].format(system=format_role(verdict["system"]))
+    compared = verdict["comparisons"]
+    if "unclear" in [compared[role]["kind"] for role in list_bases(compared)]:
+        told += "; more queries would tell it from its base"
+    if JUDGED in list_averaged_tasks(summary):
+        return f"{told}; first let a person check the LLM that judged, with `distill judge RUN`"
+    return told
+
+
+def _describe_certainty(summary: Summary) -> str:
+    """Describe the margin of "level", which differences would have shown where models are not told
+    apart, and what the verdict does not cover."""
+    verdict = get_verdict(summary)
+    compared, margin = verdict["comparisons"], verdict["margin"]
+    known = [*list_bases(compared), *(r for r in (BM25_ROLE, "teacher") if r in compared)]
+    items = _name_items(summary)
+    parts = [_explain_unclear(role, compared[role], margin, items) for role in known]
+    if any(compared[role]["kind"] == "level" for role in known):
+        parts.append(f"Level means that the 95 % interval lies within {margin:g}.")
+    if JUDGED in list_averaged_tasks(summary):
+        parts.append(
+            f"On the task {JUDGED} an LLM says which passages answer a query: the verdict is as "
+            "good as this judge, which `distill judge RUN` lets a person check."
+        )
+    if without := list_tasks_without_bm25(summary):
+        parts.append(f"BM25 and hybrids have no score on {', '.join(without)}.")
+    shown = [compared[role] for role in _list_opponents(summary) if role in compared]
+    if shown and all(of["kind"] in ("better", "worse") for of in shown):
+        parts.append("No interval contains 0. They are over queries, not over seeds of training.")
+    return " ".join(filter(None, parts))
+
+
+def _explain_unclear(role: str, of: Comparison, margin: float, items: str) -> str:
+    if of["kind"] != "unclear" or of["detectable"] is None or of["items"] is None:
+        return ""
+    beyond = f"; the student is at most {margin:g} worse" if of["not_worse"] else ""
+    return (
+        f"{of['items']:,} {items} would show a difference from {name_in_sentence(role)} of "
+        f"{of['detectable']:.3f} or more{beyond}."
+    )
+
+
+def _describe_judged_task(summary: Summary) -> str:
+    """Describe what the task whose answers an LLM judged says, where the verdict is of other
+    tasks."""
+    roles = [role for role in [*list_bases(summary["models"]), "teacher"] if role != "student"]
+    gaps = {
+        role: summary["differences"][name_difference("student", role)]["tasks"][JUDGED]
+        for role in roles
+        if role in summary["models"]
+    }
+    standings = [
+        f"{_describe_interval(judge_difference(gap))} beside {name_in_sentence(role)}"
+        for role, gap in gaps.items()
+    ]
+    items = summary["tasks"][JUDGED]["items"]
+    return (
+        f"no part of this verdict, for an LLM chose its answers: the student is "
+        f"{join_words(standings)}, over {items} queries"
+    )
+
+
+def _describe_interval(of: Comparison) -> str:
+    if of["difference"] is None:
+        return "no difference known"
+    if of["low"] is None or of["high"] is None:
+        return f"{of['difference']:+.4f}"
+    return f"{of['difference']:+.4f} [{of['low']:+.4f}, {of['high']:+.4f}]"
+
+
+def _name_metric(summary: Summary) -> str:
+    name, tasks = describe_metric(summary), list_averaged_tasks(summary)
+    return name if len(tasks) == 1 or name.startswith("mean") else f"mean {name}"
+
+
+def _list_ratios(student: ModelFigures, teacher: ModelFigures) -> str:
+    costs = {
+        "the parameters": (student["parameters"], teacher["parameters"]),
+        "the size on disk": (student["bytes"], teacher["bytes"]),
+        "the speed": (student["texts_per_second"], teacher["texts_per_second"]),
+    }
+    ratios = join_words([f"{a / b:.2f} times {what}" for what, (a, b) in costs.items() if a and b])
+    return f"{ratios} of the teacher" if ratios else ""
+
+
+def _name_items(summary: Summary) -> str:
+    categories = {of["category"] for of in list_averaged_tasks(summary).values()}
+    if categories <= {"STS", "PairClassification"}:
+        return "pairs of texts"
+    return "queries" if categories <= {"Retrieval", "Reranking"} else "queries and texts"
+
+
+def format_p_value(p: float) -> str:
+    """Format a p-value, such as `p = 0.012` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
