@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 MEASURES = ("recall_at_10", "recall_at_100", "mrr_at_10")
 """Beside a ranking's main score."""
-RECALL_DEPTHS = (1, 3, 5, 10, 20, 100)
-"""Those up to 100 at which mteb measures it."""
+_ADDED_DEPTH = 50
+"""mteb measures a ranking at 20 and at 100, and nowhere between."""
+RECALL_DEPTHS = (1, 3, 5, 10, 20, _ADDED_DEPTH, 100)
+"""Those up to 100 at which mteb measures it, and the added one."""
 DETAILS = (
     "hit_rate_at_1",
     "mrr_at_10",
@@ -36,7 +38,7 @@ DETAILS = (
     *(f"recall_at_{depth}" for depth in RECALL_DEPTHS),
 )
 """What a report tells of rankings in a table of its own."""
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
 
@@ -125,6 +127,8 @@ def get_rankings_path(out: Path, task: "AbsTask", meta: Any) -> Path:
 
 def _evaluate_task(cache: Any, task: Any, search: MtebModel, ranked: bool) -> None:
     load_data(task)
+    if ranks_documents(task) and max(task.k_values) > _ADDED_DEPTH:
+        task.k_values = sorted({*task.k_values, _ADDED_DEPTH})
     meta = search.mteb_model_meta
     bars = {"show_progress_bar": False}
     rankings: Rankings | None = {} if ranked else None

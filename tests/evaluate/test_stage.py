@@ -114,6 +114,7 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
         details = summary["models"][role]["details"]["SciFact"]
         assert details["recall_at_10"] == measures["SciFact"]["recall_at_10"]
         assert {"hit_rate_at_1", "map_at_1000", "recall_at_100"} <= details.keys()
+        assert details["recall_at_20"] <= details["recall_at_50"] <= details["recall_at_100"]
     # The queries of SciFact are of one length here.
     assert summary["breakdowns"].keys() == {"held-out"}
     (by_length,) = summary["breakdowns"]["held-out"]
@@ -297,7 +298,9 @@ def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     (folder / "recipe.yaml").write_text("llm: {model: some/llm}\n", encoding="utf-8")
     text = write_report(folder).read_text(encoding="utf-8")
     summary = json.loads((folder / "summary.json").read_text())
-    assert f"keeps {summary['kept']:.1%} (95 % interval " in text
+    (kept,) = [line for line in text.splitlines() if line.startswith("- **kept**: ")]
+    assert f"{summary['kept']:.1%} of the teacher's mean nDCG@10 (" in kept
+    assert "), 95 % interval " in kept
     lines = text.splitlines()
     rows = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
     assert rows[2:5] == ["base model", "student", "teacher"]
