@@ -4,6 +4,11 @@ with BM25, with 95 % intervals; and a student, where one is named. One JSON line
     DISTILL_DATA=... python benchmarks/baselines.py --quick          cacm: three minutes
     DISTILL_DATA=... python benchmarks/baselines.py                  and vaswani, SciFact, xquad/en
     DISTILL_DATA=... python benchmarks/baselines.py --student artifacts/demo/student
+    DISTILL_DATA=... python benchmarks/baselines.py --student 'artifacts/worth/{corpus}-whole-13'
+
+`--student` is a model or a run's folder, whose student is opened as the run does; `{corpus}` in it
+stands for the corpus, by the names of benchmarks/worth.py. `--table` prints rows of the table in
+RESULTS.md.
 
 `teacher` is all-MiniLM-L6-v2, `base` three of its layers, untrained, unless options name others.
 `ours` is the nDCG@10 of the teacher fused with BM25, `peer` that of the teacher, `ratio` ours by
@@ -18,8 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distill.api.run_folder import open_run
 from distill.evaluate.baselines.systems import score_baselines
 from distill.evaluate.models.eval_model import EvalModel, load_eval_model
+from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import BM25_ROLE
@@ -33,7 +40,12 @@ MINILM = (
 )
 CORPORA = {"cacm": "own", "vaswani": "own", "SciFact": "mteb", "en": "own/xquad"}
 """Name of the task's folder, and the folder of DISTILL_DATA that holds it."""
+TITLES = {"en": "xquad-en"}
+"""What benchmarks/worth.py calls a corpus, where that is not its task's name."""
 ENGLISH = BM25(language="english")
+_MODELS = ("base", "student", "teacher")
+ROLES = (*_MODELS, BM25_ROLE, *(f"{role} + {BM25_ROLE}" for role in _MODELS))
+"""Columns of the table."""
 
 
 def load_models(given: argparse.Namespace) -> dict[str, EvalModel]:
@@ -41,8 +53,17 @@ def load_models(given: argparse.Namespace) -> dict[str, EvalModel]:
     if given.base is None and not base.exists():
         cut = build_student(Student(encoder=MINILM, layers=[0, 2, 4]), seed=0)
         cut.save_pretrained(str(base), create_model_card=False)
-    names = {"base": given.base or base, "student": given.student, "teacher": given.teacher}
-    return {role: load_eval_model(name, device="cpu") for role, name in names.items() if name}
+    names = {"base": given.base or base, "teacher": given.teacher}
+    return {role: load_eval_model(name, device="cpu") for role, name in names.items()}
+
+
+def load_student(name: str, corpus: str) -> EvalModel:
+    """Load a model, or a run's student with the documents that the run gives it."""
+    name = name.replace("{corpus}", TITLES.get(corpus, corpus))
+    if not (Path(name) / "recipe.yaml").is_file():
+        return load_eval_model(name, device="cpu")
+    settings = RunModelSettings.select(open_run(Path(name)).recipe)
+    return load_run_models(settings, {"student": Path(name) / "student"})["student"]
 
 
 def measure(models: dict[str, EvalModel], name: str, data: Path, out: Path) -> dict[str, Any]:
@@ -79,14 +100,29 @@ def describe(role: str, score: TaskScore, scores: dict[str, TaskScore]) -> dict[
     return found
 
 
+def write_row(line: dict[str, Any]) -> str:
+    """Write a row of the table: scores by system, then what is ahead of what."""
+    systems = line["systems"]
+    teacher, hybrid = systems["teacher"], systems[f"teacher + {BM25_ROLE}"]
+    scores = [systems[role]["ndcg_at_10"] if role in systems else None for role in ROLES]
+    gaps = [teacher["minus_bm25"], hybrid["minus_model_alone"], hybrid["minus_bm25"]]
+    student = systems.get(f"student + {BM25_ROLE}")
+    gaps += [student["minus_bm25"] if student else None]
+    cells = [TITLES.get(line["corpus"], line["corpus"]), str(line["queries"])]
+    cells += ["" if score is None else f"{score:.3f}" for score in scores]
+    cells += ["" if gap is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap) for gap in gaps]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="cacm alone")
     parser.add_argument("--corpora", help="names with commas between them, in place of all")
-    parser.add_argument("--student", help="the folder of a student, or its hub id")
+    parser.add_argument("--student", help="a model, or a run's folder; may hold {corpus}")
     parser.add_argument("--base", help="in the place of three layers of MiniLM")
     parser.add_argument("--teacher", default=MINILM)
     parser.add_argument("--out", default="artifacts/baselines", help="results and vectors")
+    parser.add_argument("--table", action="store_true", help="rows of Markdown, no JSON")
     given = parser.parse_args()
     if "DISTILL_DATA" not in os.environ:
         raise SystemExit("set DISTILL_DATA to the folder of the evaluation data")
@@ -96,7 +132,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     models = load_models(given)
     for name in names:
-        print(json.dumps(measure(models, name, data / CORPORA[name], out / name)), flush=True)
+        student = {"student": load_student(given.student, name)} if given.student else {}
+        line = measure(models | student, name, data / CORPORA[name], out / name)
+        print(write_row(line) if given.table else json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
