@@ -41,21 +41,6 @@ _RULES = 2
 titles count as words."""
 
 
-def make_passages(run: Run, corpus: Corpus, seed: int) -> Stage:
-    """Make the corpus as passages: split by sentence to `corpus.max_tokens`, without exact
-    duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them, and without those
-    of held-out documents.
-
-    A passage of a split text is called ID#0, ID#1, ...; one of a whole text keeps its ID. What is
-    left out is counted, and kept in the `dropped` side table of the first shard.
-
-    Raises:
-        UserError: for a corpus that cannot be read, is malformed, or of which nothing is left;
-            the run's folder is then as it was.
-    """
-    return make_split_passages(run, corpus, seed, ()).passages
-
-
 class SplitPassages(NamedTuple):
     """The passages to train on, and those of the documents that `corpus.held_out` holds out, None
     where nothing needs them."""
@@ -67,13 +52,19 @@ class SplitPassages(NamedTuple):
 def make_split_passages(
     run: Run, corpus: Corpus, seed: int, tasks: Collection[str]
 ) -> SplitPassages:
-    """Make the stages `passages`, as `make_passages` does, and `passages-held-out` beside it.
+    """Make the corpus as passages: split by sentence to `corpus.max_tokens`, without exact
+    duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them, and without those
+    of held-out documents, which are the stage `passages-held-out` beside it.
+
+    A passage of a split text is called ID#0, ID#1, ...; one of a whole text keeps its ID. What is
+    left out is counted, and kept in the `dropped` side table of the first shard.
 
     Args:
         tasks: `evaluate.tasks`, some of which ask for held-out passages.
 
     Raises:
-        UserError: as `make_passages`, and where no document or every document is held out.
+        UserError: for a corpus that cannot be read, is malformed, or of which nothing is left, and
+            where no document or every document is held out; the run's folder is then as it was.
     """
     source = open_source(corpus, seed)
     prepare = functools.cache(lambda: gather_passages(source, corpus, seed, run.folder))

@@ -244,7 +244,9 @@ def _summarize(
         models[role]["speed_rounds"] = models[documents].get("speed_rounds", [])
         models[role]["latency_quartiles"] = models["student"].get("latency_quartiles", [])
     baselines = [role for role in scores if role not in own]
-    models |= {role: _describe_baseline(role, averaged, scores[role]) for role in baselines}
+    for role in baselines:
+        models[role] = _describe_scores(format_role(role), averaged, scores[role])
+        models[role]["baseline"] = True
     models |= {name: _describe_published(of, averaged) for name, of in published.items()}
     everyone = scores | {name: of.scores for name, of in published.items()}
     return {
@@ -272,9 +274,8 @@ def _describe_model(
     scores: Sequence[TaskScore],
     speed: Speed | None,
 ) -> ModelFigures:
-    by_task = {score.task: score.score for score in scores}
     return {
-        "model": model.name,
+        **_describe_scores(model.name, averaged, scores),
         "revision": model.revision,
         "licence": model.licence,
         "parameters": model.parameters,
@@ -283,17 +284,8 @@ def _describe_model(
         "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
         "latency_ms": round(speed.latency_ms, 3) if speed else None,
         "index_bytes_per_million": INDEXED_VECTORS * model.bytes_per_vector,
-        "score": _average(averaged, by_task),
-        "by_category": average_by_category(averaged, by_task),
-        "tasks": by_task,
-        "variant_of": None,
-        "published": False,
-        "mteb": need("mteb", "eval").__version__,
-        "measures": _collect_measures(scores),
-        "details": _collect_details(scores),
         "speed_rounds": [round(rate, 2) for rate in speed.rounds] if speed else [],
         "latency_quartiles": [round(time, 3) for time in speed.latency_quartiles] if speed else [],
-        "baseline": False,
     }
 
 
@@ -304,14 +296,14 @@ def _average(averaged: Collection[str], by_task: Mapping[str, float]) -> float |
     return round(mean(by_task[task] for task in averaged), 6)
 
 
-def _describe_baseline(
-    role: str, averaged: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
+def _describe_scores(
+    name: str, averaged: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
 ) -> ModelFigures:
-    """Describe a baseline. A hybrid costs what its model and BM25 cost together, which was not
-    measured."""
+    """Describe a model by its scores alone. That is all there is of a baseline: a hybrid costs what
+    its model and BM25 cost together, which was not measured."""
     by_task = {score.task: score.score for score in scores}
     return {
-        "model": format_role(role),
+        "model": name,
         "revision": None,
         "licence": None,
         "parameters": None,
@@ -326,18 +318,10 @@ def _describe_baseline(
         "variant_of": None,
         "published": False,
         "mteb": need("mteb", "eval").__version__,
-        "measures": _collect_measures(scores),
-        "details": _collect_details(scores),
-        "baseline": True,
+        "measures": {score.task: score.measures for score in scores if score.measures},
+        "details": {score.task: score.details for score in scores if score.details},
+        "baseline": False,
     }
-
-
-def _collect_measures(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]]:
-    return {score.task: score.measures for score in scores if score.measures}
-
-
-def _collect_details(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]]:
-    return {score.task: score.details for score in scores if score.details}
 
 
 def _describe_published(of: PublishedScores, averaged: Mapping[str, TaskFigures]) -> ModelFigures:

@@ -8,9 +8,8 @@ from typing import Literal, NotRequired, TypedDict
 
 from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
-from distill.files.atomic import read_json
+from distill.files.atomic import commit_bytes, read_json
 from distill.store.stage import open_stage
-from distill.store.tables import commit_bytes
 
 SCHEMA = 2
 

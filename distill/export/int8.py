@@ -1,7 +1,7 @@
 """Quantise a graph to 8-bit weights: the fastest form that still ranks as the model does."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -62,12 +62,28 @@ def write_int8(
     Raises:
         UserError: if the model scores nothing on the task, so that nothing can be compared.
     """
+    return _write_first_near(model, path, texts, task, VARIANTS, quantize_graph)
+
+
+def _write_first_near(
+    model: SentenceTransformer,
+    path: Path,
+    texts: TextsBySide,
+    task: "AbsTask | None",
+    forms: Sequence[Int8Variant],
+    quantize: Callable[[Path, Path, Int8Variant], None],
+) -> tuple[Int8Variant, Parity]:
+    """Write the first of some forms that is near enough to the model, else the last.
+
+    Args:
+        quantize: writes the graph of the first path, in a form, to the second.
+    """
     score = None if task is None else score_original(model, task)
     with TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / "float.onnx"
         write_graph(model, whole)
-        for form in VARIANTS:
-            quantize_graph(whole, path, form)
+        for form in forms:
+            quantize(whole, path, form)
             other = open_graph(path, model)
             parity = compare_vectors(model, other, texts)
             if task is not None and score is not None:
@@ -104,22 +120,15 @@ def write_openvino(
         UserError: if the model scores nothing on the task, so that nothing can be compared.
     """
     openvino = need("openvino", "openvino")
-    score = None if task is None else score_original(model, task)
     seen = [text for some in texts.values() for text in some][:_CALIBRATION_TEXTS]
     batches = [model.preprocess([text]) for text in seen]
     examples = [{name: batch[name].numpy() for name in INPUTS} for batch in batches]
-    with TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / "float.onnx"
-        write_graph(model, whole)
-        for form in VARIANTS[:2]:
-            in_float = [] if form.narrowing else find_narrowing_products(whole)
-            openvino.save_model(_quantize_openvino(whole, examples, in_float), path)
-            other = open_graph(path, model)
-            parity = compare_vectors(model, other, texts)
-            if task is not None and score is not None:
-                parity = add_task_score(parity, other, task, score)
-            if is_int8_near(parity):
-                break
+
+    def quantize(graph: Path, path: Path, form: Int8Variant) -> None:
+        in_float = [] if form.narrowing else find_narrowing_products(graph)
+        openvino.save_model(_quantize_openvino(graph, examples, in_float), path)
+
+    form, parity = _write_first_near(model, path, texts, task, VARIANTS[:2], quantize)
     return str(form), parity
 
 

@@ -24,14 +24,13 @@ from distill.evaluate.score import TaskScore, describe_task, score_tasks
 from distill.evaluate.stage import load_named_tasks, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_seeds
 from distill.evaluate.summary import BM25_ROLE, SCHEMA, format_metric, name_hybrid
-from distill.files.atomic import read_json, write_json
+from distill.files.atomic import commit_bytes, read_json, write_json
 from distill.files.checksums import digest_bytes
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, override
 from distill.report.markdown.escape import write_table
 from distill.store.run import Run
 from distill.store.stage import fingerprint
-from distill.store.tables import commit_bytes
 from distill.tasks.data import load_data
 
 _LOG = logging.getLogger(__name__)

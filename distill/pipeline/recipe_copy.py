@@ -3,9 +3,9 @@ continued by itself."""
 
 from pathlib import Path
 
+from distill.files.atomic import commit_bytes
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, dump_recipe
-from distill.store.tables import commit_bytes
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from distill import __version__
 from distill.errors import UserError
+from distill.files.atomic import commit_bytes
 from distill.report import numbers
 from distill.report.facts import Fact, list_findings
 from distill.report.run_data import RunData, read_run_data
@@ -25,7 +26,6 @@ from distill.report.sections.results import make_results
 from distill.report.sections.training import make_training
 from distill.report.verdict import write_headline
 from distill.store.run import Run
-from distill.store.tables import commit_bytes
 from distill.text.sanitize import sanitize_for_terminal
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
 
 from distill.runtime.live_line import LiveLine, format_duration
 from distill.runtime.processes import is_main
@@ -17,31 +16,6 @@ from distill.runtime.run_plan import MeasuredSpeed, RunPlan
 TokenCounts = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
 cached."""
-
-
-class TokenMeter:
-    """Counts the tokens that an engine uses from the moment the meter is made."""
-
-    def __init__(self, engine: "CountsTokens") -> None:
-        self._engine = engine
-        self._before = dict(engine.tokens)
-
-    def read_totals(self) -> Mapping[str, int]:
-        """Read the engine's own counters."""
-        return self._engine.tokens
-
-    def count_used(self) -> dict[str, int]:
-        """Compute how much each counter has grown."""
-        return {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
-
-
-class CountsTokens(Protocol):
-    """An engine with counters of tokens."""
-
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        """Tokens so far, by kind."""
-        ...
 
 
 _SECONDS_BETWEEN_LINES = 30.0

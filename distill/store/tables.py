@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.errors import UserError
-from distill.files.atomic import commit_bytes, read_json
+from distill.files.atomic import read_json
 from distill.store.shards import list_shards
 
 Row = dict[str, Any]
@@ -259,12 +259,6 @@ def encode_shard(table: Table, rows: Iterable[Row]) -> bytes:
     pq.write_table(arrow.drop_columns(empty), sink, compression="zstd", use_dictionary=True)
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def write_shard(table: Table, path: Path, rows: Sequence[Row]) -> int:
-    """Write one shard atomically. Returns the row count."""
-    commit_bytes(path, encode_shard(table, rows))
-    return len(rows)
 
 
 def count_rows(path: Path) -> int:

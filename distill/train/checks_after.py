@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from scipy.stats import ttest_ind_from_stats
 
-LossCurve = list[dict[str, float]]
 _MIN_LINES = 50
 """With fewer lines of the curve the noise of the loss decides."""
 _WARN_P = 0.01

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.passages import make_passages
 from helpers.query_rows import draw
 
-from distill.corpus.passages import make_passages
 from distill.corpus.split import estimate_tokens
 from distill.generate.filters.apply import make_row_filters
 from distill.generate.filters.duplicates import QueryDeduplicator

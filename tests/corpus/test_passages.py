@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.passages import make_passages
 
 from distill.corpus import passages as stage
 from distill.corpus.docstrings import source as docstrings
 from distill.corpus.docstrings.held_out import make_held_out
-from distill.corpus.passages import make_passages
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.files.atomic import read_json
@@ -404,7 +404,7 @@ def killing(self, path, shard, seconds):
 Stage.commit_shard = killing
 recipe = Recipe.model_validate_json(sys.argv[2])
 with Run(Path(sys.argv[1])) as run:
-    passages.make_passages(run, recipe.corpus, recipe.seed)
+    passages.make_split_passages(run, recipe.corpus, recipe.seed, ())
 """
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from helpers.passages import make_passages
 from tokenizers import Tokenizer
 
-from distill.corpus.passages import make_passages
 from distill.corpus.split import split_text
 from distill.corpus.token_counts import list_length_settings, open_token_count
 from distill.errors import UserError

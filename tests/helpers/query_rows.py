@@ -9,8 +9,9 @@ from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard, write_shard
+from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard
 from distill.tasks.decontaminate import list_evaluation_sets
+from helpers.passages import write_shard
 
 
 def passage(id_: str, text: str, title: str = "") -> Row:

@@ -1,9 +1,9 @@
 """A corpus that lies in an object store."""
 
 import pytest
+from helpers.passages import make_passages
 
 from distill.api.before import init, load_recipe_for
-from distill.corpus.passages import make_passages
 from distill.errors import UserError
 from distill.object_store.download import fetch_input, list_input
 from distill.recipe import load_recipe

@@ -107,7 +107,7 @@ def write_questions(folder: Path, run: Path) -> Path:
 
 def test_a_run_made_without_held_out_documents_keeps_its_passages(recipe, tmp_path):
     with Run(tmp_path / "run") as run:  # as versions before made them
-        from distill.corpus.passages import make_passages
+        from helpers.passages import make_passages
 
         make_passages(run, recipe.corpus, recipe.seed)
     before = state(tmp_path / "run")

@@ -4,12 +4,12 @@ of the stage that reads it, or of one of its inputs, or is declared to change sp
 from contextlib import ExitStack
 
 import pytest
+from helpers.passages import make_passages
 from helpers.query_rows import filter_queries
 from helpers.recipe_keys import StageChain
 from helpers.tiny_models import tiny_cross_encoder
 from helpers.training_by_hand import example_rows, write_inputs
 
-from distill.corpus.passages import make_passages
 from distill.evaluate.stage import evaluate_run
 from distill.generate.brainstorm.generations import write_examples
 from distill.generate.brainstorm.task_lists import write_tasks

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from helpers.fake_llm import passages_of
+from helpers.passages import make_passages
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 from helpers.written_files import files
 
-from distill.corpus.passages import make_passages
 from distill.errors import UserError
 from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.round_trip import SeedSearch

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.passages import write_shard
 
 from distill.errors import UserError
 from distill.files import checksums
@@ -14,7 +15,7 @@ from distill.store import passages as module
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import EncodedShard, ShardResult, open_stage
-from distill.store.tables import PASSAGES, Row, encode_shard, join_passage, write_shard
+from distill.store.tables import PASSAGES, Row, encode_shard, join_passage
 
 SHARDS, ROWS_A_SHARD = 10, 10_000
 

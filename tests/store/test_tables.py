@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.passages import write_shard
 
 from distill.errors import UserError
 from distill.store.shards import make_shard_name
@@ -13,7 +14,6 @@ from distill.store.tables import (
     Reader,
     read_rows,
     read_shard,
-    write_shard,
 )
 
 ROW = {"passage_id": "1", "title": "", "text": "Bees dance.", "source": "here"}

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.fake_llm import passages_of
+from helpers.passages import write_shard
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
@@ -15,7 +16,7 @@ from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
 from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
 from distill.store.run import Run
-from distill.store.tables import PASSAGES, write_shard
+from distill.store.tables import PASSAGES
 from distill.teacher.document_vectors import import_document_vectors
 from distill.teacher.vectors import open_teacher
 

@@ -95,7 +95,7 @@ def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, enc
     template = "Instruct: {instruction}\nQuery: {query}"
     instructed = recipe(**served(server, instruction_template=template))
     told = load_run_models(RunModelSettings.select(instructed), {})["teacher"]
-    assert told.prompts.write_instruction("Find bees.") == "Instruct: Find bees.\nQuery: "
+    assert told.prompts.wording.write_query_prompt("Find bees.") == "Instruct: Find bees.\nQuery: "
 
 
 def test_search_asks_it_as_it_asks_the_model(server, teacher, encoder_folder, tmp_path):

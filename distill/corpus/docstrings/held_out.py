@@ -14,10 +14,10 @@ from distill.corpus.docstrings.source import (
 from distill.corpus.held_out import HELD_OUT
 from distill.corpus.token_counts import list_length_settings
 from distill.errors import UserError
+from distill.files.atomic import commit_bytes
 from distill.recipe import Corpus
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import commit_bytes
 
 
 def make_held_out(run: Run, corpus: Corpus, seed: int) -> Stage | None:

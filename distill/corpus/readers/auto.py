@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.corpus.readers.beir import open_beir, open_beir_folders
+from distill.corpus.readers.jsonl import is_file
 from distill.corpus.readers.rows import Columns, CorpusSource
 from distill.corpus.readers.tables import detect_form, open_tables
 from distill.corpus.readers.text_files import get_ending, is_text_file, open_texts
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
-from distill.files.read import describe_search
 
 _log = logging.getLogger(__name__)
 _SMALL = 0.25
@@ -131,15 +131,9 @@ def _warn_once(message: str) -> None:
 
 
 def _list_files(path: Path) -> list[Path]:
+    if is_file(path):
+        return [path]
     try:
-        if path.is_file():
-            return [path]
-        if not path.is_dir():
-            raise UserError(
-                str(path),
-                f"no such file or folder{describe_search(path)}",
-                "fix corpus.path in the recipe, or write the whole path",
-            )
         return sorted(_walk(path))
     except OSError as fault:
         raise explain_os_error(fault, path) from fault

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,39 @@ def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
     Raises:
         UserError: if there is no such file.
     """
-    found = list_files(path, ".jsonl")
-    identity = {"files": {f.name: hash_file(f) for f in found}, "columns": list(columns)}
-    return CorpusSource(str(path), identity, lambda: _read(found, columns))
+    files = list_files(path, ".jsonl")
+    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
+
+
+def identify_files(files: Sequence[Path], columns: Columns) -> dict[str, Any]:
+    """Collect what changes the documents of files of rows, for fingerprints."""
+    return {"files": {f.name: hash_file(f) for f in files}, "columns": list(columns)}
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a corpus is one file; else it is a folder.
+
+    Raises:
+        UserError: if there is neither, or it cannot be looked at.
+    """
+    try:
+        if path.is_file():
+            return True
+        if path.is_dir():
+            return False
+    except OSError as fault:
+        raise explain_os_error(fault, path) from fault
+    raise UserError(
+        str(path),
+        f"no such file or folder{describe_search(path)}",
+        "correct corpus.path in the recipe, or write the whole path",
+    )
 
 
 def list_files(path: Path, suffix: str) -> list[Path]:
     """List the file itself, or a folder's files with that suffix, by name."""
-    try:
-        if path.is_file():
-            return [path]
-        if not path.is_dir():
-            raise UserError(
-                str(path),
-                f"no such file or folder{describe_search(path)}",
-                "correct corpus.path in the recipe, or write the whole path",
-            )
-    except OSError as fault:
-        raise explain_os_error(fault, path) from fault
+    if is_file(path):
+        return [path]
     there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
     found = [p for p in there if p.name.endswith(_list_endings(suffix))]
     _refuse_others(path, suffix, [p for p in there if p not in found])

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.corpus.readers.jsonl import hash_file, list_files
+from distill.corpus.readers.jsonl import identify_files, list_files
 from distill.corpus.readers.rows import (
     Columns,
     CorpusSource,
@@ -27,14 +27,13 @@ def open_parquet(path: Path, columns: Columns) -> CorpusSource:
     Raises:
         UserError: if there is no such file.
     """
-    found = list_files(path, ".parquet")
-    identity = {"files": {f.name: hash_file(f) for f in found}, "columns": list(columns)}
-    return CorpusSource(str(path), identity, lambda: _read(found, columns))
+    files = list_files(path, ".parquet")
+    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
+def _read(files: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     return check_documents(
-        (row for file in found for row in _read_documents(file, columns)), columns
+        (row for file in files for row in _read_documents(file, columns)), columns
     )
 
 

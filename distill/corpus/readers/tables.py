@@ -12,7 +12,7 @@ from typing import Any
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.csv_files import read_csv
-from distill.corpus.readers.jsonl import hash_file, read_lines
+from distill.corpus.readers.jsonl import identify_files, read_lines
 from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.parquet import read_rows
 from distill.corpus.readers.rows import (
@@ -62,8 +62,7 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
         UserError: listing the columns, if there is none for the text, or a named one is not there.
     """
     columns = find_columns(files[0], columns)
-    identity = {"files": {f.name: hash_file(f) for f in files}, "columns": list(columns)}
-    return CorpusSource(str(path), identity, lambda: _read(files, columns))
+    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
 
 
 def find_columns(file: Path, columns: Columns) -> Columns:

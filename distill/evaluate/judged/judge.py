@@ -22,7 +22,7 @@ from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import JudgedPool, LanguageModel
 from distill.runtime.interrupt import Interrupt
-from distill.runtime.progress import Progress, TokenMeter
+from distill.runtime.progress import Progress
 from distill.store.judgement_cache import JudgementCache, make_judgement_key
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -124,7 +124,7 @@ def judge_pairs(
         stored = known.find(keys)
         new_ones = [key not in stored for key in keys]
         work = _open_work(judge, llm) if len(stored) < len(set(keys)) else None
-        meter = None if work is None else TokenMeter(work.engine).read_totals
+        meter = (lambda: work.engine.tokens) if work else None
         with (
             Interrupt() as interrupt,
             Progress(

@@ -96,13 +96,6 @@ class EvalPrompts:
             return self.default_task
         return str(need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
 
-    def write_instruction(self, instruction: str) -> str:
-        """Return what stands before a query under an instruction; of a model that is told none, the
-        query's own prompt."""
-        if "query" in self.given or not self.wording.tells_task:
-            return self.get_prompt("query")
-        return self.wording.write_query_prompt(instruction)
-
     def get_prompt(self, side: Side) -> str:
         """Return the prompt of a side, whatever the task."""
         if side in self.given:

@@ -18,9 +18,6 @@ _TOKENS_BESIDE = 32
 _IDENTIFIER = r"\[([0-9]{1,4})\]"
 _LIST = re.compile(r"\[[0-9]{1,4}\](?:\s*>\s*\[[0-9]{1,4}\])*")
 
-Window = tuple[int, range]
-"""Number of a request, and the places of its order that the LLM is to sort."""
-
 
 def judge_listwise(
     llm: LLM,

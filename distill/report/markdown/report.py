@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from distill.evaluate.summary import Summary, format_role
+from distill.files.atomic import commit_bytes
 from distill.report import numbers
 from distill.report.facts import list_facts
 from distill.report.markdown.escape import escape_markdown, write_grid, write_table
@@ -30,7 +31,6 @@ from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_d
 from distill.report.sections.relabelling import make_relabelling
 from distill.report.verdict import write_headline
 from distill.store.run import Run
-from distill.store.tables import commit_bytes
 
 _TEXT = 200
 """Characters of a passage."""

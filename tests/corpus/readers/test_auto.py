@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from helpers.document_files import make_docx, make_pdf
+from helpers.passages import make_passages
 
 from distill.cli import cli
-from distill.corpus.passages import make_passages, open_source
+from distill.corpus.passages import open_source
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, Document, SkippedRow
 from distill.errors import UserError

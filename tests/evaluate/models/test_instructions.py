@@ -200,7 +200,7 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     eval_model = load_any_model(settings, str(teacher_folder))
     [of_training] = trained.encode(["bees"], "query", ["Find flies."])
     [of_evaluation] = eval_model.embedder.embed(
-        ["bees"], eval_model.prompts.write_instruction("Find flies."), "query"
+        ["bees"], eval_model.prompts.wording.write_query_prompt("Find flies."), "query"
     )
     [of_search] = make_encoder(eval_model).encode(["bees"], "query", ["Find flies."])
     assert np.allclose(of_training, of_evaluation, atol=1e-6)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from helpers.passages import write_shard
 from helpers.query_rows import filter_queries, passage
 from helpers.tiny_models import TEXTS
 
@@ -18,7 +19,7 @@ from distill.report.sections.data_funnel import make_funnel
 from distill.report.sections.relabelling import make_relabelling
 from distill.store.run import Run
 from distill.store.stage import open_stage
-from distill.store.tables import EXAMPLES, PARSED, PASSAGES, QUERIES, Row, write_shard
+from distill.store.tables import EXAMPLES, PARSED, PASSAGES, QUERIES, Row
 
 ASKED = ["why do bees dance", "what moves the sea", "Why do bees  dance", "bees", "copper wires"]
 

@@ -66,7 +66,7 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     )
     assert {path: path.stat().st_mtime_ns for path in converted.rglob("*")} == before
     encoder = load_encoder(str(folder), EmbedderConfig(device="cpu", query_template=TEMPLATE))
-    prompt = eval_model.prompts.write_instruction("Find bees.")
+    prompt = eval_model.prompts.wording.write_query_prompt("Find bees.")
     assert prompt == "Instruct: Find bees.\nQuery: "
     one = eval_model.embedder.embed(["bees dance"], prompt, "query")
     assert np.allclose(one, encoder.encode(["bees dance"], "query", ["Find bees."]), atol=1e-6)

@@ -3,12 +3,13 @@
 from collections import Counter
 
 import pytest
+from helpers.passages import write_shard
 from helpers.training_by_hand import example_rows, make_recipe, passage_rows, write_inputs
 
 from distill.errors import UserError
 from distill.store.run import Run
 from distill.store.stage import ShardResult
-from distill.store.tables import EXAMPLES, PASSAGES, write_shard
+from distill.store.tables import EXAMPLES, PASSAGES
 from distill.train.data.sources import TrainingInputs, check_titles, find_revisions, read_mixture
 
 

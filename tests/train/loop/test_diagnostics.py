@@ -5,12 +5,13 @@ import random
 
 import pytest
 import torch
+from helpers.passages import write_shard
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import example_rows, make_recipe
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
-from distill.store.tables import EXAMPLES, Reader, write_shard
+from distill.store.tables import EXAMPLES, Reader
 from distill.student.writing import StudentTexts
 from distill.train.data.held_out import HeldOut
 from distill.train.loop.diagnostics import (
