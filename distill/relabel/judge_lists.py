@@ -27,6 +27,7 @@ from distill.store.judgement_cache import (
     JudgementCache,
     JudgementOrigin,
     KnownJudgements,
+    make_earlier_key,
     make_judgement_key,
 )
 from distill.store.run import Run
@@ -111,10 +112,9 @@ def _open_judge(
         own = {row["passage_id"] for of in lists for row in of}
         cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
         counts: Counter[str] = Counter()
-        judge = partial(
-            judge_listwise, engine, prompt, window=rule.listwise_window, chat=chat, counts=counts
-        )
-        return _judge_shard(judge, counts, settings, lists, query_texts, cut, known)
+        window = rule.listwise_window
+        judge = partial(judge_listwise, engine, prompt, window=window, chat=chat, counts=counts)
+        return _judge_shard(judge, counts, settings, window, lists, query_texts, cut, known)
 
     yield OpenWork(lambda numbers: [*map(judge_one, numbers)], lambda: engine.tokens)
 
@@ -123,6 +123,7 @@ def _judge_shard(
     judge: Callable[[JudgeRequests], JudgedLists],
     counts: Counter[str],
     settings: dict[str, object],
+    window: int,
     lists: list[list[Row]],
     queries: dict[str, str],
     texts: dict[str, str],
@@ -131,14 +132,19 @@ def _judge_shard(
     """Judge the lists that are not known yet; the new judgements are `beside` the rows. A list is
     judged as a whole: it is known only with all its passages in their order."""
     keys: dict[QueryPassagePair, bytes] = {}
+    earlier: dict[QueryPassagePair, bytes] = {}
     pair_lists = [
         [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists
     ]
     for pairs in pair_lists:
         listed = [texts[pair.passage_id] for pair in pairs]
+        # A list that a window holds as a whole is sorted alike in a larger one.
+        mark = settings | {"window": min(window, len(listed))}
         for rank, pair in enumerate(pairs):
-            keys[pair] = make_judgement_key(settings, str(rank), queries[pair.query_id], *listed)
-    cached = known.find(list(keys.values()))
+            read = (str(rank), queries[pair.query_id], *listed)
+            keys[pair] = make_judgement_key(mark, *read)
+            earlier[pair] = make_earlier_key(settings, *read)
+    cached = known.find([*keys.values()], [*earlier.values()])
     unknown = [pairs for pairs in pair_lists if any(keys[pair] not in cached for pair in pairs)]
     requests = [
         (queries[pairs[0].query_id], [texts[pair.passage_id] for pair in pairs])

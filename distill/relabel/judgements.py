@@ -37,6 +37,7 @@ from distill.store.judgement_cache import (
     JudgementCache,
     JudgementOrigin,
     KnownJudgements,
+    make_earlier_key,
     make_judgement_key,
 )
 from distill.store.passages import PassageReader
@@ -154,16 +155,19 @@ def _judge_shard(
         id_: sanitize_for_prompt(block.passages[id_], max_words)
         for id_ in {p.passage_id for p in pairs}
     }
-    keys = {
-        (ranker, pair): make_judgement_key(
-            {**ranking.fingerprint, "ranker": ranker},
-            texts[pair.passage_id],
-            block.queries[pair.query_id],
-        )
-        for ranker in ranking.rankers
-        for pair in pairs
-    }
-    cached = known.find(list(keys.values()))
+    keys, earlier = (
+        {
+            (ranker, pair): make_key(
+                {**ranking.fingerprint, "ranker": ranker},
+                texts[pair.passage_id],
+                block.queries[pair.query_id],
+            )
+            for ranker in ranking.rankers
+            for pair in pairs
+        }
+        for make_key in (make_judgement_key, make_earlier_key)
+    )
+    cached = known.find([*keys.values()], [*earlier.values()])
     unknown = [p for p in pairs if any(keys[r, p] not in cached for r in ranking.rankers)]
     groups = group_by_passage(unknown)
     requests: JudgeRequests = [(texts[p], [block.queries[q] for q in ids]) for p, ids in groups]

@@ -29,7 +29,14 @@ Judgement = tuple[float, int]
 
 def make_judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
     """Hash what identifies a judgement: ranker, model, prompt, and the texts as the model reads
-    them. Ids are no part of it: a passage that moved or was renamed is the same."""
+    them. Ids are no part of it: a passage that moved or was renamed is the same. Nor is the length
+    to which passages are cut: one that is shorter reads the same under every such limit."""
+    mark = {name: value for name, value in mark.items() if name != "max_passage_words"}
+    return make_earlier_key(mark, *texts)
+
+
+def make_earlier_key(mark: Mapping[str, object], *texts: str) -> bytes:
+    """Hash the same as earlier versions did, under whose keys judgements are still found."""
     body = json.dumps([mark, texts], sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
@@ -110,9 +117,14 @@ class JudgementCache:
             raise
         copy.unlink(missing_ok=True)
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
-        """Find all judgements that are there."""
-        return {key: _read_judgement(row) for key, row in self._table.find(keys).items()}
+    def find(self, keys: Sequence[bytes], earlier: Sequence[bytes] = ()) -> dict[bytes, Judgement]:
+        """Find all judgements that are there.
+
+        Args:
+            earlier: `make_earlier_key` of each, by which it is looked for second.
+        """
+        rows = _find_rows(self._table, keys, earlier)
+        return {key: _read_judgement(row) for key, row in rows.items()}
 
     def keep(self, judged: Mapping[bytes, Judgement], place: JudgementOrigin | None = None) -> None:
         """Store judgements. One that is there stays, unless a later shard of the same turn judged
@@ -147,9 +159,13 @@ class KnownJudgements:
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_copy, (self._copy, self._turn)
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
-        """Find judgements that were there before the stage was begun."""
-        rows = {} if self._table is None else self._table.find(keys)
+    def find(self, keys: Sequence[bytes], earlier: Sequence[bytes] = ()) -> dict[bytes, Judgement]:
+        """Find judgements that were there before the stage was begun.
+
+        Args:
+            earlier: `make_earlier_key` of each, by which it is looked for second.
+        """
+        rows = {} if self._table is None else _find_rows(self._table, keys, earlier)
         return {
             key: _read_judgement(row) for key, row in rows.items() if (row[3] or 0) < self._turn
         }
@@ -157,6 +173,14 @@ class KnownJudgements:
 
 def _open_copy(copy: Path | None, turn: int) -> KnownJudgements:
     return KnownJudgements(None if copy is None else FrozenTable(copy, _JUDGED), turn, copy)
+
+
+def _find_rows(
+    table: SqliteTable | FrozenTable, keys: Sequence[bytes], earlier: Sequence[bytes]
+) -> dict[bytes, SqlRow]:
+    rows = table.find(keys)
+    unknown = {old: key for key, old in zip(keys, earlier, strict=False) if key not in rows}
+    return rows | {unknown[old]: row for old, row in table.find(list(unknown)).items()}
 
 
 def _digest_turn(turn: int) -> str:

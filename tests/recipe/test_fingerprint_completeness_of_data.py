@@ -1,8 +1,6 @@
 """Every key that generation, relabelling, the teacher and the evaluation read is in the fingerprint
 of the stage that reads it, or of one of its inputs, or is declared to change speed alone."""
 
-from contextlib import ExitStack
-
 import pytest
 from helpers.passages import make_passages
 from helpers.query_rows import filter_queries
@@ -18,8 +16,6 @@ from distill.generate.labelled.triples import make_labelled
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.settings import WritingSettings
-from distill.llm.lazy import LazyLLM
-from distill.llm.load import load_llm
 from distill.recipe import Recipe, load_recipe
 from distill.recipe.load import override
 from distill.recipe.sections.embedder import PERFORMANCE_KEYS as OF_EMBEDDER
@@ -31,7 +27,6 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.bm25 import make_bm25_judgements
 from distill.relabel.rankers.passes import RankerSettings
-from distill.store.run import Run
 from distill.student.build import build_base
 from distill.tasks.decontaminate import EvaluationSet, list_evaluation_sets
 from distill.teacher.scores import make_teacher_scores
@@ -71,29 +66,10 @@ USES_BM25 = {"corpus.path", "generate.methods", "retriever.sources", "relabel.ra
 """They tell whether BM25 makes the examples: its settings are then in the student's fingerprint."""
 
 
-@pytest.fixture
-def run(tmp_path):
-    with Run(tmp_path / "run", "stale") as run:
-        yield run
-
-
 def list_sets(recipe: Recipe) -> list[EvaluationSet]:
     """List what a recipe evaluates on, none of which is of its own corpus."""
     filters = recipe.generate.filters
     return list_evaluation_sets(recipe.evaluate, filters, None, recipe.seed, None)
-
-
-@pytest.fixture
-def open_llm(run):
-    """Opens a recipe's engine where a stage needs it."""
-    with ExitStack() as stack:
-
-        def open_(recipe: Recipe) -> LazyLLM:
-            llm = LazyLLM(lambda: load_llm(recipe.llm, run.folder / "requests.sqlite"))
-            stack.callback(llm.close)
-            return llm
-
-        yield open_
 
 
 @pytest.mark.slow

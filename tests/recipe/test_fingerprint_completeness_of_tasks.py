@@ -3,7 +3,6 @@ them read is in the fingerprint of the stage that reads it, or of one of its inp
 to change nothing."""
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -33,14 +32,11 @@ from distill.generate.held_out import make_held_out_queries
 from distill.generate.known_item.stage import make_known_item_task
 from distill.generate.log.stage import LogSettings, make_held_out_log_queries, make_log_queries
 from distill.generate.settings import WritingSettings
-from distill.llm.lazy import LazyLLM
-from distill.llm.load import load_llm
 from distill.pipeline.weigh_rankers import check_rankers
 from distill.recipe import Recipe, load_recipe, override
 from distill.relabel.candidates import make_candidates
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.rankers.passes import RankerSettings
-from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import BRAINSTORM, Row
 from distill.student.build import build_base
@@ -60,25 +56,6 @@ SETTLED = {
 CHECKED_PLAINLY = {"relabel.cascade.by", "relabel.seed_margin", "relabel.weights"}
 """The check of rankers has each judge every candidate, and takes its scores as they are."""
 EQUAL = PERFORMANCE | RESOLVED | OF_INDEX
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Run(tmp_path / "run", "stale") as run:
-        yield run
-
-
-@pytest.fixture
-def open_llm(run):
-    """Opens a recipe's engine where a stage needs it."""
-    with ExitStack() as stack:
-
-        def open_(recipe: Recipe) -> LazyLLM:
-            llm = LazyLLM(lambda: load_llm(recipe.llm, run.folder / "requests.sqlite"))
-            stack.callback(llm.close)
-            return llm
-
-        yield open_
 
 
 def chain_of(settings: dict[str, object], recipe: Recipe | None = None) -> StageChain:

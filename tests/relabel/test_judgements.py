@@ -9,10 +9,12 @@ from distill.files.atomic import write_json
 from distill.llm.score_checks import make_unusable_score
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
+from distill.relabel import judge_lists, judgements
 from distill.relabel.by_passage import CandidateLayout, PairBlocks, group_by_passage
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.passes import RankerSettings
+from distill.store.judgement_cache import make_earlier_key
 from distill.store.run import Run
 from distill.store.tables import JUDGEMENTS
 
@@ -112,6 +114,50 @@ def test_judged_pairs_and_lists_are_never_judged_again(tmp_path, llm_folder, eng
     whole = scores(before)
     again = judge(tmp_path, rankers(llm_folder, shard_size=5, block=9), Unasked(), name)
     assert scores(again) == whole
+
+
+@pytest.mark.parametrize("name", ["ql", "rc", "graded", "fused", "listwise"])
+@pytest.mark.parametrize("length", [400, 30])
+def test_judgements_of_passages_that_a_limit_does_not_cut_are_kept_under_another_limit(
+    tmp_path, llm_folder, engine, name, length
+):
+    before = judge(tmp_path, rankers(llm_folder), engine, name)
+    other = rankers(llm_folder, max_passage_words=length)
+    again = judge(tmp_path, other, Unasked(), name)
+    assert again.fingerprint != before.fingerprint
+    assert scores(again) == scores(before)
+
+
+def test_a_passage_that_another_limit_cuts_is_judged_anew(tmp_path, llm_folder, engine):
+    judge(tmp_path, rankers(llm_folder), engine)
+    with pytest.raises(AssertionError, match="judged again"):
+        judge(tmp_path, rankers(llm_folder, max_passage_words=5), Unasked())
+
+
+def test_lists_that_a_window_holds_as_a_whole_are_not_sorted_again_in_a_larger_one(
+    tmp_path, llm_folder, engine
+):
+    before = judge(tmp_path, rankers(llm_folder, listwise_window=4), engine, "listwise")
+    larger = rankers(llm_folder, listwise_window=20)
+    assert scores(judge(tmp_path, larger, Unasked(), "listwise")) == scores(before)
+    smaller = rankers(llm_folder, listwise_window=2)
+    with pytest.raises(AssertionError, match="judged again"):
+        judge(tmp_path, smaller, Unasked(), "listwise")
+
+
+@pytest.mark.parametrize("name", ["ql", "fused", "listwise"])
+def test_judgements_that_earlier_versions_stored_are_found(tmp_path, llm_folder, engine, name):
+    """Their keys held the limit of words and the window."""
+
+    def make_key(mark, *texts):
+        return make_earlier_key(mark | ({"window": 10} if "window" in mark else {}), *texts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (judgements, judge_lists):
+            patch.setattr(module, "make_judgement_key", make_key)
+        before = judge(tmp_path, rankers(llm_folder, shard_size=2), engine, name)
+    again = judge(tmp_path, rankers(llm_folder, shard_size=5), Unasked(), name)
+    assert scores(again) == scores(before)
 
 
 def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):

@@ -23,7 +23,7 @@ from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import JudgedPool, LanguageModel
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
-from distill.store.judgement_cache import JudgementCache, make_judgement_key
+from distill.store.judgement_cache import JudgementCache, make_earlier_key, make_judgement_key
 from distill.text.sanitize import sanitize_for_prompt
 
 _PACKAGED = {"graded": "prompts/graded.jinja", "rc": "prompts/rc.jinja"}
@@ -115,13 +115,14 @@ def judge_pairs(
     """
     texts = [sanitize_for_prompt(pair.passage, judge.max_passage_words) for pair in pairs]
     mark = {"task": "judged", **judge.identity}
-    keys = [
-        make_judgement_key(mark, text, pair.query) for text, pair in zip(texts, pairs, strict=True)
-    ]
+    keys, earlier = (
+        [make_key(mark, text, pair.query) for text, pair in zip(texts, pairs, strict=True)]
+        for make_key in (make_judgement_key, make_earlier_key)
+    )
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
     scores = [math.nan] * len(pairs)
     with closing(JudgementCache(cache)) as known:
-        stored = known.find(keys)
+        stored = known.find(keys, earlier)
         new_ones = [key not in stored for key in keys]
         work = _open_work(judge, llm) if len(stored) < len(set(keys)) else None
         meter = (lambda: work.engine.tokens) if work else None
