@@ -26,6 +26,12 @@ def escape_unprintable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def quote_fault(fault: BaseException) -> str:
+    """Return what a library's error says, as one line of 300 characters at most; its type's name
+    where it says nothing."""
+    return " ".join(str(fault).split())[:300] or type(fault).__name__
+
+
 class DistillError(Exception):
     """What every exception of distill's own is: one that crosses the border of a process whole,
     with its message and its fields, whatever its constructor takes."""

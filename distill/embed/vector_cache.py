@@ -29,7 +29,7 @@ Digests = NDArray[np.uint64]
 
 _NO_SUM = 0
 """In the place of a checksum: of a row that was added before there were any."""
-_GIVEN_UP = 2**64 - 1
+_DAMAGED = 2**64 - 1
 _ROWS_AT_ONCE = 4096
 _log = logging.getLogger(__name__)
 
@@ -137,8 +137,8 @@ class VectorCache:
             usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
             whole[place] = np.where(unknown, usable, sums[place] == computed)
             sums[place] = np.where(unknown & usable, computed, sums[place])
-        damaged = ~whole & (sums != _GIVEN_UP)
-        sums[damaged] = _GIVEN_UP
+        damaged = ~whole & (sums != _DAMAGED)
+        sums[damaged] = _DAMAGED
         if damaged.any():
             _log.warning(
                 "%s: %d of its %d vectors are damaged, and are computed again",
@@ -207,4 +207,4 @@ def _hash_rows(digests: Digests, vectors: Vectors) -> Digests:
         hashlib.blake2b(digest.tobytes() + vector.tobytes(), digest_size=8).digest()
         for digest, vector in zip(digests.astype("<u8"), vectors.astype("<f4"), strict=True)
     )
-    return np.frombuffer(hashes, "<u8").astype(np.uint64).clip(1, _GIVEN_UP - 1)
+    return np.frombuffer(hashes, "<u8").astype(np.uint64).clip(1, _DAMAGED - 1)

@@ -32,7 +32,7 @@ class EmbedderPrompts:
     titled: TextFormat | None = None
 
     @property
-    def tells_task(self) -> bool:
+    def has_task(self) -> bool:
         """Whether a query is embedded differently for another task."""
         return "task" in find_template_names(self.template)
 
@@ -41,7 +41,7 @@ class EmbedderPrompts:
         """Whether something between the task and the query shows where the one ends and the other
         begins: a blank stands between the words of a task, too."""
         between = self._before_query
-        return not self.tells_task or bool(between.strip()) or "\n" in between
+        return not self.has_task or bool(between.strip()) or "\n" in between
 
     @property
     def _before_query(self) -> str:

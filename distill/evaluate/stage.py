@@ -25,7 +25,7 @@ from distill.runtime.progress import show_planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.tasks import load_task, open_recipe_tasks
-from distill.teacher.vectors import identify_teacher, is_told_tasks
+from distill.teacher.vectors import identify_teacher, uses_tasks
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -156,7 +156,7 @@ def fingerprint(
         "tasks": {task.metadata.name: describe_task(task) for task in tasks},
         "speed_texts": evaluate.speed_texts,
         "teacher": teacher.model and _describe_teacher(teacher, teacher.model),
-        # Null as it was before models were told tasks, for a run in which none is.
+        # Null as before there were instructions, for a run in which no model gets one.
         "instruction_template": "each model's own" if is_instructed else None,
         "widths": evaluate.widths,
         "precisions": evaluate.precisions,
@@ -164,14 +164,14 @@ def fingerprint(
         "published": {
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
-        # Added after there were runs: told where they are not as they were for them.
-        **_tell_comparison(evaluate, None if finds_by_words else recipe.retriever.bm25),
-        **(_tell_overlap(recipe.generate.filters) if is_overlap_counted else {}),
+        # Added after there were runs: absent where they are the same as for those.
+        **_fingerprint_comparison(evaluate, None if finds_by_words else recipe.retriever.bm25),
+        **(_fingerprint_overlap(recipe.generate.filters) if is_overlap_counted else {}),
     }
 
 
-def _tell_comparison(evaluate: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
-    """Tell the settings of the baselines and the verdict that are not the defaults.
+def _fingerprint_comparison(evaluate: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
+    """Collect the settings of the baselines and the verdict that are not the defaults.
 
     Args:
         bm25: None where it finds candidates or ranks them: then its settings are in the fingerprint
@@ -185,8 +185,8 @@ def _tell_comparison(evaluate: Evaluate, bm25: BM25 | None) -> dict[str, Any]:
     return settings
 
 
-def _tell_overlap(filters: Filters) -> dict[str, Any]:
-    """Tell how the overlap that stands beside the scores is counted, where that is not the
+def _fingerprint_overlap(filters: Filters) -> dict[str, Any]:
+    """Collect how the overlap beside the scores is counted, where that is not the
     default."""
     if filters.decontaminate is False:
         return {"decontaminate": False}
@@ -207,7 +207,7 @@ def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
 
 def _are_tasks_instructed(student: Student, teacher: Teacher, instructions: bool) -> bool:
     form = student.text_format
-    takes_task = form.has_task or bool(student.symmetric) or is_told_tasks(teacher)
+    takes_task = form.has_task or bool(student.symmetric) or uses_tasks(teacher)
     return (takes_task and instructions) or form.has_title
 
 

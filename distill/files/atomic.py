@@ -43,7 +43,7 @@ _REFUSED: dict[int, tuple[str, str]] = {
     errno.EIO: ("cannot be read or written: the disk is faulty", "check the disk"),
     errno.ESTALE: ("is on a network disk that has gone", "mount the disk again"),
 }
-_FULL_SAID = (
+_FULL_MESSAGES = (
     "no space left on device",
     "os error 28",
     "errno 28",
@@ -256,7 +256,7 @@ def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserErr
         message = str(one).lower()
         if isinstance(one, OSError) and one.errno in _FULL:
             return explain_os_error(one, Path(one.filename) if _is_path(one.filename) else path)
-        if not isinstance(one, UserError) and any(words in message for words in _FULL_SAID):
+        if not isinstance(one, UserError) and any(words in message for words in _FULL_MESSAGES):
             return make_full_disk_error(path)
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return None

@@ -8,7 +8,7 @@ from distill.llm.protocol import LLM
 from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel, Retriever
 from distill.runtime.progress import show_activity
-from distill.workers.kept import keep
+from distill.workers.held_model import keep
 from distill.workers.protocol import HERE, WorkerNeeds
 
 

@@ -13,11 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 from distill.models.remote_code import find_needed_code
 
-_MOST_SAID = 300
-"""Characters of a library's message."""
 _MOST_NAMES = 5
 
 
@@ -59,11 +57,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
         return tokenizer
     except (OSError, ValueError, KeyError) as fault:
-        message = " ".join(str(fault).split())[:_MOST_SAID]
         raise UserError(
             str(folder),
             find_needed_code(folder, fault)
-            or f"has no tokenizer that transformers can load: {message}",
+            or f"has no tokenizer that transformers can load: {quote_fault(fault)}",
             "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
         ) from fault
 
@@ -96,8 +93,7 @@ def _load(
         raise UserError(
             str(path),
             find_needed_code(folder, fault)
-            or "is not a causal language model that transformers can load: "
-            f"{' '.join(str(fault).split())[:_MOST_SAID]}",
+            or f"is not a causal language model that transformers can load: {quote_fault(fault)}",
             "name a folder with config.json and safetensors, or a .gguf file",
         ) from fault
     _refuse_missing(path, sorted(loaded["missing_keys"]))

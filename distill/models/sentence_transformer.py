@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 from distill.files.atomic import read_json
 from distill.models.latent_attention import LatentAttention
 from distill.models.missing_weights import list_missing_weights
@@ -31,8 +31,6 @@ _OWN_MODULES = {
     "distill.nv_embed.pooling.NvEmbedPooling": NvEmbedPooling,
 }
 _CHOOSE = "name a sentence-transformers model in safetensors, or a text encoder with its tokenizer"
-_MOST_SAID = 300
-"""Characters of a library's message."""
 
 
 def load_sentence_model(
@@ -221,7 +219,6 @@ def _check_kind(where: str, folder: Path) -> None:
 
 
 def _explain_no_model(where: str, folder: Path, fault: Exception) -> UserError:
-    message = " ".join(str(fault).split())
     if code := find_needed_code(find_transformer_folder(folder), fault):
         return UserError(
             where,
@@ -238,6 +235,6 @@ def _explain_no_model(where: str, folder: Path, fault: Exception) -> UserError:
     return UserError(
         where,
         f"does not load as a sentence-transformers model ({type(fault).__name__}: "
-        f"{message[:_MOST_SAID]})",
+        f"{quote_fault(fault)})",
         _CHOOSE,
     )

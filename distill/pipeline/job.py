@@ -292,7 +292,7 @@ class Job:
             self.llm.close()
             learnt = [chosen, *examples]
             _, trained = make_student(run, here, passages, learnt, labels, last.earlier)
-        if recipe.student.route == "query" and _is_start_kept(trained):
+        if recipe.student.route == "query" and _is_start_best(trained):
             return last if of_seeds else last._replace(repeated=trained)
         student = {
             "model": str(trained.folder),
@@ -390,7 +390,7 @@ def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
     check_sources(run.folder, recipe.train, recipe.generate, corpus.passages)
 
 
-def _is_start_kept(student: Stage) -> bool:
+def _is_start_best(student: Stage) -> bool:
     """Return whether the weights before training were the best in every training stage."""
     stages = read_json(student.folder / "training.json")["stages"]
     return all(stage["kept_steps"] == [0] for stage in stages)

@@ -27,10 +27,10 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
         from distill.generate.brainstorm import list_brainstorm_prompts
 
         first, *rest = list_brainstorm_prompts(generate.brainstorm.groups)
-        kept_at = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)
+        first_copy = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)
         for name in rest:
             _keep(f"{generate.brainstorm.prompts}/{name}", folder, recipe)
-        generate.brainstorm.prompts = str(Path(kept_at).parent)
+        generate.brainstorm.prompts = str(Path(first_copy).parent)
     for labelled in generate.labelled:
         labelled.path = str((recipe.folder / labelled.path).resolve())
     if generate.log.path is not None:

@@ -110,7 +110,7 @@ class ServerClient:
         self._answered = 0
         self._well_formed: set[str] = set()
         self._open_at = 0.0
-        self._told: set[str] = set()
+        self._warned_kinds: set[str] = set()
         self._turn = threading.Lock()
 
     def ask_all(
@@ -345,8 +345,8 @@ class ServerClient:
             self._open_at = max(self._open_at, monotonic() + fault.wait)
             wait = min(wait, 1.0)
         kind = fault.reason.partition(":")[0]
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._warned_kinds:
+            self._warned_kinds.add(kind)
             _log.warning("%s: %s; asking again", self.url, fault.reason)
         await self._sleep(wait)
 

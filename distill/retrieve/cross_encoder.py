@@ -8,7 +8,7 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Transformer
 
 from distill.embed.batches import batch_by_length, get_default_batch_tokens
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 from distill.models.reference import identify_revision, resolve
 from distill.models.remote_code import find_needed_code
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
@@ -18,8 +18,6 @@ from distill.store.local_name import name_model
 
 TextPair = tuple[str, str]
 _REMEDY = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
-_MAX_MESSAGE = 300
-"""Characters of a library's message."""
 
 
 class CrossEncoderJudge:
@@ -100,11 +98,10 @@ def _load_model(reference: str, device: str | None) -> CrossEncoder:
     except torch.OutOfMemoryError:
         raise
     except Exception as fault:  # libraries raise anything for a damaged file
-        message = " ".join(str(fault).split())[:_MAX_MESSAGE]
         code = find_needed_code(folder, fault)
         raise UserError(
             f"model {reference!r}",
-            code or f"cannot be loaded as a cross-encoder: {message}",
+            code or f"cannot be loaded as a cross-encoder: {quote_fault(fault)}",
             _REMEDY,
         ) from fault
 

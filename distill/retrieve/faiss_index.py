@@ -125,9 +125,9 @@ class ApproximateIndex:
         scores, rows = best
         for place, query in enumerate(queries):
             there = proposed[place][proposed[place] != NO_RESULT]
-            found_scores, found_rows = rescore(query, self.vectors, there, rows.shape[1])
-            merged = np.concatenate([scores[place], found_scores])
-            numbers = np.concatenate([rows[place], found_rows])
+            exact_scores, exact_rows = rescore(query, self.vectors, there, rows.shape[1])
+            merged = np.concatenate([scores[place], exact_scores])
+            numbers = np.concatenate([rows[place], exact_rows])
             order = np.lexsort((numbers, -merged))[: rows.shape[1]]
             scores[place], rows[place] = merged[order], numbers[order]
 
@@ -152,7 +152,7 @@ class PartitionedIndex:
     def make_parts(self) -> None:
         """Make the parts that are not on the disk yet."""
         for part in range(len(self._bounds)):
-            self._open_kept(part)
+            self._open_stored(part)
 
     def iterate_proposals(
         self, batches: Sequence[Vectors], count: int
@@ -182,7 +182,7 @@ class PartitionedIndex:
         if self._factory == "Flat":
             index = self._make_part(part)
         else:
-            index = need("faiss", "cpu").read_index(str(self._open_kept(part)))
+            index = need("faiss", "cpu").read_index(str(self._open_stored(part)))
             set_effort(index, self._retriever)
         return (
             _move_to_gpus(index, self._retriever)
@@ -190,7 +190,7 @@ class PartitionedIndex:
             else index
         )
 
-    def _open_kept(self, part: int) -> Path:
+    def _open_stored(self, part: int) -> Path:
         """Open the part's index on disk, made if it is not there yet."""
         path = self._folder / f"part-{part:05d}.faiss"
         recorded = path.with_suffix(".json")

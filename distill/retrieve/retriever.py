@@ -18,7 +18,7 @@ from distill.retrieve.index import (
     compute_recall,
     is_exact,
 )
-from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
+from distill.retrieve.search_cache import QueryBatch, SearchCache, open_search_cache
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.workers.protocol import WorkerNeeds
@@ -159,13 +159,13 @@ class _Dense:
         self._compared = compared
         self._retriever = retriever
         store, self._index = open_dense_index(run, retriever, documents, passages)
-        self._searches = open_searches(run, retriever, queries, store, self._index)
+        self._searches = open_search_cache(run, retriever, queries, store, self._index)
         self._store, self._vectors = store, store.vectors
 
     def search_all(self) -> None:
         """Search every query, also those whose results are kept: on another machine SQLite's file
         of them may not be opened."""
-        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0)
+        self._searches = SearchCache(None, self._encoder, self._store, self._index, 0)
 
     @property
     def queries_at_once(self) -> int:

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 from distill.models.attention_check import find_remote_class
 from distill.models.causal_lm import make_model_folder
 from distill.models.remote_code import find_needed_code
@@ -25,8 +25,6 @@ from distill.models.sentence_transformer import (
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
-_MOST_SAID = 300
-"""Characters of a library's message."""
 
 
 def read_config(reference: str) -> PretrainedConfig:
@@ -101,7 +99,7 @@ def _explain_refusal(reference: str, folder: Path, fault: Exception) -> UserErro
         return UserError(
             f"student.encoder {reference!r}", code, "name an encoder that transformers knows itself"
         )
-    return _explain_no_encoder(reference, " ".join(str(fault).split())[:_MOST_SAID])
+    return _explain_no_encoder(reference, quote_fault(fault))
 
 
 def _explain_no_encoder(reference: str, fault: object) -> UserError:

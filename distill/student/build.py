@@ -48,7 +48,7 @@ def build_base(run: Run, student: Student, seed: int, passages: Stage | None = N
     stage = run.open_stage("base", fingerprint(student, seed), corpus)
     if stage.complete:
         return stage
-    model = build_student(student, seed, read_kept_texts(student, corpus))
+    model = build_student(student, seed, read_vocabulary_texts(student, corpus))
     part = save_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)
@@ -134,7 +134,7 @@ def _list_inputs(student: Student, passages: Stage | None) -> list[Stage]:
     return [passages]
 
 
-def read_kept_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
+def read_vocabulary_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
     """Read the texts whose tokens are kept: the corpus as the student reads it, and its prompts.
     None: all tokens are.
 

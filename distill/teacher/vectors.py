@@ -99,15 +99,15 @@ def identify_teacher(settings: Teacher, model: str) -> dict[str, object]:
     return identity
 
 
-def is_told_tasks(settings: Teacher) -> bool:
+def uses_tasks(settings: Teacher) -> bool:
     """Return whether the teacher embeds a query differently for another task, as far as the
     settings and its published settings say. (What its files carry is known once it is open.)"""
     if settings.model is None:
         return False
     if is_object(settings.model):
-        return open_teacher(settings, settings.model).wording.tells_task
+        return open_teacher(settings, settings.model).wording.has_task
     if settings.query_template != PLAIN_QUERY or settings.query_prompt:
-        return EmbedderPrompts(settings.query_template).tells_task
+        return EmbedderPrompts(settings.query_template).has_task
     if settings.base_url is not None:
         return False
     published = look_up_published(settings.model, settings)
@@ -118,7 +118,7 @@ def _has_template(model: str) -> bool:
     """Return whether the model is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
     template = find_carried_template(carried)
-    return template is not None and EmbedderPrompts(template).tells_task
+    return template is not None and EmbedderPrompts(template).has_task
 
 
 def open_teacher(settings: Teacher, model: str) -> Encoder:

@@ -29,7 +29,7 @@ from distill.recipe import Train
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
-from distill.teacher.vectors import TeacherRows, embed_with_teacher, is_told_tasks
+from distill.teacher.vectors import TeacherRows, embed_with_teacher, uses_tasks
 from distill.train.checks import describe_unrelated_spaces
 from distill.train.checks_after import check_loss_curve
 from distill.train.data.candidate_pools import (
@@ -319,7 +319,7 @@ class TrainingStage:
         student, seed = self.settings.student, self.settings.seed
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
-        reads_tasks = needs_teacher and is_told_tasks(self.settings.teacher)
+        reads_tasks = needs_teacher and uses_tasks(self.settings.teacher)
         return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
     def _open_teacher(self, mixture: Mixture) -> TeacherRows | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import EngineFailure, UserError
 from distill.workers.device import describe_device
-from distill.workers.kept import release
+from distill.workers.held_model import release
 from distill.workers.proof import ProofRequest, WorkerIdentity, prove
 from distill.workers.protocol import Opens, OpenWork, WorkerKind, subtract_counts
 

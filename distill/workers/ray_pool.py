@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.errors import UserError, need
+from distill.errors import UserError, need, quote_fault
 from distill.workers.local import LOCAL
 from distill.workers.proof import NONCE, WorkerIdentity, write_proof_request
 from distill.workers.protocol import WorkerNeeds
@@ -196,10 +196,9 @@ def connect(ray: Any, address: str) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, OSError, ValueError, RuntimeError) as fault:
-        words = " ".join(str(fault).split())[:300]
         raise UserError(
             f"the Ray cluster {address!r}",
-            f"cannot be reached: {words}",
+            f"cannot be reached: {quote_fault(fault)}",
             "start one with `ray start --head` on this machine and `ray start --address=HOST:6379` "
             "on the others, set execution.address, or take execution out of the recipe; "
             "`distill doctor` shows the cluster",

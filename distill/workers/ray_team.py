@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 from distill.runtime.progress import TokenCounts
 from distill.workers.batch_queue import BatchQueue
 from distill.workers.local import LOCAL
@@ -174,7 +174,7 @@ class RayTeam(Generic[T, R]):
         try:
             answer = self._ray.get(call, timeout=_SECONDS_TO_FETCH)
         except self._ray.exceptions.RayError as fault:
-            self._lose(handle, " ".join(str(fault).split())[:_MOST_WORDS])
+            self._lose(handle, quote_fault(fault))
             return None
         if isinstance(answer, WorkFailed):
             self._take_failure(handle, number, answer)

@@ -9,7 +9,7 @@ from distill.embed.open_embedder import identify_embedder, load_encoder
 from distill.embed.published import find_hub_id, look_up_published
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.recipe import EmbedderConfig, Teacher
-from distill.teacher.vectors import is_told_tasks
+from distill.teacher.vectors import uses_tasks
 
 mteb = pytest.importorskip("mteb")
 
@@ -64,8 +64,8 @@ def test_an_instructed_model_has_its_template(folder, name, caplog):
     assert "scientific claim" in prompt_of(eval_model, "SciFact", "query")
     assert prompt_of(eval_model, "SciFact", "document") == ""
     assert prompt_of(eval_model, "STSBenchmark", None).startswith("Instruct: Retrieve semantically")
-    assert is_told_tasks(Teacher(model=str(folder), known_as=name))
-    assert not is_told_tasks(Teacher(model=str(folder), known_as=BGE))
+    assert uses_tasks(Teacher(model=str(folder), known_as=name))
+    assert not uses_tasks(Teacher(model=str(folder), known_as=BGE))
 
 
 def test_settings_come_before_what_is_known(folder):

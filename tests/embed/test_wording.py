@@ -30,7 +30,7 @@ def test_a_query_is_taken_apart_as_it_was_made(template):
 
 def test_a_template_that_tells_no_task_gives_one_text_for_all():
     wording = EmbedderPrompts("find: {query}")
-    assert not wording.tells_task
+    assert not wording.has_task
     assert wording.write(["a", "a"], "query", ["x", "y"]) == ["find: a"] * 2
 
 
@@ -57,7 +57,7 @@ def test_a_students_own_template_without_words_is_whole():
 def test_a_prompt_with_braces_stays_as_it_is():
     wording = choose_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING_PUBLISHED)
     assert wording.write_query_prompt("x") == "{task} {"
-    assert not wording.tells_task
+    assert not wording.has_task
 
 
 BAD = [

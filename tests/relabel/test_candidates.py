@@ -288,7 +288,7 @@ def test_candidates_of_queries_that_a_filter_has_searched_are_the_same(
     tmp_path, encoder_folder, monkeypatch
 ):
     """What the round trip searched is not searched again, and no byte differs."""
-    monkeypatch.setattr("distill.retrieve.kept_searches._MIN_PASSAGES", 3)
+    monkeypatch.setattr("distill.retrieve.search_cache._MIN_PASSAGES", 3)
     settings = {"model": str(encoder_folder), "device": "cpu", "query_template": "{task} {query}"}
     made = recipe(retriever=settings, relabel={"top_k": 3, "shard_size": 5})
     searched = []

@@ -11,7 +11,7 @@ from distill.embed.open_embedder import open_embedder
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.teacher.scores import make_teacher_scores
-from distill.teacher.vectors import embed_with_teacher, identify_teacher, is_told_tasks
+from distill.teacher.vectors import embed_with_teacher, identify_teacher, uses_tasks
 from distill.train.data.mixture import make_mixture
 from distill.train.rows.examples import ScoredExample
 
@@ -77,6 +77,6 @@ def test_scores_are_under_each_querys_task(tmp_path, teacher):
 def test_the_query_template_of_a_teacher_is_part_of_fingerprints(teacher):
     plain, told = recipe(teacher).teacher, recipe(teacher, query_template=TEMPLATE).teacher
     assert identify_teacher(plain, str(teacher)) != identify_teacher(told, str(teacher))
-    assert not is_told_tasks(plain)
-    assert is_told_tasks(told)
-    assert not is_told_tasks(recipe(teacher, query_template="find: {query}").teacher)
+    assert not uses_tasks(plain)
+    assert uses_tasks(told)
+    assert not uses_tasks(recipe(teacher, query_template="find: {query}").teacher)

@@ -5,7 +5,7 @@ import re
 
 _HEADING = re.compile(r"([=\-~^\"'#*+`])\1{2,}")
 _DIRECTIVE = re.compile(r"\.\. +(?P<name>[\w:-]+)::(?P<argument>.*)")
-_KEPT_DIRECTIVES = {
+_PROSE_DIRECTIVES = {
     *("note", "warning", "important", "tip", "hint", "caution", "attention", "danger"),
     *("seealso", "rubric", "admonition", "topic", "container"),
 }
@@ -66,7 +66,7 @@ def _remove_code(lines: list[str]) -> list[str]:
         elif _FENCE.match(text):
             position = _skip_fence(lines, position)
         elif directive := _DIRECTIVE.match(text):
-            if directive["name"] in _KEPT_DIRECTIVES:
+            if directive["name"] in _PROSE_DIRECTIVES:
                 kept += ["", " " * _measure_indent(line) + directive["argument"].strip()]
             else:
                 position = _skip_indented(lines, position, _measure_indent(line))

@@ -128,8 +128,8 @@ def _read_qrels(
     faults.raise_any()
     if not judged:
         raise UserError(str(file), "holds no judgement", "one row a judgement, below the header")
-    no_query.tell(file, judged, "query", "queries.jsonl", "passed over")
-    no_document.tell(file, judged, "document", "corpus.jsonl", "counted as not retrieved")
+    no_query.warn(file, judged, "query", "queries.jsonl", "passed over")
+    no_document.warn(file, judged, "document", "corpus.jsonl", "counted as not retrieved")
     return qrels
 
 
@@ -145,7 +145,7 @@ class _Unknown:
         if len(self._first) < _NAMED:
             self._first.append(f"{id_!r} in row {row}")
 
-    def tell(self, file: Path, judged: int, kind: str, other: str, treated: str) -> None:
+    def warn(self, file: Path, judged: int, kind: str, other: str, treated: str) -> None:
         """Warn of judgements that name what the corpus lacks.
 
         Raises:

@@ -18,7 +18,7 @@ from distill.corpus.readers.rows import (
     check_documents,
     require_columns,
 )
-from distill.errors import UserError
+from distill.errors import UserError, quote_fault
 
 
 def open_parquet(path: Path, columns: Columns) -> CorpusSource:
@@ -83,7 +83,5 @@ def _convert_values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict
 
 
 def _explain_unreadable(file: Path, fault: Exception) -> UserError:
-    what = " ".join(str(fault).split())[:300]
-    return UserError(
-        str(file), f"is not a readable Parquet file ({what})", "fetch or write it anew"
-    )
+    what = f"is not a readable Parquet file ({quote_fault(fault)})"
+    return UserError(str(file), what, "fetch or write it anew")

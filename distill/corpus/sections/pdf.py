@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.corpus.sections.outline import Outline, TextSection
-from distill.errors import UserError, need
+from distill.errors import UserError, need, quote_fault
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -39,9 +39,8 @@ def read_pdf(data: bytes, where: str) -> list[TextSection]:
     except UserError:
         raise
     except Exception as fault:  # damaged files raise anything
-        what = " ".join(str(fault).split())[:200] or type(fault).__name__
         remedy = "open it in a viewer and save it anew"
-        raise UserError(where, f"is not a readable PDF ({what})", remedy) from fault
+        raise UserError(where, f"is not a readable PDF ({quote_fault(fault)})", remedy) from fault
     if not any(pages):
         raise UserError(
             where,

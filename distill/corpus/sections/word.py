@@ -5,7 +5,7 @@ import zipfile
 
 from distill.corpus.sections.markup import read_html
 from distill.corpus.sections.outline import TextSection
-from distill.errors import UserError, need
+from distill.errors import UserError, need, quote_fault
 
 _STYLES = "\n".join(
     [
@@ -41,7 +41,7 @@ def read_word(data: bytes, where: str) -> list[TextSection]:
             external_file_access=False,
         )
     except Exception as fault:  # damaged files raise anything
-        what = " ".join(str(fault).split())[:200] or type(fault).__name__
+        what = f"is not a readable .docx file ({quote_fault(fault)})"
         remedy = "open it in Word or LibreOffice and save it anew"
-        raise UserError(where, f"is not a readable .docx file ({what})", remedy) from fault
+        raise UserError(where, what, remedy) from fault
     return read_html(page.value)

@@ -76,7 +76,7 @@ class EndpointClient:
         self._settings = served
         self._most_texts = sys.maxsize
         self._most_bytes = sys.maxsize
-        self._said: set[str] = set()
+        self._warned_subjects: set[str] = set()
 
     def embed(
         self,
@@ -152,8 +152,8 @@ class EndpointClient:
 
     def warn_once(self, subject: str, what: str) -> None:
         """Warn once for each subject."""
-        if subject not in self._said:
-            self._said.add(subject)
+        if subject not in self._warned_subjects:
+            self._warned_subjects.add(subject)
             _log.warning("%s %s", self.url, what)
 
     def warn_of_cut(self, reason: str) -> None:

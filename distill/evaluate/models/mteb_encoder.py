@@ -193,7 +193,7 @@ def build_model_meta(model: EvalModel) -> "ModelMeta":
         "embed_dim": model.dimensions,
         # mteb reads back none but those of its list.
         "license": licence if licence in licences else None,
-        "use_instructions": model.prompts.wording.tells_task or any(model.prompts.named.values()),
+        "use_instructions": model.prompts.wording.has_task or any(model.prompts.named.values()),
         "experiment_kwargs": model.experiment or None,
         "similarity_fn_name": _choose_similarity(model),
         "framework": ["API"],

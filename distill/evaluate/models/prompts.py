@@ -68,7 +68,7 @@ class EvalPrompts:
             return self.given[side]
         if side == "document" and self.wording.titled is not None:
             return self.wording.before_documents
-        if self.wording.tells_task and side != "document":
+        if self.wording.has_task and side != "document":
             return self.wording.write_query_prompt(self.choose_instruction(task, side))
         if side is not None and side in self.set_sides:
             return self.get_prompt(side)
@@ -117,7 +117,7 @@ class EvalPrompts:
     def mark(self) -> str | None:
         """Changes with what departs from the prompts that the model's files carry; None where
         nothing does."""
-        instructed = self.wording.template if self.wording.tells_task else None
+        instructed = self.wording.template if self.wording.has_task else None
         plain = instructed is None and self.wording.titled is None and not self.symmetric
         if not self.given and self.own and plain:
             return None
@@ -182,7 +182,7 @@ def _apply_training_template(
     """Apply the template of the training: a student whose configuration holds one task's prompt
     alone is told every task, as long as that prompt is the one of its training."""
     template = find_carried_template({QUERY_TEMPLATE: str(student["query_template"])})
-    if template is None or wording.tells_task:
+    if template is None or wording.has_task:
         return wording
     trained = dataclasses.replace(wording, template=template)
     alike = trained.write_query_prompt(str(student["default_task"])) == wording.write_query_prompt()

@@ -107,7 +107,7 @@ def _check_instruction_template(model: EvalModel) -> None:
     """Check that a student is instructed as it was in training, or not at all."""
     student = read_student_settings(model.folder)
     wording = model.prompts.wording
-    if student is None or not wording.tells_task:
+    if student is None or not wording.has_task:
         return
     trained = str(student["query_template"])
     if wording.template != find_carried_template({QUERY_TEMPLATE: trained}):

@@ -27,7 +27,7 @@ _SHINGLE = 3
 _PROPOSALS = 64
 """So many are compared: those that share the most bands with the query. Queries of one mould are
 proposed by the thousand, but share few bands."""
-_FOUND = 0.99
+_MIN_RECALL = 0.99
 """The least probability with which a pair at the threshold shares a band."""
 _SHARD = 1 << 32
 _CACHE_KIB = 16_384
@@ -63,7 +63,7 @@ def choose_band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
     fit = [
         rows
         for rows in range(1, permutations + 1)
-        if 1 - (1 - threshold**rows) ** (permutations // rows) >= _FOUND
+        if 1 - (1 - threshold**rows) ** (permutations // rows) >= _MIN_RECALL
     ]
     return max(fit, default=1)
 

@@ -15,7 +15,7 @@ from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.exact import compute_similarity
 from distill.retrieve.index import choose_queries_at_once
-from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
+from distill.retrieve.search_cache import QueryBatch, SearchCache, open_search_cache
 from distill.store.run import Run
 from distill.store.stage import Stage
 
@@ -45,9 +45,9 @@ class SeedSearch:
             check_same_vectors(self._encoder, identity)
         store, index = open_dense_index(run, retriever, self._encoder, passages)
         self._searches = (
-            open_searches(run, retriever, self._encoder, store, index, keeps)
+            open_search_cache(run, retriever, self._encoder, store, index, keeps)
             if identity is None
-            else KeptSearches(None, self._encoder, store, index, 0)
+            else SearchCache(None, self._encoder, store, index, 0)
         )
         self._vectors = store.vectors
         self._depth = depth

@@ -102,5 +102,5 @@ def _write_change(number: int, change: Mapping[str, Any]) -> str:
     for role, key in (("was", "seed"), ("is", "positive")):
         text = escape_markdown(change[key], _TEXT)
         name = escape_markdown(change[f"{key}_id"])
-        lines.append(f"{indent}- {role} {name} ({change[f'{key}_told']}): {text}")
+        lines.append(f"{indent}- {role} {name} ({change[f'{key}_rank_text']}): {text}")
     return "\n".join(lines)

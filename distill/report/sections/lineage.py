@@ -145,14 +145,14 @@ def _tabulate_versions(stages: Mapping[str, Manifest]) -> Grid:
 
 
 _OF_RELABELLING = ("seed_rank", "kendall_tau", "scores", "recall_at_k", "k")
-_TOLD_ELSEWHERE = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLING)
+_IN_OTHER_SECTIONS = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLING)
 
 
 def _list_figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
     """Yield stage, name and value of the numbers that stages declare, one level deep."""
     for stage, manifest in stages.items():
         for key, value in manifest.get("figures", {}).items():
-            if key in _TOLD_ELSEWHERE:
+            if key in _IN_OTHER_SECTIONS:
                 continue
             inner = value if isinstance(value, dict) else {"": value}
             for label, number in inner.items():

@@ -106,7 +106,7 @@ def _get_evaluation_folder(found: RunData) -> Path:
 def _read_or_search(found: RunData, may_write: bool) -> dict[str, Any]:
     mark = found.stages["evaluation"]["fingerprint"]
     path = found.folder / "report" / "losses.json"
-    kept = _read_kept(path)
+    kept = _read_stored(path)
     if kept.get("evaluation") != mark:
         if not may_write:
             raise UserError(
@@ -120,7 +120,7 @@ def _read_or_search(found: RunData, may_write: bool) -> dict[str, Any]:
     return kept
 
 
-def _read_kept(path: Path) -> dict[str, Any]:
+def _read_stored(path: Path) -> dict[str, Any]:
     """Read the rankings that a report has kept; nothing where the file is damaged, or older than
     gains, for then it is made again."""
     try:

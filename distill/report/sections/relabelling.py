@@ -191,7 +191,7 @@ def _make_cost_cells(name: str, manifest: Manifest) -> list[Cell]:
 
 def _describe_change(change: Mapping[str, Any]) -> dict[str, Any]:
     ranks = {
-        f"{role}_told": _format_ranks(change[f"{role}_ranks"]) for role in ("seed", "positive")
+        f"{role}_rank_text": _format_ranks(change[f"{role}_ranks"]) for role in ("seed", "positive")
     }
     return {**change, **ranks}
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from distill.models.sentence_transformer import load_sentence_model
 from distill.student.base_model import get_first_transformer, get_text_tokenizer
 
-_KEPT_VECTOR = "cls_token_embeddings"
+_PRESERVED_WEIGHT = "cls_token_embeddings"
 """What Pooling passes on as it is, under its mode cls: here the transformer's vector."""
 
 
@@ -47,7 +47,7 @@ def add_static(
     identity = torch.eye(width)
     modules = (
         words,
-        _make_linear(identity, _KEPT_VECTOR),
+        _make_linear(identity, _PRESERVED_WEIGHT),
         Pooling(width, ("cls", "mean_sqrt_len_tokens")),
         _make_linear(torch.cat([identity, identity * (weight / length)], dim=1)),
         Normalize(),

@@ -39,7 +39,7 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
     lengths = [len(text["input_ids"]) for text in texts]
     batches = list(batch_by_length(lengths, part))
     batches.reverse()  # the fullest is the last
-    kept = _count_kept([lengths[batch[0]] * len(batch) for batch in batches], tokens)
+    in_memory = _count_in_memory([lengths[batch[0]] * len(batch) for batch in batches], tokens)
     passes = _iterate_passes(model)
 
     def embed(batch: list[int], _: Tensor) -> Tensor:
@@ -47,18 +47,18 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
         return vectors
 
     # The second pass replays the dropout of those devices alone whose tensors are arguments.
-    parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-kept]]
+    parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-in_memory]]
     # Where processes gather a spread model's weights at every call, none may call less often.
     idle = find_max_over_processes(len(batches), there.device) - len(batches)
     one = batches[0][:1]
     nothing = [checkpoint(embed, one, there, use_reentrant=False) * 0 for _ in range(idle)]
-    last = torch.cat([embed(batch, there) for batch in batches[-kept:]])
+    last = torch.cat([embed(batch, there) for batch in batches[-in_memory:]])
     vectors = torch.cat([*parts, last + sum(vector.sum() for vector in nothing)])
     places = torch.tensor(list(chain(*batches)), device=vectors.device).argsort()
     return list(vectors[places].split([len(features["attention_mask"]) for features in columns]))
 
 
-def _count_kept(sizes: Sequence[int], tokens: int) -> int:
+def _count_in_memory(sizes: Sequence[int], tokens: int) -> int:
     """Count how many of the last parts have so many tokens together at most, one at least."""
     totals = accumulate(reversed(sizes))
     return max(1, sum(total <= tokens for total in totals))

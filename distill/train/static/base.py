@@ -23,7 +23,7 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, read_rows
-from distill.student.build import read_kept_texts
+from distill.student.build import read_vocabulary_texts
 from distill.student.saving import has_same_vectors, move_into_place, save_beside
 from distill.student.static.tokens import (
     count_tokens,
@@ -37,8 +37,8 @@ from distill.teacher.vectors import (
     TeacherRows,
     embed_with_teacher,
     identify_teacher,
-    is_told_tasks,
     open_teacher,
+    uses_tasks,
 )
 from distill.train.static.ridge import solve_ridge
 
@@ -75,7 +75,7 @@ def build_static_base(
     stage = run.open_stage("base", fingerprint(student, teacher, seed), [passages, *examples])
     if stage.complete:
         return stage
-    kept = read_kept_texts(student, [passages] if student.vocabulary == "corpus" else [])
+    kept = read_vocabulary_texts(student, [passages] if student.vocabulary == "corpus" else [])
     tokenizer = make_tokenizer(student, kept)
     queries = _read_queries(student, examples)
     numbers = _draw_passages(len(PassageReader(passages.folder)), student, seed)
@@ -195,7 +195,7 @@ class _Targets:
             run,
             teacher,
             dict(zip(ids, texts, strict=True)),
-            tasks=dict(zip(ids, tasks, strict=True)) if is_told_tasks(teacher) else None,
+            tasks=dict(zip(ids, tasks, strict=True)) if uses_tasks(teacher) else None,
         )
         corpus = embed_corpus(run, open_teacher(teacher, str(teacher.model)), passages)
         self._rows = TeacherRows([*query_vectors.parts, corpus.vectors])

@@ -53,7 +53,7 @@ class QueryBatch(NamedTuple):
     vectors: Vectors
 
 
-class KeptSearches:
+class SearchCache:
     """Search for the queries of one encoder among one corpus, each once.
 
     Args:
@@ -144,27 +144,27 @@ class KeptSearches:
         return (best, rows) if whole or best[-1] - CERTAIN_DISTANCE > kept.scores[-1] else None
 
 
-def open_searches(
+def open_search_cache(
     run: Run,
     retriever: Retriever,
     encoder: Encoder,
     store: VectorStore,
     index: SearchIndex,
     keeps: int = 0,
-) -> KeptSearches:
+) -> SearchCache:
     """Open the searches of a run. Those of an approximate index are not kept: it may find other
     rows for another last digit.
 
     Args:
         encoder: of the queries.
         store: the passages' vectors, which the index is of.
-        keeps: as `KeptSearches` has it.
+        keeps: as `SearchCache` has it.
     """
     path = run.folder / "searches.sqlite"
     worthwhile = is_exact(retriever) and len(store.vectors) >= _MIN_PASSAGES
     alone = not run.workers.reads_only  # SQLite is for processes of one machine
     known = worthwhile and alone and (keeps > 0 or path.exists())
-    return KeptSearches(path if known else None, encoder, store, index, keeps)
+    return SearchCache(path if known else None, encoder, store, index, keeps)
 
 
 def _make_row(key: bytes, scores: Vectors, rows: RowNumbers) -> SqlRow:

@@ -9,9 +9,9 @@ from helpers.encoders import store_of, unit, with_ties
 
 from distill.embed.wording import EmbedderPrompts
 from distill.recipe import Retriever
-from distill.retrieve import kept_searches as module
+from distill.retrieve import search_cache as module
 from distill.retrieve.exact import ExactIndex
-from distill.retrieve.kept_searches import open_searches
+from distill.retrieve.search_cache import open_search_cache
 from distill.workers.local import LOCAL
 
 QUERIES = [f"query {number}" for number in range(30)]
@@ -36,7 +36,7 @@ def opened(run, vectors, keeps=0, **settings):
     index = CountingIndex(vectors)
     encoder = SimpleNamespace(identity={"model": "x"}, wording=EmbedderPrompts("{task} {query}"))
     retriever = Retriever(**settings)
-    return open_searches(
+    return open_search_cache(
         run, retriever, encoder, store_of(run.folder, vectors), index, keeps
     ), index
 
