@@ -23,7 +23,7 @@ _UNPRINTABLE = re.compile(
 def escape_unprintable(text: str) -> str:
     """Write as an escape, such as \\x1b, what a terminal would take for a command, or what cannot
     be written as UTF-8."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def quote_fault(fault: BaseException) -> str:

@@ -190,11 +190,11 @@ def _split_document(
 def _require_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
     if kept:
         return
-    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    dropped = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     reasons = [reason for reason in _REMEDIES if counts[f"dropped {reason}"]]
     raise UserError(
         source.where,
-        f"gives no passage ({found or 'it is empty'})",
+        f"gives no passage ({dropped or 'it is empty'})",
         "; ".join(_REMEDIES[reason] for reason in reasons) or "give a corpus with text",
     )
 

@@ -102,12 +102,12 @@ def _has_endless(text: str) -> bool:
 
 def _split_units(text: str) -> Iterator[_Unit]:
     endless = [e.span() for e in _ENCODED.finditer(text) if _ENDLESS.search(e[0])]
-    for found in _UNIT.finditer(text):
-        word, (start, end) = found["word"], found.span()
+    for match in _UNIT.finditer(text):
+        word, (start, end) = match["word"], match.span()
         while endless and endless[0][1] <= start:
             del endless[0]
         if word is None:
-            yield _Unit(start, end, _WORD * (end - start), not _opens(found[0]))
+            yield _Unit(start, end, _WORD * (end - start), not _opens(match[0]))
         elif is_spaceless(word):
             yield _Unit(start, end, _LETTER, False)
         elif not endless or start < endless[0][0]:

@@ -46,10 +46,10 @@ def list_length_settings(corpus: Corpus) -> dict[str, str | int]:
 
 def _find_tokenizer(reference: str) -> Path:
     folder = resolve(reference)
-    found = sorted([*folder.glob("tokenizer.json"), *folder.glob("*/tokenizer.json")])
-    if not found:
+    files = sorted([*folder.glob("tokenizer.json"), *folder.glob("*/tokenizer.json")])
+    if not files:
         raise UserError(f"corpus.tokenizer {reference!r}", "has no tokenizer.json", _REMEDY)
-    return min(found, key=lambda path: len(path.parts))
+    return min(files, key=lambda path: len(path.parts))
 
 
 _REMEDY = "name a model whose folder holds one, or leave corpus.tokenizer out: tokens are estimated"

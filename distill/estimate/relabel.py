@@ -95,20 +95,20 @@ def estimate_rounds(
     query encoder."""
     recipe = context.recipe
     of_seeds = recipe.relabel.first_round == "seed"
-    found: list[StageEstimate] = []
+    estimates: list[StageEstimate] = []
     for number in range(1, recipe.relabel.rounds + 1):
         lines = [*relabelling, *training]
         if number > 1 and relabelling and recipe.student.route == "query":
             lines[0] = _estimate_candidates(context, queries)
         if number == recipe.relabel.rounds:
-            return found + lines
-        found += [
+            return estimates + lines
+        estimates += [
             replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
             for line in lines
             if line.stage != STATIC  # which is added once, at the end
             and (number > 1 or not (of_seeds and line.stage.startswith("judgements")))
         ]
-    return found
+    return estimates
 
 
 def _estimate_judging(

@@ -128,14 +128,14 @@ def make_student_variants(
     Raises:
         UserError: for what these models cannot be cut or combined to.
     """
-    found = make_variants(models["student"], widths, precisions)
+    variants = make_variants(models["student"], widths, precisions)
     if not with_teacher:
-        return found
+        return variants
     if "teacher" not in models:
         raise UserError(
             "compare", "the asymmetric mode has no teacher for the documents", "name a teacher"
         )
-    return found | {ASYMMETRIC: make_asymmetric(models["student"], models["teacher"])}
+    return variants | {ASYMMETRIC: make_asymmetric(models["student"], models["teacher"])}
 
 
 def _order_roles(
@@ -143,8 +143,8 @@ def _order_roles(
 ) -> dict[str, EvalModel]:
     """Order the roles: base models, the student, its variants, the teacher."""
     roles = sorted(list_bases(models), key=lambda role: (len(role), role))
-    found = {role: models[role] for role in [*roles, "student"]} | dict(variants)
-    return found | ({"teacher": models["teacher"]} if "teacher" in models else {})
+    ordered = {role: models[role] for role in [*roles, "student"]} | dict(variants)
+    return ordered | ({"teacher": models["teacher"]} if "teacher" in models else {})
 
 
 def _check_names(own: Mapping[str, EvalModel], published: Mapping[str, PublishedScores]) -> None:
@@ -188,22 +188,22 @@ def _group_scores(
     items: Mapping[str, RoleValues], lengths: QueryLengths, kinds: QueryKinds
 ) -> dict[str, list[Breakdown]]:
     """Group the scores of each task that ranks documents."""
-    found = {
+    by_task = {
         task: group_queries(items[task], of_task, kinds.get(task, {}))
         for task, of_task in lengths.items()
         if task in items
     }
-    return {task: groups for task, groups in found.items() if groups}
+    return {task: groups for task, groups in by_task.items() if groups}
 
 
 def _collect_items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    by_task: dict[str, dict[str, dict[str, float]]] = {}
     for role, of_role in scores.items():
         for score in of_role:
-            items = found.setdefault(score.task, {})
+            items = by_task.setdefault(score.task, {})
             for item, value in score.by_item.items():
                 items.setdefault(item, {})[role] = value
-    return found
+    return by_task
 
 
 def _describe_tasks(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:

@@ -164,16 +164,16 @@ def _compare(
         mark = hash_settings("reranked", parts, {})
         reranked = RerankedSearch(reranker, mark, rankings, depth)
         after.append(score_search(reranked, f"{name}, reranked by the judge", task, out))
-    found = compare_scores(after, before)
+    differences = compare_scores(after, before)
     return {
         "depth": depth,
-        "overall": found["overall"],
+        "overall": differences["overall"],
         "tasks": {
             plain.task: {
                 "metric": plain.metric,
                 "retriever": plain.score,
                 "reranked": ordered.score,
-                **found["tasks"][plain.task],
+                **differences["tasks"][plain.task],
             }
             for plain, ordered in zip(before, after, strict=True)
         },

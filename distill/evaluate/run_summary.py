@@ -29,7 +29,7 @@ def read_items(run_folder: Path) -> ItemValues | None:
     damaged."""
     path = run_folder / "evaluation" / "items.json"
     try:
-        found = read_json(path) if path.is_file() else None
+        items = read_json(path) if path.is_file() else None
     except UserError:
         return None
-    return found if isinstance(found, dict) else None
+    return items if isinstance(items, dict) else None

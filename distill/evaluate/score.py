@@ -151,14 +151,14 @@ def _evaluate_task(cache: Any, task: Any, search: MtebModel, ranked: bool) -> No
             **bars,
         )
         result = cache.load_task_result(task.metadata.name, meta)
-        kept = collect_samples(task, result, Path(predictions), by_query)
+        samples = collect_samples(task, result, Path(predictions), by_query)
     if rankings is not None:
         path = get_rankings_path(Path(cache.cache_path), task, meta)
         write_rankings(path, rankings, describe_task(task))
     # The last file written: its presence says that the others are whole.
     path = _get_path_beside(cache, task, meta, "queries")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, describe_task(task) | kept)
+    write_json(path, describe_task(task) | samples)
 
 
 def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> TaskScore | None:
@@ -169,15 +169,15 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> 
     if ranked and not has_rankings(rankings, describe_task(task)):
         return None
     try:
-        kept = dict(read_json(path))
+        stored = dict(read_json(path))
     except (UserError, TypeError, ValueError):
         _logger.warning("%s is damaged: the task is evaluated again", path)
         return None
-    by_item, resamples = kept.pop("by_item", {}), kept.pop("resamples", {})
-    pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
-    labels = {text: (gold, given) for text, (gold, given) in kept.pop("labels", {}).items()}
+    by_item, resamples = stored.pop("by_item", {}), stored.pop("resamples", {})
+    pairs = {pair: (gold, predicted) for pair, (gold, predicted) in stored.pop("pairs", {}).items()}
+    labels = {text: (gold, given) for text, (gold, given) in stored.pop("labels", {}).items()}
     result = cache.load_task_result(task.metadata.name, meta)
-    if kept != describe_task(task) or result is None:
+    if stored != describe_task(task) or result is None:
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score

@@ -172,14 +172,14 @@ def read_summary(path: Path) -> Summary:
     Raises:
         UserError: if an earlier distill has written it.
     """
-    found: Summary = read_json(path)
-    if found.get("schema") != SCHEMA:
+    summary: Summary = read_json(path)
+    if summary.get("schema") != SCHEMA:
         raise UserError(
             str(path),
             "was written by another version of distill",
             "evaluate again: distill run with --overwrite stale, or distill compare",
         )
-    return found
+    return summary
 
 
 def read_current_summary(run_folder: Path) -> Summary | None:
@@ -225,11 +225,13 @@ def average_by_category(
 ) -> dict[str, float]:
     """Average each category over its tasks; of those only that have a score on all of them, for a
     mean over other tasks is another figure."""
-    found: dict[str, list[float | None]] = {}
+    by_category: dict[str, list[float | None]] = {}
     for task, of in tasks.items():
-        found.setdefault(of["category"], []).append(scores.get(task))
-    whole = {c: [v for v in values if v is not None] for c, values in found.items()}
-    return {c: round(mean(whole[c]), 6) for c in found if len(whole[c]) == len(found[c])}
+        by_category.setdefault(of["category"], []).append(scores.get(task))
+    whole = {c: [v for v in values if v is not None] for c, values in by_category.items()}
+    return {
+        c: round(mean(whole[c]), 6) for c in by_category if len(whole[c]) == len(by_category[c])
+    }
 
 
 def average_categories(summary: Summary, role: str) -> float | None:

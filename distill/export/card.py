@@ -229,16 +229,16 @@ def read_own_summary(run: Path | None) -> Summary | None:
 
 def _describe_retention(summary: Summary | None) -> str:
     """Describe the share of the teacher's score with its interval; empty without a teacher."""
-    kept = compute_share_of_teacher(summary) if summary is not None else None
-    if summary is None or kept is None:
+    ratio = compute_share_of_teacher(summary) if summary is not None else None
+    if summary is None or ratio is None:
         return ""
-    share = f"It keeps {kept:.1%} of its teacher's score"
-    found = summary.get("retention")
-    if found is None:
+    share = f"It keeps {ratio:.1%} of its teacher's score"
+    retention = summary.get("retention")
+    if retention is None:
         return f"{share}; without values of single items there is no interval."
     return (
-        f"{share} (95 % interval {found['low']:.1%} to {found['high']:.1%}, over "
-        f"{found['items']:,} items)."
+        f"{share} (95 % interval {retention['low']:.1%} to {retention['high']:.1%}, over "
+        f"{retention['items']:,} items)."
     )
 
 

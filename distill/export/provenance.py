@@ -30,7 +30,7 @@ class Ingredient:
 def list_ingredients(recipe: Recipe) -> list[Ingredient]:
     """List corpus, encoder, teacher, and the LLM where there was work for one, each with its
     licence where its own files state one; no model is fetched to look."""
-    found = [
+    ingredients = [
         Ingredient(
             "encoder",
             shorten_reference(recipe.student.encoder),
@@ -38,12 +38,14 @@ def list_ingredients(recipe: Recipe) -> list[Ingredient]:
         ),
     ]
     if recipe.teacher.model is not None:
-        found.append(_describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
+        ingredients.append(
+            _describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url)
+        )
     if needs_llm(recipe):
-        found.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
+        ingredients.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
     if recipe.has_corpus:
-        found.append(Ingredient("corpus", describe_corpus(recipe.corpus), NOT_STATED))
-    return found
+        ingredients.append(Ingredient("corpus", describe_corpus(recipe.corpus), NOT_STATED))
+    return ingredients
 
 
 def _describe_model(role: str, reference: str, base_url: str | None) -> Ingredient:
@@ -129,8 +131,8 @@ def _describe_queries(run: Path, model: str) -> Iterator[str]:
             f"Generated queries: {written:,}, written by {shorten_reference(model)} for passages "
             "of the corpus. No person wrote or judged any of them."
         )
-    if asked := counts.pop("log", 0):
-        yield f"Queries that users asked: {asked:,}."
+    if from_log := counts.pop("log", 0):
+        yield f"Queries that users asked: {from_log:,}."
     if counts:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common())
         yield (

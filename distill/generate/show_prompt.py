@@ -59,14 +59,14 @@ def _list_brainstorm_prompts(
     settings, folder = writing.generate.brainstorm, writing.folder
     groups, lists = settings.groups, list_task_requests(settings)
     of_tasks = load_prompts(settings, folder, "tasks", {request.group for request in lists})
-    found = [(request, of_tasks[request.group]) for request in lists]
+    prompts = [(request, of_tasks[request.group]) for request in lists]
     place = run.folder / "tasks"
     if not (place / ".stage").is_dir() or not open_stage(place).complete:
-        return found
+        return prompts
     rows = open_stage(place).read_rows(TASKS)
     tasks = {g: [row["task"] for row in rows if row["task_type"] == g] for g in groups}
     of_examples = load_prompts(settings, folder, "example", groups)
-    return found + [
+    return prompts + [
         (request, of_examples[request.group])
         for request in list_example_requests(tasks, settings, writing.seed)
     ]

@@ -117,8 +117,8 @@ def _check_cpu() -> Check:
 
 def _check_cuda() -> Check:
     if torch.cuda.is_available():
-        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        detail = ", ".join(f"{d.name} {d.total_memory / 2**30:.0f} GiB" for d in found)
+        devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        detail = ", ".join(f"{d.name} {d.total_memory / 2**30:.0f} GiB" for d in devices)
         return Check("cuda", "ok", detail)
     if torch.version.cuda is None:
         detail = "this torch is built without CUDA"
@@ -190,8 +190,8 @@ def _check_library(purpose: str) -> Check:
             f"{', '.join(absent)} not installed",
             f"pip install {' '.join(absent)}",
         )
-    found = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
-    return Check(purpose, "ok", found)
+    versions = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
+    return Check(purpose, "ok", versions)
 
 
 def _check_data_folder() -> Check:

@@ -60,8 +60,8 @@ class SearchResults:
     @property
     def shared(self) -> set[int]:
         """The passages that every model found; none where there is one model."""
-        found = [{hit.row for hit in hits} for hits in self.hits.values()]
-        return set.intersection(*found) if len(found) > 1 else set()
+        rows = [{hit.row for hit in hits} for hits in self.hits.values()]
+        return set.intersection(*rows) if len(rows) > 1 else set()
 
 
 def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> SearchResults:
@@ -171,8 +171,8 @@ def render_results(answers: SearchResults) -> Table:
 def _write_caption(answers: SearchResults) -> str | None:
     if len(answers.hits) < 2:
         return "the recipe names no teacher"
-    found = len(next(iter(answers.hits.values())))
-    return f"* found by both: {len(answers.shared)} of {found}"
+    count = len(next(iter(answers.hits.values())))
+    return f"* found by both: {len(answers.shared)} of {count}"
 
 
 def _format_hit(hit: SearchHit, shared: bool, digits: int) -> Text:

@@ -42,13 +42,13 @@ from distill.text.sanitize import sanitize_for_terminal
 
 def list_tables(run: Path) -> dict[str, Table]:
     """List the tables of a run, by folder name; `judgements-ql` is a table of judgements."""
-    found = {}
+    tables = {}
     for manifest in sorted(run.glob("*/.stage/manifest.json")):
         name = manifest.parent.parent.name
         table = TABLES.get(name) or TABLES.get(name.partition("-")[0])
         if table is not None and list_shards(run / name):
-            found[name] = table
-    return found
+            tables[name] = table
+    return tables
 
 
 def show_run(run: Path, console: Console) -> None:

@@ -60,17 +60,17 @@ def _split(address: str) -> tuple[ObjectFolder, str]:
 def _list(objects: ObjectFolder, last: str) -> list[StoredObject]:
     if has_magic(last):
         matching = (one for one in objects.list() if fnmatchcase(one.name.partition("/")[0], last))
-        found = [*matching]
+        objects_there = [*matching]
     else:
         one = objects.find(last)
-        found = [one] if one is not None else [*objects.list(last)]
-    if not found:
+        objects_there = [one] if one is not None else [*objects.list(last)]
+    if not objects_there:
         raise UserError(
             f"{objects.address}/{last}",
             "holds no object",
             "correct corpus.path; names tell capitals from small letters",
         )
-    return found
+    return objects_there
 
 
 def _is_copied(folder: Path, record: CopyRecord, one: StoredObject) -> bool:

@@ -342,8 +342,8 @@ def read_stored_manifest(address: str, stage: str) -> dict[str, Any] | None:
     Raises:
         UserError: if the store cannot be read.
     """
-    found = ObjectFolder(parse_address(address)).read(f"{stage}{MANIFEST}")
-    return None if found is None else dict(json.loads(found[0]))
+    content = ObjectFolder(parse_address(address)).read(f"{stage}{MANIFEST}")
+    return None if content is None else dict(json.loads(content[0]))
 
 
 @contextmanager

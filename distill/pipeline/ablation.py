@@ -111,13 +111,13 @@ def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any])
             for role, of in (("student", student), ("base", base))
         }
         fused = baselines and all(takes_baselines(task) for task in tasks)
-        found = {role: score_tasks(model, tasks, out, fused) for role, model in models.items()}
+        by_role = {role: score_tasks(model, tasks, out, fused) for role, model in models.items()}
         for task in tasks if fused else []:
             beside = score_baselines(models, task, out, trained.retriever.bm25)
             for role, score in beside.items():
-                found.setdefault(role, []).append(score)
-    _keep_scores(path, mark, found)
-    return found
+                by_role.setdefault(role, []).append(score)
+    _keep_scores(path, mark, by_role)
+    return by_role
 
 
 def _keep_scores(path: Path, mark: str, scores: ArmScores) -> None:
@@ -135,10 +135,10 @@ def _read_scores(path: Path) -> ArmScores | None:
     if not path.exists():
         return None
     try:
-        kept = read_json(path)
-        plain = {role: kept[role] for role in kept if role not in ("fingerprint", "sha256")}
+        stored = read_json(path)
+        plain = {role: stored[role] for role in stored if role not in ("fingerprint", "sha256")}
         # Files of before have no checksum.
-        if kept.get("sha256", _compute_digest(plain)) != _compute_digest(plain):
+        if stored.get("sha256", _compute_digest(plain)) != _compute_digest(plain):
             raise ValueError("its checksum differs")
         scores = {role: _read(of_role) for role, of_role in plain.items()}
         if not {"student", "base"} <= scores.keys():
@@ -212,5 +212,5 @@ def _convert_to_plain(scores: Sequence[TaskScore]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(score) for score in scores]
 
 
-def _read(kept: Sequence[Mapping[str, Any]]) -> list[TaskScore]:
-    return [TaskScore(**one) for one in kept]
+def _read(stored: Sequence[Mapping[str, Any]]) -> list[TaskScore]:
+    return [TaskScore(**one) for one in stored]

@@ -11,8 +11,8 @@ from distill.recipe import Recipe, dump_recipe
 def save_recipe(folder: Path, recipe: Recipe) -> None:
     """Write `recipe.yaml` and the prompts that it names. What lies outside the recipe's folder is
     named anew; labelled sets and logs are not copied but named by their whole path."""
-    kept = recipe.model_copy(deep=True)
-    generate, relabel = kept.generate, kept.relabel
+    copied = recipe.model_copy(deep=True)
+    generate, relabel = copied.generate, copied.relabel
     generate.prompt = _keep(generate.prompt, folder, recipe)
     generate.examples = _keep(generate.examples, folder, recipe)
     if generate.personas is not None:
@@ -35,15 +35,15 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
         labelled.path = str((recipe.folder / labelled.path).resolve())
     if generate.log.path is not None:
         generate.log.path = str((recipe.folder / generate.log.path).resolve())
-    _write(folder / "recipe.yaml", dump_recipe(kept).encode())
+    _write(folder / "recipe.yaml", dump_recipe(copied).encode())
 
 
 def _keep(name: str, folder: Path, recipe: Recipe) -> str:
     """Copy a named file into the run; its name there."""
     inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-    kept = name if inside else f"prompts/{Path(name).name}"
-    _write(folder / kept, find_prompt(name, recipe.folder).read_bytes())
-    return kept
+    place = name if inside else f"prompts/{Path(name).name}"
+    _write(folder / place, find_prompt(name, recipe.folder).read_bytes())
+    return place
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -45,22 +45,22 @@ def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         UserError: as relabelling does.
     """
     stage = check_rankers(run, recipe, passages, llm, judged)
-    found: dict[str, dict[str, Any]] = stage.manifest["figures"]["rankers"]
+    checked: dict[str, dict[str, Any]] = stage.manifest["figures"]["rankers"]
     rule = recipe.relabel
-    kept: list[Ranker] = [ranker for ranker in rule.rankers if not found[ranker]["left_out"]]
+    kept: list[Ranker] = [ranker for ranker in rule.rankers if not checked[ranker]["left_out"]]
     for ranker in rule.rankers:
         if ranker not in kept:
-            _warn_of_worse_ranker(ranker, found[ranker], stage.manifest["rows"])
+            _warn_of_worse_ranker(ranker, checked[ranker], stage.manifest["rows"])
     if not kept:
         _log.warning("relabel.weights auto: no ranker is left, and the retriever's order is taken")
         kept = ["retriever"]
-        found = {**found, "retriever": {"weight": 1.0}}
+        checked = {**checked, "retriever": {"weight": 1.0}}
     learns_scores = any(
         train.objective.needs_scores for train in recipe.train.list_stages().values()
     )
     needed = learns_scores or rule.fused or rule.cascade.by or _needs_relevance(recipe)
     rankers = list(dict.fromkeys([*rule.rankers, *kept])) if needed else kept
-    weights = {ranker: found[ranker]["weight"] if ranker in kept else 0.0 for ranker in rankers}
+    weights = {ranker: checked[ranker]["weight"] if ranker in kept else 0.0 for ranker in rankers}
     settled = rule.model_copy(update={"rankers": rankers, "weights": weights})
     return recipe.model_copy(update={"relabel": settled})
 
@@ -118,19 +118,19 @@ def compare_rankers(
     ]
     chance = float(np.mean([1 / len(of) for of in lists]))
     retriever = np.array([float(row["retriever_rank"] == 1) for row in known])
-    found: dict[str, dict[str, Any]] = {}
+    by_ranker: dict[str, dict[str, Any]] = {}
     for ranker in dict.fromkeys([*recipe.relabel.rankers, "retriever"]):
         first = np.array([float(row[f"{ranker}_rank"] == 1) for row in known])
         low, high = _compute_interval(first - retriever, recipe.seed)
-        found[ranker] = {
+        by_ranker[ranker] = {
             "accuracy": round(float(first.mean()), 4),
             "difference": round(float((first - retriever).mean()), 4),
             "low": low,
             "high": high,
             "left_out": high < 0,
         }
-    _add_weights(found, chance, len(known))
-    return found
+    _add_weights(by_ranker, chance, len(known))
+    return by_ranker
 
 
 def _compute_interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
@@ -141,16 +141,16 @@ def _compute_interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[flo
     return round(float(low), 4), round(float(high), 4)
 
 
-def _add_weights(found: Mapping[str, dict[str, Any]], chance: float, count: int) -> None:
+def _add_weights(by_ranker: Mapping[str, dict[str, Any]], chance: float, count: int) -> None:
     """Weigh each ranker by the log-odds of its accuracy above those of chance, as votes of judges
     of known accuracy are (Nitzan and Paroush 1982); the best weighs 1. Accuracies are shrunk by
     half a query, so that one that is always right does not decide alone."""
     odds = {}
-    for ranker, of in found.items():
+    for ranker, of in by_ranker.items():
         share = (of["accuracy"] * count + 0.5) / (count + 1)
         odds[ranker] = max(0.0, math.log(share / (1 - share)) - math.log(chance / (1 - chance)))
-    best = max((odds[r] for r in found if not found[r]["left_out"]), default=0.0)
-    for ranker, of in found.items():
+    best = max((odds[r] for r in by_ranker if not by_ranker[r]["left_out"]), default=0.0)
+    for ranker, of in by_ranker.items():
         weight = odds[ranker] / best if best > 0 else 1.0
         of["weight"] = 0.0 if of["left_out"] else round(max(weight, _LEAST_WEIGHT), 2)
 

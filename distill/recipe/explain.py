@@ -99,8 +99,8 @@ def _find_place(path: Sequence[str | int], written: RecipeText) -> _FaultLocatio
     for key, item in written.sets.items():
         if dotted == key or dotted.startswith(f"{key}."):
             return _FaultLocation(item=item)
-    found = find_in_yaml(written.text, path) if path else None
-    return _FaultLocation(found.row, None, found.text) if found else _FaultLocation()
+    node = find_in_yaml(written.text, path) if path else None
+    return _FaultLocation(node.row, None, node.text) if node else _FaultLocation()
 
 
 def _write_message(error: Mapping[str, Any], source: str | None) -> str:

@@ -49,9 +49,9 @@ def explain_key(key: str) -> str:
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.
     """
-    found = find_key(key)
-    parts = [_describe(key, found)] if key else []
-    section = _find_section(found)
+    schema = find_key(key)
+    parts = [_describe(key, schema)] if key else []
+    section = _find_section(schema)
     if section is not None:
         prefix = f"{key}." if key else ""
         parts += [_describe(prefix + name, one) for name, one in section["properties"].items()]
@@ -90,9 +90,9 @@ def find_key(key: str) -> JsonSchema:
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.
     """
-    found = _make_recipe_schema()
+    schema = _make_recipe_schema()
     for name in key.split(".") if key else ():
-        section = _find_section(found)
+        section = _find_section(schema)
         if section is None or name not in section["properties"]:
             nearest = find_nearest_key(key, list_known_keys(Recipe))
             raise UserError(
@@ -100,8 +100,8 @@ def find_key(key: str) -> JsonSchema:
                 f"is not a key of the recipe; the nearest one is {nearest}",
                 "`distill explain` lists the sections, `distill explain SECTION` its keys",
             )
-        found = section["properties"][name]
-    return found
+        schema = section["properties"][name]
+    return schema
 
 
 @cache

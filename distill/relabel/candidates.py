@@ -97,8 +97,8 @@ def _open_search(
     def search(shards: Sequence[range]) -> Iterator[ShardResult]:
         several = [[query_rows[i] for i in numbers] for numbers in shards]
         batches = [_split_queries_and_tasks(queries) for queries in several]
-        found = searcher.find(batches, top_k)
-        for queries, results in zip(several, found, strict=True):
+        hits = searcher.find(batches, top_k)
+        for queries, results in zip(several, hits, strict=True):
             yield _make_shard(queries, results, corpus)
 
     yield OpenWork(search)

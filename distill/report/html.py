@@ -48,7 +48,7 @@ def write_html(run_folder: Path, out: Path | None = None, in_run: bool = False) 
         UserError: if the folder holds no stage of a run, its summary is of another version, another
             process writes the run, or matplotlib is not installed.
     """
-    found = read_run_data(run_folder)
+    run_data = read_run_data(run_folder)
     path = out or run_folder / "report.html"
     with ExitStack() as opened:
         may_write = True
@@ -59,11 +59,11 @@ def write_html(run_folder: Path, out: Path | None = None, in_run: bool = False) 
                 raise
             may_write = False
         path.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(path, _render(found, may_write).encode())
+        commit_bytes(path, _render(run_data, may_write).encode())
     return path
 
 
-def _render(found: RunData, may_write: bool) -> str:
+def _render(run_data: RunData, may_write: bool) -> str:
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     environment = Environment(
         loader=PackageLoader("distill.report"),
@@ -74,14 +74,14 @@ def _render(found: RunData, may_write: bool) -> str:
     )
     environment.filters["seen"] = sanitize_for_terminal
     return environment.get_template("report.html.jinja").render(
-        name=found.name,
-        overview=make_overview(found),
-        sample=make_query_sample(found),
+        name=run_data.name,
+        overview=make_overview(run_data),
+        sample=make_query_sample(run_data),
         version=__version__,
-        headline=write_headline(found.summary) if found.summary else "",
-        not_evaluated="" if found.summary else found.not_evaluated,
-        facts=_list_facts(found),
-        sections=_make_sections(found, may_write),
+        headline=write_headline(run_data.summary) if run_data.summary else "",
+        not_evaluated="" if run_data.summary else run_data.not_evaluated,
+        facts=_list_facts(run_data),
+        sections=_make_sections(run_data, may_write),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
@@ -89,20 +89,20 @@ def _render(found: RunData, may_write: bool) -> str:
     )
 
 
-def _list_facts(found: RunData) -> list[Fact]:
+def _list_facts(run_data: RunData) -> list[Fact]:
     """List the findings; the student's figures stand above them, in large."""
-    if not found.summary:
+    if not run_data.summary:
         return []
-    return [*list_findings(found.summary), *list_notes_of_run(found.folder)]
+    return [*list_findings(run_data.summary), *list_notes_of_run(run_data.folder)]
 
 
-def _make_sections(found: RunData, may_write: bool) -> dict[str, Any]:
+def _make_sections(run_data: RunData, may_write: bool) -> dict[str, Any]:
     """Return the sections by the name of their partial template, in the order of the tabs."""
     return {
-        "results": make_results(found.summary, found.items) if found.summary else None,
-        "losses": find_lost_queries(found, may_write),
-        "training": make_training(found),
-        "funnel": make_funnel(found.complete),
-        "relabelling": make_relabelling(found),
-        "lineage": make_lineage(found),
+        "results": make_results(run_data.summary, run_data.items) if run_data.summary else None,
+        "losses": find_lost_queries(run_data, may_write),
+        "training": make_training(run_data),
+        "funnel": make_funnel(run_data.complete),
+        "relabelling": make_relabelling(run_data),
+        "lineage": make_lineage(run_data),
     }

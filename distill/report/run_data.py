@@ -65,8 +65,8 @@ def read_run_data(run_folder: Path) -> RunData:
 
 
 def _read_manifests(run_folder: Path) -> dict[str, Manifest]:
-    found = sorted(run_folder.glob("*/.stage/manifest.json"))
-    folders = [path.parent.parent for path in found]
+    files = sorted(run_folder.glob("*/.stage/manifest.json"))
+    folders = [path.parent.parent for path in files]
     # A folder being made anew is hidden until it stands.
     return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
 

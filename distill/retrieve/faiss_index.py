@@ -81,8 +81,8 @@ class FaissFlatGpuIndex:
         if count > _MOST_ON_GPU:  # so many ties
             return self._exact._propose(queries, count)
         best = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        for [found] in self._parts.iterate_proposals([queries], count):
-            best = select_best(*_join(best, found), count)
+        for [proposal] in self._parts.iterate_proposals([queries], count):
+            best = select_best(*_join(best, proposal), count)
         return best
 
 

@@ -176,8 +176,8 @@ class _Dense:
             QueryBatch(queries, tasks, self._encoder.encode(queries, "query", tasks))
             for queries, tasks in batches
         ]
-        found = self._searches.search_batches(embedded, k)
-        for of, (_, rows) in zip(embedded, found, strict=True):
+        results = self._searches.search_batches(embedded, k)
+        for of, (_, rows) in zip(embedded, results, strict=True):
             yield self._measure(of, rows)
 
     def _measure(self, batch: QueryBatch, rows: RowNumbers) -> RetrievedPassages:

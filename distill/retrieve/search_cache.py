@@ -117,11 +117,11 @@ class SearchCache:
                 scores[place], rows[place] = best
         if unknown:
             depth = max(k, self._keeps + MARGIN) if self._keeps else k
-            found = self._index.search(vectors[unknown], depth)
-            scores[unknown], rows[unknown] = found[0][:, :k], found[1][:, :k]
+            results = self._index.search(vectors[unknown], depth)
+            scores[unknown], rows[unknown] = results[0][:, :k], results[1][:, :k]
             if self._keeps:
                 kept = [keys[place] for place in unknown]
-                self._table.add(_make_row(*one) for one in zip(kept, *found, strict=True))
+                self._table.add(_make_row(*one) for one in zip(kept, *results, strict=True))
         return scores, rows
 
     def _make_keys(self, queries: Sequence[str], tasks: Sequence[str]) -> list[bytes]:
@@ -133,15 +133,15 @@ class SearchCache:
 
     def _rank(self, row: SqlRow, query: Vectors, k: int) -> tuple[Vectors, RowNumbers] | None:
         """Rank a proposal's rows by a query's vector; None where they need not be the best."""
-        kept = _read_row(row)
-        if len(kept.rows) < k or kept.rows.max(initial=0) >= len(self._vectors):
+        proposal = _read_row(row)
+        if len(proposal.rows) < k or proposal.rows.max(initial=0) >= len(self._vectors):
             return None
-        exact = compute_similarity(query, self._vectors[kept.rows])
-        if np.abs(exact - kept.scores).max() > _MOST_DRIFT:
+        exact = compute_similarity(query, self._vectors[proposal.rows])
+        if np.abs(exact - proposal.scores).max() > _MOST_DRIFT:
             return None
-        best, rows = rescore(query, self._vectors, kept.rows, k)
-        whole = len(kept.rows) == len(self._vectors)
-        return (best, rows) if whole or best[-1] - CERTAIN_DISTANCE > kept.scores[-1] else None
+        best, rows = rescore(query, self._vectors, proposal.rows, k)
+        whole = len(proposal.rows) == len(self._vectors)
+        return (best, rows) if whole or best[-1] - CERTAIN_DISTANCE > proposal.scores[-1] else None
 
 
 def open_search_cache(

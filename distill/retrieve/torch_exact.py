@@ -61,9 +61,9 @@ class TorchExactIndex:
             block = self._resident[number] if self._resident else self._copy(start)
             columns = block.float().T
             for place, group in enumerate(groups):
-                found, at = _select_top(group @ columns, count)
+                block_scores, at = _select_top(group @ columns, count)
                 scores, rows = best[place]
-                scores, chosen = _select_top(torch.cat([scores, found], dim=1), count)
+                scores, chosen = _select_top(torch.cat([scores, block_scores], dim=1), count)
                 rows = torch.cat([rows, at + start], dim=1).gather(1, chosen)
                 best[place] = scores, rows
         scores, rows = (torch.cat(of) for of in zip(*best, strict=True))

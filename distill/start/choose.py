@@ -32,11 +32,11 @@ def choose_settings(name: str, corpus: CorpusSurvey, available: Available) -> li
 def _choose_corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
     yield Setting("corpus.source", "auto", f"{corpus.form}; found by the files' names")
     yield Setting("corpus.path", str(corpus.path.resolve()), "where the texts lie")
-    for key, found, usual in zip(
+    for key, column, usual in zip(
         ("id_column", "title_column", "text_column"), corpus.columns, Columns(), strict=True
     ):
-        if found != usual:
-            yield Setting(f"corpus.{key}", found, "by what its values look like; check it")
+        if column != usual:
+            yield Setting(f"corpus.{key}", column, "by what its values look like; check it")
     if corpus.may_be_unreadable:
         why = "files that cannot be read are left out, listed and counted"
         yield Setting("corpus.unreadable", "skip", why)

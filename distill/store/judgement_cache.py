@@ -81,11 +81,11 @@ class JudgementCache:
         if not path.exists():
             turn = 1 + (self._table.find_largest("turn") or 0)
             write_json(path, {"turn": turn, "sha256": _digest_turn(turn)})
-        kept = read_json(path)
+        stored = read_json(path)
         try:
-            turn = int(kept["turn"])
+            turn = int(stored["turn"])
             # Files of before have no checksum.
-            if kept.get("sha256", _digest_turn(turn)) == _digest_turn(turn):
+            if stored.get("sha256", _digest_turn(turn)) == _digest_turn(turn):
                 return turn
         except (TypeError, ValueError, KeyError, AttributeError):
             pass

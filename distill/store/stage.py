@@ -289,15 +289,15 @@ class Stage:
         if not described:
             return
         manifest = self.manifest
-        kept = manifest.get("execution", {})
+        execution = manifest.get("execution", {})
         for key, value in described.items():
             if isinstance(value, list):
-                kept[key] = sorted({*kept.get(key, []), *value})
+                execution[key] = sorted({*execution.get(key, []), *value})
             elif isinstance(value, int):
-                kept[key] = kept.get(key, 0) + value
+                execution[key] = execution.get(key, 0) + value
             else:
-                kept[key] = value
-        write_json(self.metadata_dir / "manifest.json", manifest | {"execution": kept})
+                execution[key] = value
+        write_json(self.metadata_dir / "manifest.json", manifest | {"execution": execution})
 
     def list_shard_figures(self) -> list[Path]:
         """List the files with the figures of each shard, in the shards' order."""

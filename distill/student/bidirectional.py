@@ -48,19 +48,19 @@ def check_attention(transformer: Transformer, student: Student) -> None:
         UserError: if they do under causal attention, or do not under bidirectional attention.
     """
     model, tokenizer = transformer.model, get_text_tokenizer(transformer)
-    found = model.config._attn_implementation
+    loaded = model.config._attn_implementation
     training = model.training
     model.eval()
-    both = is_decoder(model.config) and found == "sdpa"
-    for implementation in ["eager", "sdpa"] if both else [found]:
-        if implementation != found:
+    both = is_decoder(model.config) and loaded == "sdpa"
+    for implementation in ["eager", "sdpa"] if both else [loaded]:
+        if implementation != loaded:
             model.set_attn_implementation(implementation)
         for padded in (False, True):
             sees = can_see_later_tokens(transformer, tokenizer, padded)
             if sees != (student.attention == "bidirectional"):
                 raise _explain_other_attention(student, implementation, padded, sees)
-    if model.config._attn_implementation != found:
-        model.set_attn_implementation(found)
+    if model.config._attn_implementation != loaded:
+        model.set_attn_implementation(loaded)
     model.train(training)
 
 

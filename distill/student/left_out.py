@@ -42,8 +42,8 @@ def find_left_out_parts(encoder: SentenceTransformer, student: Student) -> Itera
             )
     if latent:
         yield "its latent attention begins anew"
-    kept = student.text_format.make_prompts(student.default_task)
+    prompts_kept = student.text_format.make_prompts(student.default_task)
     for name, prompt in encoder.prompts.items():
-        if prompt and prompt not in kept.values():
+        if prompt and prompt not in prompts_kept.values():
             side = "document_template" if name in ("document", "passage") else "query_template"
             yield f"its prompt {name!r}, {prompt!r}, is left out; student.{side} may hold it"

@@ -30,11 +30,11 @@ def make_held_out(run: Run, corpus: Corpus, seed: int) -> Stage | None:
     """
     if corpus.source != "docstrings" or not corpus.held_out_share:
         return None
-    stage, found = run.open_prepared(
+    stage, prepared = run.open_prepared(
         HELD_OUT, fingerprint(corpus, seed), [], lambda: _pair_held_out(corpus, seed)
     )
-    if found is not None:
-        pairs, counts = found
+    if prepared is not None:
+        pairs, counts = prepared
         _write_beir(stage.folder, pairs)
         stage.finish(rows=len(pairs), counts=dict(counts))
     return stage

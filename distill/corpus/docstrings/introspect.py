@@ -109,15 +109,15 @@ def _list_objects(package: str, failures: list[str]) -> list[DocObject]:
         for pair in _list_methods(name, thing)
     ]
     named.sort(key=lambda pair: (pair[0].count("."), len(pair[0]), pair[0]))
-    found, seen = [], set()
+    objects, seen = [], set()
     for name, thing in named:
         doc = _get_doc(thing)
         text = " ".join(doc.split()).casefold()
         if id(thing) in seen or not text or text in seen:
             continue
         seen |= {id(thing), text}
-        found.append(DocObject(name, package, doc))
-    return sorted(found)
+        objects.append(DocObject(name, package, doc))
+    return sorted(objects)
 
 
 def _import_modules(package: str, failures: list[str]) -> Iterator[ModuleType]:

@@ -76,10 +76,10 @@ def open_held_out_docstrings(corpus: Corpus, seed: int) -> CorpusSource:
 
 def identify_docstrings(corpus: Corpus, seed: int) -> dict[str, Any]:
     """Return what decides which docstrings there are, and which of them are held out."""
-    found: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
+    identity: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
     if corpus.held_out_share:
-        found |= {"held_out": corpus.held_out_share, "seed": seed}
-    return found
+        identity |= {"held_out": corpus.held_out_share, "seed": seed}
+    return identity
 
 
 def make_held_out_pairs(corpus: Corpus, seed: int) -> tuple[list[QueryDocument], Counter[str]]:
@@ -122,8 +122,8 @@ def is_held_out(summary: str, share: float, seed: int) -> bool:
 def load_docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
     """Load every public object with prose in its docstring, in order of package and name, and the
     count of modules that could not be imported."""
-    found, failed = find_public_objects(packages)
-    texts = [(thing, tuple(extract_paragraphs(thing.doc))) for thing in found]
+    objects, failed = find_public_objects(packages)
+    texts = [(thing, tuple(extract_paragraphs(thing.doc))) for thing in objects]
     return [
         DocString(thing.name, thing.package, split_sentences(text[0])[0], text)
         for thing, text in texts

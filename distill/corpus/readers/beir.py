@@ -54,8 +54,8 @@ def open_beir_folders(path: Path, folders: Sequence[Path]) -> CorpusSource:
 
     def read() -> Iterator[Document | SkippedRow]:
         for name, source in sources.items():
-            for found in source.read():
-                yield found._replace(id=f"{name}/{found.id}")
+            for document in source.read():
+                yield document._replace(id=f"{name}/{document.id}")
 
     identity = {"folders": {name: source.identity for name, source in sources.items()}}
     return CorpusSource(str(path), identity, read)
@@ -103,11 +103,11 @@ def _read_documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
 
 def _read_task_rows(file: Path) -> Iterator[Document]:
     """Yield the rows of a task's corpus or queries. Empty ones stay: the task has them."""
-    for found in _read_documents(file, file.stem):
-        if isinstance(found, Document):
-            yield found
-        elif found.reason == NO_TEXT:
-            yield Document(found.id, "", "", file.stem)
+    for document in _read_documents(file, file.stem):
+        if isinstance(document, Document):
+            yield document
+        elif document.reason == NO_TEXT:
+            yield Document(document.id, "", "", file.stem)
 
 
 def _read_qrels(

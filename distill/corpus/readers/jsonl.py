@@ -62,15 +62,15 @@ def list_files(path: Path, suffix: str) -> list[Path]:
     if is_file(path):
         return [path]
     there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
-    found = [p for p in there if p.name.endswith(_list_endings(suffix))]
-    _refuse_others(path, suffix, [p for p in there if p not in found])
-    if not found:
+    files = [p for p in there if p.name.endswith(_list_endings(suffix))]
+    _refuse_others(path, suffix, [p for p in there if p not in files])
+    if not files:
         raise UserError(
             str(path),
             f"holds no {suffix} file",
             "correct corpus.path, or set corpus.source: auto, which reads other files too",
         )
-    return found
+    return files
 
 
 def _list_endings(suffix: str) -> tuple[str, ...]:
@@ -135,11 +135,11 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
+def _read(files: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
 
     def iterate_rows() -> Iterator[LocatedRow]:
-        for file in found:
+        for file in files:
             for number, row in read_lines(file, faults):
                 yield RowLocation(str(file), number), file.stem, row
 

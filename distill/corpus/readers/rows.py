@@ -148,17 +148,17 @@ class _Reader:
             _read_string(place, row, columns.title),
             _read_string(place, row, columns.text),
         )
-        found = Document(
+        document = Document(
             id_,
             _replace_lost_characters(title).strip(),
             _replace_lost_characters(text).strip(),
             source,
         )
-        if self._is_repeated(place, found):
+        if self._is_repeated(place, document):
             return SkippedRow(str(place), id_, REPEATED)
-        if not found.title and not found.text:
+        if not document.title and not document.text:
             return SkippedRow(str(place), id_, NO_TEXT)
-        return found._replace(
+        return document._replace(
             is_repaired=_replace_lost_characters(title) != title
             or _replace_lost_characters(text) != text
         )
@@ -198,22 +198,22 @@ class _Reader:
             )
         return self._numbered
 
-    def _is_repeated(self, place: RowLocation, found: Document) -> bool:
+    def _is_repeated(self, place: RowLocation, document: Document) -> bool:
         """Return whether the row is an earlier one again.
 
         Raises:
             UserError: if its id belongs to another text.
         """
-        content = f"{found.title}\n{found.text}".encode()
+        content = f"{document.title}\n{document.text}".encode()
         digest = hashlib.blake2b(content, digest_size=16).digest()
-        before = self._known.add(found.id, digest, *place)
+        before = self._known.add(document.id, digest, *place)
         if before is None:
             return False
         if before.digest != digest:
             first = RowLocation(before.file, before.row)
             raise UserError(
                 str(place),
-                f"the id {found.id!r} was used in {first} already, for another text",
+                f"the id {document.id!r} was used in {first} already, for another text",
                 "give each row an id of its own",
             )
         return True

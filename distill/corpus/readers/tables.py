@@ -77,16 +77,16 @@ def find_columns(file: Path, columns: Columns) -> Columns:
     if first is None:
         raise UserError(str(file), "holds no row", "give a file with rows in corpus.path")
     names = list(first[1])
-    found = Columns(
+    columns_read = Columns(
         *(
             _find(names, name, default, usual)
             for name, default, usual in zip(columns, Columns(), USUAL, strict=True)
         )
     )
-    require_columns(str(file), names, found)
-    if found != columns:
-        _warn_of_columns(file, ", ".join(repr(n) if n in names else "(none)" for n in found))
-    return found
+    require_columns(str(file), names, columns_read)
+    if columns_read != columns:
+        _warn_of_columns(file, ", ".join(repr(n) if n in names else "(none)" for n in columns_read))
+    return columns_read
 
 
 @cache

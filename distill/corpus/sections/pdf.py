@@ -74,12 +74,12 @@ def _read_title(reader: "PdfReader") -> str:
 
 def _read_headings(reader: "PdfReader") -> dict[int, list[Heading]]:
     """Return the bookmarks of each page, in their order."""
-    found: dict[int, list[Heading]] = {}
+    headings: dict[int, list[Heading]] = {}
     for level, bookmark in _walk(reader.outline, 1):
         page = reader.get_destination_page_number(bookmark)
         if page is not None:
-            found.setdefault(page, []).append((level, str(bookmark.title)))
-    return found
+            headings.setdefault(page, []).append((level, str(bookmark.title)))
+    return headings
 
 
 def _walk(bookmarks: Sequence[Any], level: int) -> Iterator[tuple[int, Any]]:

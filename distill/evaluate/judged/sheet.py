@@ -88,8 +88,8 @@ def open_pool(run_folder: Path) -> Stage:
 def read_current_rankings(run_folder: Path) -> SystemRankings | None:
     """Read what each system of the evaluation ranks first; None without such an evaluation."""
     path = run_folder / "evaluation" / RANKINGS_FILE
-    found: SystemRankings | None = read_json(path) if path.is_file() else None
-    return found
+    rankings: SystemRankings | None = read_json(path) if path.is_file() else None
+    return rankings
 
 
 def open_sheet(run_folder: Path) -> JudgingSheet:

@@ -50,8 +50,8 @@ class CachedEmbeddings:
             absent = cache.find_absent(digests[-1])
             if len(absent):
                 texts = [block[i] for i in absent]
-                found = self._compute(texts, digests[-1][absent], prompt, side)
-                cache.add(digests[-1][absent], found)
+                computed = self._compute(texts, digests[-1][absent], prompt, side)
+                cache.add(digests[-1][absent], computed)
         return cache.take(np.concatenate(digests))
 
     def _compute(
@@ -63,11 +63,11 @@ class CachedEmbeddings:
             return embedder.embed(texts, prompt, side)
         places, vectors = known.find(digests, prompt, side)
         others = np.setdiff1d(np.arange(len(texts)), places)
-        found = np.empty((len(texts), embedder.dimensions), np.float32)
-        found[places] = vectors
+        computed = np.empty((len(texts), embedder.dimensions), np.float32)
+        computed[places] = vectors
         if len(others):
-            found[others] = embedder.embed([texts[i] for i in others], prompt, side)
-        return found
+            computed[others] = embedder.embed([texts[i] for i in others], prompt, side)
+        return computed
 
     def _open_cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
         if (prompt, side) not in self._caches:
@@ -114,13 +114,13 @@ class MtebEncoder:
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Compute similarities, (n, m), by the function that the metadata name, as mteb computes
         it."""
-        found: Tensor = self._rules.similarity(self, embeddings1, embeddings2)
-        return found
+        similarities: Tensor = self._rules.similarity(self, embeddings1, embeddings2)
+        return similarities
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Compute the similarity of each pair by the same function: (n,)."""
-        found: Tensor = self._rules.similarity_pairwise(self, embeddings1, embeddings2)
-        return found
+        similarities: Tensor = self._rules.similarity_pairwise(self, embeddings1, embeddings2)
+        return similarities
 
 
 def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:

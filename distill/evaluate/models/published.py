@@ -46,7 +46,7 @@ def read_published(
         UserError: for a place without results on a task, and for results of other data.
     """
     by_name = {task.metadata.name: task for task in tasks}
-    found: dict[str, PublishedScores] = {}
+    published: dict[str, PublishedScores] = {}
     for place in places:
         for folder, files in _group_by_folder(place, list(by_name)).items():
             results = [(file, _read_result(file, list(by_name))) for file in files]
@@ -56,11 +56,13 @@ def read_published(
             ]
             versions = sorted({str(result.mteb_version) for _, result in results})
             model = _describe_model(folder, ", ".join(versions), scores)
-            name = model.model if model.model not in found else f"{model.model}@{model.revision}"
-            if name in found:
+            name = (
+                model.model if model.model not in published else f"{model.model}@{model.revision}"
+            )
+            if name in published:
                 raise UserError(str(folder), f"{name} is there twice", "name one of its folders")
-            found[name] = model
-    return found
+            published[name] = model
+    return published
 
 
 def _group_by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
@@ -79,10 +81,10 @@ def _group_by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
             "name a file of mteb's results, such as results/OWNER__MODEL/REVISION/TASK.json, or a "
             "folder above it",
         )
-    found: dict[Path, list[Path]] = {}
+    by_folder: dict[Path, list[Path]] = {}
     for file in sorted(files):
-        found.setdefault(file.parent.resolve(), []).append(file)
-    return found
+        by_folder.setdefault(file.parent.resolve(), []).append(file)
+    return by_folder
 
 
 def _read_result(file: Path, names: list[str]) -> Any:

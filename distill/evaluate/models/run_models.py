@@ -49,24 +49,24 @@ def load_run_models(
     """
     instructions, teacher = settings.instructions, settings.teacher
     whole = EmbedderConfig(max_tokens=ALL_TOKENS, device=settings.device)
-    found = {
+    models = {
         role: load_eval_model(folder, settings=whole, instructions=instructions)
         for role, folder in folders.items()
     }
-    if "student" in found:
-        found["student"] = check_prompts(found["student"], {})
+    if "student" in models:
+        models["student"] = check_prompts(models["student"], {})
     if teacher.model is not None:
-        found["teacher"] = load_any_model(teacher, teacher.model, instructions)
+        models["teacher"] = load_any_model(teacher, teacher.model, instructions)
     if run is not None:
-        found = {
+        models = {
             role: dataclasses.replace(model, known=KnownDocuments(run, model))
-            for role, model in found.items()
+            for role, model in models.items()
         }
     if settings.route == "query":
-        documents = found["teacher"]
-        others = {role: model for role, model in found.items() if role != "teacher"}
-        found |= {role: make_asymmetric(model, documents) for role, model in others.items()}
-    return found
+        documents = models["teacher"]
+        others = {role: model for role, model in models.items() if role != "teacher"}
+        models |= {role: make_asymmetric(model, documents) for role, model in others.items()}
+    return models
 
 
 def check_prompts(model: EvalModel, given: Mapping[Side, str], force: bool = False) -> EvalModel:

@@ -29,11 +29,11 @@ def make_variants(
                 f"{role} has {model.dimensions} dimensions",
                 f"name widths from 1 to {model.dimensions - 1}; the full width is always there",
             )
-    found = {
+    variants = {
         f"{role}@{width}": dataclasses.replace(model, form=VectorFormat(width=width))
         for width in widths
     }
-    return found | {
+    return variants | {
         f"{role} {precision}": dataclasses.replace(model, form=VectorFormat(precision=precision))
         for precision in precisions
     }

@@ -13,7 +13,7 @@ def read_cluster_v_measures(
     """Read, by split/subset/number, the mean over the levels of labels. A sample's size is mteb's
     own (16,384), the set's is not: the values are drawn out from their mean, or together, to the
     spread that samples of the set's size would have, which is what a bootstrap asks for."""
-    found: dict[str, float] = {}
+    v_measures: dict[str, float] = {}
     for split, subsets in scores.items():
         for of_subset in subsets:
             levels = of_subset.get("v_measures")
@@ -25,8 +25,8 @@ def read_cluster_v_measures(
             values = [mean(of_sample) for of_sample in zip(*levels.values(), strict=True)]
             middle = mean(values)
             for i, value in enumerate(values):
-                found[f"{split}/{subset}/{i}"] = middle + wider * (value - middle)
-    return found
+                v_measures[f"{split}/{subset}/{i}"] = middle + wider * (value - middle)
+    return v_measures
 
 
 def _count_embedded_texts(task: Any, rows: int) -> int:

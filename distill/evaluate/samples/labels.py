@@ -40,15 +40,15 @@ def has_labels(task: Any) -> bool:
 def read_labels(task: Any, folder: Path) -> Labels:
     """Read the labels from the predictions that mteb wrote into the folder. Empty where it
     predicted a part of the split, of which it does not say which."""
-    found = {}
+    by_text = {}
     for part, rows, runs in read_predictions(task, folder):
         gold = [*map(_make_list, rows[task.label_column_name])]
         if any(len(run) != len(gold) for run in runs):
             return {}
         given = [_decode_predictions(task, run, gold) for run in runs]
         for i, (labels, *of_text) in enumerate(zip(gold, *given, strict=True)):
-            found[f"{part}/{i}"] = (labels, of_text)
-    return found
+            by_text[f"{part}/{i}"] = (labels, of_text)
+    return by_text
 
 
 def keep_if_f1_matches(labels: Labels, average: Average, score: float) -> Labels:

@@ -44,13 +44,13 @@ def read_pairs(task: Any, folder: Path, score: float) -> dict[str, tuple[float, 
         return {}
     parts = [*read_predictions(task, folder)]
     for kind in (*_SIMILARITIES, *_DISTANCES):
-        found = _read_similarities(kind, task, parts)
+        pairs = _read_similarities(kind, task, parts)
         means = [
             compute_unweighted(STATISTICS[name], *part)
-            for part in group_pairs_by_subset(found).values()
+            for part in group_pairs_by_subset(pairs).values()
         ]
         if means and np.isclose(mean(means), score, rtol=0, atol=1e-4):
-            return found
+            return pairs
     return {}
 
 
@@ -70,15 +70,15 @@ def _read_similarities(
     """Read similarities. Distances that mteb has not turned around (it does for STS) fall with
     likeness."""
     sign = -1 if kind in _DISTANCES and task.metadata.type == "PairClassification" else 1
-    found = {}
+    pairs = {}
     for part, rows, written in parts:
         if written.get(kind) is None:
             return {}
         for i, (gold, similar) in enumerate(
             zip(_read_gold(task, rows), written[kind], strict=True)
         ):
-            found[f"{part}/{i}"] = (float(gold), sign * float(similar))
-    return found
+            pairs[f"{part}/{i}"] = (float(gold), sign * float(similar))
+    return pairs
 
 
 def _read_gold(task: Any, rows: Any) -> list[float]:

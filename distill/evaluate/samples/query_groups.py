@@ -34,10 +34,10 @@ def group_queries(
         if (kind := kinds.get(item.split("/", 2)[2])) is not None:
             by_kind.setdefault(kind, []).append(item)
     known = {item: lengths[item] for item in values if item in lengths}
-    found = {"length": _split_in_thirds(known), "kind": by_kind}
+    groupings = {"length": _split_in_thirds(known), "kind": by_kind}
     return [
         {"by": by, "groups": [_average(name, items, values) for name, items in groups.items()]}
-        for by, groups in found.items()
+        for by, groups in groupings.items()
         if len(groups) > 1
     ]
 
@@ -74,13 +74,13 @@ def _average(name: str, items: list[str], values: RoleValues) -> QueryGroup:
 def read_query_kinds(run_folder: Path) -> dict[str, dict[str, str]]:
     """Read the kinds of queries of a run's own tasks: what a document is searched by, and the type
     of task that an LLM wrote a query for."""
-    found = {}
+    kinds = {}
     if (run_folder / KNOWN_ITEM / "queries.jsonl").is_file():
         rows = read_json_lines(run_folder / KNOWN_ITEM / "queries.jsonl")
-        found[KNOWN_ITEM] = {
+        kinds[KNOWN_ITEM] = {
             r["_id"]: _KINDS.get(r["kind"], r["kind"]) for r in rows if "kind" in r
         }
     written = run_folder / HELD_OUT_QUERIES
     if (written / ".stage" / "manifest.json").is_file():
-        found[JUDGED] = {row["query_id"]: row["task_type"] for row in read_rows(QUERIES, written)}
-    return found
+        kinds[JUDGED] = {row["query_id"]: row["task_type"] for row in read_rows(QUERIES, written)}
+    return kinds

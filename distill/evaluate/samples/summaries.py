@@ -26,7 +26,7 @@ def read_summary_correlations(task: Any, folder: Path) -> dict[str, float]:
     model tells none of a text's summaries apart."""
     kind, _, correlation = task.metadata.main_score.rpartition("_")
     correlate = getattr(need("scipy.stats", "eval"), _CORRELATIONS[correlation])
-    found: dict[str, float] = {}
+    correlations: dict[str, float] = {}
     for part, rows, written in read_predictions(task, folder):
         people = rows[task.relevancy_column_name]
         varied = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
@@ -34,5 +34,5 @@ def read_summary_correlations(task: Any, folder: Path) -> dict[str, float]:
         if len(pairs) != len(varied):
             return {}
         for i, (human, of_model) in zip(varied, pairs, strict=True):
-            found[f"{part}/{i}"] = float(correlate(human, of_model).statistic)
-    return found
+            correlations[f"{part}/{i}"] = float(correlate(human, of_model).statistic)
+    return correlations

@@ -42,8 +42,8 @@ def make_weighted_f1(predictions: LabelPredictions, average: Average) -> Weighte
         seen = (of_given @ weights).reshape(shape) + there
         of_class = 2 * (of_right @ weights).reshape(shape) / np.maximum(seen, EPSILON)
         count = np.broadcast_to(there, shape) if average == "weighted" else seen > EPSILON
-        found: Values = ((of_class * count).sum(axis=1) / count.sum(axis=1)).mean(axis=0)
-        return found
+        macro_f1: Values = ((of_class * count).sum(axis=1) / count.sum(axis=1)).mean(axis=0)
+        return macro_f1
 
     return compute_weighted
 

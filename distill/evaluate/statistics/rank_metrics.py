@@ -31,8 +31,8 @@ def make_spearman(gold: Values, predicted: Values) -> WeightedStatistic:
         covariance = np.einsum("nd,nd->d", weighted_x, y) / total - mean_x * mean_y
         of_x = np.einsum("nd,nd->d", weighted_x, x) / total - mean_x**2
         of_y = np.einsum("nd,nd->d", weighted_y, y) / total - mean_y**2
-        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, EPSILON))
-        return found
+        scores: Values = covariance / np.sqrt(np.maximum(of_x * of_y, EPSILON))
+        return scores
 
     return compute_weighted
 
@@ -47,8 +47,8 @@ def make_average_precision(gold: Values, predicted: Values) -> WeightedStatistic
         ordered = weights[order]
         of_step, right = _sum_groups(ordered, starts), _sum_groups(ordered * labels, starts)
         precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), EPSILON)
-        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), EPSILON)
-        return found
+        scores: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), EPSILON)
+        return scores
 
     return compute_weighted
 
@@ -74,8 +74,8 @@ def _compute_midranks(values: Values) -> WeightedStatistic:
         ranks = of_group.cumsum(axis=0)
         ranks -= of_group / 2
         ranks -= ranks[-1] / 2  # small numbers, whose squares lose no digits
-        found: Values = ranks[group]
-        return found
+        scores: Values = ranks[group]
+        return scores
 
     return compute_weighted
 

@@ -59,14 +59,14 @@ def resample_seeds(
 
 def _average_by_position(drawn: Sequence[Values]) -> Values:
     count = min(map(len, drawn))
-    found: Values = np.mean([values[:count] for values in drawn], axis=0)
-    return found
+    means: Values = np.mean([values[:count] for values in drawn], axis=0)
+    return means
 
 
 def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Resample the mean of (n,) differences of single items; of few, draws are widened."""
     stats = need("scipy.stats", "eval")
-    found: Any = stats.bootstrap(
+    bootstrap: Any = stats.bootstrap(
         (differences,),
         np.mean,
         n_resamples=BOOTSTRAP_RESAMPLES,
@@ -83,7 +83,9 @@ def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDi
         block[:] = signs @ differences / len(differences)
     observed = float(differences.mean())
     return ResampledDifference(
-        observed, _widen_bootstrap(found.bootstrap_distribution, observed, differences), permuted
+        observed,
+        _widen_bootstrap(bootstrap.bootstrap_distribution, observed, differences),
+        permuted,
     )
 
 

@@ -95,9 +95,9 @@ def _compute_overall(
     known = [of for of in by_task if of is not None]
     if len(known) < len(tasks):
         return _build_difference(mean(each), None)
-    found = _build_difference(mean(each), resampling.average_resamples(known))
-    found["items"] = sum(of["items"] or 0 for of in tasks.values())
-    return found
+    difference = _build_difference(mean(each), resampling.average_resamples(known))
+    difference["items"] = sum(of["items"] or 0 for of in tasks.values())
+    return difference
 
 
 def correct_holm(p: Mapping[str, float]) -> dict[str, float]:
@@ -184,19 +184,19 @@ def _resample_labels(
 def _summarize_task(
     mine: TaskScore, their: TaskScore, of: ResampledDifference | None
 ) -> Difference:
-    found = _build_difference(mine.score - their.score, of)
-    found["items"] = None if of is None else mine.items
+    difference = _build_difference(mine.score - their.score, of)
+    difference["items"] = None if of is None else mine.items
     if samples := _pair_items(mine.by_item, their.by_item, mine.task):
         values = np.concatenate(samples)
         wins, losses = int((values > _TIE_TOLERANCE).sum()), int((values < -_TIE_TOLERANCE).sum())
-        found["wins"], found["losses"] = wins, losses
-        found["ties"] = len(values) - wins - losses
-        found["items"] = len(values)
-    return found
+        difference["wins"], difference["losses"] = wins, losses
+        difference["ties"] = len(values) - wins - losses
+        difference["items"] = len(values)
+    return difference
 
 
 def _build_difference(difference: float | None, of: ResampledDifference | None) -> Difference:
-    found: Difference = {
+    figures: Difference = {
         "difference": None if difference is None else round(difference, 6),
         "low": None,
         "high": None,
@@ -211,6 +211,6 @@ def _build_difference(difference: float | None, of: ResampledDifference | None) 
         low, high = np.percentile(of.bootstrap, [2.5, 97.5])
         # A tolerance: sums in another order are not another difference.
         extreme = int((np.abs(of.permuted) >= abs(of.observed) - 1e-12).sum())
-        found["low"], found["high"] = round(float(low), 6), round(float(high), 6)
-        found["p"] = round((extreme + 1) / (len(of.permuted) + 1), 6)
-    return found
+        figures["low"], figures["high"] = round(float(low), 6), round(float(high), 6)
+        figures["p"] = round((extreme + 1) / (len(of.permuted) + 1), 6)
+    return figures

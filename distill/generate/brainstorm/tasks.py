@@ -77,17 +77,17 @@ def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
     """Find, for each of (texts, dimensions) unit vectors in order: the first kept one before it
     whose cosine with it is at least so much, or None where it is kept itself."""
     kept: list[int] = []
-    found: list[int | None] = []
+    same: list[int | None] = []
     held = np.empty_like(vectors)
     for number, vector in enumerate(vectors):
         alike = np.flatnonzero(held[: len(kept)] @ vector >= least)
         if len(alike):
-            found.append(kept[alike[0]])
+            same.append(kept[alike[0]])
             continue
         held[len(kept)] = vector
         kept.append(number)
-        found.append(None)
-    return found
+        same.append(None)
+    return same
 
 
 def _make_shard(

@@ -145,5 +145,5 @@ def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
 
 def _make_query_row(row: Row) -> Row:
     """Return a PARSED row as a QUERIES row, without the number of the draw in its id."""
-    kept = {column: row[column] for column in QUERIES.columns}
-    return kept | {"query_id": row["query_id"].removesuffix(f".{row['draw']}")}
+    columns = {column: row[column] for column in QUERIES.columns}
+    return columns | {"query_id": row["query_id"].removesuffix(f".{row['draw']}")}

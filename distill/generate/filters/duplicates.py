@@ -42,9 +42,9 @@ def make_ordinal(shard: int, place: int) -> int:
 def normalize_query(query: str) -> str:
     """Return the query's words, joined by single spaces; letters of Thai and their like by none,
     since by single ones and pairs all queries would be alike."""
-    found = split_comparable_words(query)
-    gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(found))
-    return "".join(part for pair in zip(["", *gaps], found, strict=False) for part in pair)
+    words = split_comparable_words(query)
+    gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(words))
+    return "".join(part for pair in zip(["", *gaps], words, strict=False) for part in pair)
 
 
 def make_character_shingles(text: str) -> frozenset[str]:
@@ -124,10 +124,10 @@ class QueryDeduplicator:
         self._db.commit()
 
     def _is_exact(self, text: str, own: int) -> bool:
-        found = self._db.execute(
+        rows = self._db.execute(
             "SELECT 1 FROM exact WHERE key = ? AND owner < ?", (_make_key(text), own)
         )
-        return found.fetchone() is not None
+        return rows.fetchone() is not None
 
     def _is_near(self, text: str, own: int, threshold: float) -> bool:
         keys, mine = self._make_bands(text), make_character_shingles(text)

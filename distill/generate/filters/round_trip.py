@@ -63,8 +63,8 @@ class SeedSearch:
         seeded = [[draw for draw in draws if draw.has_seed] for draws in batches]
         seeded = [draws for draws in seeded if draws]
         embedded = [self._embed(draws) for draws in seeded]
-        found = self._searches.search_batches(embedded, self._depth)
-        for draws, batch, (_, rows) in zip(seeded, embedded, found, strict=True):
+        results = self._searches.search_batches(embedded, self._depth)
+        for draws, batch, (_, rows) in zip(seeded, embedded, results, strict=True):
             for draw, query, numbers in zip(draws, batch.vectors, rows, strict=True):
                 at = np.flatnonzero(numbers == draw.number)
                 cosine = compute_similarity(query, self._vectors[draw.number : draw.number + 1])[0]

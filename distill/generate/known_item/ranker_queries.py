@@ -83,8 +83,8 @@ def _take_queries(most: int, seed: int, documents: dict[str, list[Row]]) -> list
     of_sentences = min(len(sentences), max(most // 2, most - len(titles)))
     chosen = [name for name in names if name in titles][: most - of_sentences]
     chosen += [name for name in names if name in sentences][:of_sentences]
-    found = titles | sentences
-    return [found[name] for name in documents if name in set(chosen)]
+    queries = titles | sentences
+    return [queries[name] for name in documents if name in set(chosen)]
 
 
 def _make_query(item: KnownItem, task: str) -> Row:

@@ -99,27 +99,27 @@ def collect_task(
     others = _draw_others(passages, max(0, known_item.passages - len(own)), seed)
     by_section = corpus.hold_out_by == "section"
     documents = dict(group_by_document(own, SECTION_PASSAGES if by_section else None))
-    found = _take_items(seed, documents, others)
-    if len(found) < LEAST_ITEMS:
+    by_document = _take_items(seed, documents, others)
+    if len(by_document) < LEAST_ITEMS:
         raise UserError(
             f"task {KNOWN_ITEM}",
-            f"{len(found)} of {len(documents)} held-out documents give a query, and it takes "
+            f"{len(by_document)} of {len(documents)} held-out documents give a query, and it takes "
             f"{LEAST_ITEMS}: a title of 3 words or more that no other document has, or a sentence, "
             "and 20 words of text beside it",
             "raise corpus.held_out, give more documents, or take the task out of evaluate.tasks "
             "and hold nothing out, corpus.held_out: 0 (labelled questions, evaluate.tasks: "
             "[questions.csv], say more)",
         )
-    chosen = sorted(found)
+    chosen = sorted(by_document)
     if len(chosen) > known_item.queries:
         chosen = sorted(random.Random(seed).sample(chosen, known_item.queries))
-    items = [found[name] for name in documents if name in set(chosen)]
+    items = [by_document[name] for name in documents if name in set(chosen)]
     left = {item.document: item.passages for item in items}
     searched = [row for name, rows in documents.items() for row in left.get(name, rows)]
     kinds = Counter(f"by {item.kind}" for item in items)
     counts = {
         "held-out documents": len(documents),
-        "without a query": len(documents) - len(found),
+        "without a query": len(documents) - len(by_document),
         "searched passages": len(searched) + len(others),
         **kinds,
     }
@@ -137,9 +137,9 @@ def _take_items(
     seed: int, documents: Mapping[str, list[Row]], others: Sequence[Row]
 ) -> dict[str, KnownItem]:
     """Take a query out of each document that has one."""
-    found = take_titles(documents, others)
-    rest = {name: rows for name, rows in documents.items() if name not in found}
-    return found | take_sentences(seed, rest, documents, others)
+    with_title = take_titles(documents, others)
+    rest = {name: rows for name, rows in documents.items() if name not in with_title}
+    return with_title | take_sentences(seed, rest, documents, others)
 
 
 def take_titles(documents: Mapping[str, list[Row]], others: Sequence[Row]) -> dict[str, KnownItem]:
@@ -163,14 +163,14 @@ def take_sentences(
 ) -> dict[str, KnownItem]:
     """Take a sentence that stands nowhere else out of each of the `asking` documents, which are
     among `documents`."""
-    found = {}
+    items = {}
     rows_of_asking = [row for rows in asking.values() for row in rows]
     times = _count_sentences(rows_of_asking, documents, others)
     for name, rows in asking.items():
         item = take_sentence(name, rows, seed, lambda text: times[digest_sentence(text)] == 1)
         if item is not None:
-            found[name] = item
-    return found
+            items[name] = item
+    return items
 
 
 def _find_titles_alike(

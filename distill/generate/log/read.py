@@ -131,10 +131,10 @@ def _read_column(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[
 
 def _find_column(file: Path, names: list[str]) -> str:
     by_name = {name.casefold(): name for name in reversed(names)}
-    found = next((by_name[name] for name in _USUAL.split() if name in by_name), None)
-    if found is None:
+    column = next((by_name[name] for name in _USUAL.split() if name in by_name), None)
+    if column is None:
         raise _explain_missing_column(file, names, "has no column that is known to hold queries")
-    return found
+    return column
 
 
 def _explain_missing_column(file: Path, names: list[str], what: str) -> UserError:

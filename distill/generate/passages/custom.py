@@ -124,14 +124,14 @@ def load_custom(settings: Generate, folder: Path) -> CustomMethod:
 
 
 def _check_property(path: Path, schema: dict[str, Any], key: str) -> None:
-    found = schema.get("properties", {}).get(key)
-    if found is None or found is False:
+    declared = schema.get("properties", {}).get(key)
+    if declared is None or declared is False:
         raise UserError(
             str(path),
             f"does not describe the property {key!r} that the recipe reads",
             "add it under properties, or name another in generate.custom",
         )
-    kinds = found.get("type", "string") if isinstance(found, dict) else "string"
+    kinds = declared.get("type", "string") if isinstance(declared, dict) else "string"
     if "string" not in ([kinds] if isinstance(kinds, str) else kinds):
         raise UserError(str(path), f"property {key!r} is not a text", 'give it {"type": "string"}')
 

@@ -96,14 +96,14 @@ def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
         return np.arange(len(reader))
     rows = enumerate(reader)
     telling = (number for number, row in rows if count_words(join_passage(row)) >= words)
-    found = np.fromiter(telling, dtype=np.int64)
-    if not found.size:
+    numbers = np.fromiter(telling, dtype=np.int64)
+    if not numbers.size:
         raise UserError(
             str(passages.folder),
             f"no passage has {words} words",
             "lower generate.min_passage_words, or split the corpus less finely",
         )
-    return found
+    return numbers
 
 
 def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -71,16 +71,16 @@ def parse_reply(
         return ParsedQuery(reason="unfinished")
     if match is None:
         return ParsedQuery(reason="malformed")
-    found = match.groupdict()
-    task = _get_line(found, "Task") if "Task" in found else None
-    return check_query(task, _get_line(found, "Query"), example_queries)
+    groups = match.groupdict()
+    task = _get_line(groups, "Task") if "Task" in groups else None
+    return check_query(task, _get_line(groups, "Query"), example_queries)
 
 
-def _get_line(found: Mapping[str, str | None], name: str) -> str:
+def _get_line(groups: Mapping[str, str | None], name: str) -> str:
     """Return what stands behind a label. Emphasis that begins before the label may end behind the
     line: `**Query: how high do swifts fly**`."""
-    line, opens = (found[name] or "").strip(), found[f"{name}_opens"]
-    if opens and not set(opens) & set(found[f"{name}_closes"] or ""):
+    line, opens = (groups[name] or "").strip(), groups[f"{name}_opens"]
+    if opens and not set(opens) & set(groups[f"{name}_closes"] or ""):
         line = line.removesuffix(opens)
     return _strip_emphasis(line)
 

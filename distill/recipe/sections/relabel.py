@@ -186,8 +186,8 @@ class Relabel(Section):
 
     def keep_seeds(self) -> "Relabel":
         """Return the settings of a round that judges nothing."""
-        kept = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
-        return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
+        unchanged = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
+        return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **unchanged)
 
     @property
     def takes_own_judge(self) -> bool:

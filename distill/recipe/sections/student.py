@@ -204,8 +204,8 @@ class Student(Section):
     def list_fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
         """Return the section's keys and values, with the prompt of documents in the place of a
         template that says nothing else."""
-        found = super().list_fingerprinted(exclude)
-        found["document_prompt"] = self.text_format.document_prompt
+        values = super().list_fingerprinted(exclude)
+        values["document_prompt"] = self.text_format.document_prompt
         if not self.text_format.has_title:
-            del found["document_template"]
-        return found
+            del values["document_template"]
+        return values

@@ -20,7 +20,7 @@ def escape_markdown(text: str, length: int | None = None) -> str:
     if length is not None and len(line) > length:
         line = line[:length].rstrip() + "…"
     marked = _MARKS.sub(r"\\\g<0>", line)
-    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], marked)
+    return re.sub("[&<>]", lambda match: _ENTITIES[match[0]], marked)
 
 
 def write_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

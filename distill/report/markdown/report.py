@@ -48,15 +48,21 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
         UserError: if the folder holds no stage of a run, a summary of another version, or
             another process writes the run.
     """
-    found = read_run_data(run_folder)
+    run_data = read_run_data(run_folder)
     parts = [
-        f"# Report on {found.name}",
-        *(_write_verdict(found.summary, run_folder) if found.summary else [found.not_evaluated]),
-        "\n".join(f"- {label}: {escape_markdown(value)}" for label, value in make_overview(found)),
-        *_write_funnel(make_funnel(found.complete)),
-        *_write_sample(make_query_sample(found)),
-        *write_relabelling(make_relabelling(found)),
-        *_write_lineage(make_lineage(found)),
+        f"# Report on {run_data.name}",
+        *(
+            _write_verdict(run_data.summary, run_folder)
+            if run_data.summary
+            else [run_data.not_evaluated]
+        ),
+        "\n".join(
+            f"- {label}: {escape_markdown(value)}" for label, value in make_overview(run_data)
+        ),
+        *_write_funnel(make_funnel(run_data.complete)),
+        *_write_sample(make_query_sample(run_data)),
+        *write_relabelling(make_relabelling(run_data)),
+        *_write_lineage(make_lineage(run_data)),
     ]
     path = run_folder / "report.md"
     with nullcontext() if in_run else Run(run_folder):

@@ -28,31 +28,31 @@ def describe_decontamination(stages: Mapping[str, Manifest]) -> list[str]:
 
 
 def _describe_overlap(what: str, manifest: Manifest) -> str:
-    found = manifest.get("figures", {}).get("decontamination")
-    if found is None:
+    figures = manifest.get("figures", {}).get("decontamination")
+    if figures is None:
         return f"{what} were not checked against any evaluation set."
     lines = (
-        f"{what} were checked against {found['evaluation queries']} evaluation queries of "
-        f"{found['tasks']}, by runs of {found['run of words']} words (shorter ones whole, "
-        f"{found['evaluation queries too short to check']} too short to check): "
-        f"{found['queries dropped']} dropped."
+        f"{what} were checked against {figures['evaluation queries']} evaluation queries of "
+        f"{figures['tasks']}, by runs of {figures['run of words']} words (shorter ones whole, "
+        f"{figures['evaluation queries too short to check']} too short to check): "
+        f"{figures['queries dropped']} dropped."
     )
-    if "seed passages" not in found:
+    if "seed passages" not in figures:
         return lines
     return lines + (
-        f" Of {found['seed passages']} seed passages "
-        f"{found['seed passages that hold an evaluation query']} hold words of an evaluation "
-        f"query; {found['seed passages that share words with an evaluation document']} share "
+        f" Of {figures['seed passages']} seed passages "
+        f"{figures['seed passages that hold an evaluation query']} hold words of an evaluation "
+        f"query; {figures['seed passages that share words with an evaluation document']} share "
         "words with an evaluation document, which is told and not held against them."
     )
 
 
-def _describe_unlabelled(found: Mapping[str, Any]) -> str:
-    uses = " and ".join(found["learnt from by"])
+def _describe_unlabelled(figures: Mapping[str, Any]) -> str:
+    uses = " and ".join(figures["learnt from by"])
     return (
         f"Passages that the student learns from without a query ({uses}) are not held against the "
-        f"evaluation. Of the corpus' {found['passages']} passages "
-        f"{found['that hold an evaluation query']} hold words of an evaluation query, and "
-        f"{found['that share words with an evaluation document']} share a run of "
-        f"{found['run of words']} words with an evaluation document."
+        f"evaluation. Of the corpus' {figures['passages']} passages "
+        f"{figures['that hold an evaluation query']} hold words of an evaluation query, and "
+        f"{figures['that share words with an evaluation document']} share a run of "
+        f"{figures['run of words']} words with an evaluation document."
     )

@@ -36,17 +36,17 @@ class Lineage:
     recipe: str
 
 
-def make_lineage(found: RunData) -> Lineage:
+def make_lineage(run_data: RunData) -> Lineage:
     """Return the section. A model's revision is the one that a stage has worked with."""
-    stages = found.stages
+    stages = run_data.stages
     return Lineage(
-        models=_tabulate_models(found),
+        models=_tabulate_models(run_data),
         stages=_tabulate_stages(stages),
-        seconds=numbers.format_seconds(sum(m["seconds"] for m in found.complete.values())),
+        seconds=numbers.format_seconds(sum(m["seconds"] for m in run_data.complete.values())),
         tokens=numbers.format_whole(sum(sum_tokens(m) or 0 for m in stages.values())),
         versions=_tabulate_versions(stages),
         figures=[*_list_figures(stages)],
-        recipe=found.recipe_text,
+        recipe=run_data.recipe_text,
     )
 
 
@@ -56,23 +56,23 @@ def sum_tokens(manifest: Manifest) -> int | None:
     return counted["prompt"] + counted["new"] if counted else None
 
 
-def _tabulate_models(found: RunData) -> Grid | None:
+def _tabulate_models(run_data: RunData) -> Grid | None:
     revisions = {
         of[key]: of["revision"]
-        for manifest in found.stages.values()
+        for manifest in run_data.stages.values()
         for of in _walk_mappings(manifest["settings"])
         for key in ("model", "encoder")
         if isinstance(of.get(key), str) and isinstance(of.get("revision"), str)
     }
-    evaluated = found.summary["models"] if found.summary else {}
+    evaluated = run_data.summary["models"] if run_data.summary else {}
     by_revision = {model["revision"]: model["licence"] for model in evaluated.values()}
     rows = []
     for label, (section, key) in _MODELS.items():
-        if section == "llm" and not _has_llm(found.recipe):
+        if section == "llm" and not _has_llm(run_data.recipe):
             continue
-        if reference := (found.recipe.get(section) or {}).get(key):
+        if reference := (run_data.recipe.get(section) or {}).get(key):
             revision = revisions.get(reference, "")
-            licence = by_revision.get(revision) or _find_licence(found, section, reference)
+            licence = by_revision.get(revision) or _find_licence(run_data, section, reference)
             rows.append(_make_model_row(label, reference.partition("#")[0], revision, licence))
     for role, model in evaluated.items():
         if not model["variant_of"]:
@@ -92,10 +92,10 @@ def _has_llm(recipe: Mapping[str, Any]) -> bool:
         return True
 
 
-def _find_licence(found: RunData, section: str, reference: str) -> str:
+def _find_licence(run_data: RunData, section: str, reference: str) -> str:
     """Find the licence that the model's own files state, as the card of an export has it; of a
     model behind a server, or one that is not on this machine any more, none is known."""
-    if (found.recipe.get(section) or {}).get("base_url"):
+    if (run_data.recipe.get(section) or {}).get("base_url"):
         return _NOT_STATED
     try:
         return find_licence(reference) or _NOT_STATED
@@ -135,12 +135,12 @@ def _tabulate_stages(stages: Mapping[str, Manifest]) -> Grid:
 
 
 def _tabulate_versions(stages: Mapping[str, Manifest]) -> Grid:
-    found: dict[str, list[str]] = {}
+    by_package: dict[str, list[str]] = {}
     for manifest in stages.values():
         for package, version in manifest.get("versions", {}).items():
-            if version not in found.setdefault(package, []):
-                found[package].append(version)
-    rows = [make_cells(package, " and ".join(versions)) for package, versions in found.items()]
+            if version not in by_package.setdefault(package, []):
+                by_package[package].append(version)
+    rows = [make_cells(package, " and ".join(versions)) for package, versions in by_package.items()]
     return Grid("Versions", ["package", "version"], rows)
 
 

@@ -43,19 +43,19 @@ class LostQueries:
     why: str
 
 
-def find_lost_queries(found: RunData, may_write: bool = True) -> LostQueries:
+def find_lost_queries(run_data: RunData, may_write: bool = True) -> LostQueries:
     """Return the section. Rankings are searched once and kept in `RUN/report/losses.json`: while
     the evaluation is the same, no model is loaded again.
 
     Args:
         may_write: into the run's folder; else what is not kept there is said to be missing.
     """
-    hindrance = _explain_absence(found)
+    hindrance = _explain_absence(run_data)
     if hindrance:
         return LostQueries([], [], hindrance)
     try:
-        kept = _read_or_search(found, may_write)
-        return LostQueries(kept["queries"], kept["gains"], "")
+        rankings = _read_or_search(run_data, may_write)
+        return LostQueries(rankings["queries"], rankings["gains"], "")
     except UserError as fault:
         return LostQueries([], [], f"The rankings are not available: {fault.where} {fault.what}.")
 
@@ -89,62 +89,62 @@ def _compare_items(items: Mapping[str, Mapping[str, Mapping[str, float]]]) -> li
     ]
 
 
-def _explain_absence(found: RunData) -> str:
-    if found.summary is None:
-        return found.not_evaluated
-    if "teacher" not in found.summary["models"]:
+def _explain_absence(run_data: RunData) -> str:
+    if run_data.summary is None:
+        return run_data.not_evaluated
+    if "teacher" not in run_data.summary["models"]:
         return "The run is evaluated without a teacher."
-    if not (_get_evaluation_folder(found) / "items.json").is_file():
+    if not (_get_evaluation_folder(run_data) / "items.json").is_file():
         return "The evaluation kept no values of single queries."
     return ""
 
 
-def _get_evaluation_folder(found: RunData) -> Path:
-    return found.folder / "evaluation"
+def _get_evaluation_folder(run_data: RunData) -> Path:
+    return run_data.folder / "evaluation"
 
 
-def _read_or_search(found: RunData, may_write: bool) -> dict[str, Any]:
-    mark = found.stages["evaluation"]["fingerprint"]
-    path = found.folder / "report" / "losses.json"
-    kept = _read_stored(path)
-    if kept.get("evaluation") != mark:
+def _read_or_search(run_data: RunData, may_write: bool) -> dict[str, Any]:
+    mark = run_data.stages["evaluation"]["fingerprint"]
+    path = run_data.folder / "report" / "losses.json"
+    rankings = _read_stored(path)
+    if rankings.get("evaluation") != mark:
         if not may_write:
             raise UserError(
                 str(path),
                 "does not hold them, and the run cannot be written now",
                 "make the report again when no other process writes the run",
             )
-        kept = {"evaluation": mark, **_search(found)}
+        rankings = {"evaluation": mark, **_search(run_data)}
         path.parent.mkdir(exist_ok=True)
-        write_json(path, kept)
-    return kept
+        write_json(path, rankings)
+    return rankings
 
 
 def _read_stored(path: Path) -> dict[str, Any]:
     """Read the rankings that a report has kept; nothing where the file is damaged, or older than
     gains, for then it is made again."""
     try:
-        kept = read_json(path) if path.is_file() else {}
+        stored = read_json(path) if path.is_file() else {}
     except UserError:
         return {}
-    if not isinstance(kept, dict):
+    if not isinstance(stored, dict):
         return {}
-    return kept if all(isinstance(kept.get(key), list) for key in ("queries", "gains")) else {}
+    return stored if all(isinstance(stored.get(key), list) for key in ("queries", "gains")) else {}
 
 
 def _make_readers(
-    found: RunData, evaluate: Evaluate, corpus: Corpus | None, seed: int
+    run_data: RunData, evaluate: Evaluate, corpus: Corpus | None, seed: int
 ) -> "dict[str, Callable[[], AbsTask]]":
     """Return, by task with rankings, what reads its data, where that is on this machine.
 
     Raises:
         UserError: if the data of none is on this machine.
     """
-    assert found.summary is not None
-    ranked = [t for t, of in found.summary["tasks"].items() if of["category"] in _CATEGORIES]
+    assert run_data.summary is not None
+    ranked = [t for t, of in run_data.summary["tasks"].items() if of["category"] in _CATEGORIES]
     data = evaluate.task_data
     folders = {task: Path(data) for task in ranked if data is not None}
-    folders |= {task: found.folder for task in (HELD_OUT, JUDGED, KNOWN_ITEM) if task in ranked}
+    folders |= {task: run_data.folder for task in (HELD_OUT, JUDGED, KNOWN_ITEM) if task in ranked}
     files = {name_task(Path(n)): n for n in evaluate.tasks if is_labelled_file(n)}
     here: dict[str, Callable[[], AbsTask]] = {
         task: partial(open_recipe_task, evaluate, corpus, seed, files[task])
@@ -160,18 +160,18 @@ def _make_readers(
     return here
 
 
-def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
+def _search(run_data: RunData) -> dict[str, list[dict[str, Any]]]:
     """Return what `losses.json` holds: `queries` that were lost, and `gains`."""
-    assert found.summary is not None
-    recipe = load_recipe(found.folder / "recipe.yaml")
-    readers = _make_readers(found, recipe.evaluate, recipe.own_corpus, recipe.seed)
-    items = read_json(_get_evaluation_folder(found) / "items.json")
+    assert run_data.summary is not None
+    recipe = load_recipe(run_data.folder / "recipe.yaml")
+    readers = _make_readers(run_data, recipe.evaluate, recipe.own_corpus, recipe.seed)
+    items = read_json(_get_evaluation_folder(run_data) / "items.json")
     ranked = {task: of for task, of in items.items() if task in readers}
     chosen = {"queries": list_worst(ranked, QUERIES), "gains": list_best(ranked, QUERIES)}
     both = [one for ones in chosen.values() for one in ones]
     if not both:
         return {"queries": [], "gains": []}
-    rankings = _search_items(found, RunModelSettings.select(recipe), readers, both)
+    rankings = _search_items(run_data, RunModelSettings.select(recipe), readers, both)
     return {
         key: [{**one._asdict(), **rankings[one.task, one.item]} for one in ones]
         for key, ones in chosen.items()
@@ -179,24 +179,24 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
 
 
 def _search_items(
-    found: RunData,
+    run_data: RunData,
     settings: RunModelSettings,
     readers: "Mapping[str, Callable[[], AbsTask]]",
     both: list[LostQuery],
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Return, by task and item: the query's text, the metric, and the rankings by role."""
-    assert found.summary is not None
+    assert run_data.summary is not None
     tasks = {name: readers[name]() for name in {one.task for one in both}}
     for name, task in tasks.items():
-        if task.metadata.revision != found.summary["tasks"][name]["revision"]:
+        if task.metadata.revision != run_data.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    models = load_run_models(settings, {"student": found.folder / "student"})
-    vectors = found.folder / RESULTS_FOLDER / "vectors"
+    models = load_run_models(settings, {"student": run_data.folder / "student"})
+    vectors = run_data.folder / RESULTS_FOLDER / "vectors"
     rankings = {}
     for name, task in tasks.items():
         keys = [one.item for one in both if one.task == name]
         by_role = {role: find_rankings(of, task, keys, vectors) for role, of in models.items()}
-        metric = format_metric(found.summary["tasks"][name]["metric"])
+        metric = format_metric(run_data.summary["tasks"][name]["metric"])
         for item, text in find_query_texts(task, keys).items():
             ranked = {role: of[item] for role, of in by_role.items()}
             rankings[name, item] = {"text": text, "metric": metric, "rankings": ranked}

@@ -12,17 +12,17 @@ from distill.runtime.run_log import LOG_NAME
 _LIBRARIES = ("distill", "python", "torch", "sentence-transformers", "mteb")
 
 
-def make_overview(found: RunData) -> list[tuple[str, str]]:
+def make_overview(run_data: RunData) -> list[tuple[str, str]]:
     """List label and value of what a reader asks first: date, command, machine, device, seed,
     versions; of what is known."""
-    begun = _read_command(found.folder)
+    begun = _read_command(run_data.folder)
     facts = [
         ("made", begun["time"][:16].replace("T", " ") + " UTC" if begun else ""),
         ("command", _format_command(begun["command"]) if begun else ""),
-        ("machine", _find_machine(found)),
-        ("device", _describe_device(found)),
-        ("seed", str(found.recipe.get("seed", ""))),
-        ("versions", _list_versions(found)),
+        ("machine", _find_machine(run_data)),
+        ("device", _describe_device(run_data)),
+        ("seed", str(run_data.recipe.get("seed", ""))),
+        ("versions", _list_versions(run_data)),
     ]
     return [(label, value) for label, value in facts if value]
 
@@ -60,26 +60,26 @@ def _format_command(words: list[Any]) -> str:
     return shlex.join(["distill", *(str(word).partition("#sha256=")[0] for word in words)])
 
 
-def _find_machine(found: RunData) -> str:
+def _find_machine(run_data: RunData) -> str:
     """Find the machine of the evaluation, whose speeds it explains, or of the last stage."""
-    known = [m["machine"] for m in found.complete.values() if "machine" in m]
-    evaluation = found.complete.get("evaluation", {}).get("machine")
+    known = [m["machine"] for m in run_data.complete.values() if "machine" in m]
+    evaluation = run_data.complete.get("evaluation", {}).get("machine")
     machine = evaluation or (known[-1] if known else None)
     return format_machine(machine) if machine else ""
 
 
-def _describe_device(found: RunData) -> str:
-    named = (found.recipe.get("train") or {}).get("device")
+def _describe_device(run_data: RunData) -> str:
+    named = (run_data.recipe.get("train") or {}).get("device")
     if named:
         return str(named)
-    machines = [m["machine"] for m in found.complete.values() if "machine" in m]
+    machines = [m["machine"] for m in run_data.complete.values() if "machine" in m]
     if not machines:
         return ""
     return "cuda" if any(machine["gpus"] for machine in machines) else "cpu"
 
 
-def _list_versions(found: RunData) -> str:
+def _list_versions(run_data: RunData) -> str:
     versions: dict[str, str] = {}
-    for manifest in found.complete.values():
+    for manifest in run_data.complete.values():
         versions |= manifest.get("versions", {})
     return ", ".join(f"{name} {versions[name]}" for name in _LIBRARIES if name in versions)

@@ -47,24 +47,24 @@ class QuerySection:
     count: int
 
 
-def make_query_sample(found: RunData) -> QuerySection | None:
+def make_query_sample(run_data: RunData) -> QuerySection | None:
     """Return the section; None for a run without generated queries, or whose tables cannot be
     read."""
-    if not {"passages", "queries"} <= found.complete.keys():
+    if not {"passages", "queries"} <= run_data.complete.keys():
         return None
-    count = found.complete["queries"]["rows"]
-    examined = _read_evenly(found.folder / "queries", count, _EXAMINED)
+    count = run_data.complete["queries"]["rows"]
+    examined = _read_evenly(run_data.folder / "queries", count, _EXAMINED)
     if not examined:
         return None
     seeded = [row for row in examined if row["seed_id"]]  # the others are of a log
     try:
-        passages = PassageReader(found.folder / "passages").find({r["seed_id"] for r in seeded})
+        passages = PassageReader(run_data.folder / "passages").find({r["seed_id"] for r in seeded})
     except UserError:
         return None
     rows = {id_: passage.row for id_, passage in passages.items()} | {"": _NO_PASSAGE}
     texts = [join_passage(rows[row["seed_id"]]) for row in seeded]
     return QuerySection(
-        shares=_measure_shares(found, examined, seeded, texts),
+        shares=_measure_shares(run_data, examined, seeded, texts),
         forms=_count(
             "Form of the queries", "form", [_classify_form(row["query"]) for row in examined]
         ),
@@ -105,16 +105,16 @@ def _describe(row: Row, passage: Row) -> dict[str, str]:
 
 
 def _measure_shares(
-    found: RunData, examined: Sequence[Row], seeded: Sequence[Row], texts: Sequence[str]
+    run_data: RunData, examined: Sequence[Row], seeded: Sequence[Row], texts: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Measure the examined queries; `seeded`: those with a seed passage, of which `texts` are."""
-    passages, used = found.complete["passages"]["rows"], _count_seeds(found)
+    passages, used = run_data.complete["passages"]["rows"], _count_seeds(run_data)
     copied = sum(
         compute_copied_share(row["query"], text) > _COPIED
         for row, text in zip(seeded, texts, strict=True)
     )
     figures = [
-        ("queries", numbers.format_whole(found.complete["queries"]["rows"])),
+        ("queries", numbers.format_whole(run_data.complete["queries"]["rows"])),
         ("passages that queries were written for", _format_share(used, passages)),
         (
             "exact or near duplicates (similarity 0.8)",
@@ -122,13 +122,13 @@ def _measure_shares(
         ),
         ("more than half copied from the passage", _format_share(copied, len(seeded))),
     ]
-    if len(examined) < found.complete["queries"]["rows"]:
+    if len(examined) < run_data.complete["queries"]["rows"]:
         figures.append(("looked at for these", numbers.format_whole(len(examined))))
     return figures
 
 
-def _count_seeds(found: RunData) -> int:
-    return len({row["seed_id"] for row in read_rows(QUERIES, found.folder / "queries")} - {""})
+def _count_seeds(run_data: RunData) -> int:
+    return len({row["seed_id"] for row in read_rows(QUERIES, run_data.folder / "queries")} - {""})
 
 
 def _format_share(part: int, whole: int) -> str:

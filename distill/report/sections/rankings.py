@@ -28,7 +28,7 @@ def find_rankings(
         vectors: where the evaluation keeps them; what is missing there is encoded into it, which
             takes minutes for a large corpus.
     """
-    found: dict[str, Any] = {}
+    rankings: dict[str, Any] = {}
     for split, subset in dict.fromkeys(split_item(item)[:2] for item in items):
         query_ids = {i: split_item(i)[2] for i in items if split_item(i)[:2] == (split, subset)}
         data = _get_split(task, split, subset)
@@ -38,13 +38,13 @@ def find_rankings(
             judged = data["relevant_docs"][query_id]
             ranked = sorted(results[query_id].items(), key=lambda pair: (-pair[1], pair[0]))
             top = ranked[:_SHOWN]
-            found[item] = {
+            rankings[item] = {
                 "top": [
                     _describe_document(data["corpus"][ids[d]], judged, score) for d, score in top
                 ],
                 "first_relevant": _find_first_relevant([d for d, _ in ranked], judged),
             }
-    return found
+    return rankings
 
 
 def find_query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:

@@ -52,9 +52,9 @@ class RelabelSection:
         return draw_histograms(self.scores)
 
 
-def make_relabelling(found: RunData) -> RelabelSection | None:
+def make_relabelling(run_data: RunData) -> RelabelSection | None:
     """Return the section; None for a run that has not relabelled."""
-    examples = found.complete.get("examples")
+    examples = run_data.complete.get("examples")
     if examples is None:
         return None
     figures, counts = examples.get("figures", {}), examples["counts"]
@@ -64,15 +64,15 @@ def make_relabelling(found: RunData) -> RelabelSection | None:
             counts.get("kept", examples["rows"]) - counts.get("without a seed passage", 0)
         ),
         missed=numbers.format_share(figures.get("share_seed_not_retrieved")),
-        notes=_list_notes(found.complete),
+        notes=_list_notes(run_data.complete),
         seed_rank=_tabulate_seed_ranks(figures.get("seed_rank", {})),
         agreement=_tabulate_agreement(figures.get("kendall_tau", {})),
         scores=figures.get("scores", {}),
-        judging=_tabulate_judging(found.complete),
-        changes=[_describe_change(one) for one in _read_changes(found.folder / "examples")],
+        judging=_tabulate_judging(run_data.complete),
+        changes=[_describe_change(one) for one in _read_changes(run_data.folder / "examples")],
         changed_in_all=counts.get("positive changed", 0),
-        judge=describe_judge(found.folder),
-        check=_tabulate_check(found.complete.get("ranker-check")),
+        judge=describe_judge(run_data.folder),
+        check=_tabulate_check(run_data.complete.get("ranker-check")),
     )
 
 

@@ -132,7 +132,9 @@ def _tabulate_baselines(summary: Summary) -> Grid | None:
     return Grid(BASELINES_TITLE, list(BASELINES), rows, numeric=[]) if rows else None
 
 
-def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tuple[str, str, str]]:
+def _list_headline_figures(
+    summary: Summary, retention: Retention | None
+) -> list[tuple[str, str, str]]:
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
     tiles = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
@@ -141,7 +143,7 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
             (
                 numbers.format_share(compute_share_of_teacher(summary)),
                 "of the teacher kept",
-                _describe_retention(kept),
+                _describe_retention(retention),
             ),
             (
                 _format_ratio(student["texts_per_second"], teacher["texts_per_second"]),
@@ -153,11 +155,11 @@ def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tup
     return [tile for tile in tiles if tile[0] != numbers.NONE]
 
 
-def _describe_retention(kept: Retention | None) -> str:
-    if kept is None:
+def _describe_retention(retention: Retention | None) -> str:
+    if retention is None:
         return ""
-    low, high = numbers.format_share(kept["low"]), numbers.format_share(kept["high"])
-    return f"{low} to {high} (95 %, {kept['items']:,} items)"
+    low, high = numbers.format_share(retention["low"]), numbers.format_share(retention["high"])
+    return f"{low} to {high} (95 %, {retention['items']:,} items)"
 
 
 def _describe_speed_rounds(student: ModelFigures, teacher: ModelFigures) -> str:
@@ -239,15 +241,15 @@ def _name_kind(model: ModelFigures) -> str:
 def _tabulate_categories(summary: Summary) -> Grid | None:
     """Tabulate means over a category's tasks, and the mean over categories; None for one
     category."""
-    found = list_categories(summary)
-    if len(found) < 2:
+    categories = list_categories(summary)
+    if len(categories) < 2:
         return None
     rows = []
     for role, model in summary["models"].items():
-        means = [model["by_category"].get(category) for category in found]
+        means = [model["by_category"].get(category) for category in categories]
         over = average_categories(summary, role)
         rows.append([Cell(format_role(role)), *(_make_score_cell(mean) for mean in [*means, over])])
-    header = ["model", *found, "mean over categories"]
+    header = ["model", *categories, "mean over categories"]
     return Grid("Means by category", header, rows, numeric=header[1:])
 
 

@@ -31,12 +31,12 @@ class TrainingSection:
     logged: list[Grid]
 
 
-def make_training(found: RunData) -> TrainingSection | None:
+def make_training(run_data: RunData) -> TrainingSection | None:
     """Return the section; None for a run without a student."""
-    student = found.complete.get("student")
+    student = run_data.complete.get("student")
     if student is None:
         return None
-    path = found.folder / "student" / "training.json"
+    path = run_data.folder / "student" / "training.json"
     record = read_json(path) if path.is_file() else {"curve": []}
     curve, looks = record["curve"], record.get("looks", [])
     figures = [
@@ -54,15 +54,15 @@ def make_training(found: RunData) -> TrainingSection | None:
 def _list_steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return how many of its steps each stage of training spent on what, and how soft its labels
     were."""
-    found = []
+    steps_by_source = []
     for stage in stages:
         behind = f", {stage['name']}" if len(stages) > 1 else ""
         for source, steps in stage.get("steps_by_source", {}).items():
-            found.append((f"steps on {source}{behind}", _format_number(steps)))
+            steps_by_source.append((f"steps on {source}{behind}", _format_number(steps)))
         for key, label in _SOFTNESS.items():
             if key in (soft := stage.get("soft_labels") or {}):
-                found.append((f"soft labels: {label}{behind}", _format_number(soft[key])))
-    return found
+                steps_by_source.append((f"soft labels: {label}{behind}", _format_number(soft[key])))
+    return steps_by_source
 
 
 def _tabulate_log(caption: str, lines: list[dict[str, float]]) -> Grid | None:

@@ -19,13 +19,13 @@ def count_steps_by_source(
     its share of the rows."""
     steps = curve[-1]["step"] if curve else 0
     batches = _count_batches(mixture, train)
-    found: dict[str, float] = defaultdict(float)
+    by_source: dict[str, float] = defaultdict(float)
     for name, rows in mixture.datasets.items():
         own = steps * batches[name] / max(1, sum(batches.values()))
         sources = Counter(_name_source(mixture, label[0]) for label in rows["label"])
         for source, count in sources.items():
-            found[source] += own * count / len(rows)
-    return {source: round(share, 1) for source, share in found.items()}
+            by_source[source] += own * count / len(rows)
+    return {source: round(share, 1) for source, share in by_source.items()}
 
 
 def limit_steps(mixture: Mixture, train: Train) -> int | None:

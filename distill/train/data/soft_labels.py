@@ -150,11 +150,11 @@ def _read_labelled(
             others = _choose_others(row, own, scores, train)
             if train.objective.multi_positive and row["seed_id"] in others:
                 _doubt_seed(scores, row["seed_id"], train.multi_positive)
-            found = [scores.get(passage, math.nan) for passage in (*own, *others)]
-            if choice == "seed" and 1.0 not in found:  # no list to learn it from
-                found = [math.nan] * len(found)
-            some_known = some_known or not all(map(math.isnan, found))
-            yield ScoredExample(row, found, others)
+            known_scores = [scores.get(passage, math.nan) for passage in (*own, *others)]
+            if choice == "seed" and 1.0 not in known_scores:  # no list to learn it from
+                known_scores = [math.nan] * len(known_scores)
+            some_known = some_known or not all(map(math.isnan, known_scores))
+            yield ScoredExample(row, known_scores, others)
     if of_labels and count and not some_known:
         _refuse_unknown(labels, choice)
 
@@ -202,10 +202,10 @@ def get_query_id(example_id: str) -> str:
 
 def _read_teacher(stage: Stage) -> dict[str, list[float]]:
     """Return scores by example, of the first teacher in the table."""
-    found: dict[str, list[float]] = {}
+    by_query: dict[str, list[float]] = {}
     for row in read_rows(TEACHER_SCORES, stage.folder):
-        found.setdefault(row["query_id"], [row["positive_score"], *row["negative_scores"]])
-    return found
+        by_query.setdefault(row["query_id"], [row["positive_score"], *row["negative_scores"]])
+    return by_query
 
 
 def _match_scores(row: Row, scores: list[float] | None) -> ScoredExample:

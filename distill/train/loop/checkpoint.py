@@ -83,8 +83,8 @@ def _list_needed() -> set[str]:
 def _read_recorded(checkpoint: Path) -> dict[str, Any]:
     """Read the recorded checksums; nothing of checkpoints made before there were any."""
     path = checkpoint / MARKER
-    found: dict[str, Any] = read_json(path) if path.stat().st_size else {}
-    return dict(found.items())
+    recorded: dict[str, Any] = read_json(path) if path.stat().st_size else {}
+    return dict(recorded.items())
 
 
 def _find_unreadable(path: Path) -> str | None:

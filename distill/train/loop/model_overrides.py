@@ -45,8 +45,8 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
         return
     transformer = get_first_transformer(model)
     inner = transformer.model
-    found = inner.config._attn_implementation
-    if kernel == found:
+    loaded = inner.config._attn_implementation
+    if kernel == loaded:
         yield
         return
     tokenizer = get_text_tokenizer(transformer)
@@ -58,20 +58,20 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
         inner.set_attn_implementation(kernel)
         with half:
             after = can_see_later_tokens(transformer, tokenizer, padded)
-        inner.set_attn_implementation(found)
+        inner.set_attn_implementation(loaded)
         if before != after:
             raise UserError(
                 f"train.kernel {kernel}",
-                f"computes {'causal' if before else 'bidirectional'} attention where {found} does "
+                f"computes {'causal' if before else 'bidirectional'} attention where {loaded} does "
                 "not",
-                f"train.kernel: {found}",
+                f"train.kernel: {loaded}",
             )
     inner.set_attn_implementation(kernel)
     inner.train(training)
     try:
         yield
     finally:
-        inner.set_attn_implementation(found)
+        inner.set_attn_implementation(loaded)
 
 
 @contextmanager

@@ -105,25 +105,25 @@ class ExampleTexts:
 
     def read(self, places: TextPlaces) -> list[PlacedText]:
         """Read the texts at some places, in their order."""
-        found: dict[int, PlacedText] = {}
+        by_place: dict[int, PlacedText] = {}
         order = np.argsort(places.examples, kind="stable").tolist()
         for start in range(0, len(order), _AT_ONCE):
             candidates: dict[int, tuple[Row, str]] = {}
             for place in order[start : start + _AT_ONCE]:
                 example, column = int(places.examples[place]), int(places.columns[place])
                 if example == NO_EXAMPLE:
-                    found[place] = PlacedText(None, self._texts[column])
+                    by_place[place] = PlacedText(None, self._texts[column])
                     continue
                 row, _, others, _ = self._examples[example]
                 if column > (negatives := len(row["negatives"])):
                     candidates[place] = row, others[column - negatives - 1]
                 else:
-                    found[place] = PlacedText(row, _read_column(row, column))
+                    by_place[place] = PlacedText(row, _read_column(row, column))
             texts = self._read_passages({id_ for _, id_ in candidates.values()})
-            found |= {
+            by_place |= {
                 place: PlacedText(row, texts[id_]) for place, (row, id_) in candidates.items()
             }
-        return [found[place] for place in range(len(order))]
+        return [by_place[place] for place in range(len(order))]
 
     def _read_passages(self, ids: Collection[str]) -> dict[str, str]:
         if not ids or self._passages is None:

@@ -75,8 +75,8 @@ def build_static_base(
     stage = run.open_stage("base", fingerprint(student, teacher, seed), [passages, *examples])
     if stage.complete:
         return stage
-    kept = read_vocabulary_texts(student, [passages] if student.vocabulary == "corpus" else [])
-    tokenizer = make_tokenizer(student, kept)
+    texts = read_vocabulary_texts(student, [passages] if student.vocabulary == "corpus" else [])
+    tokenizer = make_tokenizer(student, texts)
     queries = _read_queries(student, examples)
     numbers = _draw_passages(len(PassageReader(passages.folder)), student, seed)
     documents = _count_passages(student, tokenizer, passages, numbers)
@@ -125,12 +125,12 @@ def fingerprint(student: Student, teacher: Teacher, seed: int) -> dict[str, Any]
 def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
     """Read every query once under each of its tasks."""
     writer = StudentTexts(student)
-    found: dict[_Query, None] = {}
+    queries: dict[_Query, None] = {}
     for stage in examples:
         for row in read_rows(EXAMPLES, stage.folder):
             written = "".join(writer.write_query(row))
-            found.setdefault(_Query(row["query"], row["task"], written))
-    return list(found)
+            queries.setdefault(_Query(row["query"], row["task"], written))
+    return list(queries)
 
 
 def _draw_passages(count: int, student: Student, seed: int) -> list[int]:
