@@ -1,6 +1,9 @@
 """What the trainings of the student and of the judge share of sentence-transformers' trainer: how
 they write checkpoints and log, on one device a process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +25,19 @@ class CheckpointingTrainer(Trainer):
 
     def _save_checkpoint(self, *args: Any, **named: Any) -> None:
         # In its place, not beside: a checkpoint counts once its marker stands in it.
-        with name_full_disk(Path(str(self.args.output_dir))):
+        with name_full_disk(Path(str(self.args.output_dir))), _skip_model_card(self.model):
             super()._save_checkpoint(*args, **named)
+
+
+@contextmanager
+def _skip_model_card(model: Any) -> Iterator[None]:
+    """Have the model save itself without a model card, which a checkpoint does not need, and which
+    takes longer to write than a small model's weights."""
+    model.save_pretrained = partial(model.save_pretrained, create_model_card=False)
+    try:
+        yield
+    finally:
+        del model.save_pretrained
 
 
 def list_shared_arguments(folder: Path, checkpoint_steps: int, device: str) -> dict[str, Any]:
