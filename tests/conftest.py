@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores
@@ -15,6 +16,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from filelock import FileLock
 from helpers.fresh_process import distill as distill_command
 from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
 
@@ -51,43 +53,69 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def llm_folder(tmp_path_factory) -> Path:
-    return tiny_llm(tmp_path_factory.mktemp("models") / "llm")
+def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder by its name, once for all processes of the session: nobody changes it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    root = root / "shared"
+    root.mkdir(exist_ok=True)
+
+    def make_folder(name: str, make: Callable[[Path], object]) -> Path:
+        done = root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(root / name)
+                done.touch()
+        return root / name
+
+    return make_folder
 
 
 @pytest.fixture(scope="session")
-def writer_folder(tmp_path_factory) -> Path:
+def llm_folder(make_once) -> Path:
+    return make_once("llm", tiny_llm)
+
+
+@pytest.fixture(scope="session")
+def writer_folder(make_once) -> Path:
     """A tiny LLM that has learnt to write queries in FRet's form."""
-    return tiny_writer(tmp_path_factory.mktemp("models") / "writer")
+    return make_once("writer", tiny_writer)
 
 
 @pytest.fixture(scope="session")
-def recipe_file(tmp_path_factory, writer_folder, encoder_folder, teacher_folder) -> Path:
+def encoder_folder(make_once) -> Path:
+    return make_once("encoder", tiny_encoder)
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(make_once) -> Path:
+    return make_once("teacher", lambda folder: tiny_encoder(folder, seed=7, layers=4, width=48))
+
+
+@pytest.fixture(scope="session")
+def recipe_file(make_once, writer_folder, encoder_folder, teacher_folder) -> Path:
     """A recipe of the whole path with tiny models on a small corpus."""
-    folder = tmp_path_factory.mktemp("recipe")
-    return tiny_recipe(folder, writer_folder, encoder_folder, teacher_folder)
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        tiny_recipe(folder, writer_folder, encoder_folder, teacher_folder)
+
+    return make_once("recipe", make) / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tmp_path_factory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("models") / "encoder")
-
-
-@pytest.fixture(scope="session")
-def teacher_folder(tmp_path_factory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("models") / "teacher", seed=7, layers=4, width=48)
-
-
-@pytest.fixture(scope="session")
-def whole_run(recipe_file, tmp_path_factory) -> Path:
+def whole_run(recipe_file, make_once) -> Path:
     """A complete run of `recipe_file` by the command, which nobody changes: tests that do copy it.
     What it printed is beside it, in `printed` and `said`."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    done = distill_command("run", str(recipe_file), "--run", str(folder))
-    assert done.returncode == 0, done.stderr
-    folder.with_name("printed").write_text(done.stdout)
-    folder.with_name("said").write_text(done.stderr)
-    return folder
+
+    def make(folder: Path) -> None:
+        done = distill_command("run", str(recipe_file), "--run", str(folder))
+        assert done.returncode == 0, done.stderr
+        folder.with_name("printed").write_text(done.stdout)
+        folder.with_name("said").write_text(done.stderr)
+
+    return make_once("whole", make)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """A tiny student with a projection and prompts, inside a run that has all that a card tells of."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -109,25 +106,6 @@ def _summary() -> dict:
 def texts() -> dict[str, list[str]]:
     """Of lengths from one token to beyond the limit, so that each batch has padding."""
     return {"query": ["why", *TEXTS[:3]], "document": [*OF_TEXTS.values(), "bees " * 300]}
-
-
-@pytest.fixture(scope="session")
-def fresh_python():
-    """Runs a script in a process of its own, where nothing of distill is imported."""
-
-    def run(script: str, folder: Path) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture(scope="session")

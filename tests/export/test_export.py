@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from helpers.plain_process import run_plainly
 from helpers.student_bases import make_base
 from helpers.tiny_architectures import tiny_decoder
 from helpers.tiny_models import make_code_of_its_own, tiny_encoder
@@ -43,12 +44,12 @@ def snippets(card) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def vectors(exported, card, fresh_python):
+def vectors(exported, card):
     """What each snippet of the card computes where it is pasted into a fresh Python."""
     folder = exported[0].parent
     found = []
     for number, snippet in enumerate(snippets(card)):
-        fresh_python(snippet + SAVE.format(name=number), folder)
+        run_plainly(snippet + SAVE.format(name=number), folder)
         found.append(dict(np.load(folder / f"{number}.npz")))
     return found
 
@@ -275,14 +276,14 @@ def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path, fresh_python):
+def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     latent = {"pooling": "latent", "latent": {"latents": 6, "heads": 3}}
     base = make_base(tmp_path / "run", tmp_path / "decoder", **latent).folder
     export_model(str(base), tmp_path / "out", ["sentence-transformers"])
     [snippet] = snippets((tmp_path / "out" / "README.md").read_text())
     assert "trust_remote_code" not in snippet
-    fresh_python(snippet + SAVE.format(name="latent"), tmp_path)
+    run_plainly(snippet + SAVE.format(name="latent"), tmp_path)
     assert np.load(tmp_path / "latent.npz")["passages"].shape == (2, 32)
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers.labelled import OF_TEXTS
+from helpers.plain_process import run_plainly
 
 from distill.cli.export_search import export as command
 from distill.errors import UserError
@@ -36,14 +37,14 @@ def read_lines(folder) -> str:
     return re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
 
 
-def search_without_distill(fresh_python, folder, queries, k=10):
+def search_without_distill(folder, queries, k=10):
     """Run the README's lines in a process that cannot import distill."""
     script = (
         "import sys; sys.modules['distill'] = None; sys.path.insert(0, '.')\n"
         f"{read_lines(folder)}\n"
         f"print('found', json.dumps([search(query, {k}) for query in {queries!r}]))"
     )
-    out = fresh_python(script, folder)
+    out = run_plainly(script, folder)
     return json.loads(out.partition("found ")[2])
 
 
@@ -59,8 +60,8 @@ def exported(run_folder, tmp_path_factory):
     return folder
 
 
-def test_the_readmes_lines_find_what_search_finds(exported, run_folder, fresh_python):
-    found = search_without_distill(fresh_python, exported, QUERIES)
+def test_the_readmes_lines_find_what_search_finds(exported, run_folder):
+    found = search_without_distill(exported, QUERIES)
     assert found == search_with_distill(run_folder, QUERIES)
 
 
@@ -71,7 +72,7 @@ def test_the_readmes_lines_are_ten_beside_the_imports(exported):
     assert not any("distill" in line for line in imports)
 
 
-def test_an_index_with_stems_and_half_the_digits(run_folder, tmp_path, fresh_python):
+def test_an_index_with_stems_and_half_the_digits(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     recipe = yaml.safe_load((run_folder / "recipe.yaml").read_text())
     recipe["retriever"] = {"bm25": {"language": "english", "k1": 0.9}}
@@ -81,14 +82,14 @@ def test_an_index_with_stems_and_half_the_digits(run_folder, tmp_path, fresh_pyt
     assert np.load(folder / "vectors.npy").dtype == np.float16
     assert "PyStemmer" in (folder / "README.md").read_text()
     queries = ["the dancing of bees", "conducting rivers"]
-    found = search_without_distill(fresh_python, folder, queries)
+    found = search_without_distill(folder, queries)
     expected = search_with_distill(tmp_path / "run", queries)
     assert [of[0] for of in found] == [of[0] for of in expected]
     assert [sorted(id_ for id_, _ in of) for of in found] == [sorted(OF_TEXTS)] * 2
 
 
 @pytest.mark.parametrize("language", [None, "english", "arabic"])
-def test_terms_are_split_without_distill_as_with_it(exported, tmp_path, fresh_python, language):
+def test_terms_are_split_without_distill_as_with_it(exported, tmp_path, language):
     from distill.retrieve.terms import describe_terms
 
     shutil.copy(exported / "terms.py", tmp_path / "terms.py")
@@ -101,7 +102,7 @@ def test_terms_are_split_without_distill_as_with_it(exported, tmp_path, fresh_py
         "print(json.dumps([split_terms(text) for text in texts]))"
     )
     own = make_term_splitter(language)
-    assert json.loads(fresh_python(script, tmp_path)) == [own(text) for text in TEXTS]
+    assert json.loads(run_plainly(script, tmp_path)) == [own(text) for text in TEXTS]
     assert any(unicodedata.category(letter) == "Cf" for text in TEXTS for letter in text)
 
 

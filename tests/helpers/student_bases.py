@@ -1,8 +1,6 @@
 """An untrained student of tiny parts, and its vectors in a process without distill."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES
 from distill.student.build import build_base
+from helpers.plain_process import run_plainly
 from helpers.tiny_models import TEXTS
 
 _ENCODE = """
@@ -59,9 +58,9 @@ def load(stage: Stage) -> SentenceTransformer:
 def encode_elsewhere(
     folders: dict[str, Path], texts: list[str], scratch: Path, trusted: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Queries encoded by sentence-transformers alone, in a fresh process in another folder."""
+    """Queries encoded by sentence-transformers alone, in a process of its own in another folder."""
     paths = {name: str(folder) for name, folder in folders.items()}
     given = {"folders": paths, "texts": texts, "trusted": list(trusted)}
     (scratch / "given.json").write_text(json.dumps(given))
-    subprocess.run([sys.executable, "-c", _ENCODE], check=True, cwd=scratch)
+    run_plainly(_ENCODE, scratch)
     return {name: np.load(scratch / f"{name}.npy") for name in folders}

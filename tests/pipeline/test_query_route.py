@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 import yaml
 from helpers.fake_server import MODEL, serving
+from helpers.plain_process import run_plainly
 from helpers.query_side_recipe import adapt_queries
 from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
@@ -131,13 +130,8 @@ def test_an_exported_index_has_the_query_route_alone_and_finds_what_search_finds
     lines = readme.partition("```python\n")[2].partition("```")[0]
     queries = ["what pumps blood", "a river of ice", "zebra"]
     script = f"{lines}\nprint('found', json.dumps([search(query) for query in {queries!r}]))"
-    found = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.modules['distill'] = None\n{script}"],
-        cwd=out,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.partition("found ")[2]
+    alone = f"import sys; sys.modules['distill'] = None\n{script}"
+    found = run_plainly(alone, out).partition("found ")[2]
     expected = [search_run(run_folder, query, 10, hybrid=True) for query in queries]
     assert json.loads(found) == [
         [[hit.passage["passage_id"], hit.similarity] for hit in of.hits["student + bm25"]]
@@ -433,7 +427,10 @@ def test_queries_of_every_kind_are_in_the_table(run_folder):
     assert kinds == {"sentences", "keywords"}
 
 
-SMALL = ["corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"]
+SMALL = [
+    *("corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"),
+    "evaluate.speed_texts=8",
+]
 """A share of the packaged recipes' data."""
 
 
@@ -441,7 +438,7 @@ SMALL = ["corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"]
 def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
     """The vectors of the first run, as the file that a user brings to the second."""
     path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
-    small = ["corpus.limit=200", "generate.free.queries=400"]
+    small = ["corpus.limit=120", "generate.free.queries=150"]
     first = distill.run(load_recipe(path, small), tmp_path / "first")
     assert first.summary["models"]["student"]["score"] > 0.5
     distill.export_index(first, tmp_path / "index", force=True)

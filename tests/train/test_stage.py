@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MINILM
+from helpers.fresh_process import call
 from helpers.tiny_architectures import tiny_decoder
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
@@ -295,26 +294,17 @@ def test_killed_twice_it_goes_on_where_it_was(tmp_path, resumable, undisturbed):
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
-_ANOTHER_PROCESS = """
-import os, sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[3]]
-import pytest, torch
-from distill.recipe import Recipe
-from helpers.training_by_hand import train_in
-from train.test_stage import arrange_death
-torch.set_num_threads(int(sys.argv[4]))
-arrange_death("step", 8, lambda: os._exit(9), pytest.MonkeyPatch())
-train_in(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]))
-"""
+def train_and_end(folder: Path, recipe_json: str, threads: int) -> None:
+    """In a process of its own, which ends behind the eighth step."""
+    torch.set_num_threads(threads)
+    arrange_death("step", 8, lambda: os._exit(9), pytest.MonkeyPatch())
+    train_in(folder, Recipe.model_validate_json(recipe_json))
 
 
 @pytest.mark.slow
 def test_a_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
-    tests, threads = str(Path(__file__).parents[1]), str(torch.get_num_threads())
-    arguments = [str(tmp_path / "run"), resumable.model_dump_json(), tests, threads]
-    command = [sys.executable, "-c", _ANOTHER_PROCESS, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    recipe, threads = resumable.model_dump_json(), torch.get_num_threads()
+    done = call(train_and_end, tmp_path / "run", recipe, threads)
     assert done.returncode == 9, done.stderr
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
