@@ -18,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from filelock import FileLock
 from helpers.fresh_process import distill as distill_command
+from helpers.mteb_scores import skip_abstention
 from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
 
 pytest_plugins = ["helpers.task_folders"]
@@ -46,6 +47,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave what large libraries have made to no later garbage collection: with mteb and torch in
     memory each takes a fifth of a second, and a worker makes thousands."""
     global _frozen_modules
+    skip_abstention()
     if len(sys.modules) > _frozen_modules + 100:
         gc.collect()
         gc.freeze()

@@ -12,6 +12,8 @@ from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from helpers.mteb_scores import skip_abstention
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
@@ -93,6 +95,7 @@ def _live(
     arguments: tuple[Any, ...],
 ) -> None:
     gc.freeze()  # no collection goes through the libraries' objects, and copies their memory
+    skip_abstention()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(where)
