@@ -2,6 +2,8 @@
 with the same bytes."""
 
 import shutil
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -32,22 +34,26 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
-def damage(folder: Path, harm, place: int) -> list[Path]:
-    """One shard of each table, and what has no shards."""
+def damage(folder: Path, harms: Sequence[Callable[[Path], None]], place: int) -> list[Path]:
+    """One shard of each table, and what has no shards, by the harms in turn."""
     harmed = [sorted((folder / name).glob("part-*.parquet"))[place] for name in TABLES]
     harmed += [folder / "student" / "model.safetensors", folder / "base" / "model.safetensors"]
-    for path in harmed:
+    for path, harm in zip(harmed, cycle(harms), strict=False):
         harm(path)
     return harmed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("harm", "place"), [(delete, 0), (truncate, -1), (flip, 0)])
-def test_whatever_is_damaged_is_named_and_made_again(whole_run, recipe_file, tmp_path, harm, place):
+@pytest.mark.parametrize(
+    ("harms", "place"), [([delete], 0), ([truncate, flip], -1)], ids=["deleted", "changed"]
+)
+def test_whatever_is_damaged_is_named_and_made_again(
+    whole_run, recipe_file, tmp_path, harms, place
+):
     folder = shutil.copytree(whole_run, tmp_path / "run", symlinks=True)
     undisturbed = content(folder)
     assert len(undisturbed) > 30
-    harmed = damage(folder, harm, place)
+    harmed = damage(folder, harms, place)
     again = distill("run", str(recipe_file), "--run", str(folder))
     assert again.returncode == 0, again.stderr
     said = again.stderr.replace("\n", "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.fresh_process import distill
 from helpers.launch import start
 from helpers.tiny_models import tiny_encoder
 from helpers.training_by_hand import example_rows, make_recipe
@@ -149,19 +150,17 @@ def test_auxiliary_parameters_are_refused_where_fsdp_spreads_the_model(monkeypat
 def test_the_command_trains_in_two_processes_and_the_first_one_speaks(tmp_path, recipe_file):
     run = str(tmp_path / "run")
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-
-    def call(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *command, str(recipe_file), "--run", run],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-
-    call("distill.cli", "relabel")
+    relabelled = distill("relabel", str(recipe_file), "--run", run)
+    assert relabelled.returncode == 0, relabelled.stderr
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
-    told = call(*launch, "distill.cli", "train-student")
+    command = [*launch, "distill.cli", "train-student", str(recipe_file), "--run", run]
+    told = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
     assert told.stdout.count("a sentence-transformers model") == 1
     assert told.stderr.count("training: ") == 1
     assert SentenceTransformer(f"{run}/student").encode("tides follow the moon").shape == (32,)
