@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores
@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 from helpers.fresh_process import distill as distill_command
 from helpers.mteb_scores import skip_abstention
+from helpers.ray_work import SmallCluster
 from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
 
 pytest_plugins = ["helpers.task_folders"]
@@ -118,6 +119,14 @@ def whole_run(recipe_file, make_once) -> Path:
         folder.with_name("said").write_text(done.stderr)
 
     return make_once("whole", make)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[SmallCluster]:
+    """A Ray cluster of two nodes of one CPU each. A test that kills one brings another."""
+    cluster = SmallCluster()
+    yield cluster
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """A small Ray cluster of real processes on this machine, and work for its workers."""
 
 import os
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import distill
 from distill.errors import EngineFailure, UserError
@@ -40,9 +43,24 @@ class SmallCluster:
         self.nodes.append(node)
         self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
 
-    def kill_node(self) -> None:
-        """End a node by SIGKILL, and its workers with it."""
-        self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+    def kill_node(self, of: int | None = None) -> None:
+        """End a node by SIGKILL: the one of a worker's process, which ends with it at the same
+        moment, as where a machine loses its power; by default the last one."""
+        node = self.nodes[-1] if of is None else self._find_node(of)
+        self.nodes.remove(node)
+        if of is not None:
+            os.kill(of, signal.SIGKILL)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def _find_node(self, worker: int) -> Any:
+        parent = psutil.Process(worker).ppid()
+        started = {
+            process.process.pid: node
+            for node in self.nodes
+            for processes in node.all_processes.values()
+            for process in processes
+        }
+        return started[parent]
 
     def workers(self, folder: Path, **settings: Any) -> RayWorkers:
         return RayWorkers(ClusterSettings(address=self.address, **settings), folder)
@@ -58,6 +76,7 @@ class SmallCluster:
 @contextmanager
 def open_lengths(folder: Path, pause: float = 0.0) -> Iterator[OpenWork[str, ShardResult]]:
     """Work that drops a row for each item, and does what the item's name asks for."""
+    (folder / f"worker-{os.getpid()}").touch()
 
     def work(batch: Sequence[str]) -> list[ShardResult]:
         time.sleep(pause)
@@ -76,10 +95,44 @@ def _do(item: str, folder: Path) -> ShardResult:
         raise ValueError("this item cannot be done")
     if item.startswith("engine") and not times:
         raise EngineFailure("the engine", "has lost its GPU", "run again")
+    if item.startswith("waits"):
+        wait_for(folder / "go-on")
     if item.startswith("bad"):
         raise UserError(f"row {item}", "is bad input", "correct it")
     row = {"item_id": item, "reason": str(len(item)), "text": item.upper()}
     return ShardResult([row], dropped=[row])
+
+
+@contextmanager
+def open_one_and_then_wait(folder: Path) -> Iterator[OpenWork[str, ShardResult]]:
+    """Work that the first worker opens at once, and that takes any other one a minute, as a large
+    model does. The first one stops after two items until `go-on` is there."""
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / f"opening-{os.getpid()}").touch()
+        if not (folder / "go-on").exists():
+            time.sleep(60)
+
+    def work(batch: Sequence[str]) -> list[ShardResult]:
+        if len(list(folder.glob("begun-*"))) >= 2:
+            wait_for(folder / "go-on")
+        return [_do(item, folder) for item in batch]
+
+    yield OpenWork(work)
+
+
+def wait_for(path: Path) -> None:
+    """Wait until somebody has made a file."""
+    wait_until(path.exists)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, f"{is_so} is not so after {seconds} s"
+        time.sleep(0.05)
 
 
 @contextmanager

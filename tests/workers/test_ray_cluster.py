@@ -7,30 +7,28 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
-from helpers.fresh_process import CONTEXT
-from helpers.ray_work import SmallCluster, open_lengths, refuse_to_open
-from helpers.written_files import files, list_tables
+from helpers.fresh_process import CONTEXT, Fresh
+from helpers.ray_work import (
+    open_lengths,
+    open_one_and_then_wait,
+    refuse_to_open,
+    wait_until,
+)
+from helpers.written_files import files
 
 from distill.errors import UserError
-from distill.pipeline.job import Job
-from distill.recipe import load_recipe, override
 from distill.store.run import Run
-from distill.store.stage import Stage, open_stage
+from distill.store.stage import Stage
 from distill.store.tables import DROPPED
 from distill.workers.proof import NONCE
 from distill.workers.protocol import WorkerNeeds
-from distill.workers.ray_team import RayTeam
+from distill.workers.ray_pool import ClusterSettings
+from distill.workers.ray_team import RayTeam, RayWorkers
 
 pytestmark = pytest.mark.slow
 ITEMS = [f"item {number}" for number in range(12)]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    cluster = SmallCluster()
-    yield cluster
-    cluster.shutdown()
 
 
 def fill(run: Run, opens, items=ITEMS) -> Stage:
@@ -60,6 +58,7 @@ def locally(tmp_path):
 
     def run_here(items=ITEMS) -> dict[str, bytes]:
         (tmp_path / "marks here").mkdir()
+        (tmp_path / "marks here" / "go-on").touch()
         with Run(tmp_path / "here") as run:
             return files(fill(run, partial(open_lengths, tmp_path / "marks here"), items).folder)
 
@@ -67,7 +66,8 @@ def locally(tmp_path):
 
 
 def begun(tmp_path: Path) -> int:
-    return sum(len(path.read_text()) for path in (tmp_path / "marks").iterdir())
+    """How often an item was begun."""
+    return sum(len(path.read_text()) for path in (tmp_path / "marks").glob("begun-*"))
 
 
 def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, locally, tmp_path):
@@ -158,9 +158,6 @@ def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(
 
 def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
     """A driver that dies after some commits."""
-    from distill.workers.ray_pool import ClusterSettings
-    from distill.workers.ray_team import RayWorkers
-
     commit, count = Stage.commit_shard, 0
 
     def deadly(self, path, *rest):
@@ -189,29 +186,65 @@ def test_a_driver_that_is_killed_continues_and_leaves_no_worker(
     assert begun(tmp_path) <= len(ITEMS) + 4
 
 
-def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_process(
-    cluster, recipe_file, tmp_path
+def test_a_node_that_is_lost_while_its_worker_opens_a_model_costs_no_shard(
+    cluster, on_cluster, locally, tmp_path
 ):
-    filters = ["generate.filters.round_trip=12", "generate.filters.near_duplicates=0.8"]
-    here = load_recipe(recipe_file, filters)
-    on = {"mode": "ray", "address": cluster.address}
-    with Run(tmp_path / "here") as run:
-        Job(run, here).relabel()
-    commit, killed = Stage.commit_shard, []
+    marks, check, killed = tmp_path / "marks", RayTeam._check_patience, []
 
-    def deadly(self, path, *rest):
-        commit(self, path, *rest)
-        if self.name == "judgements-ql" and not killed:
-            killed.append(path)
-            cluster.kill_node()
+    def kill_who_opens(self):
+        check(self)
+        if not killed and (opening := list(marks.glob("opening-*"))):
+            killed.append(int(opening[0].name.removeprefix("opening-")))
+            cluster.kill_node(killed[0])
+        if self._lost:
+            (marks / "go-on").touch()
 
-    with pytest.MonkeyPatch.context() as patch, Run(tmp_path / "ray") as run:
-        patch.setattr(Stage, "commit_shard", deadly)
-        Job(run, override(here, {"execution": on})).relabel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RayTeam, "_check_patience", kill_who_opens)
+        stage = on_cluster(opens=partial(open_one_and_then_wait, marks))
     cluster.add_node()
     assert killed
-    whole, made = (list_tables(tmp_path / name) for name in ("here", "ray"))
-    assert made.keys() == whole.keys()
-    assert [name for name in whole if made[name] != whole[name]] == []
-    for name in ("generations", "parsed", "queries", "candidates", "labels", "examples"):
-        assert open_stage(tmp_path / "ray" / name).manifest["execution"]["on"] == "ray"
+    assert files(stage.folder) == locally()
+    assert len(list(marks.glob("begun-*"))) == begun(tmp_path) == len(ITEMS)
+    execution = stage.manifest["execution"]
+    assert execution["workers_lost"] == 1
+    assert execution["batches_tried_again"] == 0
+
+
+def _live_until_stopped(address: str, folder: Path, marks: Path) -> None:
+    """A driver that a person stops, as the command ends then."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
+    with Run(folder) as run:
+        run.use_workers(RayWorkers(ClusterSettings(address=address), folder))
+        fill(run, partial(open_lengths, marks), STOPPED)
+
+
+STOPPED = [*ITEMS[:3], *(f"waits {number}" for number in range(6))]
+"""Two workers come to wait, and each of them has one more in flight."""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_commits_what_is_in_flight_and_a_second_one_does_not_wait(
+    cluster, on_cluster, locally, tmp_path, times
+):
+    run, marks = tmp_path / "run", tmp_path / "marks"
+    marks.mkdir(exist_ok=True)
+    driver = Fresh(tmp_path / "driver", _live_until_stopped, cluster.address, run, marks)
+    wait_until(lambda: len(list(marks.glob("begun-waits*"))) == 2)
+    workers = [int(path.name.removeprefix("worker-")) for path in marks.glob("worker-*")]
+    assert len(workers) == 2
+    driver.send_signal(signal.SIGINT)
+    wait_until(lambda: "finishing the rows in flight" in driver.said())
+    if times == 1:
+        (marks / "go-on").touch()
+    else:
+        driver.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in driver.done().stderr
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), seconds=10)
+    done = len(list((run / "words").glob("*.parquet")))
+    assert done == begun(tmp_path) - (0 if times == 1 else 2)
+    assert not list(run.rglob("*.part"))
+    (marks / "go-on").touch()
+    stage = on_cluster(STOPPED)
+    assert files(stage.folder) == locally(STOPPED)
+    assert begun(tmp_path) == len(STOPPED) + (0 if times == 1 else 2)

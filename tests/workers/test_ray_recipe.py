@@ -1,0 +1,161 @@
+"""A recipe on a Ray cluster of two nodes ends with the bytes of this process: nodes are killed in
+its stages, a person stops it, and what was paid for before is not asked or judged again."""
+
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from helpers.fake_server import MODEL, TinyModel, serving
+from helpers.fresh_process import Fresh, command
+from helpers.ray_work import SmallCluster, wait_until
+from helpers.written_files import list_tables
+
+from distill.embed import vector_store
+from distill.pipeline.job import Job
+from distill.recipe import Recipe, load_recipe, override
+from distill.store.run import Run
+from distill.store.stage import Stage, open_stage
+
+pytestmark = pytest.mark.slow
+SMALL = ["relabel.shard_size=3", "generate.shard_size=3"]
+FILTERS = ["generate.filters.round_trip=12", "generate.filters.near_duplicates=0.8"]
+ON_WORKERS = ("generations", "parsed", "queries", "candidates", "labels", "examples")
+
+
+@pytest.fixture
+def small_chunks(monkeypatch) -> None:
+    """Vectors are made in chunks of four texts: the corpus is of 36."""
+    monkeypatch.setattr(vector_store, "CHUNK", 4)
+
+
+class Reaper:
+    """Kills the node of a worker that is at work, once in each of some stages, after that stage's
+    first commit."""
+
+    def __init__(self, cluster: SmallCluster, run: Run, stages: list[str], patch) -> None:
+        self.cluster, self.run = cluster, run
+        self.left = list(stages)
+        commit, record = Stage.commit_shard, vector_store._record
+
+        def commit_and_kill(stage, *rest):
+            commit(stage, *rest)
+            self.kill_in(stage.name)
+
+        def record_and_kill(*rest):
+            record(*rest)
+            self.kill_in("vectors")
+
+        patch.setattr(Stage, "commit_shard", commit_and_kill)
+        patch.setattr(vector_store, "_record", record_and_kill)
+
+    def kill_in(self, stage: str) -> None:
+        busy = [handle.identity.pid for handle in self.run.workers.handles if handle.batches]
+        if stage in self.left and busy:
+            self.left.remove(stage)
+            self.cluster.kill_node(busy[0])
+            self.cluster.add_node()
+
+
+def put_on(cluster: SmallCluster, recipe: Recipe) -> Recipe:
+    return override(recipe, {"execution": {"mode": "ray", "address": cluster.address}})
+
+
+def relabel(folder: Path, recipe: Recipe) -> dict[str, bytes]:
+    with Run(folder) as run:
+        Job(run, recipe).relabel()
+    return list_tables(folder)
+
+
+def relabel_and_kill(
+    cluster: SmallCluster, folder: Path, recipe: Recipe, stages: list[str]
+) -> dict[str, bytes]:
+    """On the cluster, with a node killed in each of these stages."""
+    with pytest.MonkeyPatch.context() as patch, Run(folder) as run:
+        reaper = Reaper(cluster, run, stages, patch)
+        Job(run, put_on(cluster, recipe)).relabel()
+    assert reaper.left == []
+    return list_tables(folder)
+
+
+def list_differences(whole: dict[str, bytes], made: dict[str, bytes]) -> list[str]:
+    return [name for name in {**whole, **made} if whole.get(name) != made.get(name)]
+
+
+def test_nodes_killed_while_queries_vectors_candidates_and_judgements_are_made(
+    cluster, recipe_file, tmp_path, small_chunks
+):
+    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS])
+    whole = relabel(tmp_path / "here", recipe)
+    stages = ["generations", "vectors", "candidates", "judgements-ql"]
+    made = relabel_and_kill(cluster, tmp_path / "ray", recipe, stages)
+    assert list_differences(whole, made) == []
+    for name in ON_WORKERS:
+        execution = open_stage(tmp_path / "ray" / name).manifest["execution"]
+        assert execution["on"] == "ray"
+        assert execution["workers_lost"] >= (name in stages)
+
+
+def test_what_a_run_has_judged_is_not_judged_again_by_workers(cluster, recipe_file, tmp_path):
+    """Lists of two candidates were judged in this process; then they become lists of four."""
+    recipe = load_recipe(recipe_file, [*SMALL, "relabel.top_k=2"])
+    relabel(tmp_path / "here", recipe)
+    shutil.copytree(tmp_path / "here", tmp_path / "ray")
+    longer = override(recipe, {"relabel.top_k": 4})
+    whole = relabel(tmp_path / "here", longer)
+    made = relabel_and_kill(cluster, tmp_path / "ray", longer, ["judgements-ql"])
+    assert list_differences(whole, made) == []
+    here, there = (open_stage(tmp_path / on / "judgements-ql").manifest for on in ("here", "ray"))
+    assert 0 < there["counts"]["judged before"] < there["counts"]["pairs"]
+    assert here["counts"] == there["counts"]
+
+
+def test_replies_that_a_server_has_given_are_not_asked_for_again(
+    cluster, recipe_file, writer_folder, tmp_path
+):
+    """Half of the replies are there; the process that writes asks for the others, while workers
+    embed, search and choose."""
+    with serving(TinyModel(writer_folder)) as server:
+        llm = {"engine": "http", "model": MODEL, "base_url": server.url}
+        recipe = load_recipe(recipe_file, [*SMALL, "relabel.rankers=[ql, retriever]"])
+        recipe = override(recipe, {"llm": llm})
+        whole = relabel(tmp_path / "here", recipe)
+        requests = tmp_path / "ray" / "requests.sqlite"
+        requests.parent.mkdir()
+        shutil.copy(tmp_path / "here" / "requests.sqlite", requests)
+        with sqlite3.connect(requests) as replies:
+            lost = replies.execute("DELETE FROM replies WHERE rowid % 2").rowcount
+        server.seen.clear()
+        made = relabel(tmp_path / "ray", put_on(cluster, recipe))
+    assert len(server.seen) == lost > 10
+    assert list_differences(whole, made) == []
+    assert "execution" not in open_stage(tmp_path / "ray" / "generations").manifest
+    assert open_stage(tmp_path / "ray" / "candidates").manifest["execution"]["on"] == "ray"
+
+
+def _relabel_as_a_person_does(*words: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
+    command("relabel", *words)
+
+
+def test_the_command_that_is_stopped_on_a_cluster_continues_to_the_same_bytes(
+    cluster, recipe_file, tmp_path
+):
+    whole = relabel(tmp_path / "here", load_recipe(recipe_file, SMALL))
+    run = tmp_path / "ray"
+    settings = [*SMALL, "execution.mode=ray", f"execution.address={cluster.address}"]
+    words = [str(recipe_file), "--run", str(run)]
+    words += [word for setting in settings for word in ("--set", setting)]
+    driver = Fresh(tmp_path / "driver", _relabel_as_a_person_does, *words)
+    wait_until(lambda: any((run / "judgements-ql").glob("part-*.parquet")), seconds=300)
+    driver.send_signal(signal.SIGINT)
+    done = driver.done()
+    assert done.returncode == 130
+    assert "the same command continues" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(run.rglob("*.part"))
+    assert not (run / "examples").exists()
+    again = Fresh(tmp_path / "again", _relabel_as_a_person_does, *words).done()
+    assert again.returncode == 0, again.stderr
+    assert list_differences(whole, list_tables(run)) == []
