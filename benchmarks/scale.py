@@ -9,8 +9,9 @@ There is a query for every 50 passages, whose seed passages the round trip looks
 candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too.
 Prints one JSON line a stage. `cpu_seconds_per_unit` is for 10^5 passages, pairs or queries; of a
 search, for 10^5 queries among 10^5 passages. `growth` divides that of the largest size by that of
-the smallest: 1 is linear. `bytes_a_row` is what the stage adds on the disk, its caches too, for
-each of its passages, queries or pairs.
+the smallest: 1 is linear. The last line holds the bytes on the disk for each row of each table, at
+the largest size; of a judged pair with its row in the cache of judgements. An example's are those
+beside its passages' texts, which take as much each as a passage in its table.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from distill.embed.wording import PLAIN
 from distill.generate.filters.stage import FilterSettings, make_queries
 from distill.llm.lazy import LazyLLM
 from distill.models.sources.in_memory import register_object
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Relabel
 from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
@@ -221,18 +222,36 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
         write_corpus(Path(folder) / "corpus.jsonl", passages)
         found: dict[str, dict[str, float]] = {}
         for name in STAGES:
-            before = count_bytes(Path(folder))
             found[name] = run_forked(run_stage, Path(folder), name)
-            found[name]["bytes"] = count_bytes(Path(folder)) - before
             print(f"{passages} {name}: {found[name]}", file=sys.stderr, flush=True)
+        queries = found["search"]["rows"]
+        found["bytes"] = compute_bytes_a_row(Path(folder), passages, int(queries))
     queries = found["search"]["rows"]
     if queries < 0.9 * passages / PASSAGES_A_QUERY:
         raise SystemExit(f"{queries} queries are left: this measures something else")
-    for name, one in found.items():
+    for name in STAGES:
+        one = found[name]
         one["per_unit"] = 1e5 * one["cpu_seconds"] / count_units(name, passages, int(queries))
-        rows = queries if name == "search" else count_units(name, passages, int(queries))
-        one["bytes_a_row"] = one["bytes"] / rows
     return found
+
+
+def compute_bytes_a_row(folder: Path, passages: int, queries: int) -> dict[str, float]:
+    """Bytes for each row, by table."""
+    run, pairs = folder / "run", 20 * queries
+    judged = count_bytes(run / "judgements-ql") + (folder / "judgements.sqlite").stat().st_size
+    passage = sum(path.stat().st_size for path in (run / "passages").glob("*.parquet")) / passages
+    texts = passage * (1 + Relabel().negative_count)
+    return {
+        "passages": passage,
+        "their lookup": count_bytes(run / "passages") / passages - passage,
+        "vectors": count_bytes(run / "vectors") / passages,
+        "parsed": count_bytes(run / "parsed") / queries,
+        "queries": count_bytes(run / "queries") / queries,
+        "candidates": count_bytes(run / "candidates") / pairs,
+        "judgements": judged / pairs,
+        "labels": count_bytes(run / "labels") / pairs,
+        "examples": count_bytes(run / "examples") / queries - texts,
+    }
 
 
 def main() -> None:
@@ -251,9 +270,10 @@ def main() -> None:
             "cpu_seconds_per_unit": [round(one, 2) for one in each],
             "peak_mib": [round(one[name]["peak_mib"]) for one in found],
             "growth": round(each[-1] / each[0], 2),
-            "bytes_a_row": [round(one[name]["bytes_a_row"]) for one in found],
         }
         print(json.dumps(figures))
+    sizes_of_rows = {table: round(size, 1) for table, size in found[-1]["bytes"].items()}
+    print(json.dumps({"name": "scale: bytes a row", "passages": sizes[-1], **sizes_of_rows}))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,9 @@ def sum_amounts(amounts: Iterable[Amount | None]) -> Amount | None:
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """One stage. `amount` counts `unit`s; tokens, seconds and cost are None where the stage has
-    none. `shared_tokens` are those prompt tokens that the engine has computed already."""
+    """One stage. `amount` counts `unit`s; tokens, seconds, cost, bytes on the `disk` and `shards`
+    are None where the stage has none, or where they are not estimated. `shared_tokens` are those
+    prompt tokens that the engine has computed already."""
 
     stage: str
     amount: Amount
@@ -80,6 +81,8 @@ class StageEstimate:
     new_tokens: Amount | None = None
     seconds: Amount | None = None
     cost: Amount | None = None
+    disk: Amount | None = None
+    shards: Amount | None = None
     note: str = ""
 
 
@@ -109,5 +112,7 @@ class Estimate:
             new_tokens=sum_amounts(line.new_tokens for line in lines),
             seconds=sum_amounts(seconds for seconds in timed.values() if seconds.high is not None),
             cost=sum_amounts(line.cost for line in lines),
+            disk=sum_amounts(line.disk for line in lines),
+            shards=sum_amounts(line.shards for line in lines),
             note=f"time without {', '.join(unknown)}" if unknown else "",
         )

@@ -1,11 +1,17 @@
 """The inputs that every line of an estimate is computed from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from distill.estimate.amounts import UNKNOWN, ZERO, Amount, StageEstimate, make_exact_amount
-from distill.estimate.measure import EmbeddingSpeed, UnitCost
+from distill.estimate.measure import EmbeddedText, EmbeddingSpeed, UnitCost
 from distill.estimate.prices import Price
+from distill.estimate.storage import (
+    NO_PASSAGES,
+    PassageBytes,
+    compute_row_bytes,
+    compute_vector_bytes,
+)
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.stage import Stage
@@ -25,6 +31,7 @@ class EstimateContext:
     price: Price | None
     embedding: EmbeddingSpeed
     held_out_passages: Stage | None = None
+    passage_bytes: PassageBytes = NO_PASSAGES
     embedded: bool = field(default=False, init=False)
 
     @property
@@ -62,19 +69,39 @@ class EstimateContext:
         which is shorter, takes at most the time of a passage."""
         corpus = ZERO if self.embedded else make_exact_amount(self.corpus_size)
         self.embedded = True
-        each = self.retriever_seconds
+        each, dimensions = self._measure_retriever()
         seconds = corpus.multiply(each) + Amount(0.0, queries.high).multiply(each)
         texts = f"embeds {queries.text} queries"
         if corpus.high:
             texts = f"embeds {corpus.text} passages and {queries.text} queries"
         return StageEstimate(
-            stage, amount, unit, seconds=UNKNOWN if each == UNKNOWN else seconds, note=texts
+            stage,
+            amount,
+            unit,
+            seconds=UNKNOWN if each == UNKNOWN else seconds,
+            disk=compute_disk(corpus, dimensions, self.recipe.retriever.vectors),
+            note=texts,
         )
 
-    @property
-    def retriever_seconds(self) -> Amount:
-        """The retriever's seconds a text; unknown for a server."""
+    def add_storage(
+        self, line: StageEstimate, table: str, shards: Amount | None = None
+    ) -> StageEstimate:
+        """Return a line with the bytes of its rows in a table, beside those of vectors that it has
+        already, and with its shards, where their number is known."""
+        negatives = self.recipe.relabel.negative_count
+        rows = line.amount.multiply(compute_row_bytes(table, self.passage_bytes.table, negatives))
+        return replace(line, disk=rows + (line.disk or ZERO), shards=shards)
+
+    def _measure_retriever(self) -> EmbeddedText:
+        """Measure the retriever; unknown for a server."""
         of = self.recipe.retriever
         if of.base_url is not None:
-            return UNKNOWN
-        return self.embedding.get_seconds(of.model, of)
+            return EmbeddedText(UNKNOWN, None)
+        return self.embedding.measure(of.model, of)
+
+
+def compute_disk(texts: Amount, dimensions: int | None, precision: str = "float32") -> Amount:
+    """Compute the bytes of the vectors of so many texts; of unknown width, no upper bound."""
+    if dimensions is None:
+        return UNKNOWN if texts.high else ZERO
+    return texts.multiply(compute_vector_bytes(dimensions, precision))

@@ -8,17 +8,18 @@ from distill.corpus.passages import make_split_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
 from distill.estimate.context import EstimateContext
-from distill.estimate.generate import estimate_examples, estimate_passages, estimate_queries
-from distill.estimate.judged_pool import estimate_judged_pool
 from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabel import (
+from distill.estimate.stages.generate import estimate_examples, estimate_passages, estimate_queries
+from distill.estimate.stages.judged_pool import estimate_judged_pool
+from distill.estimate.stages.relabel import (
     estimate_check,
     estimate_judge,
     estimate_relabelling,
     estimate_rounds,
 )
-from distill.estimate.train import estimate_evaluation, estimate_training
+from distill.estimate.stages.train import estimate_evaluation, estimate_training
+from distill.estimate.storage import BYTES_A_ROW, BYTES_A_TOKEN, measure_passages
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
@@ -57,7 +58,15 @@ def estimate(
     held_out = make_held_out(run, recipe.corpus, recipe.seed) if recipe.has_corpus else None
     embedding = EmbeddingSpeed(_read_some_texts(passages, count_texts_to_embed(sample)))
     context = EstimateContext(
-        recipe, passages, held_out, llm, sample, price, embedding, held_out_passages
+        recipe,
+        passages,
+        held_out,
+        llm,
+        sample,
+        price,
+        embedding,
+        held_out_passages,
+        measure_passages(passages),
     )
 
     lines = estimate_passages(context)
@@ -86,11 +95,23 @@ def _read_some_texts(passages: Stage | None, count: int) -> list[str]:
     return [join_passage(row) for row in rows]
 
 
+def _describe_disk() -> str:
+    """Say what bytes and shards rest on."""
+    rows = ", ".join(f"{table} {size:.0f}" for table, size in BYTES_A_ROW.items())
+    return (
+        "Disk: passages as they are, with the copy in which they are looked up; vectors in full; "
+        f"{BYTES_A_TOKEN:.0f} bytes a token of what an LLM writes; and bytes a row as measured "
+        f"(benchmarks/scale.py): {rows}, and an example's passages beside. Without models, "
+        "indexes, checkpoints and a server's replies. Shards are the files of rows."
+    )
+
+
 def _describe_basis(context: EstimateContext) -> list[str]:
     """Say what the figures rest on, so that readers can judge them."""
     lines = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",
-        "Not counted: parsing, filtering, search and files.",
+        "Time is not counted of: parsing, filtering, search and files.",
+        _describe_disk(),
     ]
     if context.sample:
         lines.append(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from distill.corpus.split import estimate_tokens as count_tokens
 from distill.embed.open_embedder import open_embedder
@@ -104,35 +104,44 @@ _OF_SPEED = {"max_tokens", "device", "batch_tokens", "dtype", "bidirectional", "
 """The settings of an embedder that its speed depends on, or whether it can be had."""
 
 
+class EmbeddedText(NamedTuple):
+    """What a text takes of an embedder: seconds, and the width of its vector, None if unknown."""
+
+    seconds: Amount
+    dimensions: int | None
+
+
 @dataclass
 class EmbeddingSpeed:
-    """The seconds a text takes with each embedder of the recipe, measured once on some passages.
+    """What a text takes of each embedder of the recipe, measured once on some passages.
 
     `faults` says which embedder could not be measured, and why.
     """
 
     texts: Sequence[str]
     faults: list[str] = field(default_factory=list)
-    _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], EmbeddedText] = field(default_factory=dict)
 
-    def get_seconds(self, model: str, settings: EmbedderConfig) -> Amount:
-        """Return the seconds a text; unknown without texts to measure on, or if the model is not
+    def measure(self, model: str, settings: EmbedderConfig) -> EmbeddedText:
+        """Return what a text takes; unknown without texts to measure on, or if the model is not
         available."""
         known = (model, settings.model_dump_json(include=_OF_SPEED))
         if known not in self._known:
-            self._known[known] = self._measure(model, settings) if self.texts else UNKNOWN
+            unknown = EmbeddedText(UNKNOWN, None)
+            self._known[known] = self._measure(model, settings) if self.texts else unknown
         return self._known[known]
 
-    def _measure(self, model: str, settings: EmbedderConfig) -> Amount:
+    def _measure(self, model: str, settings: EmbedderConfig) -> EmbeddedText:
         try:
             encoder = open_embedder(settings, model)
         except UserError as fault:
             self.faults.append(f"{model} {fault.what}")
-            return UNKNOWN
+            return EmbeddedText(UNKNOWN, None)
         encoder.encode(self.texts[:2], "document")
         start = time.perf_counter()
         encoder.encode(self.texts, "document")
-        return make_exact_amount((time.perf_counter() - start) / len(self.texts))
+        seconds = make_exact_amount((time.perf_counter() - start) / len(self.texts))
+        return EmbeddedText(seconds, encoder.dimensions)
 
 
 def count_texts_to_embed(size: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from distill.estimate.amounts import StageEstimate
 from distill.estimate.estimate import estimate
-from distill.estimate.train import STATIC
+from distill.estimate.stages.train import STATIC
 from distill.llm.protocol import LLM
 from distill.models.sources.cache import get_cache_folder
 from distill.recipe import Recipe

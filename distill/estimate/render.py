@@ -18,6 +18,7 @@ from distill.estimate.amounts import (
     format_amount,
     format_count,
 )
+from distill.files.atomic import format_bytes
 from distill.runtime.live_line import format_duration
 
 _TOKENS = ("prompt tokens", "shared", "new tokens")
@@ -46,14 +47,26 @@ def _make_table(estimate: Estimate) -> Table:
     table = Table(title=_make_title(estimate), box=box.SIMPLE_HEAD)
     table.add_column("stage", no_wrap=True)
     priced = ["cost"] if estimate.currency else []
-    for heading in ("rows", *_TOKENS, "time", *priced):
+    stored = ["disk", "shards"] if _is_stored(estimate) else []
+    for heading in ("rows", *_TOKENS, "time", *priced, *stored):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for line in estimate.lines:
-        table.add_row(*_make_cells(line, estimate.currency))
+        table.add_row(*_choose_cells(line, estimate))
     table.add_section()
-    table.add_row(*_make_cells(estimate.total, estimate.currency), style="bold")
+    table.add_row(*_choose_cells(estimate.total, estimate), style="bold")
     return table
+
+
+def _choose_cells(line: StageEstimate, estimate: Estimate) -> list[str]:
+    """Choose the cells of a line of the table: without those of columns that it lacks."""
+    *cells, disk, shards, note = _make_cells(line, estimate.currency)
+    return [*cells, *([disk, shards] if _is_stored(estimate) else []), note]
+
+
+def _is_stored(estimate: Estimate) -> bool:
+    """Return whether it is estimated what the stages write."""
+    return any(line.disk is not None or line.shards is not None for line in estimate.lines)
 
 
 def _make_list(estimate: Estimate) -> Table:
@@ -62,10 +75,12 @@ def _make_list(estimate: Estimate) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for line in [*estimate.lines, estimate.total]:
-        stage, rows, *tokens, seconds = _make_cells(line, None)[:-1]
+        stage, rows, *tokens, seconds, disk, shards = _make_cells(line, None)[:-1]
         named = zip(tokens, _TOKENS, strict=True)
         cost = "" if line.cost is None else _format_cost(line.cost, estimate.currency)
-        words = [rows, *(f"{n} {what}" for n, what in named if n), seconds, cost, escape(line.note)]
+        files = f"{shards} shards" if shards else ""
+        figures = [f"{n} {what}" for n, what in named if n]
+        words = [rows, *figures, seconds, cost, disk, files, escape(line.note)]
         together = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in words[:-1] if part]
         style = "bold" if line.stage == "total" else ""
         table.add_row(stage, ", ".join([*together, *filter(None, words[-1:])]), style=style)
@@ -100,6 +115,8 @@ def _make_cells(line: StageEstimate, currency: str | None) -> list[str]:
         _format_amount(line.new_tokens, format_count),
         _format_amount(line.seconds, format_duration),
         *([_format_cost(line.cost, currency)] if currency else []),
+        _format_amount(line.disk, format_bytes),
+        _format_amount(line.shards, format_count),
         escape(line.note),
     ]
 
@@ -127,5 +144,7 @@ def _convert_values(line: StageEstimate) -> dict[str, Any]:
         "new_tokens": list_bounds(line.new_tokens),
         "seconds": list_bounds(line.seconds),
         "cost": list_bounds(line.cost),
+        "disk": list_bounds(line.disk),
+        "shards": list_bounds(line.shards),
         "note": line.note,
     }

@@ -70,6 +70,24 @@ def test_notes_are_shown_word_for_word():
     assert any("≤: an upper bound." in line for line in shown())
 
 
+def test_what_stages_write_has_columns_where_it_is_estimated():
+    stored = StageEstimate(
+        "candidates",
+        Amount(0, 10_500),
+        "pairs",
+        disk=Amount(1_536_000, 1_641_000),
+        shards=Amount(0, 42),
+    )
+    unstored = StageEstimate("student", Amount(0, 160), "steps")
+    for width, said in ((170, "≤ 42"), (80, "≤ 42 shards")):
+        console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        console.print(render(Estimate("mine", [stored, unstored], [])))
+        text = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
+        assert "1.5 MB to 1.6 MB" in text
+        assert said in text
+    assert "disk" not in "".join(shown())
+
+
 def test_json_holds_every_bound():
     values = json.loads(json.dumps(to_json(FOUND)))
     by_stage = {line["stage"]: line for line in values["stages"]}

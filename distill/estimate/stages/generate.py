@@ -1,5 +1,6 @@
 """Estimate `distill generate`: passages, queries written for them, examples without passages."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from distill.estimate.amounts import (
@@ -14,6 +15,7 @@ from distill.estimate.amounts import (
 from distill.estimate.context import EstimateContext
 from distill.estimate.judging import measure_judgements
 from distill.estimate.measure import QuerySample, UnitCost, count_mean_tokens, sample_prompts
+from distill.estimate.storage import BYTES_A_TOKEN
 from distill.generate.brainstorm.generations import list_example_requests as spread_examples
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
@@ -22,7 +24,7 @@ from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
 from distill.generate.settings import WritingSettings
-from distill.recipe import Recipe
+from distill.store.shards import list_shards
 
 _LONGEST_TASK = 40
 """Tokens of a brainstormed task: none is known before."""
@@ -40,12 +42,14 @@ def estimate_passages(context: EstimateContext) -> list[StageEstimate]:
     """Estimate the stage `passages`: the corpus is read by now, so it costs nothing."""
     if context.passages is None:
         return []
-    seconds = context.passages.manifest["seconds"]
+    seconds, passages = context.passages.manifest["seconds"], make_exact_amount(context.corpus_size)
     return [
         StageEstimate(
             "passages",
-            make_exact_amount(context.corpus_size),
+            passages,
             "passages",
+            disk=passages.multiply(sum(context.passage_bytes)),
+            shards=make_exact_amount(len(list_shards(context.passages.folder))),
             note=f"read, {seconds:.0f} s",
         )
     ]
@@ -56,37 +60,52 @@ def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], Que
     recipe = context.recipe
     if context.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
-    free, others = _estimate_other_queries(recipe)
+    free, others = _estimate_other_queries(context)
     if not recipe.generate.writes_queries:
         queries = make_bounded_amount(others)
-        return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
+        line = context.add_storage(StageEstimate("queries", queries, "queries"), "queries")
+        return [*free, line], QueryEstimate(queries, None)
     writing = WritingSettings.select(recipe)
     plan = GenerationPlan(writing, context.passages)
     sample = sample_prompts(writing, open_method(writing), plan, context.llm, context.sample)
     draws = len(plan) * recipe.generate.best_of
-    queries = make_bounded_amount(len(plan) + others)
-    number = make_exact_amount(draws)
+    queries, parsed = make_bounded_amount(len(plan) + others), make_bounded_amount(draws)
+    shards = make_exact_amount(len(plan.list_shards()))
+    written = context.estimate_llm_stage(
+        "generations",
+        make_exact_amount(draws),
+        "prompts",
+        make_exact_amount(draws),
+        sample.each,
+        _describe_replies(sample),
+    )
+    replies = None if written.new_tokens is None else written.new_tokens.multiply(BYTES_A_TOKEN)
     lines = [
-        context.estimate_llm_stage(
-            "generations", number, "prompts", number, sample.each, _describe_replies(sample)
-        ),
-        StageEstimate("parsed", make_bounded_amount(draws), "queries"),
+        replace(written, disk=replies, shards=shards),
+        context.add_storage(StageEstimate("parsed", parsed, "queries"), "parsed", shards),
         *free,
-        _estimate_filtering(context, queries, make_bounded_amount(draws), sample),
+        context.add_storage(
+            _estimate_filtering(context, queries, parsed, sample),
+            "queries",
+            None if others else shards,
+        ),
     ]
     return lines, QueryEstimate(queries, sample)
 
 
-def _estimate_other_queries(recipe: Recipe) -> tuple[list[StageEstimate], int]:
+def _estimate_other_queries(context: EstimateContext) -> tuple[list[StageEstimate], int]:
     """Estimate queries of a log, and those that are taken from the passages, which take no model;
     and how many they are at most."""
+    recipe = context.recipe
     numbers = {}
     if "log" in recipe.generate.methods:
         numbers["parsed-log"] = len(select_log_queries(LogSettings.select(recipe)).queries)
     if recipe.generate.free_methods:
         numbers["parsed-free"] = recipe.generate.free.queries
     lines = [
-        StageEstimate(name, make_bounded_amount(number), "queries", note="no LLM")
+        context.add_storage(
+            StageEstimate(name, make_bounded_amount(number), "queries", note="no LLM"), "parsed"
+        )
         for name, number in numbers.items()
     ]
     return lines, sum(numbers.values())

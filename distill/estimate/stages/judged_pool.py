@@ -5,10 +5,10 @@ from dataclasses import replace
 from distill.corpus.held_out import JUDGED
 from distill.estimate.amounts import Amount, StageEstimate, make_bounded_amount, make_exact_amount
 from distill.estimate.context import EstimateContext
-from distill.estimate.generate import CANNOT_JUDGE
 from distill.estimate.judging import measure_judgements
 from distill.estimate.measure import sample_prompts
 from distill.estimate.prices import Prices
+from distill.estimate.stages.generate import CANNOT_JUDGE
 from distill.evaluate.judged.judge import get_judge_prompt_file
 from distill.generate.held_out import settle_writing
 from distill.generate.passages.method import open_method

@@ -3,12 +3,19 @@
 import math
 from dataclasses import replace
 
-from distill.estimate.amounts import UNKNOWN, Amount, StageEstimate, make_bounded_amount
+from distill.estimate.amounts import (
+    UNKNOWN,
+    Amount,
+    StageEstimate,
+    make_bounded_amount,
+    make_exact_amount,
+)
 from distill.estimate.context import EstimateContext
-from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import measure_cross_encoder, measure_judgements, measure_listwise
 from distill.estimate.measure import QuerySample
-from distill.estimate.train import STATIC
+from distill.estimate.stages.generate import CANNOT_JUDGE, QueryEstimate
+from distill.estimate.stages.train import STATIC
+from distill.estimate.storage import count_pair_shards, count_shards
 from distill.recipe import Judge
 from distill.relabel.rankers.passes import RankerName, list_passes
 from distill.relabel.teaching import make_check_rule, make_teaching_rule
@@ -62,18 +69,34 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
     for judges, size in ((rule.first_judges, list_size), (later, later_size)):
         names = list_passes(rule, judges)
-        lines += [_estimate_judging(context, name, sample, number.high, size) for name in names]
+        lines += [
+            _add_pairs(context, _estimate_judging(context, name, sample, number.high, size), number)
+            for name in names
+        ]
     pairs = make_bounded_amount(number.high * list_size)
+    shards = count_shards(number, rule.shard_size)
     return [
         *lines,
-        StageEstimate("labels", pairs, "pairs"),
-        StageEstimate("examples", number, "examples"),
+        context.add_storage(StageEstimate("labels", pairs, "pairs"), "labels", shards),
+        context.add_storage(StageEstimate("examples", number, "examples"), "examples", shards),
     ]
+
+
+def _add_pairs(context: EstimateContext, line: StageEstimate, queries: Amount) -> StageEstimate:
+    """Return a line of judged pairs with what they take on the disk."""
+    rankers = make_exact_amount(2 if line.stage.endswith("-fused") else 1)
+    shards = count_pair_shards(queries, line.amount, context.recipe.relabel)
+    stored = context.add_storage(
+        replace(line, amount=line.amount.multiply(rankers)), "judgements", shards
+    )
+    return replace(stored, amount=line.amount)
 
 
 def _estimate_candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
     pairs = make_bounded_amount((queries.high or 0) * _count_candidates(context))
-    return context.estimate_retriever_stage("candidates", pairs, "pairs", queries)
+    line = context.estimate_retriever_stage("candidates", pairs, "pairs", queries)
+    shards = count_shards(queries, context.recipe.relabel.shard_size)
+    return context.add_storage(line, "candidates", shards)
 
 
 def _count_candidates(context: EstimateContext) -> int:

@@ -13,7 +13,8 @@ from distill.estimate.amounts import (
     make_exact_amount,
     sum_amounts,
 )
-from distill.estimate.context import EstimateContext
+from distill.estimate.context import EstimateContext, compute_disk
+from distill.estimate.measure import EmbeddedText
 from distill.recipe import Train
 from distill.tasks import iterate_corpus_texts, iterate_query_texts, open_recipe_task
 from distill.tasks.labelled import is_labelled_file
@@ -72,18 +73,19 @@ def _estimate_teacher(context: EstimateContext, examples: Amount, others: Amount
         + others.multiply(2)
         + make_bounded_amount(context.recipe.train.align.sentences)
     )
-    each = measure_teacher_seconds(context)
+    each, dimensions = measure_teacher(context)
     seconds = UNKNOWN if each == UNKNOWN else texts.multiply(each)
     note = "the passages' vectors are the retriever's" if there else ""
-    return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, note=note)
+    disk = compute_disk(texts, dimensions)
+    return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, disk=disk, note=note)
 
 
-def measure_teacher_seconds(context: EstimateContext) -> Amount:
-    """Measure the teacher's seconds a text; unknown without a teacher, and for a server."""
+def measure_teacher(context: EstimateContext) -> EmbeddedText:
+    """Measure what a text takes of the teacher; unknown without a teacher, and for a server."""
     of = context.recipe.teacher
     if of.model is None or of.base_url is not None:
-        return UNKNOWN
-    return context.embedding.get_seconds(of.model, of)
+        return EmbeddedText(UNKNOWN, None)
+    return context.embedding.measure(of.model, of)
 
 
 def _count_plain_texts(train: Train) -> int:
@@ -114,7 +116,7 @@ def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
     note = f"{known:,} texts for each of {models} models; base and student are not measured"
     if unread:
         note += f"; {', '.join(unread)}: size unknown, read from the hub"
-    each = measure_teacher_seconds(context)
+    each = measure_teacher(context).seconds
     least = known * each.low if each != UNKNOWN else 0.0
     return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
 
