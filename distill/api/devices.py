@@ -49,7 +49,7 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
         yield "judge.device", recipe.judge.device
     if (trains or last == "score_teacher") and _is_local(teacher.model, teacher.base_url):
         yield "teacher.device", teacher.device
-    if trains:
+    if trains and recipe.train.launcher == "none":
         yield "train.device", recipe.train.device
 
 

@@ -380,8 +380,7 @@ def _open_cluster(recipe: Recipe, folder: Path) -> Workers:
     from distill.workers.ray_pool import ClusterSettings
     from distill.workers.ray_team import RayWorkers
 
-    values = recipe.execution.model_dump(exclude={"mode"})
-    return RayWorkers(ClusterSettings(**values), folder)
+    return RayWorkers(ClusterSettings(**recipe.execution.cluster), folder)
 
 
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:

@@ -20,6 +20,8 @@ def make_student(
     """Make the base and the student, with the teacher's scores where training asks for them."""
     from distill.pipeline.train_static import train_static
     from distill.runtime.devices import free_memory
+    from distill.train.data.sources import TrainingInputs
+    from distill.train.on_ray import train_on_ray
     from distill.train.settings import TrainingSettings
     from distill.train.stage import train_student
 
@@ -29,6 +31,9 @@ def make_student(
     static = train_static(run, recipe, passages, examples, labels)
     free_memory()
     settings = TrainingSettings.select(recipe)
+    inputs = TrainingInputs(run, passages, examples, labels, scores)
+    if recipe.train.launcher == "ray" and (repeated is None or static is not None):
+        train_on_ray(recipe.execution, settings, inputs, base, earlier, static)
     student = train_student(
         run, settings, passages, examples, base, labels, scores, earlier, repeated, static
     )

@@ -22,8 +22,9 @@ class Execution(Section):
     """The Ray cluster: auto, the one that this machine belongs to (or that RAY_ADDRESS names);
     local, one of this machine alone; or HOST:PORT of its head."""
     workers: dict[WorkerKind, Count] = {}
-    """Number of workers by kind, such as {llm: 8}; kinds are llm, encoder (and cross-encoder) and
-    cpu. A kind that is not named: as many as the cluster has room for."""
+    """Number of workers by kind, such as {llm: 8}; kinds are llm, encoder (and cross-encoder), cpu
+    and train (the processes of `train.launcher: ray`). A kind that is not named: as many as the
+    cluster has room for."""
     cpus: dict[WorkerKind, Count] = {}
     """CPUs of one worker by kind, such as {llm: 16}, which are also the threads that its model
     computes with; 1 for a kind that is not named."""
@@ -34,6 +35,11 @@ class Execution(Section):
     mixed_devices: bool = False
     """Whether one stage may be computed on devices of different models, whose results differ in
     their last digits."""
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        """How the cluster is used, by the names of `ClusterSettings`."""
+        return self.model_dump(exclude={"mode"})
 
     def check(self, devices: Mapping[str, str | None], data_parallel: int) -> None:
         """Check what does not go with a cluster.

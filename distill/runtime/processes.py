@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-_PATIENCE = timedelta(days=7)
+PATIENCE = timedelta(days=7)
 """How long the others wait for what the first one makes: a corpus may take days to relabel, and
 torch's own limit is half an hour, or ten minutes between GPUs."""
 
@@ -34,7 +34,7 @@ def connect(device: str | None) -> None:
 
         from distill.runtime.devices import choose_device
 
-        PartialState(cpu=(device or choose_device()) == "cpu", timeout=_PATIENCE)
+        PartialState(cpu=(device or choose_device()) == "cpu", timeout=PATIENCE)
 
 
 @contextmanager

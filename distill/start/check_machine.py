@@ -49,6 +49,10 @@ def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
         yield "llm.engine vllm", ["vllm"], "gpu"
     if recipe.retriever.index != "exact":
         yield f"retriever.index {recipe.retriever.index}", ["faiss"], "cpu"
+    if recipe.execution.mode == "ray":
+        yield "execution.mode ray", ["ray"], "ray"
+    if recipe.train.launcher == "ray":
+        yield "train.launcher ray", ["ray"], "ray"
     if recipe.store is not None:
         yield "store", ["obstore"], "store"
     if recipe.corpus.path is not None and is_store_address(recipe.corpus.path):

@@ -88,15 +88,7 @@ def train_student(
     """
     train, student = settings.train, settings.student
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
-    for training_stage in train.list_stages().values():
-        check_training(training_stage, student, settings.teacher, inputs, base)
-    processes.connect(choose_train_device(train))
-    with processes.let_main_go_first():
-        stage = run.open_stage(
-            "student",
-            fingerprint(settings, inputs, earlier),
-            [*_list_inputs(train, inputs, base), *([] if static is None else [static])],
-        )
+    stage = open_student(settings, inputs, base, earlier, static)
     work = stage.metadata_dir / "training"
     if not stage.complete and repeated is not None and static is None:
         with processes.let_main_go_first():
@@ -116,6 +108,31 @@ def train_student(
     if processes.is_main():
         shutil.rmtree(work, ignore_errors=True)
     return stage
+
+
+def open_student(
+    settings: TrainingSettings,
+    inputs: TrainingInputs,
+    base: Stage,
+    earlier: Stage | None,
+    static: Stage | None,
+) -> Stage:
+    """Check what a student is to be trained by, connect the processes, and open its stage.
+
+    Raises:
+        UserError: as `train_student`, before anything is trained.
+    """
+    train = settings.train
+    for training_stage in train.list_stages().values():
+        check_training(training_stage, settings.student, settings.teacher, inputs, base)
+    if train.launcher == "none" or processes.count_processes() > 1:
+        processes.connect(choose_train_device(train))  # else this process trains nothing
+    with processes.let_main_go_first():
+        return inputs.run.open_stage(
+            "student",
+            fingerprint(settings, inputs, earlier),
+            [*_list_inputs(train, inputs, base), *([] if static is None else [static])],
+        )
 
 
 def _copy_student(stage: Stage, repeated: Stage) -> None:

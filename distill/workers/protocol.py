@@ -14,8 +14,9 @@ from distill.runtime.progress import TokenCounts
 T = TypeVar("T")
 R = TypeVar("R")
 
-WorkerKind = Literal["llm", "encoder", "cpu"]
-"""What a worker has in memory: a language model, an encoder or ranker, or no model."""
+WorkerKind = Literal["llm", "encoder", "cpu", "train"]
+"""What a worker has in memory: a language model, an encoder or ranker, no model, or a student that
+it trains together with others."""
 
 
 @dataclass(frozen=True)

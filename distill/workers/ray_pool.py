@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError, need, quote_fault
 from distill.workers.local import LOCAL
-from distill.workers.proof import NONCE, WorkerIdentity, write_proof_request
+from distill.workers.proof import NONCE, ProofRequest, WorkerIdentity, write_proof_request
 from distill.workers.protocol import WorkerNeeds
 
 _log = logging.getLogger(__name__)
@@ -108,12 +108,23 @@ class RayPool:
             self._request = write_proof_request(self._folder)
         return self._ray
 
+    @property
+    def request(self) -> ProofRequest:
+        """What a process of the cluster has to prove before it works for this run."""
+        assert self.ray is not None  # which writes it
+        request: ProofRequest = self._request
+        return request
+
+    def dismiss_all(self) -> None:
+        """Let all workers go."""
+        for handle in list(self.handles):
+            self.dismiss(handle)
+
     def close(self) -> None:
         """Let all workers go, and the connection if it was made here."""
         if self._ray is None:
             return
-        for handle in list(self.handles):
-            self.dismiss(handle)
+        self.dismiss_all()
         (self._folder / NONCE).unlink(missing_ok=True)
         if self._owns_connection:
             self._ray.shutdown()
@@ -132,12 +143,16 @@ class RayPool:
         for; one at least."""
         if needs.kind in self.settings.workers:
             return self.settings.workers[needs.kind]
+        return max(1, self.count_room(demand))
+
+    def count_room(self, demand: Demand) -> int:
+        """Count how many workers the cluster has room for."""
         places = 0
         for node in self.ray.nodes():
             has = node["Resources"] if node["Alive"] else {}
             room = has.get("CPU", 0) // demand.cpus
             places += int(min(room, has.get("GPU", 0) // demand.gpus) if demand.gpus else room)
-        return max(1, places)
+        return places
 
     def ask(self, demand: Demand) -> WorkerHandle:
         """Ask the cluster for one more worker, which begins by proving itself."""

@@ -23,6 +23,7 @@ GLOBAL_KEYS = (
     "stages",
     "seed",
     "device",
+    "launcher",
     "dtype",
     "base_dtype",
     "kernel",
@@ -34,6 +35,7 @@ GLOBAL_KEYS = (
 """What no training stage sets for itself."""
 PERFORMANCE_KEYS = {
     "device",
+    "launcher",
     "checkpoint_steps",
     "trackers",
     "mini_batch_tokens",
@@ -189,6 +191,10 @@ class Train(Section):
     """Seed of shuffling and dropout; null: the recipe's."""
     device: Device | None = None
     """Device to train on: cpu, cuda, cuda:1 or mps; null: the best one available."""
+    launcher: Literal["none", "ray"] = "none"
+    """Who starts the processes that train. none: this process trains, or those do that accelerate
+    or torchrun has started; ray: Ray Train starts them on the GPUs of the cluster that
+    `execution.address` names, or on its CPUs, as many as `execution.workers: {train: N}` says."""
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Number type of the matrix products; weights stay in float32. auto: bfloat16 where the device
     computes it natively, else float32."""
@@ -208,6 +214,10 @@ class Train(Section):
         if self.kernel == "flash_attention_2" and self.dtype == "float32":
             raise ValueError(
                 "kernel: flash_attention_2 computes in half precision: dtype: bfloat16"
+            )
+        if self.launcher == "ray" and self.device is not None and self.device.startswith("cuda:"):
+            raise ValueError(
+                f"device: {self.device} with launcher: ray, which gives GPUs out: name cuda"
             )
         best = any(stage.keep == "best" for stage in self.list_stages().values())
         if best and self.validation.share == 0:

@@ -1,0 +1,202 @@
+"""Train on the GPUs of a Ray cluster: Ray Train starts the processes, as torchrun or `accelerate
+launch` would, and each of them runs the same training."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+from distill.recipe import Execution
+from distill.runtime.processes import PATIENCE, is_main
+from distill.runtime.progress import show_activity, show_progress
+from distill.runtime.run_log import log_to
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.train.data.sources import TrainingInputs
+from distill.train.settings import TrainingSettings
+from distill.train.stage import open_student, train_student
+from distill.workers.proof import ProofRequest, prove
+from distill.workers.protocol import WorkerNeeds
+from distill.workers.ray_pool import ClusterSettings, Demand, RayPool, read_clock
+
+_log = logging.getLogger(__name__)
+_MOST_WORDS = 600
+_SECONDS_A_LOOK = 1.0
+
+Training = Callable[[Run], Stage]
+"""Trains in a run, in each of the processes. It has to be picklable."""
+
+
+def train_on_ray(
+    execution: Execution,
+    settings: TrainingSettings,
+    inputs: TrainingInputs,
+    base: Stage,
+    earlier: Stage | None = None,
+    static: Stage | None = None,
+) -> None:
+    """Train a student as `train_student` does, in as many processes as `execution.workers: {train:
+    N}` says, or as the cluster has room for. Without an effect where it is trained.
+
+    Where a process is lost the others end, and all begin anew at the last checkpoint.
+
+    Raises:
+        UserError: as the training raises it; if the cluster has no room, or it failed too often.
+        KeyboardInterrupt: on Ctrl-C; the same command continues at the last checkpoint.
+    """
+    stage = open_student(settings, inputs, base, earlier, static)
+    if stage.complete:
+        return
+    run, passages = inputs.run, inputs.passages
+    train = partial(
+        train_student,
+        settings=settings,
+        passages=passages,
+        examples=list(inputs.examples),
+        base=base,
+        labels=inputs.labels,
+        teacher_scores=inputs.teacher_scores,
+        earlier=earlier,
+        static=static,
+    )
+    with _open_pool(run, execution) as pool:
+        needs = WorkerNeeds("train", settings.train.device)
+        demand = pool.find_demand(needs)
+        count = pool.count_places(needs, demand)
+        pool.dismiss_all()
+        work = partial(_train_here, train, run.folder, bool(demand.gpus), pool.request)
+        with show_activity(f"training on {count} processes of the cluster"):
+            _try_often(pool, work, demand, count, stage.metadata_dir / "training")
+    stage.mirror.finish(stage.folder)
+
+
+def _try_often(
+    pool: RayPool, work: Callable[[], None], demand: Demand, count: int, folder: Path
+) -> None:
+    """Train, and begin anew where a process was lost, once there is a place for all of them.
+
+    Args:
+        folder: for what Ray Train notes; it goes when the training is done.
+
+    Raises:
+        UserError: if it failed too often.
+    """
+    tries = pool.settings.tries
+    for tries_left in reversed(range(tries)):
+        _wait_for_room(pool, demand, count)
+        words = _try_once(work, demand, count, folder)
+        if words is None:
+            return
+        _log.warning("training on %d processes failed: %s", count, words[-_MOST_WORDS:])
+        if not tries_left:
+            raise UserError(
+                "training on a Ray cluster",
+                f"failed {tries} times; the last time: {words[-_MOST_WORDS:]}",
+                "fix what it says; the same command continues at the last checkpoint",
+            )
+
+
+@contextmanager
+def _open_pool(run: Run, execution: Execution) -> Iterator[RayPool]:
+    """Use the run's cluster, or connect to one for the training alone."""
+    if isinstance(run.workers, RayPool):
+        yield run.workers
+        return
+    pool = RayPool(ClusterSettings(**execution.cluster), run.folder)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _wait_for_room(pool: RayPool, demand: Demand, count: int) -> None:
+    """Wait until the cluster has places for all processes.
+
+    Raises:
+        UserError: if it has not for `execution.patience` seconds.
+    """
+    since = read_clock()
+    while pool.count_room(demand) < count:
+        if read_clock() - since > pool.settings.patience:
+            raise UserError(
+                "training on a Ray cluster",
+                f"had no place for {pool.settings.patience:.0f} s: it asks for {count} processes "
+                f"with {demand.describe()} each, and the cluster has {pool.describe_cluster()}",
+                "add nodes, or lower execution.workers: {train: N} or execution.cpus; the same "
+                "command continues",
+            )
+        time.sleep(_SECONDS_A_LOOK)
+
+
+def _try_once(work: Callable[[], None], demand: Demand, count: int, folder: Path) -> str | None:
+    """Train once. Returns what went wrong with a process, None if nothing did."""
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    from ray.train import (
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+        WorkerGroupError,
+    )
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources: dict[str, float] = {"CPU": demand.cpus}
+    if demand.gpus:
+        resources["GPU"] = demand.gpus
+    trainer = TorchTrainer(
+        work,
+        torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
+        scaling_config=ScalingConfig(
+            num_workers=count, use_gpu=bool(demand.gpus), resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(folder.resolve()),
+            # Repeating is ours: what a process refuses is not tried again.
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+        ),
+    )
+    try:
+        _fit(trainer)
+    except TrainingFailedError as fault:
+        failures = fault.worker_failures if isinstance(fault, WorkerGroupError) else {}
+        for failure in failures.values():
+            cause = getattr(failure, "_base_exc", failure)
+            if isinstance(cause, UserError):
+                raise cause from None
+        return " ".join(str(fault).split())
+    return None
+
+
+def _fit(trainer: Any) -> None:
+    """Train in a thread of its own. In the main one Ray Train would answer Ctrl-C itself, once its
+    controller has time; so the process ends at once, and the others with it."""
+    done: Future[None] = Future()
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as fault:  # noqa: BLE001 (raised where the main thread waits)
+            done.set_exception(fault)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=fit, daemon=True).start()
+    done.result()
+
+
+def _train_here(train: Training, folder: Path, has_gpu: bool, request: ProofRequest) -> None:
+    """Train in a process that Ray Train has started and connected with the others."""
+    show_progress(quiet=True)
+    prove(request)
+    if not has_gpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    with log_to(folder) if is_main() else nullcontext():
+        train(Run(folder))  # which the process that started this one has locked
