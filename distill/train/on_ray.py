@@ -29,6 +29,8 @@ from distill.workers.ray_pool import ClusterSettings, Demand, RayPool, read_cloc
 _log = logging.getLogger(__name__)
 _MOST_WORDS = 600
 _SECONDS_A_LOOK = 1.0
+_NEVER_AGAIN: dict[str, Any] = {"max_failures": 0, "controller_failure_limit": 0}
+"""Repeating is ours: what a process refuses is not tried again."""
 
 Training = Callable[[Run], Stage]
 """Trains in a run, in each of the processes. It has to be picklable."""
@@ -159,8 +161,7 @@ def _try_once(work: Callable[[], None], demand: Demand, count: int, folder: Path
         run_config=RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            # Repeating is ours: what a process refuses is not tried again.
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            failure_config=FailureConfig(**_NEVER_AGAIN),
         ),
     )
     try:
