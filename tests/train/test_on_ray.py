@@ -110,7 +110,9 @@ def test_more_processes_than_the_cluster_has_room_for_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.bad_input("cluster", "bad input that training meets", "refused as in one process")
-def test_what_a_process_refuses_is_refused_as_in_this_process(cluster, encoder_folder, tmp_path):
+def test_training_that_a_process_refuses_is_refused_as_in_this_process(
+    cluster, encoder_folder, tmp_path
+):
     """The training was begun by one process, and goes on with two."""
     recipe = make_recipe(encoder_folder, train=TRAIN)
     start(tmp_path / "run", recipe, 1, dies_at=4)

@@ -105,7 +105,7 @@ def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_proces
         assert open_stage(tmp_path / "ray" / name).manifest["execution"]["on"] == "ray"
 
 
-def test_what_a_run_has_judged_is_not_judged_again_by_workers(cluster, recipe_file, tmp_path):
+def test_judged_pairs_are_not_judged_again_by_workers(cluster, recipe_file, tmp_path):
     """Lists of two candidates were judged in this process; then they become lists of four."""
     recipe = load_recipe(recipe_file, [*SMALL, "relabel.top_k=2"])
     relabel(tmp_path / "here", recipe)
