@@ -70,7 +70,7 @@ def test_notes_are_shown_word_for_word():
     assert any("≤: an upper bound." in line for line in shown())
 
 
-def test_what_stages_write_has_columns_where_it_is_estimated():
+def test_bytes_and_shards_have_columns_where_they_are_estimated():
     stored = StageEstimate(
         "candidates",
         Amount(0, 10_500),
