@@ -1,5 +1,5 @@
-"""A recipe on a Ray cluster of two nodes ends with the bytes of this process: a node is killed, a
-person stops it, and what was paid for before is not asked or judged again."""
+"""A recipe on a Ray cluster of two nodes ends with the bytes of this process: nodes are killed in
+its stages, a person stops it, and what was paid for before is not asked or judged again."""
 
 import random
 import re
@@ -8,13 +8,16 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.fake_server import MODEL, Body, completion, prompt_of, serving
 from helpers.fresh_process import Fresh, command
 from helpers.ray_work import SmallCluster, wait_until
+from helpers.tiny_models import TEXTS
 from helpers.written_files import list_tables
 
 from distill.embed import vector_store
+from distill.embed.open_embedder import open_embedder
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe, override
 from distill.store.run import Run
@@ -22,6 +25,8 @@ from distill.store.stage import Stage, open_stage
 
 pytestmark = pytest.mark.slow
 SMALL = ["relabel.shard_size=3", "generate.shard_size=3"]
+FILTERS = ["generate.filters.round_trip=12", "generate.filters.near_duplicates=0.8"]
+ON_WORKERS = ("generations", "parsed", "queries", "candidates", "labels", "examples")
 
 
 class Reaper:
@@ -77,32 +82,33 @@ def list_differences(whole: dict[str, bytes], made: dict[str, bytes]) -> list[st
     return [name for name in {**whole, **made} if whole.get(name) != made.get(name)]
 
 
-def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_process(
+def test_a_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_store, "CHUNK", 4)
+    retriever = load_recipe(recipe_file).retriever
+    encoder = open_embedder(retriever, retriever.model)
+    texts = [f"{text} {number}" for number in range(4) for text in TEXTS]
+    of = (encoder, "document", [f"t{number}" for number in range(len(texts))], texts, "embed texts")
+    here = vector_store.embed(tmp_path / "here", *of)
+    with Run(tmp_path / "ray") as run:
+        run.use_workers(cluster.workers(run.folder))
+        reaper = Reaper(cluster, run, ["vectors"], monkeypatch)
+        there = vector_store.embed(run.folder / "vectors", *of, workers=run.workers)
+    assert reaper.left == []
+    assert np.array_equal(here.vectors, there.vectors)
+
+
+def test_nodes_killed_while_queries_candidates_and_judgements_are_made(
     cluster, recipe_file, tmp_path
 ):
-    filters = ["generate.filters.round_trip=12", "generate.filters.near_duplicates=0.8"]
-    here = load_recipe(recipe_file, filters)
-    on = {"mode": "ray", "address": cluster.address}
-    with Run(tmp_path / "here") as run:
-        Job(run, here).relabel()
-    commit, killed = Stage.commit_shard, []
-
-    def deadly(self, path, *rest):
-        commit(self, path, *rest)
-        if self.name == "judgements-ql" and not killed:
-            killed.append(path)
-            cluster.kill_node()
-
-    with pytest.MonkeyPatch.context() as patch, Run(tmp_path / "ray") as run:
-        patch.setattr(Stage, "commit_shard", deadly)
-        Job(run, override(here, {"execution": on})).relabel()
-    cluster.add_node()
-    assert killed
-    whole, made = (list_tables(tmp_path / name) for name in ("here", "ray"))
-    assert made.keys() == whole.keys()
-    assert [name for name in whole if made[name] != whole[name]] == []
-    for name in ("generations", "parsed", "queries", "candidates", "labels", "examples"):
-        assert open_stage(tmp_path / "ray" / name).manifest["execution"]["on"] == "ray"
+    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS])
+    whole = relabel(tmp_path / "here", recipe)
+    stages = ["generations", "candidates", "judgements-ql"]
+    made = relabel_and_kill(cluster, tmp_path / "ray", recipe, stages)
+    assert list_differences(whole, made) == []
+    for name in ON_WORKERS:
+        execution = open_stage(tmp_path / "ray" / name).manifest["execution"]
+        assert execution["on"] == "ray"
+        assert execution["workers_lost"] >= (name in stages)
 
 
 def test_judged_pairs_are_not_judged_again_by_workers(cluster, recipe_file, tmp_path):
