@@ -112,7 +112,8 @@ def main() -> None:
     skip_collection_at_exit()
     end_soon_after_sigterm()
     try:
-        cli.main(standalone_mode=False)
+        # click returns the code of a command that ended by `Context.exit`.
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as fault:
         fault.show()
         sys.exit(2)

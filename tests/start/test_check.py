@@ -7,6 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers.fake_server import MODEL, serving
+from helpers.fresh_process import distill
 
 from distill.cli import cli
 from distill.errors import UserError
@@ -153,11 +154,11 @@ def test_all_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path
     bad = [one for one in BAD if "evaluate__judged" not in one[1]]
     together = {key: value for _, settings, _ in bad for key, value in settings.items()}
     written(**{k: v for k, v in together.items() if "column" not in k})
-    done = CliRunner().invoke(cli, ["check", str(tmp_path / "mine.yaml")])
-    assert done.exit_code == 2
+    done = distill("check", str(tmp_path / "mine.yaml"))
+    assert done.returncode == 2
     for name, settings, says in bad:
         if "column" not in name:
-            assert says in done.output, settings
+            assert says in done.stdout, settings
 
 
 def test_run_and_estimate_check_first(written, tmp_path):
