@@ -108,8 +108,11 @@ def decode(data: bytes, where: str) -> str:
         UserError: saying what it is instead, with the row where it first fails.
     """
     refuse_other_forms(data, where)
+    if b"\0" in data:
+        row = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise UserError(f"{where}, row {row}", "holds a NUL byte: it is no text", _SAVE)
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         row = data.count(b"\n", 0, fault.start) + 1
         raise UserError(
@@ -117,10 +120,6 @@ def decode(data: bytes, where: str) -> str:
             f"is not UTF-8 (byte 0x{data[fault.start]:02x})",
             f"{_SAVE}, such as by: iconv -f LATIN1 -t UTF-8 FILE",
         ) from None
-    if "\0" in text:
-        row = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{where}, row {row}", "holds a NUL byte: it is no text", _SAVE)
-    return text
 
 
 def open_bytes(file: Path, text: bool = True) -> BufferedReader:

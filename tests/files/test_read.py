@@ -126,6 +126,7 @@ def test_rows_are_held_to_their_form_alone():
         wrong("encoding", "UTF-16 without a mark", "a: 1".encode("utf-16-le"), "a NUL byte"),
         wrong("encoding", "UTF-32", "a: 1".encode("utf-32"), "is UTF-32"),
         wrong("encoding", "a NUL byte", b"a: 1\nb: \0", "holds a NUL byte"),
+        wrong("encoding", "a program", b"\x7fELF\xd0\n\0", "row 2: holds a NUL byte"),
         wrong("encoding", "gzip", b"\x1f\x8b\x08rest", "compressed"),
         wrong("encoding", "bzip2", b"BZh91AY", "compressed"),
         wrong("encoding", "xz", b"\xfd7zXZ\0", "compressed"),

@@ -1,6 +1,8 @@
 """A file or folder of texts: Markdown, HTML, reStructuredText, plain text, manual pages, PDF and
 Word, also compressed."""
 
+import mimetypes
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
+from distill.corpus.readers.tables import detect_form
 from distill.corpus.sections.formats import (
     ENDINGS,
     check_readers,
@@ -22,6 +25,10 @@ from distill.errors import UserError
 BETWEEN_HEADINGS = " > "
 UNREADABLE = "cannot be read as text"
 _SKIP = "leave such files out by --set corpus.unreadable=skip"
+_KNOWN_TYPES = mimetypes.MimeTypes()
+"""Those that Python knows: what else a machine knows would make its corpus another one."""
+_README = re.compile(r"(readme|news)\.", re.IGNORECASE)
+"""Begins the name of a text, whatever follows: README.source, NEWS.old."""
 _VERSION = 1
 """Raised whenever the same files would give other documents."""
 
@@ -42,8 +49,15 @@ def _is_man_page(path: Path) -> bool:
 
 
 def get_ending(path: Path) -> str:
-    """Return the ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
-    return Path(strip_packed_ending(path)).suffix.lower()
+    """Return the ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`. That
+    of a README is none where it names no format: `README.source`."""
+    name = Path(strip_packed_ending(path))
+    ending = name.suffix.lower()
+    is_format = ending in ENDINGS or ENDING.fullmatch(ending) or detect_form(path) is not None
+    is_known = is_format or _KNOWN_TYPES.guess_type(name.name)[0] is not None
+    if _README.match(name.name) and not is_known:
+        return ""
+    return ending
 
 
 def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> CorpusSource:

@@ -74,10 +74,12 @@ def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
 def _refuse_one_query(file: Path, first: dict[str, str], counts: Counter[str]) -> None:
     if len(first) > 1:
         return
-    shown = f"holds one query alone, {next(iter(first.values()))[:60]!r}" if first else "no query"
+    alone = next(iter(first.values()), None)
+    shown = "holds no query" if alone is None else f"holds one query alone, {alone[:60]!r}"
+    told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     raise UserError(
         str(file),
-        f"{shown if first else 'holds no query'} ({dict(counts)})",
+        f"{shown} ({told})",
         "give a log of different queries, or name their column in generate.log.query_column",
     )
 

@@ -73,8 +73,8 @@ def settle_test(
         return SettledTest(recipe, _LATER)
     try:
         counts = _count(recipe)
-    except UserError as fault:  # whoever reads the corpus is told; here it only is not looked at
-        return SettledTest(recipe, f"{_UNREADABLE}: {fault}")
+    except UserError:  # whoever reads the corpus is told why
+        return SettledTest(recipe, _UNREADABLE)
     chosen = _choose_hold_out(recipe, counts, judges)
     settled = _put(recipe, chosen or NOTHING, judges)
     if chosen is None:
@@ -96,8 +96,8 @@ def _settle_task(recipe: Recipe, folder: Path, fetches: bool, judges: bool) -> S
         return SettledTest(recipe, _LATER)
     try:
         counts = _count(recipe)
-    except UserError as fault:
-        return SettledTest(recipe, f"{_UNREADABLE}: {fault}")
+    except UserError:
+        return SettledTest(recipe, _UNREADABLE)
     if not _holds_out_enough(recipe, counts, judges):
         what = f"of {counts.whole_documents:,} documents {share:.0%} are too few; {_INSTEAD}"
         return SettledTest(recipe, f"test: none: {what}")

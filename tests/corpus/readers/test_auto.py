@@ -277,3 +277,14 @@ def test_commas_within_a_quoted_header_are_no_delimiters(tmp_path, header):
     others = ["x"] * header.count(";")
     file.write_text(f"{header};text;title\n" + ";".join([*others, "a", "They dance.", "Bees"]))
     assert read(file) == [("a", "Bees", "They dance.")]
+
+
+def test_a_readme_is_a_text_whatever_follows_its_name(tmp_path, caplog):
+    write_texts(tmp_path)
+    for name in ("README.source", "README.C++", "News.old", "README.png", "README.sh"):
+        (tmp_path / name).write_text(f"What {name} says.", encoding="utf-8")
+    (tmp_path / "README.amd64.gz").write_bytes(gzip.compress(b"What a packed one says."))
+    ids = {row[0] for row in read(tmp_path)}
+    assert ids >= {"README.source", "README.C++", "News.old", "README.amd64.gz"}
+    assert not ids & {"README.png", "README.sh"}
+    assert ".png 2, .sh 1" in caplog.text

@@ -95,7 +95,9 @@ def test_personal_data_of_a_log_are_masked(text, masked):
 def test_a_log_of_one_query_is_refused(tmp_path):
     file = tmp_path / "asked.txt"
     file.write_text("bee dance\nBee  dance\n" * 5)
-    with pytest.raises(UserError, match=r"one query alone, 'bee dance'.*\n.*query_column"):
+    with pytest.raises(
+        UserError, match=r"one query alone, 'bee dance' \(10 read\)\n.*query_column"
+    ):
         read_log(file, USUAL)
     file.write_text("\n\n")
     with pytest.raises(UserError, match="holds no query"):
