@@ -101,6 +101,10 @@ def test_baselines(small_data, encoder_folder, tmp_path):
     figures = run_script("baselines", *words, "--out", str(tmp_path))
     assert figures.keys() >= FIGURES
     assert list(figures["systems"]) == ["base", "teacher", "bm25", "base + bm25", "teacher + bm25"]
+    (tmp_path / "cacm-student").symlink_to(encoder_folder)
+    of_corpus = ("--student", str(tmp_path / "{corpus}-student"))
+    figures = run_script("baselines", *words, *of_corpus, "--out", str(tmp_path))
+    assert figures["systems"]["student"] == figures["systems"]["teacher"]
 
 
 def test_coverage(small_data, tmp_path):
