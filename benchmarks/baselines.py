@@ -101,16 +101,16 @@ def describe(role: str, score: TaskScore, scores: dict[str, TaskScore]) -> dict[
 
 
 def write_row(line: dict[str, Any]) -> str:
-    """Write a row of the table: scores by system, then what is ahead of what."""
+    """Write a row of the table: scores by system, then what is ahead of what. Without a student its
+    columns are left out."""
     systems = line["systems"]
     teacher, hybrid = systems["teacher"], systems[f"teacher + {BM25_ROLE}"]
-    scores = [systems[role]["ndcg_at_10"] if role in systems else None for role in ROLES]
     gaps = [teacher["minus_bm25"], hybrid["minus_model_alone"], hybrid["minus_bm25"]]
-    student = systems.get(f"student + {BM25_ROLE}")
-    gaps += [student["minus_bm25"] if student else None]
+    if "student" in systems:
+        gaps.append(systems[f"student + {BM25_ROLE}"]["minus_bm25"])
     cells = [TITLES.get(line["corpus"], line["corpus"]), str(line["queries"])]
-    cells += ["" if score is None else f"{score:.3f}" for score in scores]
-    cells += ["" if gap is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap) for gap in gaps]
+    cells += [f"{systems[role]['ndcg_at_10']:.3f}" for role in ROLES if role in systems]
+    cells += ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap) for gap in gaps]
     return f"| {' | '.join(cells)} |"
 
 
