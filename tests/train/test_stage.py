@@ -283,6 +283,14 @@ def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
+def test_a_checkpoint_has_no_model_card(tmp_path, resumable):
+    train_and_die(tmp_path / "run", resumable, "step", 8)
+    checkpoint = tmp_path / "run" / "student/.stage/training/0-train/checkpoint-6"
+    assert (checkpoint / "complete").exists()
+    assert (checkpoint / "modules.json").exists()
+    assert not (checkpoint / "README.md").exists()
+
+
 def test_killed_twice_it_goes_on_where_it_was(tmp_path, resumable, undisturbed):
     checkpoints = tmp_path / "run" / "student" / ".stage" / "training" / "0-train"
     train_and_die(tmp_path / "run", resumable, "save", 9)
