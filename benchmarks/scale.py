@@ -30,7 +30,7 @@ from forked import run_forked
 from memory import WORDS
 from memory_relabel import StandInLLM
 
-from distill.corpus.passages import make_passages
+from distill.corpus.passages import make_split_passages
 from distill.embed.encoder import Vectors
 from distill.embed.wording import PLAIN
 from distill.generate.filters.stage import FilterSettings, make_queries
@@ -154,7 +154,8 @@ class Work:
         self.recipe = make_recipe(folder)
 
     def corpus(self) -> Stage:
-        return make_passages(self.run, self.recipe.corpus, self.recipe.seed)
+        recipe = self.recipe
+        return make_split_passages(self.run, recipe.corpus, recipe.seed, []).passages
 
     def embed(self) -> None:
         retriever = self.recipe.retriever

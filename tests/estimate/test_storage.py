@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers.tiny_models import TEXTS
 
-from distill.corpus.passages import make_passages
+from distill.corpus.passages import make_split_passages
 from distill.estimate.amounts import Amount, make_bounded_amount, make_exact_amount
 from distill.estimate.estimate import estimate
 from distill.estimate.render import to_json
@@ -33,7 +33,7 @@ def test_passages_take_what_is_estimated_before_their_lookup_is_made(tmp_path):
     corpus.write_text("\n".join(rows))
     recipe = load_recipe(None, ["name=mine", "corpus.source=jsonl", f"corpus.path={corpus}"])
     with Run(tmp_path / "run") as run:
-        passages = make_passages(run, recipe.corpus, recipe.seed)
+        passages = make_split_passages(run, recipe.corpus, recipe.seed, []).passages
     found = measure_passages(passages)
     table = sum(path.stat().st_size for path in list_shards(passages.folder))
     assert found.table * 11_000 == pytest.approx(table)
