@@ -196,15 +196,6 @@ def test_memory_relabel():
     assert figures.keys() >= {"peak_mib", "ratio_of_time_a_pair"}
 
 
-@pytest.mark.slow
-def test_cluster():
-    lines = run_lines("cluster", "--shards", "6", "--waits", "12")
-    driver, waiting, lost = lines
-    assert 0 < driver["local"] < 1000
-    assert waiting["speedup"] > 0
-    assert 1 <= lost["shards"] <= 4
-
-
 def test_scale():
     *lines, sizes = run_lines("scale", "--sizes", "600")
     assert sizes["name"] == "scale: bytes a row"
