@@ -128,7 +128,7 @@ def _refuse_with(context: click.Context, option: str, names: tuple[str, ...]) ->
 @click.option(
     "--hybrid",
     is_flag=True,
-    help="Fuse each model with BM25 (reciprocal rank fusion), as the report's rows `student + "
+    help="Rank by each model and BM25 together (a weighted sum), as the report's rows `student + "
     "BM25` and `teacher + BM25` do.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a query, on one line.")

@@ -80,9 +80,8 @@ class PassageSearch:
     def rank_by_both(self, model: EvalModel, query: str, count: int) -> RankedRows:
         """Rank by the hybrid of model and BM25, as evaluation ranks `student + bm25`."""
         depth = max(count, HYBRID_DEPTH)
-        dense = [row for row, _ in self.rank_by_vectors(model, query, depth)]
-        lexical = [row for row, _ in self.rank_by_words(query, depth)]
-        return rank_hybrid(dense, lexical, count)
+        dense = self.rank_by_vectors(model, query, depth)
+        return rank_hybrid(dense, self.rank_by_words(query, depth), count)
 
     def get_vectors(self, model: EvalModel) -> list[VectorStore]:
         """Return the passages' vectors by the model, or by the one that embeds its documents: a

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.corpus.held_out import JUDGED
-from distill.evaluate.baselines.rankings import NO_DOCUMENT, Rankings, fuse_scores, read_rankings
+from distill.evaluate.baselines.rankings import (
+    NO_DOCUMENT,
+    Rankings,
+    make_falling_scores,
+    read_rankings,
+)
 from distill.evaluate.baselines.searchers import BM25Search, RetrievedScores, build_search_meta
 from distill.evaluate.baselines.systems import takes_baselines
 from distill.evaluate.models.eval_model import load_any_model
@@ -74,12 +79,12 @@ class RerankedSearch:
         results: RetrievedScores = {}
         with Progress("rerank", len(queries), "queries") as progress:
             for row in queries:
-                documents = ranked[row["id"]][:top_k]
+                documents = list(ranked[row["id"]])[:top_k]
                 first, rest = documents[: self._depth], documents[self._depth :]
                 scores = self._score(row["text"], first)
                 order = np.argsort(-np.array(scores), kind="stable")
                 reordered = [*(first[i] for i in order), *rest]
-                results[row["id"]] = fuse_scores(reordered) or {NO_DOCUMENT: 0.0}
+                results[row["id"]] = make_falling_scores(reordered) or {NO_DOCUMENT: 0.0}
                 progress.advance()
         return results
 

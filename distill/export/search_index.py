@@ -33,7 +33,7 @@ from distill.files.atomic import write_json
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import BM25, Recipe, Student, Teacher
 from distill.retrieve.bm25 import BM25Index
-from distill.retrieve.fusion import HYBRID_CONSTANT, HYBRID_DEPTH
+from distill.retrieve.fusion import HYBRID_DEPTH, HYBRID_SAMPLE, HYBRID_WEIGHTS
 from distill.retrieve.terms import describe_terms
 from distill.store.local_name import restore_paths
 from distill.store.passages import PassageReader
@@ -240,10 +240,10 @@ def _write_bm25(folder: Path, bm25: BM25Index, settings: BM25) -> None:
 
 def _describe_fusion() -> dict[str, Any]:
     return {
-        "method": "reciprocal rank fusion: the sum of weight / (constant + rank), ranks from 1",
-        "constant": HYBRID_CONSTANT,
+        "method": "sum of weight * (score - mean) / standard deviation, of the first `sample`",
+        "weights": HYBRID_WEIGHTS,
+        "sample": HYBRID_SAMPLE,
         "depth": HYBRID_DEPTH,
-        "weights": {"dense": 1.0, "bm25": 1.0},
     }
 
 

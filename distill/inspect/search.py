@@ -23,8 +23,8 @@ _BEGINNING = 160
 
 @dataclass(frozen=True)
 class SearchHit:
-    """`similarity` is the cosine, from -1 to 1; of a hybrid the sum over both rankings of
-    1 / (60 + rank)."""
+    """`similarity` is the cosine, from -1 to 1; of a hybrid the weighted sum of both
+    scores in standard deviations."""
 
     row: int
     passage: Row

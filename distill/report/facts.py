@@ -28,7 +28,7 @@ _WHAT_TO_DO = {
     "student": "ship the student",
     "base": "ship the {system}, which needs no training",
     "teacher": "let the teacher embed the queries",
-    "hybrid": "ship the hybrid: search with {system}, and fuse both rankings by reciprocal ranks",
+    "hybrid": "ship the hybrid: search with {system}, by the weighted sum of both scores",
     "bm25": "search by words, with BM25 alone",
 }
 

@@ -184,7 +184,7 @@ def list_opponents(summary: Summary) -> list[str]:
     ]
 
 
-BASELINES_TITLE = "Beside BM25 and hybrids (reciprocal rank fusion), mean over retrieval tasks"
+BASELINES_TITLE = "Beside BM25 and hybrids (weighted sums of scores), mean over retrieval tasks"
 BASELINES = ("pair", "difference, 95 % interval", "p", "won/tied/lost")
 
 

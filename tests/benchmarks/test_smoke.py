@@ -146,6 +146,8 @@ def test_worth(small_data, encoder_folder, writer_folder, recipe_file, tmp_path)
     figures = run_script("worth", "cacm", *alone)
     assert added["ours"] != figures["ours"]
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
+    for both in run_lines("hybrid", "cacm", "--name", "small", "--root", str(tmp_path)):
+        assert both.keys() >= FIGURES | {"ours_minus_peer", "weights"}
     static = ("--static", "--name", "static", "--root", str(tmp_path), *words)
     assert run_script("worth", "cacm", *static)["query_speed"]["ratio"] >= 0
     arm = [

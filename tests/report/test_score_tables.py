@@ -169,8 +169,8 @@ def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside
     assert f"student - BM25: {gap.format('-0.0500')}" in told
     assert f"student - (student + BM25): {gap.format('-0.1500')}" in told
     assert (
-        "what to do: ship the hybrid: search with student + BM25, and fuse both rankings by "
-        "reciprocal ranks"
+        "what to do: ship the hybrid: search with student + BM25, by the weighted sum of both "
+        "scores"
     ) in told
 
 

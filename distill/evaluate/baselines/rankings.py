@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 
 from distill.files.atomic import commit_bytes
 
-Rankings = dict[str, dict[str, list[str]]]
-"""By split/subset and query: ids of documents, best first."""
+Rankings = dict[str, dict[str, dict[str, float]]]
+"""By split/subset and query: documents with their scores, best first."""
 
 _SCHEMA = pa.schema(
     [
         pa.field("part", pa.string(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
         pa.field("documents", pa.list_(pa.string()), nullable=False),
+        pa.field("scores", pa.list_(pa.float64()), nullable=False),
     ]
 )
 _ORIGIN = b"distill"
@@ -25,14 +26,15 @@ NO_DOCUMENT = ""
 """The id under which a search says that it finds nothing for a query."""
 
 
-def rank_documents(scores: Mapping[str, float]) -> list[str]:
+def rank_documents(scores: Mapping[str, float]) -> dict[str, float]:
     """Sort documents by falling score as trec_eval does, ties by falling id.
 
     >>> rank_documents({"a": 0.5, "b": 0.5, "c": 0.9})
-    ['c', 'b', 'a']
+    {'c': 0.9, 'b': 0.5, 'a': 0.5}
     """
     documents = (document for document in scores if document != NO_DOCUMENT)
-    return sorted(documents, key=lambda document: (scores[document], document), reverse=True)
+    ranked = sorted(documents, key=lambda document: (scores[document], document), reverse=True)
+    return {document: scores[document] for document in ranked}
 
 
 def write_rankings(path: Path, rankings: Rankings, origin: Mapping[str, Any]) -> None:
@@ -42,7 +44,12 @@ def write_rankings(path: Path, rankings: Rankings, origin: Mapping[str, Any]) ->
         origin: JSON, what they were computed of (`describe_task`); `has_rankings` compares it.
     """
     rows = [
-        {"part": part, "query": query, "documents": list(documents)}
+        {
+            "part": part,
+            "query": query,
+            "documents": list(documents),
+            "scores": list(documents.values()),
+        }
         for part, by_query in rankings.items()
         for query, documents in by_query.items()
     ]
@@ -69,7 +76,8 @@ def read_rankings(path: Path) -> Rankings:
     """Read the rankings of a file that `write_rankings` wrote."""
     rankings: Rankings = {}
     for row in pq.read_table(path, schema=_SCHEMA).to_pylist():
-        rankings.setdefault(row["part"], {})[row["query"]] = row["documents"]
+        documents = dict(zip(row["documents"], row["scores"], strict=True))
+        rankings.setdefault(row["part"], {})[row["query"]] = documents
     return rankings
 
 
@@ -80,9 +88,9 @@ def cut_rankings(rankings: Rankings, depth: int) -> dict[str, list[str]]:
         ValueError: if the task has several, where an id may stand for several queries.
     """
     (by_query,) = rankings.values()
-    return {query: list(documents[:depth]) for query, documents in by_query.items()}
+    return {query: list(documents)[:depth] for query, documents in by_query.items()}
 
 
-def fuse_scores(fused: Sequence[str]) -> dict[str, float]:
+def make_falling_scores(documents: Sequence[str]) -> dict[str, float]:
     """Give documents in their order scores that fall from one by one, so that no two tie."""
-    return {document: float(len(fused) - place) for place, document in enumerate(fused)}
+    return {document: float(len(documents) - place) for place, document in enumerate(documents)}

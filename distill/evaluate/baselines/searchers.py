@@ -1,17 +1,17 @@
 """Searches that need no vectors of their own, as mteb asks them (its SearchProtocol): BM25 over a
-task's documents, and the reciprocal rank fusion of two rankings that are there already."""
+task's documents, and the hybrid of two rankings that are there already."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from distill.errors import need
-from distill.evaluate.baselines.rankings import NO_DOCUMENT, Rankings, fuse_scores
+from distill.evaluate.baselines.rankings import NO_DOCUMENT, Rankings, make_falling_scores
 from distill.recipe import BM25
 from distill.recipe.sections.retriever import Language
 from distill.retrieve.bm25 import BM25Index, build_bm25
 from distill.retrieve.exact import NO_RESULT
-from distill.retrieve.fusion import HYBRID_CONSTANT, rank_hybrid
+from distill.retrieve.fusion import HYBRID_SAMPLE, HYBRID_WEIGHTS, rank_hybrid
 from distill.retrieve.terms import TERMS_RULE, make_term_splitter
 from distill.store.stage import fingerprint
 from distill.tasks.texts import join_document
@@ -62,7 +62,7 @@ class BM25Search:
 
 
 class FusedSearch:
-    """Reciprocal rank fusion (k = 60) of two rankings of the same task, query by query.
+    """The hybrid (`rank_hybrid`) of two rankings of the same task, a model's and BM25's.
 
     Args:
         name: mteb's name of the fusion's results, OWNER/MODEL.
@@ -74,7 +74,7 @@ class FusedSearch:
         self, name: str, sources: Mapping[str, Any], read: Callable[[], Sequence[Rankings]]
     ) -> None:
         self.name = name
-        named = {**sources, "constant": HYBRID_CONSTANT}
+        named = {**sources, "weights": HYBRID_WEIGHTS, "sample": HYBRID_SAMPLE}
         self.revision = fingerprint("fusion", named, {})[:16]
         self._read = read
         self._rankings: Sequence[Rankings] | None = None
@@ -96,8 +96,9 @@ class FusedSearch:
         dense, lexical = (rankings[f"{hf_split}/{hf_subset}"] for rankings in self._rankings)
         results: RetrievedScores = {}
         for query in queries["id"]:
-            fused = rank_hybrid(dense[query], lexical[query], top_k)
-            results[query] = fuse_scores([id_ for id_, _ in fused]) or {NO_DOCUMENT: 0.0}
+            lists = [*dense[query].items()], [*lexical[query].items()]
+            fused = [id_ for id_, _ in rank_hybrid(*lists, top_k)]
+            results[query] = make_falling_scores(fused) or {NO_DOCUMENT: 0.0}
         return results
 
 

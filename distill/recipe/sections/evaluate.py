@@ -116,8 +116,8 @@ class Evaluate(Section):
     """Number of documents on which the models' speed, in texts per second, is measured; 0: no
     measurement."""
     baselines: bool = True
-    """Measure BM25, and base, student and teacher each fused with BM25 (reciprocal rank fusion), on
-    retrieval tasks. It needs no further embeddings. Words are those of the task's language where
+    """Measure BM25, and base, student and teacher each together with BM25 (weighted sum of scores),
+    on retrieval tasks. It needs no further embeddings. Words are those of the task's language where
     mteb states it, or else of retriever.bm25.language."""
     margin: float = Field(0.01, gt=0, lt=1)
     """Difference of a score in [0, 1], such as nDCG@10, that does not matter: models are level

@@ -29,7 +29,7 @@ def search(texts, language="und-Zyyy", settings=None, count=10):
 
 def test_bm25_finds_words_of_title_and_text():
     found = search(["tides at sea", "an owl", "winter roads"])
-    assert {query: rank_documents(of)[0] for query, of in found.items()} == {
+    assert {query: next(iter(rank_documents(of))) for query, of in found.items()} == {
         "tides at sea": "tides",
         "an owl": "owls",
         "winter roads": "roads",
@@ -63,16 +63,15 @@ def test_language_of_a_task(stated, subset, language):
     assert find_language(SimpleNamespace(eval_langs=stated), subset) == language
 
 
-def test_fusion_prefers_what_both_rank_well():
-    dense = {"test/default": {"q": ["a", "b", "c"], "none": []}}
-    lexical = {"test/default": {"q": ["c", "b"], "none": []}}
-    fused = FusedSearch("own/fused", {}, lambda: [dense, lexical])
-    fused.index(None)
+def test_hybrid_ranks_by_the_scores_of_both():
+    dense = {"test/default": {"q": {"a": 0.9, "b": 0.8, "c": 0.1}, "none": {}}}
+    lexical = {"test/default": {"q": {"b": 7.0, "c": 1.0}, "none": {}}}
+    hybrid = FusedSearch("own/hybrid", {}, lambda: [dense, lexical])
+    hybrid.index(None)
     queries = datasets.Dataset.from_dict({"id": ["q", "none"], "text": ["", ""]})
-    found = fused.search(queries, hf_split="test", hf_subset="default", top_k=10)
-    # By 1 / (60 + rank): c 1/63 + 1/61, b 1/62 + 1/62, a 1/61.
-    assert rank_documents(found["q"]) == ["c", "b", "a"]
-    assert rank_documents(found["none"]) == []
+    ranked = hybrid.search(queries, hf_split="test", hf_subset="default", top_k=10)
+    assert list(rank_documents(ranked["q"])) == ["b", "a", "c"]
+    assert ranked["none"] == {NO_DOCUMENT: 0.0}
 
 
 def test_other_settings_or_sources_have_results_of_their_own():

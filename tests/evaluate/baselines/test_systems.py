@@ -6,11 +6,14 @@ import pytest
 from helpers.tiny_models import TEXTS
 
 from distill.embed.local import LocalEmbedder
+from distill.evaluate.baselines.rankings import read_rankings
+from distill.evaluate.baselines.searchers import BM25Search
 from distill.evaluate.baselines.systems import rank_systems, score_baselines, takes_baselines
 from distill.evaluate.models.eval_model import load_eval_model
-from distill.evaluate.score import score_tasks
+from distill.evaluate.models.mteb_encoder import build_model_meta
+from distill.evaluate.score import get_rankings_path, score_tasks
 from distill.recipe import BM25
-from distill.retrieve.fusion import fuse_reciprocal_ranks
+from distill.retrieve.fusion import rank_hybrid
 from distill.tasks import load_task
 
 pytest.importorskip("mteb")
@@ -35,9 +38,14 @@ def test_each_system_ranks_each_query(task, models, tmp_path):
         assert all(len(ids) == len(set(ids)) for ids in by_query.values())
     # A document's own first words find it.
     assert all(ids[0] == f"d{query[1:]}" for query, ids in found["bm25"].items())
+    metas = build_model_meta(models["student"]), BM25Search(BM25()).mteb_model_meta
+    dense, lexical = (
+        read_rankings(get_rankings_path(tmp_path / "out", task, meta))["test/default"]
+        for meta in metas
+    )
     for query, ids in found["student + bm25"].items():
-        lists = [found["student"][query], found["bm25"][query]]
-        assert ids == fuse_reciprocal_ranks(lists, 60, 12)
+        lists = [*dense[query].items()], [*lexical[query].items()]
+        assert ids == [id_ for id_, _ in rank_hybrid(*lists, 12)]
 
 
 def test_bm25_scores_what_its_ranking_is_worth(task, models, tmp_path):
