@@ -38,7 +38,7 @@ DETAILS = (
     *(f"recall_at_{depth}" for depth in RECALL_DEPTHS),
 )
 """What a report tells of rankings in a table of its own."""
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
 

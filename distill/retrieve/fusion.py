@@ -64,14 +64,14 @@ def rank_hybrid(
     worded = _Standard([*words.values(), *without_words])
     sums: dict[Item, float] = {}
     for row in similarities | words:
-        sums[row] = HYBRID_WEIGHTS["dense"] * near.express(similarities.get(row))
-        sums[row] += HYBRID_WEIGHTS["bm25"] * worded.express(words.get(row))
+        sums[row] = HYBRID_WEIGHTS["dense"] * near.convert(similarities.get(row))
+        sums[row] += HYBRID_WEIGHTS["bm25"] * worded.convert(words.get(row))
     # `sums` begins in the model's order, and sorting is stable.
     return sorted(sums.items(), key=lambda item: -item[1])[:count]
 
 
 class _Standard:
-    """Expresses scores in standard deviations from the mean of a list's first ones.
+    """Converts scores into standard deviations from the mean of a list's first ones.
 
     Args:
         scores: the list's, best first.
@@ -82,7 +82,7 @@ class _Standard:
         self._mean, self._deviation = float(sample.mean()), float(sample.std()) or 1.0
         self._last = scores[-1] if scores else 0.0
 
-    def express(self, score: float | None) -> float:
-        """Express a score; None is that of a row which is not on the list, and counts as the last
+    def convert(self, score: float | None) -> float:
+        """Convert a score; None is that of a row which is not on the list, and counts as the last
         one that is."""
         return ((self._last if score is None else score) - self._mean) / self._deviation
