@@ -1,7 +1,8 @@
 """A model and BM25 together, ranked by the weighted sum of standardised scores (ours, as search,
 evaluation and an exported index rank) and by reciprocal rank fusion with a constant of 60 (as most
 databases do): nDCG@10 of both from the same two lists, with the paired interval. Prints one JSON
-line for the teacher, and one for the student where `benchmarks/worth.py` has trained one.
+line for the teacher, and one for the student where `benchmarks/worth.py` has trained one, with the
+difference of student + BM25 and teacher + BM25.
 
     DISTILL_DATA=... python benchmarks/hybrid.py cacm
     python benchmarks/hybrid.py cacm --weight 0.5
@@ -71,7 +72,7 @@ def compare_hybrids(
     bm25 = BM25Search(recipe.retriever.bm25)
     words = score_search(bm25, "bm25", task, out, ranked=True)
     lexical = read_rankings(get_rankings_path(out, task, bm25.mteb_model_meta))
-    lines = []
+    lines, hybrids = [], {}
     for role, model in load_run_models(RunModelSettings.select(recipe), students).items():
         (alone,) = score_tasks(model, [task], out, ranked=True)
         dense = read_rankings(get_rankings_path(out, task, build_model_meta(model)))
@@ -85,6 +86,7 @@ def compare_hybrids(
             for rule, kind in (("scores", FusedSearch), ("ranks", ReciprocalRanks))
         }
         ours, peer = by_rule["scores"], by_rule["ranks"]
+        hybrids[role] = ours
         lines.append(
             {
                 "model": role,
@@ -99,6 +101,9 @@ def compare_hybrids(
                 "bm25": round(words.score, 4),
             }
         )
+    if "student" in hybrids:
+        both = compare_scores([hybrids["student"]], [hybrids["teacher"]])["overall"]
+        lines[0]["student_minus_teacher"] = both
     return lines
 
 

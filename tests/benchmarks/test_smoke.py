@@ -258,6 +258,19 @@ def test_generate(engine):
     assert run_script("generate", "--engine", engine, "--smoke").keys() >= FIGURES
 
 
+def test_cluster():
+    pytest.importorskip("ray", reason="needs the extra ray")
+    done = call(run_as_main, "cluster", "--shards", "6", "--waits", "12", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Ray's own words about the node that is killed stand between them.
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [line["name"].partition(": ")[2] for line in lines] == [
+        "driver cpu",
+        "waiting work",
+        "node lost",
+    ]
+
+
 def test_object_store():
     pytest.importorskip("obstore", reason="needs the extra store (obstore)")
     for module in ("moto", "flask", "flask_cors"):
