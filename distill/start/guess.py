@@ -95,5 +95,6 @@ def describe_guess(guess: RunGuess) -> str:
         words.append("time and cost depend on the server: `distill estimate --prices FILE`")
     else:
         low, high = (max(1, math.ceil(seconds / 60)) for seconds in guess.seconds)
-        words.append(f"roughly {low:,} to {high:,} min on this machine")
+        minutes = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        words.append(f"roughly {minutes} min on this machine")
     return "; ".join(words)

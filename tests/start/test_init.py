@@ -19,7 +19,7 @@ from distill.recipe import load_recipe
 from distill.start import survey
 from distill.start.available import Available, CachedModel, ServedLLM
 from distill.start.choose import choose_settings
-from distill.start.guess import describe_guess, guess_run
+from distill.start.guess import RunGuess, describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
 from distill.start.survey import guess_columns, survey_corpus
 
@@ -194,6 +194,13 @@ def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
     guess = guess_run(chosen, surveyed, available)
     assert guess.seconds is None
     assert "depend on the server" in describe_guess(guess)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes"), [((20, 50), "roughly 1 min"), ((100, 500), "roughly 2 to 9 min")]
+)
+def test_the_guess_of_time_is_a_number_of_minutes_or_a_range(seconds, minutes):
+    assert describe_guess(RunGuess(0, 0, 0, 0, seconds)) == f"{minutes} on this machine"
 
 
 @pytest.fixture

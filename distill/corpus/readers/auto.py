@@ -121,7 +121,7 @@ def _warn_of_others(path: Path, others: list[Path]) -> None:
     kinds = Counter(get_ending(file) or "(none)" for file in others)
     if kinds:
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_KINDS))
-        _warn_once(f"{path}: {len(others)} files are not read, by ending: {named}")
+        _warn_once(f"{path}: files not read, by ending: {named}")
 
 
 @cache
