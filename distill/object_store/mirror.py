@@ -73,6 +73,7 @@ class StoreMirror(Mirror):
         self._ours: dict[Path, None] = {}
         """Stages that this process has opened."""
         self._snapshots: dict[str, tuple[int, ...]] = {}
+        self._snapshot_lock = threading.Lock()
         self._ended = threading.Event()
         self._etags: dict[str, str] = {}
         self._copy_in = CopyIn(run, objects, self._record, self._etags)
@@ -213,7 +214,8 @@ class StoreMirror(Mirror):
     def _copy_regularly(self) -> None:
         while not self._ended.wait(SNAPSHOT_EVERY):
             try:
-                self._add_snapshots()
+                if not self._snapshot_lock.locked():  # a large one may take longer than the pause
+                    self._add_snapshots()
                 for stage in list(self._ours):
                     self._uploads.add(partial(self._put_training, stage))
             except UserError:  # the job itself meets it at its next shard
@@ -286,7 +288,12 @@ class StoreMirror(Mirror):
         self._record.add(name, CopiedFile(file.st_size, file.st_mtime_ns, etag))
 
     def _put_snapshot(self, path: Path) -> None:
-        """Copy an SQLite file that was written since its last snapshot."""
+        """Copy an SQLite file that was written since its last snapshot. One upload at a time: two
+        would write the same file beside it."""
+        with self._snapshot_lock:
+            self._put_new_snapshot(path)
+
+    def _put_new_snapshot(self, path: Path) -> None:
         name, state = self._make_name(path), measure_state(path)
         beside = path.with_name(f".{path.name}.snapshot.part")
         if self._snapshots.get(name) == state or not take_snapshot(path, beside):

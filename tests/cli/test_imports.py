@@ -13,7 +13,7 @@ from distill.cli import main
 try:
     main()
 except SystemExit as end:
-    code = end.code
+    code = end.code or 0
 else:
     code = 0
 print(json.dumps({"code": code, "large": [name for name in %r if name in sys.modules]}))

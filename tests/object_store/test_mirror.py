@@ -15,6 +15,7 @@ from helpers.written_files import files
 from distill.errors import UserError
 from distill.object_store import lease, mirror, uploads
 from distill.object_store.mirror import open_mirror
+from distill.object_store.objects import ObjectFolder
 from distill.store.request_cache import RequestCache
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -287,6 +288,28 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
     with sqlite3.connect(tmp_path / "copy") as copy:
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (1,)
+
+
+def test_an_sqlite_file_that_takes_longer_to_copy_than_the_pause_between_copies(
+    server, tmp_path, monkeypatch
+):
+    put = ObjectFolder.put_file
+
+    def put_slowly(self, name: str, path: Path) -> str:
+        time.sleep(0.1)
+        return put(self, name, path)
+
+    monkeypatch.setattr(ObjectFolder, "put_file", put_slowly)
+    monkeypatch.setattr(mirror, "SNAPSHOT_EVERY", 0.01)
+    with opened(tmp_path / "run") as run:
+        cache = RequestCache(run.folder / "requests.sqlite")
+        for number in range(40):
+            cache.keep(b"%d" % number, number)
+            time.sleep(0.02)
+        fill(run)
+    (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
+    with sqlite3.connect(tmp_path / "copy") as copy:
+        assert copy.execute("SELECT count(*) FROM replies").fetchone() == (40,)
 
 
 def test_a_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path):

@@ -51,8 +51,8 @@ def test_demo(tmp_path):
     assert {query["seed"] for query in asked} <= {passage["_id"] for passage in searched}
     loaded = SentenceTransformer(str(tmp_path / "demo" / "student"))
     assert loaded.encode(["numpy"]).shape == (1, 384)
-    assert "keeps" in (tmp_path / "demo" / "report.md").read_text()
-    assert "keeps" in (tmp_path / "demo" / "report.html").read_text()
+    assert "kept" in (tmp_path / "demo" / "report.md").read_text()
+    assert "kept" in (tmp_path / "demo" / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 earlier query, the next."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from distill.errors import UserError
@@ -53,22 +53,26 @@ def make_likelihood_order(llm: LLM, prompt: Prompt, max_passage_words: int) -> C
         queries: Sequence[Sequence[GeneratedQuery]],
     ) -> list[list[GeneratedQuery]]:
         contested = [draws for draws in queries if len(draws) > 1]
+        # Each text once: in a batch the same text twice may differ in its last digits.
         requests = [
             (
                 sanitize_for_prompt(draws[0].passage_text, max_passage_words),
-                [draw.query for draw in draws],
+                list(dict.fromkeys(draw.query for draw in draws)),
             )
             for draws in contested
         ]
-        scores = iter(judge_ql(llm, prompt, requests))
-        return [_sort(draws, next(scores)) if len(draws) > 1 else [*draws] for draws in queries]
+        judged = judge_ql(llm, prompt, requests)
+        by_text = iter(
+            dict(zip(texts, scores, strict=True))
+            for (_, texts), scores in zip(requests, judged, strict=True)
+        )
+        return [_sort(draws, next(by_text)) if len(draws) > 1 else [*draws] for draws in queries]
 
     return order_by_likelihood
 
 
 def _sort(
-    draws: Sequence[GeneratedQuery], scores: Sequence[tuple[float, int]]
+    draws: Sequence[GeneratedQuery], by_text: Mapping[str, tuple[float, int]]
 ) -> list[GeneratedQuery]:
-    means = [total / max(1, tokens) for total, tokens in scores]
-    order = sorted(range(len(draws)), key=lambda i: (-means[i], draws[i].row["draw"]))
-    return [draws[i] for i in order]
+    means = {text: total / max(1, tokens) for text, (total, tokens) in by_text.items()}
+    return sorted(draws, key=lambda draw: (-means[draw.query], draw.row["draw"]))
