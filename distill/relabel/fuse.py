@@ -242,28 +242,25 @@ def make_label_rows(
             judge: rank_missing_last(ranked, order) for judge, ranked in ranks.items()
         }
     final = fuse_ranks(complete, rule.rankers, rule)
-    return [
-        {
-            "query_id": row["query_id"],
-            "passage_id": row["passage_id"],
-            "similarity": row["similarity"],
-            **{judge: values[judge][i] if judge in values else None for judge in JUDGES},
-            "retriever_rank": by_retriever[i],
-            **{f"{judge}_rank": ranks[judge][i] if judge in ranks else None for judge in JUDGES},
-            "rrf": final[i],
-        }
-        for i, row in enumerate(candidates)
-    ]
+    none: list[None] = [None] * len(candidates)
+    columns: dict[str, Sequence[Any]] = {
+        "query_id": [row["query_id"] for row in candidates],
+        "passage_id": [row["passage_id"] for row in candidates],
+        "similarity": [row["similarity"] for row in candidates],
+        **{judge: values.get(judge, none) for judge in JUDGES},
+        "retriever_rank": by_retriever,
+        **{f"{judge}_rank": ranks.get(judge, none) for judge in JUDGES},
+        "rrf": final,
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def fuse_ranks(
     ranks: Mapping[str, Sequence[int]], rankers: Sequence[Ranker], rule: Relabel
 ) -> list[float]:
     """Fuse the ranks of these rankers, which have ranked all candidates."""
-    parts = [
-        [rule.get_weight(ranker) / (rule.rrf_k + rank) for rank in ranks[ranker]]
-        for ranker in rankers
-    ]
+    weights = [(rule.get_weight(ranker), ranks[ranker]) for ranker in rankers]
+    parts = [[weight / (rule.rrf_k + rank) for rank in of] for weight, of in weights]
     return [sum(shares) for shares in zip(*parts, strict=True)]
 
 

@@ -225,10 +225,11 @@ def convert_to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
         UserError: if a row lacks a column, has one too many, or holds a value of a wrong type.
     """
     rows = list(rows)
+    columns = set(table.columns)
     for number, row in enumerate(rows):
-        if row.keys() != set(table.columns):
-            missing = sorted(set(table.columns) - row.keys())
-            surplus = sorted(row.keys() - set(table.columns))
+        if row.keys() != columns:
+            missing = sorted(columns - row.keys())
+            surplus = sorted(row.keys() - columns)
             raise UserError(
                 f"table {table.name}, row {number}",
                 f"missing columns {missing}, unknown columns {surplus}",
