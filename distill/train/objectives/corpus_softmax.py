@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -57,13 +58,25 @@ class CorpusSoftmaxLoss:
         check_shape("queries", queries, len(numbers), self._documents.shape[1])
         pools = self._pools(numbers)
         target = pools.target.to(queries.device)
-        own = self._score_candidates(queries, pools.rows)
-        if len(self._documents) <= self._settings.documents:
-            normalizer = self._sum_all(queries)
+        total = len(self._documents)
+        if total <= min(_CHUNK, self._settings.documents):
+            logits = queries @ self._whole.to(queries.device).T / self._settings.student_temperature
+            own, normalizer = logits.gather(1, pools.rows.to(queries.device)), logits.logsumexp(1)
         else:
+            own = self._score_candidates(queries, pools.rows)
             # The same batch draws the same sample, also after a resumed training.
-            normalizer = self._sum_sample(queries, pools.rows.unique(), int(numbers.sum()))
+            normalizer = (
+                self._sum_all(queries)
+                if total <= self._settings.documents
+                else self._sum_sample(queries, pools.rows.unique(), int(numbers.sum()))
+            )
         return (normalizer - (target * own).sum(1)).mean()
+
+    @cached_property
+    def _whole(self) -> Tensor:
+        """All vectors of a corpus of one chunk, which are then read once: (documents, dimensions)
+        float32."""
+        return torch.from_numpy(np.array(self._documents, np.float32))
 
     def _score_candidates(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Score the candidates: (batch, candidates) logits."""
