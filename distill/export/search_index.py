@@ -29,6 +29,7 @@ from distill.export.export import check_out, refuse_worse_student, write_beside
 from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource, load_source, open_source
 from distill.export.provenance import shorten_reference
+from distill.export.query_side.sides import is_bag_of_tokens
 from distill.files.atomic import write_json
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import BM25, Recipe, Student, Teacher
@@ -99,12 +100,15 @@ def export_index(
         stores, bm25 = search.get_vectors(student), search.bm25
         with write_beside(out) as folder:
             _write_query_encoder(folder / "query_encoder", encoder, student, task)
+            is_static = is_bag_of_tokens(encoder)
+            if is_static:
+                (folder / "encode.py").write_bytes((_TEMPLATES / "encode.py").read_bytes())
             _write_vectors(folder / "vectors.npy", stores, dtype)
             _write_bm25(folder, bm25, settings)
             _write_json(folder / "ids.json", [id_ for store in stores for id_ in store.ids])
             _write_json(folder / "fusion.json", _describe_fusion())
             _write_passages(folder / "passages.parquet", source.searched)
-            _write_readme(folder, source, student, dtype)
+            _write_readme(folder, source, student, dtype, is_static)
 
 
 def _open(reference: str) -> _Source:
@@ -254,7 +258,9 @@ def _write_passages(path: Path, stages: Sequence[Stage]) -> None:
             writer.write_table(read_arrow(PASSAGES, shard))
 
 
-def _write_readme(folder: Path, source: _Source, student: EvalModel, dtype: VectorDtype) -> None:
+def _write_readme(
+    folder: Path, source: _Source, student: EvalModel, dtype: VectorDtype, is_static: bool
+) -> None:
     documents = student.documents
     language = source.recipe.retriever.bm25.language
     text = render_markdown(
@@ -268,7 +274,8 @@ def _write_readme(folder: Path, source: _Source, student: EvalModel, dtype: Vect
         served=documents is not None and documents.model is None,
         document_prompt=(documents or student).prompts.get_prompt("document"),
         language=language,
-        lines=(_TEMPLATES / "search.py.txt").read_text(encoding="utf-8"),
+        static=is_static,
+        lines=(_TEMPLATES / f"search{'_static' if is_static else ''}.py.txt").read_text("utf-8"),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -9,10 +9,14 @@ import unicodedata
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from helpers.labelled import OF_TEXTS
 from helpers.plain_process import run_plainly
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+from tokenizers import Tokenizer
 
 from distill.cli.export_search import export as command
 from distill.errors import UserError
@@ -37,10 +41,10 @@ def read_lines(folder) -> str:
     return re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
 
 
-def search_without_distill(folder, queries, k=10):
+def search_without_distill(folder, queries, k=10, missing=("distill",)):
     """Run the README's lines in a process that cannot import distill."""
     script = (
-        "import sys; sys.modules['distill'] = None; sys.path.insert(0, '.')\n"
+        f"import sys; sys.modules |= dict.fromkeys({missing!r}); sys.path.insert(0, '.')\n"
         f"{read_lines(folder)}\n"
         f"print('found', json.dumps([search(query, {k}) for query in {queries!r}]))"
     )
@@ -89,6 +93,42 @@ def test_an_index_with_stems_and_half_the_digits(run_folder, tmp_path):
     expected = search_with_distill(tmp_path / "run", queries)
     assert [of[0][0] for of in found] == [of[0][0] for of in expected]
     assert [sorted(id_ for id_, _ in of) for of in found] == [sorted(OF_TEXTS)] * 2
+
+
+def make_static(run_folder, encoder_folder, out, **prompts):
+    """The run with a student of token vectors."""
+    shutil.copytree(run_folder, out, ignore=lambda _, names: {"model.safetensors"} & {*names})
+    torch.manual_seed(3)
+    tokenizer = Tokenizer.from_file(str(encoder_folder / "tokenizer.json"))
+    modules = [StaticEmbedding(tokenizer, embedding_dim=16), Normalize()]
+    model = SentenceTransformer(modules=modules, prompts=prompts, device="cpu")
+    model.save_pretrained(str(out / "student"), create_model_card=False)
+    return out
+
+
+def test_token_vectors_are_searched_without_sentence_transformers_and_torch(
+    run_folder, encoder_folder, tmp_path
+):
+    run = make_static(run_folder, encoder_folder, tmp_path / "run")
+    export_index(str(run), tmp_path / "index")
+    absent = ("distill", "torch", "sentence_transformers", "transformers")
+    found = search_without_distill(tmp_path / "index", QUERIES, missing=absent)
+    for ours, theirs in zip(found, search_with_distill(run, QUERIES), strict=True):
+        assert [id_ for id_, _ in ours] == [id_ for id_, _ in theirs]
+        assert [of for _, of in ours] == pytest.approx([of for _, of in theirs], abs=1e-5)
+    readme = (tmp_path / "index" / "README.md").read_text()
+    assert "pip install tokenizers safetensors scipy" in readme
+    assert "| `encode.py` |" in readme
+    test_the_readmes_lines_are_ten_beside_the_imports(tmp_path / "index")
+
+
+def test_token_vectors_behind_a_prompt_are_searched_by_sentence_transformers(
+    run_folder, encoder_folder, tmp_path
+):
+    run = make_static(run_folder, encoder_folder, tmp_path / "run", query="find: ", document="")
+    export_index(str(run), tmp_path / "index")
+    assert "encode_query(query, normalize_embeddings=True)" in read_lines(tmp_path / "index")
+    assert not (tmp_path / "index" / "encode.py").exists()
 
 
 @pytest.mark.parametrize("language", [None, "english", "arabic"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
 from distill.export.parity import TextsBySide
 from distill.models.sentence_transformer import get_query_modules
@@ -22,6 +23,14 @@ def has_documents_side(model: SentenceTransformer) -> bool:
     """Return whether the model embeds documents, too."""
     first = model[0]
     return not isinstance(first, Router) or "document" in first.sub_modules
+
+
+def is_bag_of_tokens(model: SentenceTransformer) -> bool:
+    """Return whether a query's vector is the mean of its tokens' vectors, of length 1, with no
+    prompt before it."""
+    first, *others = get_query_modules(model).children()
+    plain = isinstance(first, StaticEmbedding) and all(isinstance(m, Normalize) for m in others)
+    return plain and not model.prompts.get("query")
 
 
 def select_texts(model: SentenceTransformer, texts: TextsBySide) -> TextsBySide:
