@@ -41,14 +41,14 @@ def list_facts(summary: Summary) -> list[Fact]:
 def list_figures(summary: Summary) -> list[Fact]:
     """List what the student reaches and costs, as a share of its teacher's where there is one."""
     student, teacher = summary["models"]["student"], summary["models"].get("teacher")
-    kept = compute_share_of_teacher(summary)
-    if teacher is None or kept is None:
+    share = compute_share_of_teacher(summary)
+    if teacher is None or share is None:
         return [("student", f"{_name_metric(summary)} {student['score']:.4f}")]
     sure = summary.get("retention")
     between = f", 95 % interval {sure['low']:.1%} to {sure['high']:.1%}" if sure else ""
     scores = f"{student['score']:.4f} of {teacher['score']:.4f}"
     figures = [
-        ("kept", f"{kept:.1%} of the teacher's {_name_metric(summary)} ({scores}){between}"),
+        ("kept", f"{share:.1%} of the teacher's {_name_metric(summary)} ({scores}){between}"),
         ("costs", _list_ratios(student, teacher)),
     ]
     return [fact for fact in figures if fact[1]]
@@ -58,12 +58,12 @@ def list_findings(summary: Summary) -> list[Fact]:
     """List the student's differences with their intervals, a base that it does not beat first; then
     what to do, how sure it is, and what an LLM's judgments say beside it."""
     differences = [(role, _describe_gap(summary, role)) for role in _list_opponents(summary)]
-    found = [(_name_pair(role), told) for role, told in differences]
-    found.append(("what to do", _say_what_to_do(summary)))
-    found.append(("how sure", _describe_certainty(summary)))
+    facts = [(_name_pair(role), text) for role, text in differences]
+    facts.append(("what to do", _say_what_to_do(summary)))
+    facts.append(("how sure", _describe_certainty(summary)))
     if JUDGED in summary["tasks"] and JUDGED not in list_averaged_tasks(summary):
-        found.append((f"task {JUDGED}", _describe_judged_task(summary)))
-    return [fact for fact in found if fact[1]]
+        facts.append((f"task {JUDGED}", _describe_judged_task(summary)))
+    return [fact for fact in facts if fact[1]]
 
 
 def _list_opponents(summary: Summary) -> list[str]:
@@ -72,8 +72,8 @@ def _list_opponents(summary: Summary) -> list[str]:
     bases = list_bases(summary["models"])
     unbeaten = [role for role in bases if (_get_gap(summary, role)["difference"] or 0) <= 0]
     others = ["teacher", *bases, BM25_ROLE, name_hybrid("student")]
-    found = list(dict.fromkeys([*unbeaten, *others]))
-    return [r for r in found if name_difference("student", r) in summary["differences"]]
+    roles = list(dict.fromkeys([*unbeaten, *others]))
+    return [role for role in roles if name_difference("student", role) in summary["differences"]]
 
 
 def _get_gap(summary: Summary, role: str) -> Difference:
@@ -113,13 +113,13 @@ def _describe_difference(summary: Summary, gap: Difference) -> str:
 
 def _say_what_to_do(summary: Summary) -> str:
     verdict = get_verdict(summary)
-    told = _WHAT_TO_DO[verdict["advice"]].format(system=format_role(verdict["system"]))
+    advice = _WHAT_TO_DO[verdict["advice"]].format(system=format_role(verdict["system"]))
     compared = verdict["comparisons"]
     if "unclear" in [compared[role]["kind"] for role in list_bases(compared)]:
-        told += "; more queries would tell it from its base"
+        advice += "; more queries would tell it from its base"
     if JUDGED in list_averaged_tasks(summary):
-        return f"{told}; first let a person check the LLM that judged, with `distill judge RUN`"
-    return told
+        return f"{advice}; first let a person check the LLM that judged, with `distill judge RUN`"
+    return advice
 
 
 def _describe_certainty(summary: Summary) -> str:

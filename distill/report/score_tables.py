@@ -59,18 +59,18 @@ def render(summary: Summary) -> RenderableType:
 def list_notes(summary: Summary) -> list[str]:
     """List what the figures of the tables leave out or take from elsewhere, and how sure figures
     were made."""
-    found = []
+    notes = []
     without = [task for task, of in summary["tasks"].items() if of["items"] is None]
     if without:
-        found.append(
+        notes.append(
             "No values of single items, hence no interval there or of a mean over them: "
             f"{', '.join(without)}."
         )
     published = {r: m["mteb"] for r, m in summary["models"].items() if m["published"]}
     if published:
         versions = ", ".join(f"{role} (mteb {version})" for role, version in published.items())
-        found.append(f"Published results, not measured here by mteb {summary['mteb']}: {versions}.")
-    return [*found, *filter(None, [describe_method(summary)])]
+        notes.append(f"Published results, not measured here by mteb {summary['mteb']}: {versions}.")
+    return [*notes, *filter(None, [describe_method(summary)])]
 
 
 def list_columns(summary: Summary) -> list[str]:
@@ -191,18 +191,18 @@ BASELINES = ("pair", "difference, 95 % interval", "p", "won/tied/lost")
 def list_baseline_rows(summary: Summary) -> list[list[str]]:
     """Make a row for each pair with BM25 or a hybrid in it: the difference over retrieval tasks."""
     baselines = set(list_baselines(summary["models"]))
-    kept = summary["differences"]
+    differences = summary["differences"]
     pairs = [
         (one, other)
         for one in summary["models"]
         for other in summary["models"]
-        if {one, other} & baselines and name_difference(one, other) in kept
+        if {one, other} & baselines and name_difference(one, other) in differences
     ]
     return [
         [
             name_difference(format_role(one), format_role(other)),
-            *_format_difference(kept[name_difference(one, other)]["overall"])[:2],
-            _count_items(summary, kept[name_difference(one, other)]),
+            *_format_difference(differences[name_difference(one, other)]["overall"])[:2],
+            _count_items(summary, differences[name_difference(one, other)]),
         ]
         for one, other in pairs
     ]

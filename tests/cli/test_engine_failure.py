@@ -10,7 +10,7 @@ from distill.errors import EngineFailure
 FAILURE = EngineFailure("model 'm'", "vLLM's process ended", "a smaller llm.gpu_memory helps")
 
 
-def test_an_engine_that_failed_is_told_in_plain_words(monkeypatch, capsys):
+def test_an_engine_that_failed_is_reported_in_plain_words(monkeypatch, capsys):
     def fail(**settings):
         raise FAILURE
 

@@ -143,7 +143,7 @@ def test_half_precision_reaches_every_module(tmp_path):
 # --- the words before texts -----------------------------------------------------------------------
 
 
-def test_prompts_none_of_which_is_a_querys_are_told_and_a_template_takes_their_place(
+def test_prompts_without_one_for_queries_are_reported_and_a_template_replaces_them(
     tmp_path, caplog
 ):
     folder = e5_mistral(tmp_path / "e5")

@@ -90,7 +90,7 @@ def test_a_push_uploads_the_folder_under_its_name(model_folder, tmp_path, upload
 
 
 @pytest.mark.bad_input("hub", "a hub that refuses", "refused, no secret shown")
-def test_a_hub_that_refuses_is_told_without_its_own_words(tmp_path, monkeypatch):
+def test_a_refusal_of_the_hub_is_reported_without_its_own_words(tmp_path, monkeypatch):
     def refuse(self, *words, **options):
         raise OSError("Authorization: Bearer hf_secret")
 

@@ -207,13 +207,13 @@ def test_an_export_is_refused_beside_one_that_opened_the_lock_of_an_earlier_one(
 
 
 @pytest.mark.bad_input("models", "export of a run without a student", "refused, the command told")
-def test_a_run_without_a_student_is_told_how_to_get_one(run_folder, tmp_path):
+def test_export_of_a_run_without_a_student_names_the_remedy(run_folder, tmp_path):
     shutil.copy(run_folder / "recipe.yaml", tmp_path)
     with pytest.raises(UserError, match=r"has no student yet(.|\n)*distill train-student --run"):
         export_model(str(tmp_path), tmp_path / "out")
 
 
-def test_a_run_with_an_adapter_is_told_to_merge_it(run_folder, tmp_path):
+def test_export_of_a_run_with_an_adapter_names_the_remedy(run_folder, tmp_path):
     shutil.copy(run_folder / "recipe.yaml", tmp_path)
     (tmp_path / "student").mkdir()
     (tmp_path / "student" / "adapter_config.json").write_text("{}")

@@ -137,7 +137,7 @@ def test_an_error_of_the_system_that_is_not_foreseen_keeps_its_words():
     assert "Too many open files" in str(explain_os_error(OSError(24, "Too many open files", "/a")))
 
 
-def test_a_disk_that_is_not_known_has_no_room_told_of_another():
+def test_room_on_another_disk_is_not_reported_for_an_unknown_one():
     told = str(explain_full_disk(RuntimeError("No space left on device (os error 28)")))
     assert "the disk is full" in told
     assert "are free" not in told
@@ -195,7 +195,7 @@ def test_a_folder_whose_writer_fails_is_not_there(tmp_path):
     "disk", "a disk that fills while weights are written", "refused by file, nothing left of it"
 )
 @pytest.mark.parametrize("library", ["safetensors", "torch"])
-def test_a_disk_that_fills_while_a_library_writes_weights_is_told_by_file(
+def test_a_disk_that_fills_while_a_library_writes_weights_is_reported_by_file(
     tmp_path, small_files, library
 ):
     save = {"safetensors": save_file, "torch": torch.save}[library]

@@ -90,7 +90,7 @@ def test_each_rankers_order_is_one_line(run):
     assert "order by retriever: c > seed (seed) > a > b" in lines
 
 
-def test_the_change_of_positive_is_told_with_ranks(run):
+def test_the_change_of_positive_is_shown_with_ranks(run):
     text = shown(run, "q")
     assert (
         "positive CHANGED: from the seed seed (RRF 3, ql 3, rc 3, retriever 2) to "

@@ -161,7 +161,7 @@ def test_the_row_of_the_only_fault_is_part_of_its_place(tmp_path):
     assert fault.value.where == f"{file}, row 3"
 
 
-def test_several_faults_are_told_at_once_with_their_rows(tmp_path):
+def test_several_faults_are_reported_at_once_with_their_rows(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\nrelabel:\n  top_k: many\ntrain: {epochs: 0}\n")
     with pytest.raises(UserError, match=r"row 3: relabel\.top_k.*row 4: train\.epochs"):

@@ -233,7 +233,7 @@ def test_a_query_encoder_searches_what_its_teacher_embeds(make, encoder_folder):
 
 
 @pytest.mark.bad_input("text", "queries of which BM25 finds nothing", "said, with how many")
-def test_queries_that_find_nothing_are_told(make, caplog):
+def test_queries_that_find_nothing_are_reported(make, caplog):
     asked = [*ASKED[:1], ("p1", "zebra")]
     stage = make(asked=asked, sources=["bm25"])
     assert stage.manifest["counts"]["nothing retrieved"] == 1

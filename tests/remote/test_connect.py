@@ -110,7 +110,7 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path, conte
 
 
 @pytest.mark.bad_input("network", "https:// to a server without TLS", "told at once, with a remedy")
-def test_a_server_without_tls_is_told_at_once(tmp_path):
+def test_a_server_without_tls_is_reported_at_once(tmp_path):
     with serving() as server:
         url = server.url.replace("http:", "https:")
         settings = LanguageModel(engine="http", model="m", base_url=url, retries=9)

@@ -103,7 +103,7 @@ def test_the_funnel_tells_what_each_step_dropped(page):
     assert "not checked against any evaluation set" in told
 
 
-def test_decontamination_is_told_in_words(tmp_path):
+def test_decontamination_is_reported_in_words(tmp_path):
     found = DECONTAMINATION
     with Run(tmp_path) as run:
         run.open_stage("queries", {}).finish(rows=60, decontamination=found)
@@ -117,7 +117,7 @@ def test_decontamination_is_told_in_words(tmp_path):
     assert "Examples of labelled sets were not checked" in told
 
 
-def test_relabelling_is_told_with_all_changes(page):
+def test_relabelling_is_reported_with_all_changes(page):
     told = page.sections["relabelling"]
     assert "another passage than the seed for 15.2 % of".replace(" %", "%") in told
     assert "ql 0.500 0.750 0.625" in told
@@ -211,7 +211,7 @@ def test_html_report_of_an_unfinished_run_says_which_stages_are_missing(tmp_path
     assert "passages 3" in told["lineage"]
 
 
-def test_a_stage_that_is_not_complete_is_told_and_counts_for_nothing(tmp_path):
+def test_an_incomplete_stage_is_reported_and_counts_for_nothing(tmp_path):
     with Run(tmp_path) as run:
         passages = run.open_stage("passages", {})
         passages.finish(rows=3, counts={"kept": 3})
@@ -221,7 +221,7 @@ def test_a_stage_that_is_not_complete_is_told_and_counts_for_nothing(tmp_path):
     assert "Nothing has been generated" in told["funnel"]
 
 
-def test_the_verdict_on_another_student_is_not_told(tmp_path):
+def test_the_verdict_on_another_student_is_not_reported(tmp_path):
     folder = write_run(tmp_path / "bees")
     with Run(folder, "stale") as run:
         run.open_stage("student", {"seed": 1}).finish(seconds=1.0)

@@ -252,7 +252,7 @@ def test_a_gain_that_may_be_chance_is_not_called_better():
     ]
 
 
-def test_without_a_teacher_the_score_is_told():
+def test_without_a_teacher_the_score_is_reported():
     summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
     assert told_of(summary)[0] == "student: nDCG@10 0.5000"
     assert not any("teacher" in line for line in told_of(summary))

@@ -231,7 +231,7 @@ def test_scoring_shows_prompt_tokens(clock):
         assert bar.figures == "1 s, 12,345 prompt tokens/s"
 
 
-def test_time_left_is_not_told_from_a_few_slow_units(clock):
+def test_a_few_slow_units_give_no_time_left(clock):
     with Progress("generations", 14_000, "prompts") as bar:
         clock.now += 60
         bar.advance(2)
@@ -241,7 +241,7 @@ def test_time_left_is_not_told_from_a_few_slow_units(clock):
         assert bar.figures == "1 min 40 s, 2 h 45 min left, 1.4 prompts/s"
 
 
-def test_time_left_of_long_work_is_told_after_five_minutes(clock):
+def test_time_left_of_long_work_is_shown_after_five_minutes(clock):
     with Progress("generations", 1_000_000, "prompts") as bar:
         clock.now += 300
         bar.advance(1000)

@@ -135,7 +135,7 @@ def test_passages_of_a_finished_stage_are_read_as_those_of_its_shards_are(finish
         reader.find_numbers(["p1", "gone"])
 
 
-def test_passages_whose_ids_hash_alike_are_told_apart(finished_corpus, monkeypatch):
+def test_passages_whose_ids_hash_alike_are_distinguished(finished_corpus, monkeypatch):
     monkeypatch.setattr(passage_lookup, "_hash_ids", lambda ids: np.full(len(ids), 7, np.uint64))
     reader = PassageReader(finished_corpus)
     assert reader.find_numbers(["p5", "p0", "p3"]) == {"p5": 5, "p0": 0, "p3": 3}

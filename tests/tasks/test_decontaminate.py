@@ -63,7 +63,7 @@ def known(*queries, documents=(), length=8):
     return Decontaminator([given_], length)
 
 
-def test_query_and_seed_passage_are_told_apart():
+def test_matches_of_query_and_seed_passage_are_distinguished():
     checks = known("how high do common swifts fly at night")
     assert reject_evaluation_query(draw("How high do common swifts fly at night?"), checks) == (
         "holds an evaluation query"

@@ -47,7 +47,7 @@ def test_the_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
     assert not np.allclose(expected[0], expected[1])
 
 
-def test_examples_are_numbered_by_task_and_query_where_the_teacher_is_told(encoder_folder):
+def test_examples_are_numbered_by_task_and_query_where_the_teacher_gets_the_task(encoder_folder):
     one = example_rows()[0]
     rows = [one, one | {"query_id": "again", "task": "Another task."}]
     of = make_recipe(encoder_folder, encoder_folder)

@@ -84,7 +84,7 @@ def test_a_training_may_lie_in_a_short_path(monkeypatch):
     ("cosine", "has_projection", "told"),
     [(-0.01, False, True), (0.5, False, False), (-0.01, True, False), (None, False, False)],
 )
-def test_spaces_without_anything_in_common_are_told(cosine, has_projection, told):
+def test_spaces_without_anything_in_common_are_reported(cosine, has_projection, told):
     said = describe_unrelated_spaces(cosine, has_projection)
     assert (said is not None) == told
     assert said is None or "mean cosine -0.01" in said

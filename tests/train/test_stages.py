@@ -294,7 +294,7 @@ def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, cap
         assert ((queries * found).sum(1) > (queries * none).sum(1)).all()
 
 
-def test_steps_are_told_by_source(tmp_path, encoder_folder, teacher_folder):
+def test_steps_are_reported_by_source(tmp_path, encoder_folder, teacher_folder):
     train = {
         "objective": {"infonce": 1.0, "align": 1.0},
         "align": {"passages": 8, "batch_size": 4},

@@ -160,7 +160,7 @@ def test_a_reply_beyond_its_limits_is_not_read(server, fault):
         encoder.encode(["a"], "query")
 
 
-def test_a_lasting_fault_is_told_by_what_it_is(server):
+def test_a_lasting_fault_is_reported_by_its_kind(server):
     cases = [
         (status(500, "out of memory"), r"failed for model .* in 3 tries \(500: out of memory\)"),
         (drops, r"did not answer for model .* in 3 tries \(.*Error"),

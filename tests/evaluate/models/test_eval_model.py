@@ -45,7 +45,7 @@ def test_the_licence_is_the_model_cards(folder, head, expected):
     assert read_licence(folder) == expected
 
 
-def test_mteb_is_told_all_that_is_known(folder):
+def test_metadata_for_mteb_holds_all_that_is_known(folder):
     card(folder, "license: apache-2.0")
     eval_model = load_eval_model(folder, device="cpu")
     meta = wrap_for_mteb(eval_model).mteb_model_meta

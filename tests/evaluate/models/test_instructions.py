@@ -61,7 +61,7 @@ def before(eval_model, task, side):
         ("TwentyNewsgroupsClustering.v2", "topic"),
     ],
 )
-def test_a_student_is_told_each_task_and_both_sides_are_queries(base, task, words):
+def test_a_student_gets_each_task_and_both_sides_are_queries(base, task, words):
     told = before(load_eval_model(base, device="cpu"), task, None)
     assert told.startswith("Instruct: ")
     assert words in told
@@ -84,7 +84,7 @@ def test_switched_off_one_task_stands_for_all(base):
     assert before(eval_model, "STSBenchmark", None) == ""
 
 
-def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
+def test_a_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path):
     """Its configuration holds the prompt of one task alone."""
     query = "Instruct: Find bees.\nQuery: "
     folder = tiny_encoder(tmp_path / "student", prompts={"query": query, "document": ""})
@@ -115,7 +115,7 @@ def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
         assert ("prompts" in eval_model.experiment) == bool(symmetric)
 
 
-def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
+def test_student_base_and_teacher_of_a_run_get_the_task_by_their_own_templates(
     base, teacher_folder, encoder_folder
 ):
     teacher = {"model": str(teacher_folder), "query_template": "do {task}: {query}"}

@@ -62,7 +62,7 @@ def test_a_documents_prompt_may_be_called_passage():
     assert EvalPrompts(named, wording=wording).choose_prompt(task, "document") == "p: "
 
 
-def test_an_instructed_model_is_told_the_task_but_not_for_documents():
+def test_an_instructed_model_gets_the_task_for_queries_and_not_for_documents():
     prompts = EvalPrompts({}, wording=EmbedderPrompts("Instruct: {task}\nQuery: {query}"))
     scifact = mteb.get_task("SciFact").metadata
     assert prompts.choose_prompt(scifact, "document") == ""

@@ -73,7 +73,9 @@ def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path)
         assert score.by_item[f"test/default/{query['id']}"] == pytest.approx(1 / rank)
 
 
-def test_a_text_has_the_share_of_experiments_that_told_it_rightly(every_kind, folder, tmp_path):
+def test_a_text_has_the_share_of_experiments_that_classified_it_correctly(
+    every_kind, folder, tmp_path
+):
     task = load_task("classification", every_kind)
     (score,) = score_tasks(load_eval_model(folder), [task], tmp_path)
     assert set(score.by_item) == {f"test/default/{i}" for i in range(12)}

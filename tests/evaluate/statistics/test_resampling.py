@@ -71,7 +71,7 @@ def test_the_scale_of_a_models_cosines_is_no_difference(statistic):
 
 
 @KINDS
-def test_models_that_are_alike_are_told_apart_by_chance_alone(statistic):
+def test_models_that_are_alike_differ_by_chance_alone(statistic):
     ps = []
     for seed in range(25):
         found = resample_pairs(statistic, *pairs(seed, gap=0), np.random.default_rng(seed))

@@ -448,7 +448,7 @@ def test_the_refusal_filter_can_be_off(tmp_path, make):
 @pytest.mark.bad_input(
     "replies of the LLM", "no brainstormed example is usable", "refused with the counts"
 )
-def test_no_usable_example_is_told_with_the_counts(tmp_path, make):
+def test_no_usable_example_is_reported_with_the_counts(tmp_path, make):
     with pytest.raises(UserError, match=r"no example is left.*no JSON.*13"):
         brainstorm(tmp_path / "run", make(brainstorm=STS), Scripted(lambda *_: "nothing"))
 

@@ -418,7 +418,7 @@ def test_tasks_are_checked_once(make, tmp_path, monkeypatch):
     make(ASKED, evaluating(), held_out=other)
 
 
-def test_the_first_tasks_again_are_told_of_again(make, tmp_path):
+def test_an_overlap_is_reported_again_when_the_first_tasks_return(make, tmp_path):
     first = evaluate_on(tmp_path, EVALUATION)
     before = make(ASKED, evaluating(), held_out=first).manifest["figures"]
     make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION[:1]))

@@ -93,7 +93,7 @@ def test_an_empty_file_of_personas_is_refused(tmp_path):
 @pytest.mark.bad_input(
     "shape of a recipe", "a language code that is not known", "refused, some known ones told"
 )
-def test_languages_are_told_by_name_and_unknown_codes_refused():
+def test_prompts_name_languages_and_unknown_codes_are_refused():
     assert load_language_names(["en", "de"]) == {"en": "English", "de": "German"}
     with pytest.raises(UserError, match="'english' is not a known ISO 639-1 code"):
         load_language_names(["english"])

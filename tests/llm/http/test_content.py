@@ -161,7 +161,7 @@ def test_fractions_of_tokens_are_counted_whole(make):
     ],
 )
 @pytest.mark.bad_input("server", "replies that are none, status 200", "named after a few tries")
-def test_a_server_that_gives_no_replies_is_told_so_after_a_few_tries(make, server_of, fault):
+def test_a_server_that_gives_no_replies_is_reported_after_a_few_tries(make, server_of, fault):
     server = server_of(fault)
     with pytest.raises(UserError, match=r"gave no usable reply .* in 4 tries") as caught:
         make(server.url, concurrency=1, retries=9).generate(["q"], [1], PLAIN)

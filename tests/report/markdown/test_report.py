@@ -40,7 +40,7 @@ def test_the_funnel_tells_what_each_step_dropped(tmp_path):
     ]
 
 
-def test_decontamination_is_told_in_words(tmp_path):
+def test_decontamination_is_reported_in_words(tmp_path):
     text = report_of(tmp_path, decontamination=DECONTAMINATION)
     told = text.split("## Decontamination")[1].split("##")[0]
     assert "312 evaluation queries of SciFact, held-out, by runs of 8 words" in told
@@ -49,7 +49,7 @@ def test_decontamination_is_told_in_words(tmp_path):
     assert "queries: decontamination" not in text
 
 
-def test_decontamination_of_examples_without_a_corpus_is_told(tmp_path):
+def test_decontamination_of_examples_without_a_corpus_is_reported(tmp_path):
     with Run(tmp_path) as run:
         short = {key: n for key, n in DECONTAMINATION.items() if "seed" not in key}
         run.open_stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
@@ -106,7 +106,7 @@ def relabelling_of(folder, changes=(), **figures) -> str:
     return text.split("## Relabelling\n")[1].split("\n## ")[0]
 
 
-def test_relabelling_is_told_in_words_and_counts(tmp_path):
+def test_relabelling_is_reported_in_words_and_counts(tmp_path):
     told = relabelling_of(tmp_path)
     assert "another passage than the seed for 15.2% of 500 queries" in told
     assert "for 3.0% of the queries retrieval did not find the seed" in told
@@ -162,7 +162,7 @@ def test_a_passage_cannot_break_the_markdown(tmp_path):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in lines[2]
 
 
-def test_figures_of_relabelling_are_told_once(tmp_path):
+def test_figures_of_relabelling_are_reported_once(tmp_path):
     relabelling_of(tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.count("0.9812") == 1
@@ -199,7 +199,7 @@ def test_report_of_a_run_that_is_under_way(tmp_path):
     assert text.index("| passages") < text.index("| a-later-one")
 
 
-def test_the_verdict_on_another_student_is_not_told(tmp_path):
+def test_the_verdict_on_another_student_is_not_reported(tmp_path):
     folder = write_run(tmp_path / "bees")
     assert "- **kept**: 84.6% of the teacher" in write_report(folder).read_text(encoding="utf-8")
     with Run(folder, "stale") as run:

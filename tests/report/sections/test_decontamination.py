@@ -3,7 +3,7 @@
 from distill.report.sections.decontamination import describe_decontamination
 
 
-def test_overlap_of_what_is_learnt_from_without_queries_is_told():
+def test_overlap_of_training_texts_that_are_no_queries_is_reported():
     found = {"learnt from by": ["align", "titles"], "passages": 3000, "run of words": 8}
     found |= {"that hold an evaluation query": 19}
     found |= {"that share words with an evaluation document": 165}
@@ -12,5 +12,5 @@ def test_overlap_of_what_is_learnt_from_without_queries_is_told():
     assert "3000 passages 19 hold words of an evaluation query, and 165 share" in told
 
 
-def test_nothing_is_told_of_an_evaluation_that_counted_none():
+def test_an_evaluation_that_counted_no_overlap_is_not_reported():
     assert describe_decontamination({"evaluation": {"figures": {}}}) == []

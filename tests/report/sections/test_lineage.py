@@ -24,5 +24,5 @@ def test_an_llm_that_wrote_and_judged_nothing_is_no_model_of_the_run():
     assert "LLM" in list_roles(Recipe(name="x").model_dump())
 
 
-def test_of_a_recipe_that_is_not_known_the_llm_is_told():
+def test_of_an_unknown_recipe_the_llm_is_reported():
     assert "LLM" in list_roles({"llm": {"model": "a/b"}, "of_a_later_version": 1})

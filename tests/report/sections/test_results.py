@@ -54,7 +54,7 @@ def test_retention_has_its_interval_where_it_is_known():
     assert notes == ["79.1% to 90.3% (95 %, 60 items)", ""]
 
 
-def test_speed_is_told_with_its_spread_over_rounds():
+def test_speed_is_reported_with_its_spread_over_rounds():
     found = summary()
     found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
     found["models"]["teacher"] |= {"speed_rounds": [50.0, 50.0, 40.0]}
