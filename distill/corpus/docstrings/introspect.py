@@ -7,6 +7,7 @@ there.
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -17,7 +18,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def read_package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     Raises:
         UserError: naming a package that is not installed.
     """
-    distributions = importlib.metadata.packages_distributions()
+    distributions = _find_distributions(_list_times_of_change())
     for package in packages:
         if package not in distributions:
             raise UserError(
@@ -94,6 +95,17 @@ def read_package_versions(packages: tuple[str, ...]) -> dict[str, str]:
                 "install it, or take it out of the recipe's corpus.packages",
             )
     return {p: importlib.metadata.version(sorted(distributions[p])[0]) for p in packages}
+
+
+@functools.cache
+def _find_distributions(times: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """Find the distributions of each package: once, for the files of all of them are read."""
+    return importlib.metadata.packages_distributions()
+
+
+def _list_times_of_change() -> tuple[tuple[str, int], ...]:
+    """List the folders of packages with their times of change: what is installed changes one."""
+    return tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))
 
 
 def _list_objects(package: str, failures: list[str]) -> list[DocObject]:

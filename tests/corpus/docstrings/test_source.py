@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,16 @@ def open_docstrings(wanted: Recipe) -> CorpusSource:
 
 def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
     assert read_package_versions((tinydocs,)) == {"tinydocs": "2.5"}
+
+
+def test_a_package_that_is_installed_meanwhile_is_found(tinydocs: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'later' is not installed"):
+        read_package_versions(("later",))
+    info = tmp_path / "site" / "later-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("later\n")
+    assert read_package_versions(("later",)) == {"later": "1.0"}
 
 
 _HASHED = """
