@@ -5,21 +5,28 @@ documents are then embedded anew); the other trains the query encoder alone to g
 teacher's vector, by MSE, as LEAF does (it is meant for a student of fewer layers: a whole one has
 these vectors already). For a static query encoder the peer is model2vec's distillation of the same
 teacher, which knows neither corpus nor queries, and embeds both sides; it needs the packages
-model2vec and skeletoken. Prints one JSON line.
+model2vec and skeletoken. The other one is pyNIFE's query encoder, which is trained on the same
+queries and the corpus to give each text the teacher's vector, in an environment of its own
+(nife.py says which packages it needs). Prints one JSON line.
 
     DISTILL_DATA=... python benchmarks/worth.py cacm
     python benchmarks/adapt_peers.py artifacts/worth/cacm-alone-13 --peer contrast
     python benchmarks/adapt_peers.py artifacts/worth/cacm-three-layers-13 --peer alignment
     python benchmarks/adapt_peers.py artifacts/worth/cacm-static-13 --peer model2vec
+    NIFE_PYTHON=nife/bin/python python benchmarks/adapt_peers.py artifacts/worth/cacm-static-13 \
+      --peer pynife
 """
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from datasets import Dataset
 from sentence_transformers import (
     SentenceTransformer,
@@ -37,14 +44,17 @@ from distill.api.run_folder import open_run
 from distill.evaluate.models.eval_model import EvalModel, load_eval_model
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.models.variants import make_asymmetric
+from distill.evaluate.passage_search import make_encoder, open_to_read
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.stage import HELD_OUT, load_named_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.files.atomic import read_json, write_json
 from distill.models.reference import resolve
 from distill.recipe import Recipe
+from distill.retrieve.corpus_index import embed_corpus
 from distill.store.passages import PassageReader
-from distill.store.tables import QUERIES, join_passage, read_rows
+from distill.store.stage import open_stage
+from distill.store.tables import PASSAGES, QUERIES, join_passage, read_rows
 from distill.tasks import load_task
 
 RATES = {"contrast": 2e-5, "alignment": 1e-4}
@@ -63,11 +73,15 @@ class TimeLimit(TrainerCallback):
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--peer", type=click.Choice([*RATES, "model2vec"]), default="contrast", show_default=True
+    "--peer",
+    type=click.Choice([*RATES, "model2vec", "pynife"]),
+    default="contrast",
+    show_default=True,
 )
 @click.option("--seconds", type=float, help="Of the peer's training; as many as ours took.")
 @click.option("--rate", type=float, help="The peer's learning rate.")
-def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> None:
+@click.option("--epochs", default=5, show_default=True, help="Of pyNIFE, if the time is enough.")
+def main(folder: Path, peer: str, seconds: float | None, rate: float | None, epochs: int) -> None:
     run = open_run(folder)
     recipe = run.recipe
     ours_took = read_json(folder / "student/.stage/manifest.json")["seconds"]
@@ -75,11 +89,17 @@ def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> 
         RunModelSettings.select(recipe), {"base": folder / "base", "student": run.student}
     )
     out = folder.with_name(f"{folder.name}-{peer}")
+    teacher, steps = models["teacher"], 0
     if peer == "model2vec":
-        trained, steps, seconds = *distill_static(recipe, out), 0.0
+        trained, seconds = distill_static(recipe, out), 0.0
+    elif peer == "pynife":
+        limit = seconds or ours_took
+        out = out if epochs == 5 else out.with_name(f"{out.name}-{epochs}")
+        trained = train_nife(teacher, folder, recipe, epochs, limit, out)
+        figures = read_json(out / "steps.json")
+        steps, seconds = sum(figures["steps"].values()), sum(figures["seconds"].values())
     else:
         seconds = seconds or ours_took
-        teacher = models["teacher"]
         trained, steps = train(models["base"], teacher, folder, recipe, peer, rate, seconds, out)
     scores = score_all(models | {"peer": trained}, recipe, folder, out)
     line = describe(folder, peer, scores, steps, seconds)
@@ -137,14 +157,46 @@ def train(
     return trained, read_json(out / "steps.json")["steps"]
 
 
-def distill_static(recipe: Recipe, out: Path) -> tuple[EvalModel, int]:
-    """model2vec's static model of the teacher, by its own defaults, and no steps of training."""
+def train_nife(
+    teacher: EvalModel, folder: Path, recipe: Recipe, epochs: int, seconds: float, out: Path
+) -> EvalModel:
+    """pyNIFE's query encoder over the teacher's documents; a trained one is read again."""
+    place = out / "model"
+    if not (place / "modules.json").exists():
+        python = os.environ.get("NIFE_PYTHON")
+        if python is None:
+            raise click.UsageError("NIFE_PYTHON names no python with pynife: see nife.py")
+        out.mkdir(exist_ok=True)
+        queries = [row["query"] for row in read_rows(QUERIES, folder / "queries")]
+        texts = {
+            "queries": queries,
+            "documents": [join_passage(row) for row in read_rows(PASSAGES, folder / "passages")],
+        }
+        with open_to_read(folder) as run:
+            store = embed_corpus(run, make_encoder(teacher), open_stage(folder / "passages"))
+            np.save(out / "documents.npy", np.asarray(store.vectors, np.float32))
+        np.save(out / "queries.npy", teacher.encode(queries, "query"))
+        for side, of in texts.items():
+            write_json(out / f"{side}.json", of)
+        settings = {"teacher": str(teacher.folder), "max_tokens": recipe.teacher.max_tokens}
+        settings |= {"epochs": epochs, "seconds": seconds, "seed": recipe.seed}
+        write_json(out / "settings.json", settings)
+        # Its environment is its own: no path of this one's.
+        others = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        words = [python, str(Path(__file__).with_name("nife.py")), str(out)]
+        done = subprocess.run(words, env=others, stdout=subprocess.PIPE, check=True)
+        write_json(out / "steps.json", json.loads(done.stdout.splitlines()[-1]))
+    return make_asymmetric(load_eval_model(place), teacher)
+
+
+def distill_static(recipe: Recipe, out: Path) -> EvalModel:
+    """model2vec's static model of the teacher, by its own defaults."""
     place = out / "model"
     if not (place / "modules.json").exists():
         teacher = resolve(str(recipe.teacher.model))
         static = StaticEmbedding.from_distillation(str(teacher), device="cpu")
         SentenceTransformer(modules=[static]).save(str(place), create_model_card=False)
-    return load_eval_model(place), 0
+    return load_eval_model(place)
 
 
 def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
@@ -159,7 +211,9 @@ def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
 def score_all(
     models: dict[str, EvalModel], recipe: Recipe, folder: Path, out: Path
 ) -> dict[str, TaskScore]:
-    """By role; what the run has evaluated is read."""
+    """By role; what the run has evaluated is read, and the teacher's vectors of the documents."""
+    if not (out / "vectors").exists():
+        (out / "vectors").symlink_to((folder / "evaluated/vectors").resolve())
     own = [load_task(HELD_OUT, folder)] if HELD_OUT in recipe.evaluate.tasks else []
     (task,) = own or load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
     places = {role: out if role == "peer" else folder / "evaluated" for role in models}
