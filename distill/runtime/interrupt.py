@@ -55,6 +55,18 @@ def _end_now() -> None:
     os._exit(_TERMINATED)
 
 
+class _Elsewhere:
+    """Whether another process was asked to stop, and passed it on to this one."""
+
+    requested = False
+
+
+def request_stop() -> None:
+    """Stop this process's work as a first Ctrl-C would: the process that a person sees was asked
+    to, and this one works for it."""
+    _Elsewhere.requested = True
+
+
 class Interrupt:
     """A context in which the first SIGINT (Ctrl-C) or SIGTERM only sets `is_requested`; a further
     SIGINT raises KeyboardInterrupt at once. A further SIGTERM does not: where a job system signals
@@ -68,7 +80,7 @@ class Interrupt:
     """
 
     def __init__(self, unit: str = "rows") -> None:
-        self.is_requested = False
+        self._is_signalled = False
         self._notice = f"\nfinishing the {unit} in flight; Ctrl-C again stops at once\n".encode()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -86,6 +98,11 @@ class Interrupt:
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether to stop: a signal came, or `request_stop` was called."""
+        return self._is_signalled or _Elsewhere.requested
+
     def stop_if_requested(self) -> None:
         """Stop if a signal came; to be called when nothing is in flight.
 
@@ -96,10 +113,10 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.is_requested:
+        if self._is_signalled:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self.is_requested = True
+        self._is_signalled = True
         # Not print(): the signal may have come in the middle of one.
         os.write(_STDERR, self._notice)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import NamedTuple
 
 from distill.runtime.live_line import LiveLine, format_duration
 from distill.runtime.processes import is_main
@@ -50,6 +51,16 @@ _TITLES = {
 OnSpeeds = Callable[[dict[str, MeasuredSpeed]], None]
 
 
+class WorkState(NamedTuple):
+    """How far a piece of work is, for another process that shows it."""
+
+    label: str
+    done: int
+    total: int
+    unit: str
+    note: str
+
+
 class _Display:
     """The state of this process's display: set once by the command, read by every piece of work."""
 
@@ -59,6 +70,8 @@ class _Display:
     keep_speeds: OnSpeeds | None = None
     works: "list[Progress]" = []  # noqa: RUF012 (one for the process)
     """The work under way; that which was begun last is shown."""
+    counted: "Progress | None" = None
+    """The work of a known amount that was begun last, under way or done."""
     between: "Progress | None" = None
     """What is shown of a run while no work of it is: its time counts from the last work's end."""
     line = LiveLine()
@@ -100,6 +113,15 @@ def show_planned_stage(name: str) -> Iterator[None]:
         yield
     if _Display.plan is not None and (amount := _Display.plan.current_amount):
         _keep_speed(name, MeasuredSpeed(time.monotonic() - start, amount))
+
+
+def read_work_state() -> WorkState | None:
+    """Read how far the work of a known amount is that this process began last, also where it is
+    done; None before there is one."""
+    work = _Display.counted
+    if work is None or not work.total:
+        return None
+    return WorkState(work.label, work.done, work.total, work.unit, work.note)
 
 
 def count_within_shard(count: float = 1) -> None:
@@ -166,6 +188,8 @@ class Progress:
             self._whole_stage = _Display.plan.begin(self.label)
             self._position = _Display.plan.position
         _Display.works.append(self)
+        if self.total is not None:
+            _Display.counted = self
         if sys.stderr.isatty() and is_main() and not _Display.quiet:
             _Display.line.show(self)
         threading.Thread(target=self._print_regularly, daemon=True).start()

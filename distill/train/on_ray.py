@@ -6,20 +6,28 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
 from distill.recipe import Execution
+from distill.runtime.interrupt import Interrupt
 from distill.runtime.processes import PATIENCE, is_main
 from distill.runtime.progress import show_activity, show_progress
 from distill.runtime.run_log import log_to
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.train.data.sources import TrainingInputs
+from distill.train.ray_desk import (
+    SECONDS_A_LOOK,
+    FollowedWork,
+    look_at,
+    open_desk,
+    report_to,
+)
 from distill.train.settings import TrainingSettings
 from distill.train.stage import open_student, train_student
 from distill.workers.proof import ProofRequest, prove
@@ -28,7 +36,6 @@ from distill.workers.ray_pool import ClusterSettings, Demand, RayPool, read_cloc
 
 _log = logging.getLogger(__name__)
 _MOST_WORDS = 600
-_SECONDS_A_LOOK = 1.0
 _NEVER_AGAIN: dict[str, Any] = {"max_failures": 0, "controller_failure_limit": 0}
 """Repeating is ours: what a process refuses is not tried again."""
 
@@ -51,7 +58,8 @@ def train_on_ray(
 
     Raises:
         UserError: as the training raises it; if the cluster has no room, or it failed too often.
-        KeyboardInterrupt: on Ctrl-C; the same command continues at the last checkpoint.
+        KeyboardInterrupt: after a first Ctrl-C, behind the step in flight, with a checkpoint of
+            it; after a second one at once. The same command continues at the last checkpoint.
     """
     stage = open_student(settings, inputs, base, earlier, static)
     if stage.complete:
@@ -80,7 +88,7 @@ def train_on_ray(
 
 
 def _try_often(
-    pool: RayPool, work: Callable[[], None], demand: Demand, count: int, folder: Path
+    pool: RayPool, work: Callable[[Any], None], demand: Demand, count: int, folder: Path
 ) -> None:
     """Train, and begin anew where a process was lost, once there is a place for all of them.
 
@@ -89,11 +97,12 @@ def _try_often(
 
     Raises:
         UserError: if it failed too often.
+        KeyboardInterrupt: if a signal came.
     """
     tries = pool.settings.tries
     for tries_left in reversed(range(tries)):
         _wait_for_room(pool, demand, count)
-        words = _try_once(work, demand, count, folder)
+        words = _try_once(pool, work, demand, count, folder)
         if words is None:
             return
         _log.warning("training on %d processes failed: %s", count, words[-_MOST_WORDS:])
@@ -134,51 +143,75 @@ def _wait_for_room(pool: RayPool, demand: Demand, count: int) -> None:
                 "add nodes, or lower execution.workers: {train: N} or execution.cpus; the same "
                 "command continues",
             )
-        time.sleep(_SECONDS_A_LOOK)
+        time.sleep(SECONDS_A_LOOK)
 
 
-def _try_once(work: Callable[[], None], demand: Demand, count: int, folder: Path) -> str | None:
-    """Train once. Returns what went wrong with a process, None if nothing did."""
+def _try_once(
+    pool: RayPool, work: Callable[[Any], None], demand: Demand, count: int, folder: Path
+) -> str | None:
+    """Train once, and show how far it is. Returns what went wrong with a process, None if nothing
+    did.
+
+    Raises:
+        KeyboardInterrupt: if a signal came.
+    """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    from ray.train import (
-        FailureConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-        WorkerGroupError,
-    )
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     resources: dict[str, float] = {"CPU": demand.cpus}
     if demand.gpus:
         resources["GPU"] = demand.gpus
-    trainer = TorchTrainer(
-        work,
-        torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
-        scaling_config=ScalingConfig(
-            num_workers=count, use_gpu=bool(demand.gpus), resources_per_worker=resources
-        ),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=str(folder.resolve()),
-            failure_config=FailureConfig(**_NEVER_AGAIN),
-        ),
+    scaling = ScalingConfig(
+        num_workers=count, use_gpu=bool(demand.gpus), resources_per_worker=resources
     )
+    running = RunConfig(
+        name="ray",
+        storage_path=str(folder.resolve()),
+        failure_config=FailureConfig(**_NEVER_AGAIN),
+    )
+    backend = TorchConfig(timeout_s=int(PATIENCE.total_seconds()))
+    interrupt = Interrupt("step")
     try:
-        _fit(trainer)
+        with open_desk(pool) as desk, interrupt, FollowedWork() as work_there:
+            trainer = TorchTrainer(
+                partial(work, desk),
+                torch_config=backend,
+                scaling_config=scaling,
+                run_config=running,
+            )
+            fitted = _fit(trainer)
+            while not fitted.done():
+                wait([fitted], timeout=SECONDS_A_LOOK)
+                work_there.show(look_at(desk, interrupt.is_requested))
+            fitted.result()
+            interrupt.stop_if_requested()
     except TrainingFailedError as fault:
-        failures = fault.worker_failures if isinstance(fault, WorkerGroupError) else {}
-        for failure in failures.values():
-            cause = getattr(failure, "_base_exc", failure)
-            if isinstance(cause, UserError):
-                raise cause from None
-        return " ".join(str(fault).split())
+        words = _read_failure(fault)
+        interrupt.stop_if_requested()
+        return words
     return None
 
 
-def _fit(trainer: Any) -> None:
-    """Train in a thread of its own. In the main one Ray Train would answer Ctrl-C itself, once its
-    controller has time; so the process ends at once, and the others with it."""
+def _read_failure(fault: Exception) -> str:
+    """Read what went wrong with a process.
+
+    Raises:
+        UserError: as the process raised it.
+    """
+    from ray.train import WorkerGroupError
+
+    failures = fault.worker_failures if isinstance(fault, WorkerGroupError) else {}
+    for failure in failures.values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, UserError):
+            raise cause from None
+    return " ".join(str(fault).split())
+
+
+def _fit(trainer: Any) -> Future[None]:
+    """Train in a thread of its own. In the main one Ray Train would answer Ctrl-C itself: it ends
+    the processes in the middle of a step."""
     done: Future[None] = Future()
 
     def fit() -> None:
@@ -190,14 +223,21 @@ def _fit(trainer: Any) -> None:
             done.set_result(None)
 
     threading.Thread(target=fit, daemon=True).start()
-    done.result()
+    return done
 
 
-def _train_here(train: Training, folder: Path, has_gpu: bool, request: ProofRequest) -> None:
-    """Train in a process that Ray Train has started and connected with the others."""
+def _train_here(
+    train: Training, folder: Path, has_gpu: bool, request: ProofRequest, desk: Any
+) -> None:
+    """Train in a process that Ray Train has started and connected with the others. The first one
+    reports; where it is told to stop, all of them end behind the same step."""
     show_progress(quiet=True)
     prove(request)
     if not has_gpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    with log_to(folder) if is_main() else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(suppress(KeyboardInterrupt))  # the process that was signalled raises it
+        if is_main():
+            stack.enter_context(log_to(folder))
+            stack.enter_context(report_to(desk))
         train(Run(folder))  # which the process that started this one has locked

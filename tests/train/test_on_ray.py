@@ -1,11 +1,16 @@
-"""`train.launcher: ray` trains the student that torchrun trains with as many processes."""
+"""`train.launcher: ray` trains the student that torchrun trains with as many processes. The process
+that a person started shows the steps, and passes Ctrl-C on."""
 
+import signal
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from helpers.fresh_process import Fresh
 from helpers.launch import start
 from helpers.ray_work import SmallCluster, wait_until
+from helpers.stopped_step import STEP, train_to_the_stop
 from helpers.training_by_hand import example_rows, make_recipe, write_inputs
 
 from distill.errors import UserError
@@ -31,6 +36,51 @@ def train_on(folder: Path, recipe: Recipe) -> None:
         base = build_base(run, recipe.student, recipe.seed)
         inputs = TrainingInputs(run, passages, [examples], None, None)
         on_ray.train_on_ray(recipe.execution, TrainingSettings.select(recipe), inputs, base)
+
+
+def train_as_command(folder: Path, recipe_json: str) -> None:
+    """In a process of its own: behind step 4 the training waits until it is told to stop."""
+    from distill import cli
+
+    on_ray.train_student = train_to_the_stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
+
+    @cli.cli.command()
+    def train_by_hand() -> None:
+        train_on(folder, Recipe.model_validate_json(recipe_json))
+
+    sys.argv = ["distill", "train-by-hand"]
+    cli.main()
+
+
+@pytest.mark.slow
+@pytest.mark.bad_input("kills", "Ctrl-C while a cluster trains", "goes on behind that step")
+def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight(
+    cluster, encoder_folder, tmp_path
+):
+    recipe = put_on(cluster, make_recipe(encoder_folder, train=TRAIN))
+    folder = tmp_path / "run"
+    command = Fresh(tmp_path / "command", train_as_command, folder, recipe.model_dump_json())
+    wait_until(lambda: (folder / "waits").exists() or not command.is_alive())
+    command.send_signal(signal.SIGINT)
+    done = command.done()
+    assert done.returncode == 130, done.stderr
+    assert "finishing the step in flight" in done.stderr
+    assert f"training: {STEP} of 6 steps, stopped after" in done.stderr
+    assert "the same command continues" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = folder / "student" / ".stage" / "training" / "0-train" / f"checkpoint-{STEP}"
+    assert (kept / "complete").exists()
+
+
+@pytest.mark.slow
+def test_the_process_that_a_person_started_shows_the_steps_of_a_cluster(
+    cluster, encoder_folder, tmp_path, capfd
+):
+    train_on(tmp_path, put_on(cluster, make_recipe(encoder_folder, train=TRAIN)))
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("training:")]
+    assert [line.partition(",")[0] for line in lines] == ["training: 6 of 6 steps"]
+    assert "loss " in lines[0]
 
 
 @pytest.fixture
