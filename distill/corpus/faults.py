@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 
 from distill.errors import UserError
 
@@ -40,23 +41,41 @@ class RowFaults:
 
 
 class SkippedRows:
-    """Counts rows by reason and keeps the places of the first few."""
+    """Counts rows, or files, by reason and keeps the places of the first few."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._places: dict[str, list[str]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._places: dict[tuple[str, str], list[str]] = {}
 
-    def add(self, reason: str, place: str) -> None:
-        """Count a skipped row under its reason; the first few places are shown."""
-        self._counts[reason] += 1
-        places = self._places.setdefault(reason, [])
+    def has(self, reason: str) -> bool:
+        """Return whether anything was skipped for a reason."""
+        return any(of == reason for of, _ in self._counts)
+
+    def add(self, reason: str, place: str, unit: str = "row") -> None:
+        """Count a skipped row, or another unit, under its reason; the first few places are
+        shown."""
+        self._counts[reason, unit] += 1
+        places = self._places.setdefault((reason, unit), [])
         if len(places) < _SHOWN:
             places.append(place)
 
+    def describe(self, where: str) -> Iterator[str]:
+        """Say of each reason how many and which: `2 files, no text: a.pdf, b.md`.
+
+        Args:
+            where: the file or folder that they lie in, which is not said again for each.
+        """
+        for (reason, unit), count in self._counts.items():
+            places = self._places[reason, unit]
+            named = [
+                place.removeprefix(f"{where}, ").removeprefix(f"{where}/").replace(", row", " row")
+                for place in places
+            ]
+            more = ", ..." if count > len(named) else ""
+            units = f"{count:,} {unit}{'' if count == 1 else 's'}"
+            yield f"{units}, {reason}: {', '.join(named)}{more}"
+
     def warn(self, where: str) -> None:
         """Log a line for each reason."""
-        for reason, count in self._counts.items():
-            named = [place.removeprefix(f"{where}, ") for place in self._places[reason]]
-            more = ", ..." if count > len(named) else ""
-            rows = "1 row" if count == 1 else f"{count} rows"
-            _log.warning("%s: %s, %s: %s%s", where, rows, reason, ", ".join(named), more)
+        for line in self.describe(where):
+            _log.warning("%s: %s", where, line)

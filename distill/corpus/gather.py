@@ -167,7 +167,7 @@ def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document
         draft.counts["read"] += 1
         if isinstance(document, SkippedRow):
             draft.drop(document.id, document.reason, "")
-            draft.left_out.add(document.reason, document.place)
+            draft.left_out.add(document.reason, document.place, document.unit)
             continue
         if document.is_repaired:
             draft.counts["half surrogates replaced"] += 1

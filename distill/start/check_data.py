@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distill.corpus.held_out import KNOWN_ITEM, OWN_TASKS
 from distill.corpus.passages import open_source
-from distill.corpus.readers.rows import Document
+from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split_text
 from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
@@ -16,8 +16,9 @@ from distill.generate.known_item.items import LEAST_ITEMS
 from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
-from distill.recipe import Recipe
+from distill.recipe import Corpus, Recipe
 from distill.start.choice.settle import is_elsewhere
+from distill.start.survey import expect_drawn
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
@@ -156,20 +157,43 @@ def _check_known_items(recipe: Recipe) -> list[str]:
     corpus = recipe.corpus
     is_here = corpus.path is not None and corpus.source != "dataset" and not _is_stored(recipe)
     if is_here and corpus.hold_out_by == "document":
-        first = itertools.islice(open_source(corpus, recipe.seed).read(), _MANY)
-        names = [one.whole or one.id for one in first if isinstance(one, Document)]
-        # Files are held out whole, with all their sections.
-        held_out = len(names) * corpus.held_out_share
-        if len(names) < _MANY and held_out < LEAST_ITEMS:
-            raise UserError(
-                f"task {KNOWN_ITEM}",
-                f"of {len(names)} documents about {held_out:.0f} are held out, and it takes "
-                f"{LEAST_ITEMS} that give a query",
-                "raise corpus.held_out, give more documents, or take the task out of "
-                "evaluate.tasks",
-            )
+        _require_items(corpus, open_source(corpus, recipe.seed))
     only = recipe.evaluate.tasks == [KNOWN_ITEM] and not recipe.evaluate.benchmarks
     return [_STAND_IN] if only else []
+
+
+def _require_items(corpus: Corpus, source: CorpusSource) -> None:
+    """Require of a small corpus, or one of which `corpus.limit` leaves little, that as many of its
+    documents as the task takes are held out.
+
+    Raises:
+        UserError: if fewer are to be expected.
+    """
+    first = itertools.islice(source.read(), _MANY)
+    texts = [one.text for one in first if isinstance(one, Document)]
+    drawn = _expect_drawn_documents(corpus, texts)
+    if drawn >= _MANY or drawn * corpus.held_out_share >= LEAST_ITEMS:
+        return
+    is_limited = drawn < len(texts)
+    limited = f", which corpus.limit ({corpus.limit}) leaves passages of," if is_limited else ""
+    raise UserError(
+        f"task {KNOWN_ITEM}",
+        f"of {drawn} documents{limited} about {drawn * corpus.held_out_share:.0f} are held out, "
+        f"and it takes {LEAST_ITEMS} that give a query",
+        f"raise corpus.held_out, {'raise corpus.limit' if is_limited else 'give more documents'}, "
+        "or take the task out of evaluate.tasks",
+    )
+
+
+def _expect_drawn_documents(corpus: Corpus, texts: list[str]) -> int:
+    """Return of how many of the first documents `corpus.limit` may be expected to leave passages.
+    Of a corpus of more than these, each passage may be of another document."""
+    if corpus.limit is None:
+        return len(texts)
+    if len(texts) == _MANY:
+        return min(len(texts), corpus.limit)
+    passages = sum(len(split_text(text, corpus.max_tokens)) for text in texts)
+    return expect_drawn(len(texts), passages, corpus.limit)
 
 
 def _check_folder(folder: Path) -> list[str]:

@@ -16,6 +16,9 @@ def describe_proposal(proposal: Proposal) -> Iterator[str]:
         f"corpus:  {corpus.form}: {about}{corpus.documents:,} documents, {corpus.passages:,} "
         f"passages, {corpus.tokens:,} tokens; language: {corpus.language or 'several'}"
     )
+    if corpus.left_out:
+        looked_at = "" if corpus.is_whole else "of what was looked at, "
+        yield f"without: {looked_at}{corpus.left_out}"
     yield f"machine: {_describe_machine(available)}"
     yield f"models:  {_describe_models(available)}"
     by_key = {setting.key: setting for setting in proposal.settings}

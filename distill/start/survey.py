@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.corpus.faults import RowFaults
+from distill.corpus.faults import RowFaults, SkippedRows
 from distill.corpus.held_out import SECTION_PASSAGES
 from distill.corpus.readers.auto import list_corpus_files, open_auto
-from distill.corpus.readers.rows import Columns, CorpusSource, Document, SkippedRow
+from distill.corpus.readers.rows import Columns, CorpusSource, Document
 from distill.corpus.readers.tables import detect_form, read_table
 from distill.corpus.readers.text_files import UNREADABLE, get_ending
 from distill.corpus.split import estimate_tokens, split_text
@@ -59,6 +59,9 @@ class CorpusSurvey:
     tokens: int
     may_be_unreadable: bool
     """Whether files of texts cannot be read, or were not all looked at."""
+    left_out: str
+    """How many files and rows give no text, why, and which; empty where all do. Of a large corpus
+    those among the first documents."""
     language: str | None
     """ISO 639-1, such as en; None where the texts are in several languages."""
     is_whole: bool
@@ -94,7 +97,8 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         searchable_sections=counts.searchable_sections,
         passages=counts.passages,
         tokens=round(sum(map(estimate_tokens, texts)) * sample.factor),
-        may_be_unreadable=sample.unreadable > 0 or (is_of_files and not sample.is_whole),
+        may_be_unreadable=sample.has_unreadable or (is_of_files and not sample.is_whole),
+        left_out="; ".join(sample.left_out.describe(str(path))),
         language=_find_language(texts),
         is_whole=sample.is_whole,
     )
@@ -131,25 +135,38 @@ def count_corpus(source: CorpusSource, path: Path | None, passage_tokens: int) -
     return _count(_draw_sample(source, path, files), passage_tokens)
 
 
+def expect_drawn(documents: int, passages: int, limit: int | None) -> int:
+    """Return of how many documents passages may be expected to be among those that `corpus.limit`
+    draws.
+
+    >>> expect_drawn(100, 1000, 20), expect_drawn(100, 100, 20), expect_drawn(100, 1000, None)
+    (18, 20, 100)
+    """
+    if limit is None or limit >= passages:
+        return documents
+    return round(documents * (1 - (1 - limit / passages) ** (passages / max(1, documents))))
+
+
 class _Sample(NamedTuple):
     """The first documents of a corpus; it holds `factor` times as many, by the size of its files.
-    `unreadable` files were passed over."""
+    What gives no text was left out."""
 
     documents: list[Document]
     is_whole: bool
     factor: float
-    unreadable: int
+    left_out: SkippedRows
+    has_unreadable: bool
 
 
 def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> _Sample:
-    unreadable: list[SkippedRow] = []
-    documents = _pass_over_skipped(source, unreadable)
+    left_out = SkippedRows()
+    documents = _pass_over_skipped(source, left_out)
     sample = list(_sample(documents))
     is_whole = next(documents, None) is None
     factor = 1.0
     if path is not None and files and sample and not is_whole:
         factor = max(1.0, _measure(files) / _measure_sample(path, files, sample))
-    return _Sample(sample, is_whole, factor, len(unreadable))
+    return _Sample(sample, is_whole, factor, left_out, left_out.has(UNREADABLE))
 
 
 def _count(sample: _Sample, passage_tokens: int) -> SurveyCounts:
@@ -180,13 +197,13 @@ def _cut(pieces: list[list[Row]]) -> Iterator[list[Row]]:
             yield rows[start : start + SECTION_PASSAGES]
 
 
-def _pass_over_skipped(source: CorpusSource, unreadable: list[SkippedRow]) -> Iterator[Document]:
-    """Yield the documents of a source; files that cannot be read are added to a list."""
+def _pass_over_skipped(source: CorpusSource, left_out: SkippedRows) -> Iterator[Document]:
+    """Yield the documents of a source; files and rows that give none are counted."""
     for document in source.read():
         if isinstance(document, Document):
             yield document
-        elif document.reason == UNREADABLE:
-            unreadable.append(document)
+        else:
+            left_out.add(document.reason, document.place, document.unit)
 
 
 def _count_searchable(sample: list[Document], pieces: list[list[Row]]) -> int:

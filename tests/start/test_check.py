@@ -137,6 +137,25 @@ def test_a_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
     assert "lower relabel.top_k" in told
 
 
+def check_known_items(written, tmp_path, count, limit):
+    text = "The {}th note says where bees find flowers, and how they tell the others in the hive."
+    file = write_texts(tmp_path, *map(text.format, range(count)))
+    settings = {"path": file, "limit": limit, "held_out": 0.2}
+    asked = {f"corpus__{key}": value for key, value in settings.items()}
+    return faults(written(**asked, evaluate__tasks=["known-item"]), tmp_path / "run")
+
+
+@pytest.mark.bad_input("corpus", "a limit that leaves too few held-out documents", "named by check")
+@pytest.mark.parametrize("count", [400, 3100])
+def test_too_few_held_out_documents_are_foreseen_of_a_limit(written, tmp_path, count):
+    assert check_known_items(written, tmp_path, count, limit=300) == []
+    (fault,) = check_known_items(written, tmp_path, count, limit=100)
+    assert "of 100 documents" in fault
+    assert "corpus.limit (100)" in fault
+    assert "about 20 are held out, and it takes 30" in fault
+    assert "raise corpus.limit" in fault
+
+
 def test_a_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
     assert faults(written(evaluate__tasks=["judged"]), tmp_path / "run") == []
 

@@ -89,6 +89,21 @@ def test_files_that_cannot_be_read_are_left_out_by_the_recipe(notes):
     assert "unreadable: skip" in propose_recipe(notes).text
 
 
+def test_files_that_give_no_text_are_counted_and_named(notes):
+    (notes / "empty.md").write_text("")
+    (notes / "deep" / "noise.txt").write_bytes(bytes(range(256)))
+    (notes / "old.txt").write_bytes("Über die Bienen".encode("latin-1"))
+    done = CliRunner().invoke(cli, ["init", str(notes)], catch_exceptions=False)
+    (line,) = [line for line in done.output.splitlines() if line.startswith("without:")]
+    assert "2 files, cannot be read as text: deep/noise.txt row 1, old.txt row 1" in line
+    assert "1 file, no text: empty.md" in line
+    assert "12 documents" in done.output
+
+
+def test_what_gives_no_text_is_not_mentioned_where_all_files_do(notes):
+    assert "without" not in CliRunner().invoke(cli, ["init", str(notes)]).output
+
+
 def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
     done = CliRunner().invoke(cli, ["init", str(notes)], catch_exceptions=False)
     assert done.exit_code == 0

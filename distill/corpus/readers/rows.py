@@ -33,11 +33,12 @@ class Document(NamedTuple):
 
 
 class SkippedRow(NamedTuple):
-    """A row that gives no document, and why, in a word or two."""
+    """A row, or another unit, that gives no document, and why, in a word or two."""
 
     place: str
     id: str
     reason: str
+    unit: str = "row"
 
 
 NO_TEXT = "no text"

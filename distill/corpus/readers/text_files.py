@@ -103,13 +103,13 @@ def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document
         except UserError as fault:
             faults.add(UserError(fault.where, fault.what, f"{fault.remedy}; or {_SKIP}"))
             if skips:
-                yield SkippedRow(fault.where, name, UNREADABLE)
+                yield SkippedRow(fault.where, name, UNREADABLE, "file")
             continue
         read += 1
         if documents:
             yield from documents
         else:
-            yield SkippedRow(str(file), name, NO_TEXT)
+            yield SkippedRow(str(file), name, NO_TEXT, "file")
     if not skips or not read:
         faults.raise_any()
 

@@ -27,7 +27,7 @@ from distill.start.choice.held_out import (
     is_enough_to_search,
 )
 from distill.start.choice.models import SMALL_LLM
-from distill.start.survey import SurveyCounts, count_corpus
+from distill.start.survey import SurveyCounts, count_corpus, expect_drawn
 from distill.store.integrity import read_manifest
 
 NOTHING = HoldOut(0.0)
@@ -202,11 +202,9 @@ def _count(recipe: Recipe) -> SurveyCounts:
     counts = count_corpus(open_source(corpus, recipe.seed), path, corpus.max_tokens)
     if corpus.limit is None or corpus.limit >= counts.passages:
         return counts
-    left_out = 1 - corpus.limit / counts.passages
-    drawn = 1 - left_out ** (counts.passages / max(1, counts.whole_documents))
-    return SurveyCounts(
-        round(counts.whole_documents * drawn), round(counts.searchable * drawn), corpus.limit
-    )
+    drawn = expect_drawn(counts.whole_documents, counts.passages, corpus.limit)
+    share = drawn / max(1, counts.whole_documents)
+    return SurveyCounts(drawn, round(counts.searchable * share), corpus.limit)
 
 
 def _count_docstrings(recipe: Recipe) -> SurveyCounts:
