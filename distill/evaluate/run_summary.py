@@ -7,6 +7,10 @@ from distill.errors import UserError
 from distill.evaluate.statistics.retention import ItemValues, estimate_retention
 from distill.evaluate.summary import Summary, list_averaged_tasks, read_current_summary
 from distill.files.atomic import read_json
+from distill.store.stage import open_stage
+
+_SUMS_SINCE = 5
+"""The form of kept results (`FORMAT_VERSION`) from which hybrids rank by sums of scores."""
 
 
 def read_run_summary(run_folder: Path) -> Summary | None:
@@ -17,11 +21,21 @@ def read_run_summary(run_folder: Path) -> Summary | None:
         UserError: if an earlier distill has written it.
     """
     summary = read_current_summary(run_folder)
-    if summary is None or "retention" in summary:
-        return summary
-    values = read_items(run_folder) or {}
-    summary["retention"] = estimate_retention(values, list_averaged_tasks(summary))
+    if summary is None:
+        return None
+    if "retention" not in summary:
+        values = read_items(run_folder) or {}
+        summary["retention"] = estimate_retention(values, list_averaged_tasks(summary))
+    if _are_fused_by_ranks(run_folder):
+        summary["fused_by_ranks"] = True
     return summary
+
+
+def _are_fused_by_ranks(run_folder: Path) -> bool:
+    """Return whether a run was evaluated by an earlier version, whose hybrids rank by reciprocal
+    ranks."""
+    tasks = open_stage(run_folder / "evaluation").manifest["settings"].get("tasks", {})
+    return any(of.get("kept", _SUMS_SINCE) < _SUMS_SINCE for of in tasks.values())
 
 
 def read_items(run_folder: Path) -> ItemValues | None:

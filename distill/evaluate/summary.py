@@ -141,7 +141,8 @@ class Summary(TypedDict):
     """`unaveraged` are tasks that are no part of means over tasks, of overall differences and of
     the verdict. Summaries of earlier versions average all tasks, and lack it. They lack
     `breakdowns`, by task, and `retention`, which `read_run_summary` then estimates; it is null
-    where that cannot be done."""
+    where that cannot be done. `read_run_summary` also adds `fused_by_ranks` where a hybrid's
+    figures are those of an earlier version, which ranked by reciprocal ranks."""
 
     schema: int
     verdict: NotRequired[Verdict]
@@ -152,6 +153,7 @@ class Summary(TypedDict):
     kept: float | None
     retention: NotRequired[Retention | None]
     breakdowns: NotRequired[dict[str, list[Breakdown]]]
+    fused_by_ranks: NotRequired[bool]
     differences: dict[str, Differences]
 
 

@@ -49,7 +49,7 @@ def render(summary: Summary) -> RenderableType:
             _make_table(f"Student - {format_role(role)}", BY_TASK, list_task_rows(summary, role))
         )
     if beside := list_baseline_rows(summary):
-        parts.append(_make_table(BASELINES_TITLE, BASELINES, beside))
+        parts.append(_make_table(write_baselines_title(summary), BASELINES, beside))
     if lost := list_variant_rows(summary):
         parts.append(_make_table("Variants - student", VARIANTS, lost))
     parts += [Text(f"{line}\n") for line in list_notes(summary)]
@@ -184,7 +184,14 @@ def list_opponents(summary: Summary) -> list[str]:
     ]
 
 
-BASELINES_TITLE = "Beside BM25 and hybrids (weighted sums of scores), mean over retrieval tasks"
+def write_baselines_title(summary: Summary) -> str:
+    """Write what the table beside BM25 and hybrids shows, and how these hybrids rank."""
+    how = "weighted sums of scores"
+    if summary.get("fused_by_ranks"):
+        how = "reciprocal ranks, of an earlier version: distill run measures them anew"
+    return f"Beside BM25 and hybrids ({how}), mean over retrieval tasks"
+
+
 BASELINES = ("pair", "difference, 95 % interval", "p", "won/tied/lost")
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.tiny_models import TEXTS
 
@@ -14,6 +15,7 @@ from distill.evaluate.speed import Speed
 from distill.evaluate.stage import evaluate_run
 from distill.recipe import BM25, Recipe
 from distill.report.markdown.report import write_report
+from distill.retrieve.fusion import fuse_reciprocal_ranks
 from distill.store.run import Run
 from distill.tasks import load_task
 
@@ -132,6 +134,36 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
     assert "| (student + BM25) - (base model + BM25) |" in text
     assert "| model | hit@1 | MRR@10 |" in text
     assert "| length | queries | base model |" in text
+
+
+def test_hybrids_by_reciprocal_ranks_are_named_so_and_measured_anew(evaluated, recipe, monkeypatch):
+    """A run that an earlier version evaluated, whose rankings have no scores."""
+    recipe.evaluate.baselines = True
+    recipe.evaluate.speed_texts = 0
+
+    def rank_as_before(dense, lexical, count):
+        lists = [[document for document, _ in one] for one in (dense, lexical)]
+        return [(document, 0.0) for document in fuse_reciprocal_ranks(lists, 60, count)]
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr("distill.evaluate.score.FORMAT_VERSION", 4)
+        earlier.setattr("distill.evaluate.baselines.searchers.HYBRID_SAMPLE", None)
+        earlier.setattr("distill.evaluate.baselines.searchers.rank_hybrid", rank_as_before)
+        folder = evaluated(recipe)
+    before = json.loads((folder / "summary.json").read_text())["models"]
+    for file in (folder / "evaluated" / "rankings").rglob("*.parquet"):
+        pq.write_table(pq.read_table(file).drop_columns(["scores"]), file)
+    told = write_report(folder).read_text(encoding="utf-8")
+    assert "hybrids (reciprocal ranks, of an earlier version: distill run" in told
+
+    def refuse(*args):
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(LocalEmbedder, "embed", refuse)
+    after = json.loads((evaluated(recipe) / "summary.json").read_text())["models"]
+    assert after["student"]["tasks"] == before["student"]["tasks"]
+    assert after["student + bm25"] != before["student + bm25"]
+    assert "hybrids (weighted sums of scores)" in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evaluated, recipe):

@@ -13,7 +13,6 @@ from distill.report.run_data import read_run_data
 from distill.report.run_notes import list_notes_of_run
 from distill.report.score_tables import (
     BASELINES,
-    BASELINES_TITLE,
     BY_TASK,
     list_baseline_rows,
     list_columns,
@@ -22,6 +21,7 @@ from distill.report.score_tables import (
     list_opponents,
     list_task_rows,
     tabulate_scores,
+    write_baselines_title,
 )
 from distill.report.sections.data_funnel import Funnel, FunnelStep, make_funnel
 from distill.report.sections.lineage import Lineage, make_lineage
@@ -84,7 +84,7 @@ def _write_verdict(summary: Summary, run_folder: Path) -> list[str]:
             write_table(BY_TASK, list_task_rows(summary, role)),
         ]
     if beside := list_baseline_rows(summary):
-        parts += [f"{BASELINES_TITLE}:", write_table(BASELINES, beside)]
+        parts += [f"{write_baselines_title(summary)}:", write_table(BASELINES, beside)]
     parts += [write_grid(of) for of in tabulate_breakdowns(summary)]
     if details := tabulate_details(summary):
         parts.append(write_grid(details))

@@ -31,10 +31,10 @@ from distill.report.plots.pareto import draw_pareto
 from distill.report.plots.scatter import draw_scatter
 from distill.report.score_tables import (
     BASELINES,
-    BASELINES_TITLE,
     average_measure,
     list_baseline_rows,
     list_measures,
+    write_baselines_title,
 )
 from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
 
@@ -129,7 +129,7 @@ def _tabulate_comparisons(summary: Summary) -> Grid | None:
 
 def _tabulate_baselines(summary: Summary) -> Grid | None:
     rows = [[Cell(text) for text in row] for row in list_baseline_rows(summary)]
-    return Grid(BASELINES_TITLE, list(BASELINES), rows, numeric=[]) if rows else None
+    return Grid(write_baselines_title(summary), list(BASELINES), rows, numeric=[]) if rows else None
 
 
 def _list_headline_figures(
