@@ -11,6 +11,7 @@ from distill.api.objects import name_model
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.recipe import ALL_TOKENS, BM25, EmbedderConfig, LabelledColumns
+from distill.runtime.progress import show_activity
 
 if TYPE_CHECKING:
     from distill.embed.encoder import Encoder
@@ -110,12 +111,13 @@ def evaluate(
     Raises:
         UserError: if no task is named, a task cannot be read, or the model cannot be used.
     """
-    from distill.evaluate.models.run_models import check_prompts
-    from distill.evaluate.score import score_tasks
+    with show_activity("loading the model"):
+        from distill.evaluate.models.run_models import check_prompts
+        from distill.evaluate.score import score_tasks
 
-    opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
-    loaded = _load_model(read_embedder(embedder), model, instructions)
-    loaded = check_prompts(loaded, prompts or {}, force_prompts)
+        opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
+        loaded = _load_model(read_embedder(embedder), model, instructions)
+        loaded = check_prompts(loaded, prompts or {}, force_prompts)
     return score_tasks(loaded, opened, parse_path(fspath(out)))
 
 
@@ -172,24 +174,25 @@ def compare(
     Raises:
         UserError: if no task is named, a task cannot be read, or a model cannot be used.
     """
-    from distill.evaluate.compare import compare as compare_models
-    from distill.evaluate.compare import make_student_variants
-    from distill.evaluate.models.published import read_published
-    from distill.evaluate.models.run_models import check_prompts
-    from distill.evaluate.summary import write_summary
+    with show_activity("loading the models"):
+        from distill.evaluate.compare import compare as compare_models
+        from distill.evaluate.compare import make_student_variants
+        from distill.evaluate.models.published import read_published
+        from distill.evaluate.models.run_models import check_prompts
+        from distill.evaluate.summary import write_summary
 
-    opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
-    place = parse_path(fspath(out))
-    reference = read_published([Path(path) for path in published], opened, accept_versions)
-    own, others = read_embedder(student_settings), read_embedder(teacher_settings)
-    loaded = _load_model(own, student, instructions)
-    models: dict[str, EvalModel] = {
-        "student": check_prompts(loaded, prompts or {}, force_prompts),
-        "teacher": _load_model(others, teacher, instructions),
-    }
-    for number, base in enumerate(bases, start=1):
-        role = "base" if number == 1 else f"base-{number}"
-        models[role] = _load_model(own, base, instructions)
+        opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
+        place = parse_path(fspath(out))
+        reference = read_published([Path(path) for path in published], opened, accept_versions)
+        own, others = read_embedder(student_settings), read_embedder(teacher_settings)
+        loaded = _load_model(own, student, instructions)
+        models: dict[str, EvalModel] = {
+            "student": check_prompts(loaded, prompts or {}, force_prompts),
+            "teacher": _load_model(others, teacher, instructions),
+        }
+        for number, base in enumerate(bases, start=1):
+            role = "base" if number == 1 else f"base-{number}"
+            models[role] = _load_model(own, base, instructions)
     variants = make_student_variants(models, widths, precisions, asymmetric)
     summary = compare_models(
         models,

@@ -31,24 +31,28 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown name is refused with the nearest known one."""
+        """Find the command; an unknown name is refused with the nearest known ones."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as fault:
             near = _find_nearest(args[0], self.list_commands(ctx))
-            if near is None:
+            if not near:
                 raise
-            raise click.UsageError(f"{fault.message} Did you mean {near!r}?", ctx) from fault
+            named = " or ".join(map(repr, near))
+            raise click.UsageError(f"{fault.message} Did you mean {named}?", ctx) from fault
 
 
 def _read_purpose(command: click.Command) -> str:
     return command.get_short_help_str(limit=1000)
 
 
-def _find_nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the command whose name, or one of whose words, is most like a mistyped one:
-    `train-student` for `trian`."""
-    words = {word: command for command in reversed(known) for word in command.split("-")}
-    words |= {command: command for command in known}
+def _find_nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Return the commands whose name, or one of whose words, is most like a mistyped one:
+    `train-judge` and `train-student` for `trian`."""
+    words: dict[str, list[str]] = {command: [command] for command in known}
+    for command in known:
+        for word in command.split("-"):
+            if command not in words.setdefault(word, []):
+                words[word].append(command)
     near = difflib.get_close_matches(name.lower(), words, n=1, cutoff=_NEAREST)
-    return words[near[0]] if near else None
+    return words[near[0]] if near else []

@@ -13,6 +13,7 @@ from distill.errors import UserError
 from distill.files.read import is_text
 from distill.recipe import Recipe, load_recipe
 from distill.runtime.garbage import pause_garbage_collection
+from distill.runtime.progress import show_activity
 from distill.store.passages import PassageReader
 from distill.store.tables import Row
 from distill.text.sanitize import sanitize_for_terminal
@@ -93,7 +94,7 @@ def search_each(
 def _search(
     folder: Path, recipe: Recipe, queries: Iterable[str], k: int, hybrid: bool
 ) -> Generator[SearchResults]:
-    with pause_garbage_collection():
+    with show_activity("loading the models"), pause_garbage_collection():
         from distill.evaluate.models.run_models import RunModelSettings, load_run_models
         from distill.evaluate.passage_search import (
             PassageSearch,

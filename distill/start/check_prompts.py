@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from distill.corpus.held_out import JUDGED
-from distill.evaluate.judged.judge import load_judge_prompt
-from distill.generate.held_out import settle_writing
 from distill.generate.passages.conditions import draw_conditions, load_personas
 from distill.generate.passages.method import open_method
 from distill.generate.settings import WritingSettings
@@ -48,12 +46,16 @@ def _check_generation(writing: WritingSettings) -> list[str]:
 
 def _check_held_out(recipe: Recipe) -> list[str]:
     """Check the prompt of held-out queries and its few-shot examples."""
+    from distill.generate.held_out import settle_writing  # with it come torch and others
+
     writing = settle_writing(WritingSettings.select(recipe), recipe.evaluate.judged)
     _check_file(writing)
     return _check_generation(writing)
 
 
 def _check_pool_judge(recipe: Recipe) -> list[str]:
+    from distill.evaluate.judged.judge import load_judge_prompt
+
     return _check_pair_prompt(load_judge_prompt(recipe.evaluate.judged, recipe.folder))
 
 

@@ -53,3 +53,19 @@ def test_commands_that_are_refused_at_once_import_no_large_library(folder):
     ):
         code, large, said = run_command(*arguments)
         assert (code, large) == (2, []), said
+
+
+def test_a_check_of_a_recipe_without_an_llm_imports_nothing_that_computes(folder, encoder_folder):
+    recipe = {
+        "name": "mine",
+        "corpus": {"path": str(folder.parent / "docs.jsonl")},
+        "generate": {"methods": ["sentences"]},
+        "retriever": {"model": str(encoder_folder)},
+        "relabel": {"rankers": ["retriever"], "positive": "seed"},
+        "student": {"encoder": str(encoder_folder)},
+    }
+    file = folder.parent / "mine.yaml"
+    file.write_text(json.dumps(recipe))
+    code, large, said = run_command("check", file)
+    assert code == 0, said
+    assert not {"torch", "transformers", "sentence_transformers"} & {*large}

@@ -18,6 +18,7 @@ from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.inspect.search import render_results, search_run
 from distill.recipe import BM25, load_recipe
+from distill.runtime import progress
 from distill.store.run import Run
 from distill.tasks import load_task
 
@@ -56,6 +57,12 @@ def test_each_model_ranks_by_its_own_cosine(run, encoder_folder, teacher_folder)
         found = answers.hits[name]
         assert [hit.similarity for hit in found] == pytest.approx(expected, abs=1e-5)
         assert all(hit.passage["text"] == TEXTS[hit.passage["passage_id"]] for hit in found)
+
+
+def test_loading_the_models_is_said_where_it_takes_long(run, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.0)
+    search_run(run, QUERY, k=1)
+    assert "loading the models" in capsys.readouterr().err
 
 
 def test_an_instructed_teacher_gets_the_students_default_task(run, tmp_path, teacher_folder):
