@@ -6,9 +6,9 @@ with BM25, with 95 % intervals; and a student, where one is named. One JSON line
     DISTILL_DATA=... python benchmarks/baselines.py --student artifacts/demo/student
     DISTILL_DATA=... python benchmarks/baselines.py --student 'artifacts/worth/{corpus}-whole-13'
 
-`--student` is a model or a run's folder, whose student is opened as the run does; `{corpus}` in it
-stands for the corpus, by the names of benchmarks/worth.py. `--table` prints rows of the table in
-RESULTS.md.
+`--student` is a model or a run's folder, whose student is opened as the run does, with the vectors
+that the run's evaluation has computed; `{corpus}` in it stands for the corpus, by the names of
+benchmarks/worth.py. `--table` prints rows of the table in RESULTS.md.
 
 `teacher` is all-MiniLM-L6-v2, `base` three of its layers, untrained, unless options name others.
 `ours` is the nDCG@10 of the teacher fused with BM25, `peer` that of the teacher, `ratio` ours by
@@ -19,6 +19,7 @@ and of its own model alone, over queries. What is in `--out` is not computed aga
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from distill.evaluate.baselines.systems import score_baselines
 from distill.evaluate.models.eval_model import EvalModel, load_eval_model
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
 from distill.evaluate.score import TaskScore, score_tasks
+from distill.evaluate.stage import RESULTS_FOLDER
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import BM25_ROLE
 from distill.recipe import BM25, Student
@@ -57,13 +59,24 @@ def load_models(given: argparse.Namespace) -> dict[str, EvalModel]:
     return {role: load_eval_model(name, device="cpu") for role, name in names.items()}
 
 
-def load_student(name: str, corpus: str) -> EvalModel:
-    """Load a model, or a run's student with the documents that the run gives it."""
+def load_student(name: str, corpus: str, out: Path, teacher: str) -> dict[str, EvalModel]:
+    """Load a model, or a run's student with the documents that the run gives it. With it comes the
+    run's own teacher, where that is the table's: it embeds the documents once for both."""
     name = name.replace("{corpus}", TITLES.get(corpus, corpus))
-    if not (Path(name) / "recipe.yaml").is_file():
-        return load_eval_model(name, device="cpu")
-    settings = RunModelSettings.select(open_run(Path(name)).recipe)
-    return load_run_models(settings, {"student": Path(name) / "student"})["student"]
+    run = Path(name)
+    if not (run / "recipe.yaml").is_file():
+        return {"student": load_eval_model(name, device="cpu")}
+    copy_vectors(run / RESULTS_FOLDER / "vectors", out / "vectors")
+    recipe = open_run(run).recipe
+    models = load_run_models(RunModelSettings.select(recipe), {"student": run / "student"})
+    is_same = recipe.teacher.model == teacher
+    return {role: model for role, model in models.items() if role == "student" or is_same}
+
+
+def copy_vectors(computed: Path, out: Path) -> None:
+    """Copy the vectors of an evaluation, addressed by their content, to where none are yet."""
+    if computed.is_dir() and not out.exists():
+        shutil.copytree(computed, out)
 
 
 def measure(models: dict[str, EvalModel], name: str, data: Path, out: Path) -> dict[str, Any]:
@@ -132,8 +145,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     models = load_models(given)
     for name in names:
-        student = {"student": load_student(given.student, name)} if given.student else {}
-        line = measure(models | student, name, data / CORPORA[name], out / name)
+        others = models.copy()
+        if given.student:
+            others |= load_student(given.student, name, out / name, given.teacher)
+        line = measure(others, name, data / CORPORA[name], out / name)
         print(write_row(line) if given.table else json.dumps(line), flush=True)
 
 
