@@ -100,7 +100,7 @@ def test_files_that_give_no_text_are_counted_and_named(notes):
     assert "12 documents" in done.output
 
 
-def test_what_gives_no_text_is_not_mentioned_where_all_files_do(notes):
+def test_nothing_is_left_out_where_all_files_give_text(notes):
     assert "without" not in CliRunner().invoke(cli, ["init", str(notes)]).output
 
 
