@@ -15,14 +15,14 @@ from distill.store.tables import BRAINSTORM, EXAMPLES, LABELS, read_rows
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {
     "corpus.packages": "[numpy]",  # tests/corpus/docstrings reads several
-    "corpus.limit": 120,
-    "generate.passages": 8,
-    "generate.shard_size": 8,
-    "relabel.top_k": 4,
+    "corpus.limit": 60,
+    "generate.passages": 5,
+    "generate.shard_size": 5,
+    "relabel.top_k": 3,
     "generate.filters.round_trip": "null",
-    "train.align.passages": 60,
-    "train.align.sentences": 120,
-    "evaluate.speed_texts": 16,
+    "train.align.passages": 40,
+    "train.align.sentences": 80,
+    "evaluate.speed_texts": 8,
 }
 
 
@@ -36,8 +36,8 @@ def run(recipe: str, folder: Path, **sets: object) -> dict:
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    sets = {"evaluate.judged.queries": 4, "evaluate.judged.passages": 40}
-    summary = run("demo.yaml", tmp_path / "demo", **sets, **{"corpus.held_out": 0.05})
+    sets = {"evaluate.judged.queries": 3, "evaluate.judged.passages": 30}
+    summary = run("demo.yaml", tmp_path / "demo", **sets, **{"corpus.held_out": 0.03})
     base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))
     assert base["parameters"] == student["parameters"] < teacher["parameters"]
     assert 0.5 < base["score"] < teacher["score"]
@@ -47,7 +47,7 @@ def test_demo(tmp_path):
         [json.loads(line) for line in (tmp_path / "demo" / "judged" / name).open()]
         for name in ("corpus.jsonl", "queries.jsonl")
     )
-    assert len(searched) == 40
+    assert len(searched) == 30
     assert {query["seed"] for query in asked} <= {passage["_id"] for passage in searched}
     loaded = SentenceTransformer(str(tmp_path / "demo" / "student"))
     assert loaded.encode(["numpy"]).shape == (1, 384)
@@ -58,8 +58,8 @@ def test_demo(tmp_path):
 @pytest.mark.slow
 def test_the_first_part_of_the_demo(tmp_path):
     """A query encoder over the teacher's vectors, and no LLM."""
-    small = ["corpus.packages=[numpy]", "corpus.limit=120", "corpus.held_out=0.05"]
-    small += ["generate.free.queries=100"]
+    small = ["corpus.packages=[numpy]", "corpus.limit=60", "corpus.held_out=0.02"]
+    small += ["generate.free.queries=60", "evaluate.speed_texts=8"]
     options = [word for setting in small for word in ("--set", setting)]
     done = distill(
         "run", str(RECIPES / "demo-adapt.yaml"), "--run", str(tmp_path / "demo"), *options
@@ -78,6 +78,11 @@ def test_the_recipe_that_distils_a_judge(tmp_path):
         "corpus.limit": 80,
         "corpus.held_out": 0.05,
         "generate.free.queries": 60,
+        "generate.passages": 8,
+        "generate.shard_size": 8,
+        "relabel.top_k": 4,
+        "train.align.passages": 60,
+        "train.align.sentences": 120,
         "judge.queries": 12,
         "judge.epochs": 1,
         "judge.depth": 10,
@@ -106,8 +111,7 @@ def test_both_parts_of_the_demo_have_one_corpus_and_one_teacher():
 
 SYSTEMS = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
 TINY = {
-    "corpus.limit": 100,
-    "corpus.held_out": 0.03,
+    "corpus.held_out": 0.02,
     "train.epochs": 1,
     "train.batch_size": 8,
     "relabel.negative_count": 1,
