@@ -75,6 +75,7 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
     train = {
         "max_steps": 100,
         "batch_size": 64,
+        "mini_batch_tokens": 8192,
         "learning_rate": 3.0e-5,
         "embedding_learning_rate": 1.0e-3,
         "weight_decay": 0.01,
