@@ -12,13 +12,13 @@ from distill.corpus.split import split_text
 from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
 from distill.files.read import describe_search, open_bytes, parse_path
-from distill.generate.known_item.items import LEAST_ITEMS
+from distill.generate.known_item.items import LEAST_ITEMS, can_be_searched_for
 from distill.generate.log.stage import LogSettings, select_log_queries
 from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
 from distill.recipe import Corpus, Recipe
 from distill.start.choice.settle import is_elsewhere
-from distill.start.survey import expect_drawn
+from distill.start.survey import split_document
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
@@ -170,33 +170,41 @@ def _require_items(corpus: Corpus, source: CorpusSource) -> None:
         UserError: if fewer are to be expected.
     """
     first = itertools.islice(source.read(), _MANY)
-    texts = [one.text for one in first if isinstance(one, Document)]
-    drawn = _expect_drawn_documents(corpus, texts)
+    documents = [one for one in first if isinstance(one, Document)]
+    drawn = _expect_drawn_documents(corpus, documents)
     if drawn >= _MANY or drawn * corpus.held_out_share >= LEAST_ITEMS:
         return
-    is_limited = drawn < len(texts)
-    limited = f", which corpus.limit ({corpus.limit}) leaves passages of," if is_limited else ""
+    is_limited = drawn < len(documents)
+    limited = f" that can be searched for in the {corpus.limit} passages of corpus.limit,"
+    held_out = f"about {drawn * corpus.held_out_share:.0f} are held out"
     raise UserError(
         f"task {KNOWN_ITEM}",
-        f"of {drawn} documents{limited} about {drawn * corpus.held_out_share:.0f} are held out, "
-        f"and it takes {LEAST_ITEMS} that give a query",
+        f"of {drawn} documents{limited if is_limited else ''} {held_out}, and it takes "
+        f"{LEAST_ITEMS} that give a query",
         f"raise corpus.held_out, {'raise corpus.limit' if is_limited else 'give more documents'}, "
         "or take the task out of evaluate.tasks",
     )
 
 
-def _expect_drawn_documents(corpus: Corpus, texts: list[str]) -> int:
-    """Return of how many of the first documents `corpus.limit` may be expected to leave passages.
-    Of a corpus of more than these, each passage may be of another document."""
+def _expect_drawn_documents(corpus: Corpus, documents: list[Document]) -> int:
+    """Return of how many of the first documents `corpus.limit` may be expected to leave passages
+    that can be searched for. Of a corpus of more than these, each passage may be of another
+    document."""
     if corpus.limit is None:
-        return len(texts)
-    if len(texts) == _MANY:
-        return min(len(texts), corpus.limit)
-    # Splitting takes longer than reading: some texts tell how many passages all have.
-    some = texts[:: max(1, len(texts) // _FIRST)]
-    passages = sum(len(split_text(text, corpus.max_tokens)) for text in some)
-    passages = passages * len(texts) // max(1, len(some))
-    return expect_drawn(len(texts), passages, corpus.limit)
+        return len(documents)
+    if len(documents) == _MANY:
+        return min(len(documents), corpus.limit)
+    # Splitting takes longer than reading: some documents tell what all are like.
+    some = documents[:: max(1, len(documents) // _FIRST)]
+    pieces = [split_document(document, corpus.max_tokens) for document in some]
+    scale = len(documents) / max(1, len(some))
+    passages = scale * sum(map(len, pieces))
+    if corpus.limit >= passages:
+        return len(documents)
+    share = corpus.limit / passages
+    # A long document is likelier to keep a passage, and short ones are many.
+    drawn = [1 - (1 - share) ** len(rows) for rows in pieces if rows and can_be_searched_for(rows)]
+    return round(scale * sum(drawn))
 
 
 def _check_folder(folder: Path) -> list[str]:

@@ -171,7 +171,7 @@ def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> 
 
 def _count(sample: _Sample, passage_tokens: int) -> SurveyCounts:
     documents, factor = sample.documents, sample.factor
-    pieces = [_split(document, passage_tokens) for document in documents]
+    pieces = [split_document(document, passage_tokens) for document in documents]
     wholes = len({one.whole or one.id for one in documents})
     sections = [] if wholes * factor >= _MANY else [*_cut(pieces)]
     return SurveyCounts(
@@ -183,7 +183,8 @@ def _count(sample: _Sample, passage_tokens: int) -> SurveyCounts:
     )
 
 
-def _split(document: Document, passage_tokens: int) -> list[Row]:
+def split_document(document: Document, passage_tokens: int) -> list[Row]:
+    """Split a document into rows of passages."""
     return [
         {"passage_id": str(number), "title": document.title, "text": text}
         for number, text in enumerate(split_text(document.text, passage_tokens))

@@ -137,10 +137,16 @@ def test_a_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
     assert "lower relabel.top_k" in told
 
 
-def check_known_items(written, tmp_path, count, limit):
-    text = "The {}th note says where bees find flowers, and how they tell the others in the hive."
+NOTE = (
+    "The {}th note says where bees find flowers, and how they tell the others in the hive. They "
+    "dance in the dark on the comb, in a figure of eight, and whoever follows the dance knows how "
+    "far it is and in which direction to fly from the hive."
+)
+
+
+def check_known_items(written, tmp_path, count, limit, text=NOTE):
     file = write_texts(tmp_path, *map(text.format, range(count)))
-    settings = {"path": file, "limit": limit, "held_out": 0.2}
+    settings = {"path": file, "limit": limit, "held_out": 0.2, "max_tokens": 256}
     asked = {f"corpus__{key}": value for key, value in settings.items()}
     return faults(written(**asked, evaluate__tasks=["known-item"]), tmp_path / "run")
 
@@ -151,9 +157,14 @@ def test_too_few_held_out_documents_are_foreseen_of_a_limit(written, tmp_path, c
     assert check_known_items(written, tmp_path, count, limit=300) == []
     (fault,) = check_known_items(written, tmp_path, count, limit=100)
     assert "of 100 documents" in fault
-    assert "corpus.limit (100)" in fault
+    assert "in the 100 passages of corpus.limit" in fault
     assert "about 20 are held out, and it takes 30" in fault
     assert "raise corpus.limit" in fault
+
+
+def test_documents_that_cannot_be_searched_for_do_not_count_within_a_limit(written, tmp_path):
+    (fault,) = check_known_items(written, tmp_path, 400, limit=300, text="The {}th note is short.")
+    assert "about 0 are held out" in fault
 
 
 def test_a_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
