@@ -158,12 +158,22 @@ def static_run(small_collections, encoder_folder, tmp_path_factory) -> Path:
 
 def name_modules_as_before(model: Path) -> None:
     """Save a model as sentence-transformers 5 did, which pyNIFE needs."""
-    path = model / "modules.json"
-    modules = json.loads(path.read_text())
+    modules = json.loads((model / "modules.json").read_text())
     for module in modules:
         module["type"] = "sentence_transformers.models." + module["type"].rpartition(".")[2]
-    path.write_text(json.dumps(modules))
-    (model / "sentence_bert_config.json").write_text('{"max_seq_length": 32}')
+    tokenizer = json.loads((model / "tokenizer_config.json").read_text())
+    width = json.loads((model / "config.json").read_text())["hidden_size"]
+    files = {
+        "modules.json": modules,
+        "sentence_bert_config.json": {"max_seq_length": 32},
+        "tokenizer_config.json": tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"},
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": width,
+            "pooling_mode_mean_tokens": True,
+        },
+    }
+    for name, content in files.items():
+        (model / name).write_text(json.dumps(content))
 
 
 def test_static_speed(static_run):
