@@ -24,6 +24,14 @@ CONTEXT.set_forkserver_preload(
         "distill.relabel.stages",
         "distill.train.stage",
         "distill.evaluate.stage",
+        "distill.estimate.estimate",
+        "distill.start.check",
+        "distill.report.html",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_svg",
+        "distill.llm.transformers.engine",
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.llama.modeling_llama",
         "mteb",
     ]
 )
