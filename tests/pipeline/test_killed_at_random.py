@@ -63,8 +63,9 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_ends_with_the_same_files(recipe_file, tmp_path):
+def test_killed_at_random_moments_ends_with_the_same_files(recipe_file, whole_run, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
+    shutil.copytree(whole_run, whole, symlinks=True)
     assert _run(recipe_file, whole, None)
     draw, kills, life = random.Random(11), 0, LIFE
     through, before = False, _committed(killed)

@@ -8,7 +8,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,14 @@ def _write_json(prompt: str, seed: int, schema: dict[str, Any]) -> str:
 
 
 def _live(
-    recipe_file: Path, settings: Mapping[str, Any], folder: Path, deaths: Path | None
+    recipe_file: Path,
+    settings: Mapping[str, Any],
+    folder: Path,
+    stages: Container[str],
+    deaths: Path,
 ) -> None:
-    """Run the job in this process, which dies at the first of its stages' commits at which none has
-    died yet."""
+    """Run the job in this process, which dies at the first of these stages' commits at which none
+    has died yet."""
     import torch
 
     from distill.api.objects import Models, put_models
@@ -112,7 +116,7 @@ def _live(
     def deadly(source: str | Path, target: str | Path) -> None:
         stage = name_stage(Path(target), folder)
         commits[stage] += 1
-        when = COMMITS.get(commits[stage]) if deaths is not None else None
+        when = COMMITS.get(commits[stage]) if stage in stages else None
         mark = f"{stage} {commits[stage]}"
         dies = when is not None and mark not in deaths.read_text().splitlines()
         if dies:
@@ -172,13 +176,13 @@ def test_killed_in_each_stage_it_ends_with_the_same_bytes(name, recipe_file, sou
     # The judge's few passages are the recipe's own: of more its self-test would refuse it.
     settings = RECIPES[name] if name == "judge" else {**sources, **RECIPES[name]}
     whole, killed, deaths = tmp_path / "whole/run", tmp_path / "killed/run", tmp_path / "deaths"
-    assert run(recipe_file, settings, whole, None) == 0
+    stages = STAGES[name].split()
     deaths.touch()
-    while (ended := run(recipe_file, settings, killed, deaths)) == -signal.SIGKILL:
+    assert run(recipe_file, settings, whole, (), deaths) == 0
+    while (ended := run(recipe_file, settings, killed, stages, deaths)) == -signal.SIGKILL:
         assert len(deaths.read_text().splitlines()) < 200
     assert ended == 0
     by_stage = Counter(line.split()[0] for line in deaths.read_text().splitlines())
-    stages = STAGES[name].split()
     assert set(stages) <= by_stage.keys()
     assert sum(by_stage[stage] for stage in stages) > 2 * len(stages)
     undisturbed = results(whole)

@@ -92,9 +92,8 @@ def _live_until_through(recipe_file: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_many_points_equals_undisturbed(recipe_file, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _run(recipe_file, whole, commits=10**6, after=False) == 0
+def test_killed_at_many_points_equals_undisturbed(recipe_file, whole_run, tmp_path):
+    killed = tmp_path / "killed"
     _live_until_through(recipe_file, killed)
     # The long life that the student's files needed went through the evaluation too: once more.
     shutil.rmtree(killed / "evaluation")
@@ -103,6 +102,6 @@ def test_killed_at_many_points_equals_undisturbed(recipe_file, tmp_path):
     by_stage = Counter(death.strip(".").removesuffix(".new") for death in deaths)
     assert set(STAGES) <= by_stage.keys()
     assert sum(by_stage[stage] for stage in STAGES) >= 2 * len(STAGES), by_stage
-    undisturbed = _tables(whole)
+    undisturbed = _tables(whole_run)
     assert len(undisturbed) > 30
     assert _tables(killed) == undisturbed
