@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Annotated, Any, get_args
 from unittest import mock
 
@@ -51,12 +52,14 @@ def change_key(recipe: Recipe, path: Path, name: str) -> Iterator[Recipe]:
     section = _follow(recipe, path)
     value, field = getattr(section, name), type(section).model_fields[name]
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, "", *field.metadata])
+    tried: set[str] = set()
     for candidate in _candidates(field.annotation, value):
         try:
             other = adapter.validate_python(candidate)
         except ValidationError:
             continue
-        if other != value:
+        if other != value and repr(other) not in tried:
+            tried.add(repr(other))
             changed = recipe.model_copy(deep=True)
             setattr(_follow(changed, path), name, other)
             yield changed
@@ -132,9 +135,10 @@ def find_missing_keys(
     missing = set()
     for section, name in reads:
         path = places[section]
-        changed = list(change_key(recipe, path, name))
-        assert changed, f"no other value is known for {section.__name__}.{name}"
-        if not any(_is_seen(stage, make, one, settings) for one in changed):
+        changed = change_key(recipe, path, name)
+        first = next(changed, None)
+        assert first is not None, f"no other value is known for {section.__name__}.{name}"
+        if not any(_is_seen(stage, make, one, settings) for one in chain([first], changed)):
             missing.add(name_key(path, name))
     return missing
 
