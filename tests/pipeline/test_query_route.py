@@ -429,7 +429,7 @@ def test_queries_of_every_kind_are_in_the_table(run_folder):
 
 
 SMALL = [
-    *("corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"),
+    *("corpus.limit=60", "corpus.held_out=0.02", "generate.free.queries=60"),
     "evaluate.speed_texts=8",
 ]
 """A share of the packaged recipes' data."""
@@ -439,15 +439,14 @@ SMALL = [
 def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
     """The vectors of the first run, as the file that a user brings to the second."""
     path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
-    small = ["corpus.limit=120", "generate.free.queries=150"]
-    first = distill.run(load_recipe(path, small), tmp_path / "first")
+    first = distill.run(load_recipe(path, SMALL), tmp_path / "first")
     assert first.summary["models"]["student"]["score"] > 0.5
     distill.export_index(first, tmp_path / "index", force=True)
     np.save(tmp_path / "mine.npy", np.load(tmp_path / "index" / "vectors.npy"))
     ids = read_json(tmp_path / "index" / "ids.json")
     (tmp_path / "mine.txt").write_text("\n".join(ids), encoding="utf-8")
     mine = f"teacher.document_vectors={tmp_path / 'mine.npy'}"
-    sets = [*small, mine, "evaluate.tasks=[]"]
+    sets = [*SMALL, mine, "evaluate.tasks=[]"]
     second = distill.run(load_recipe(path, sets), tmp_path / "second")
     weights = [run.student / "query_0_Transformer" / "model.safetensors" for run in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
