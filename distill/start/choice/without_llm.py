@@ -78,7 +78,6 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
         "mini_batch_tokens": 8192,
         "learning_rate": 3.0e-5,
         "embedding_learning_rate": 1.0e-3,
-        "weight_decay": 0.01,
         "dropout": 0.0,
     }
     for key, value in train.items():
