@@ -21,12 +21,12 @@ from distill.runtime.run_log import log_to
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.train.data.sources import TrainingInputs
-from distill.train.ray_desk import (
-    SECONDS_A_LOOK,
-    FollowedWork,
-    look_at,
-    open_desk,
-    report_to,
+from distill.train.ray_progress import (
+    SECONDS_BETWEEN_READINGS,
+    RemoteProgress,
+    read_progress,
+    report_progress,
+    start_progress_actor,
 )
 from distill.train.settings import TrainingSettings
 from distill.train.stage import open_student, train_student
@@ -143,7 +143,7 @@ def _wait_for_room(pool: RayPool, demand: Demand, count: int) -> None:
                 "add nodes, or lower execution.workers: {train: N} or execution.cpus; the same "
                 "command continues",
             )
-        time.sleep(SECONDS_A_LOOK)
+        time.sleep(SECONDS_BETWEEN_READINGS)
 
 
 def _try_once(
@@ -173,17 +173,17 @@ def _try_once(
     backend = TorchConfig(timeout_s=int(PATIENCE.total_seconds()))
     interrupt = Interrupt("step")
     try:
-        with open_desk(pool) as desk, interrupt, FollowedWork() as work_there:
+        with start_progress_actor(pool) as actor, interrupt, RemoteProgress() as work_there:
             trainer = TorchTrainer(
-                partial(work, desk),
+                partial(work, actor),
                 torch_config=backend,
                 scaling_config=scaling,
                 run_config=running,
             )
             fitted = _fit(trainer)
             while not fitted.done():
-                wait([fitted], timeout=SECONDS_A_LOOK)
-                work_there.show(look_at(desk, interrupt.is_requested))
+                wait([fitted], timeout=SECONDS_BETWEEN_READINGS)
+                work_there.show(read_progress(actor, interrupt.is_requested))
             fitted.result()
             interrupt.stop_if_requested()
     except TrainingFailedError as fault:
@@ -227,7 +227,7 @@ def _fit(trainer: Any) -> Future[None]:
 
 
 def _train_here(
-    train: Training, folder: Path, has_gpu: bool, request: ProofRequest, desk: Any
+    train: Training, folder: Path, has_gpu: bool, request: ProofRequest, actor: Any
 ) -> None:
     """Train in a process that Ray Train has started and connected with the others. The first one
     reports; where it is told to stop, all of them end behind the same step."""
@@ -239,5 +239,5 @@ def _train_here(
         stack.enter_context(suppress(KeyboardInterrupt))  # the process that was signalled raises it
         if is_main():
             stack.enter_context(log_to(folder))
-            stack.enter_context(report_to(desk))
+            stack.enter_context(report_progress(actor))
         train(Run(folder))  # which the process that started this one has locked

@@ -13,12 +13,12 @@ from distill.runtime.progress import Progress, WorkState, read_work_state
 from distill.workers.ray_pool import RayPool
 
 _log = logging.getLogger(__name__)
-SECONDS_A_LOOK = 1.0
+SECONDS_BETWEEN_READINGS = 1.0
 
 
-class Desk:
-    """The actor that both sides call. All that it knows it is told again at the next look: where
-    its node is lost it begins anew."""
+class ProgressActor:
+    """The actor that both sides call. Each call tells it all that it knows, so that one whose node
+    was lost can begin anew elsewhere."""
 
     def __init__(self) -> None:
         self._state: WorkState | None = None
@@ -29,29 +29,30 @@ class Desk:
         self._state = state or self._state
         return self._stop
 
-    def look(self, stop: bool) -> WorkState | None:
+    def read(self, stop: bool) -> WorkState | None:
         """Read how far the training is, and say whether it is to stop."""
         self._stop = stop
         return self._state
 
 
 @contextmanager
-def open_desk(pool: RayPool) -> Iterator[Any]:
+def start_progress_actor(pool: RayPool) -> Iterator[Any]:
     """Start the actor, and end it behind the training."""
-    desk = pool.ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Desk).remote()
+    make_actor = pool.ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    actor = make_actor(ProgressActor).remote()
     try:
-        yield desk
+        yield actor
     finally:
-        pool.ray.kill(desk)
+        pool.ray.kill(actor)
 
 
-def look_at(desk: Any, stop: bool) -> WorkState | None:
+def read_progress(actor: Any, stop: bool) -> WorkState | None:
     """Read how far the training is, and tell it whether it is to stop; None where the actor does
     not answer."""
     import ray
 
     try:
-        state: WorkState | None = ray.get(desk.look.remote(stop))
+        state: WorkState | None = ray.get(actor.read.remote(stop))
     except ray.exceptions.RayError as fault:
         _log.warning("the training could not be asked how far it is: %s", fault)
         return None
@@ -59,7 +60,7 @@ def look_at(desk: Any, stop: bool) -> WorkState | None:
 
 
 @contextmanager
-def report_to(desk: Any) -> Iterator[None]:
+def report_progress(actor: Any) -> Iterator[None]:
     """Report this process's work while it trains, and stop it where the person has asked to."""
     import ray
 
@@ -67,13 +68,13 @@ def report_to(desk: Any) -> Iterator[None]:
 
     def report() -> None:
         try:
-            if ray.get(desk.report.remote(read_work_state())):
+            if ray.get(actor.report.remote(read_work_state())):
                 request_stop()
         except ray.exceptions.RayError as fault:
             _log.warning("the training could not report: %s", fault)
 
     def report_regularly() -> None:
-        while not ended.wait(SECONDS_A_LOOK):
+        while not ended.wait(SECONDS_BETWEEN_READINGS):
             report()
 
     thread = threading.Thread(target=report_regularly, daemon=True)
@@ -86,13 +87,13 @@ def report_to(desk: Any) -> Iterator[None]:
         report()
 
 
-class FollowedWork:
+class RemoteProgress:
     """Shows another process's work as this one's own, one piece after the other."""
 
     def __init__(self) -> None:
         self._shown: Progress | None = None
 
-    def __enter__(self) -> "FollowedWork":
+    def __enter__(self) -> "RemoteProgress":
         return self
 
     def show(self, state: WorkState | None) -> None:
