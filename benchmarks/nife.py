@@ -66,9 +66,8 @@ def main(folder: Path) -> None:
     )
     counted = time.monotonic()
     weights = initialize_from_model(teacher, tokenizer).numpy()
-    model = SentenceTransformer(
-        modules=[TrainableStaticEmbedding(tokenizer, weights), Normalize()], device="cpu"
-    )
+    static = TrainableStaticEmbedding(tokenizer, weights)
+    model = SentenceTransformer(modules=[static, Normalize()], device="cpu")
     trained = time.monotonic()
     steps = {
         side: train(model, folder, side, texts[side], settings, trained + settings["seconds"])
@@ -76,11 +75,11 @@ def main(folder: Path) -> None:
     }
     seconds = {"vocabulary": counted - begun, "initialisation": trained - counted}
     seconds["training"] = time.monotonic() - trained
-    vectors = model[0].embedding.weight.detach().numpy()
-    static = SentenceTransformer(
-        modules=[StaticEmbedding(model[0].tokenizer, vectors), Normalize()], device="cpu"
+    vectors = static.embedding.weight.detach().numpy()
+    saved = SentenceTransformer(
+        modules=[StaticEmbedding(static.tokenizer, vectors), Normalize()], device="cpu"
     )
-    static.save_pretrained(str(folder / "model"), create_model_card=False)
+    saved.save_pretrained(str(folder / "model"), create_model_card=False)
     print(json.dumps({"steps": steps, "tokens": len(vectors), "seconds": seconds}))
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -24,6 +25,8 @@ import click
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
 
 from distill.api.run_folder import open_run
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
@@ -45,11 +48,16 @@ def main(folder: Path, queries: int, turns: int) -> None:
     texts = [row["query"] for row in islice(read_rows(QUERIES, folder / "queries"), queries)]
     settings = RunModelSettings.select(open_run(folder).recipe)
     teacher = load_run_models(settings, {})["teacher"].model
+    if teacher is None:
+        raise click.UsageError(f"the teacher of {folder} is behind a server")
     student = SentenceTransformer(str(folder / "student"), device="cpu")
     with tempfile.TemporaryDirectory() as name:
         lines = load_lines(folder / "student", Path(name))
     check_same(student, lines, texts[:FEW])
-    tokenizer = next(get_query_modules(student).children()).tokenizer
+    (static, *_) = get_query_modules(student).children()
+    if not isinstance(static, StaticEmbedding):
+        raise click.UsageError(f"{folder} has no static query encoder: run worth.py --static")
+    tokenizer = static.tokenizer
     of_batches = measure(list_batch_calls(teacher, student, tokenizer, lines), texts, turns)
     of_single = measure(list_single_calls(teacher, student, tokenizer, lines), texts[:FEW], turns)
     by_way = {"batch": of_batches, "single": of_single}
@@ -72,7 +80,7 @@ def main(folder: Path, queries: int, turns: int) -> None:
     print(json.dumps(line))
 
 
-def load_lines(student: Path, folder: Path) -> object:
+def load_lines(student: Path, folder: Path) -> ModuleType:
     """The module `encode.py` of an exported index, beside a copy of the query encoder."""
     (place,) = student.glob("query_*_StaticEmbedding")
     shutil.copytree(place, folder / "query_encoder" / place.name)
@@ -86,7 +94,7 @@ def load_lines(student: Path, folder: Path) -> object:
     return module
 
 
-def check_same(student: SentenceTransformer, lines: object, texts: list[str]) -> None:
+def check_same(student: SentenceTransformer, lines: ModuleType, texts: list[str]) -> None:
     """Both ways give the same vectors."""
     theirs = student.encode_query(texts, show_progress_bar=False)
     for ours in (lines.encode_queries(texts), [lines.encode_query(text) for text in texts]):
@@ -94,7 +102,10 @@ def check_same(student: SentenceTransformer, lines: object, texts: list[str]) ->
 
 
 def list_batch_calls(
-    teacher: SentenceTransformer, student: SentenceTransformer, tokenizer: object, lines: object
+    teacher: SentenceTransformer,
+    student: SentenceTransformer,
+    tokenizer: Tokenizer,
+    lines: ModuleType,
 ) -> dict[str, Encode]:
     """Each way to embed many queries; the teacher gets few of them."""
     return {
@@ -106,7 +117,10 @@ def list_batch_calls(
 
 
 def list_single_calls(
-    teacher: SentenceTransformer, student: SentenceTransformer, tokenizer: object, lines: object
+    teacher: SentenceTransformer,
+    student: SentenceTransformer,
+    tokenizer: Tokenizer,
+    lines: ModuleType,
 ) -> dict[str, Encode]:
     """Each way to embed one query after the other."""
     return {
