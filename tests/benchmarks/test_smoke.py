@@ -209,6 +209,10 @@ def test_worth(small_data, encoder_folder, writer_folder, recipe_file, tmp_path)
     figures = run_script("worth", "cacm", *alone)
     assert added["ours"] != figures["ours"]
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
+    beside = run_script("ablations", "--against", "small", "--root", str(tmp_path))
+    difference = added["ours"] - figures["ours"]
+    assert beside["difference"] == pytest.approx(difference, abs=1e-4)
+    assert beside["low"] <= beside["difference"] <= beside["high"]
     for both in run_lines("hybrid", "cacm", "--name", "small", "--root", str(tmp_path)):
         assert both.keys() >= FIGURES | {"ours_minus_peer", "weights"}
     arm = [
