@@ -30,7 +30,8 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     MODEL is a hub id, a folder (such as RUN/student), a file of an export (such as
     exports/mine/onnx/embedding_int8.onnx) or wheel:...; its own prompts are used. With
     --base-url it is the name of a model on a server. A line a task: category, metric, score, its
-    95 % confidence interval over the task's queries or texts, and their number.
+    95 % confidence interval over the task's queries or texts, and their number; of retrieval also
+    recall and MRR.
 
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
@@ -60,13 +61,15 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
         sure = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "no interval"
         items = "-" if score.items is None else f"n = {score.items}"
         cells = [score.task, score.category, metric, f"{score.score:.4f}", sure, items]
+        beside = {name: value for name, value in score.measures.items() if name != score.metric}
+        cells += [f"{format_metric(name)} {value:.4f}" for name, value in beside.items()]
         click.echo("\t".join(cells))
     click.echo(f"results: {options.out / 'results'}")
 
 
 def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> dict[str, Any]:
     """Return what `evaluate --json` prints; `low`, `high` and `items` are null where there are no
-    values of single items."""
+    values of single items, and `measures` is empty but of retrieval."""
     from distill.evaluate.statistics.score_interval import estimate_score_interval
 
     rows = []
@@ -81,6 +84,7 @@ def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> di
                 "low": None if low is None else round(low, 6),
                 "high": None if high is None else round(high, 6),
                 "items": score.items,
+                "measures": score.measures,
             }
         )
     return {"model": model, "tasks": rows, "results": str(out / "results")}

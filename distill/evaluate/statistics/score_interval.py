@@ -10,8 +10,8 @@ from distill.evaluate.statistics.resampling import average_resamples, resample_i
 
 def estimate_score_interval(score: TaskScore, seed: int = 0) -> tuple[float, float] | None:
     """Estimate the 95 % interval of a score that is a mean over items (queries, texts), which are
-    drawn within their split and language; widened where they are few. None where no values of
-    single items are kept, or a part has fewer than two.
+    drawn within their split and language; widened where they are few, but never beyond 0 and 1.
+    None where no values of single items are kept, or a part has fewer than two.
 
     It says how far the score may be from that on all queries of this kind. Two models are compared
     by their paired difference (`distill compare`), which is known much better."""
@@ -25,4 +25,4 @@ def estimate_score_interval(score: TaskScore, seed: int = 0) -> tuple[float, flo
         rng = np.random.default_rng([seed, zlib.crc32(f"{score.task}/{name}".encode())])
         draws.append(resample_items(np.array(values), rng))
     low, high = np.quantile(average_resamples(draws).bootstrap, [0.025, 0.975])
-    return float(low), float(high)
+    return max(float(low), 0.0), min(float(high), 1.0)
