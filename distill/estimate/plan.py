@@ -30,6 +30,7 @@ def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
             _make_label(line),
             line.amount.high,
             f"{models}|static" if line.stage == STATIC else models,
+            line.unit,
         )
         for line in lines
     ]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from distill.runtime.live_line import LiveLine, format_duration
 from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_event
-from distill.runtime.run_plan import MeasuredSpeed, RunPlan
+from distill.runtime.run_plan import MeasuredSpeed, MeasuredWork, RunPlan
 
 TokenCounts = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
@@ -111,8 +111,7 @@ def show_planned_stage(name: str) -> Iterator[None]:
     with Progress(name, None):
         start = time.monotonic()
         yield
-    if _Display.plan is not None and (amount := _Display.plan.current_amount):
-        _keep_speed(name, MeasuredSpeed(time.monotonic() - start, amount))
+    _keep_speed(name, MeasuredWork(time.monotonic() - start, 1, 1, "stages"))
 
 
 def read_work_state() -> WorkState | None:
@@ -137,10 +136,10 @@ def count_requests(count: float = 1) -> None:
         _Display.works[-1].count_within_shard(count / _Display.works[-1].requests_a_unit)
 
 
-def _keep_speed(label: str, speed: MeasuredSpeed) -> None:
+def _keep_speed(label: str, work: MeasuredWork) -> None:
     if _Display.plan is None or _Display.keep_speeds is None:
         return
-    if speeds := _Display.plan.measure(label, speed):
+    if speeds := _Display.plan.measure(label, work):
         _Display.keep_speeds(speeds)
 
 
@@ -227,7 +226,8 @@ class Progress:
         if self.total is not None or self._elapsed >= _SECONDS_TO_FIRST_LINE:
             self._log()
         if kind is None and self._fresh:
-            _keep_speed(self.label, MeasuredSpeed(self._fresh / self.rate, self._fresh))
+            work = MeasuredWork(self._fresh / self.rate, self._fresh, self.total or 0, self.unit)
+            _keep_speed(self.label, work)
 
     @property
     def title(self) -> str:

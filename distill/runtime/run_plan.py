@@ -40,6 +40,15 @@ class MeasuredSpeed(NamedTuple):
         return self.seconds >= _SECONDS_TO_TRUST or self.units >= other.units
 
 
+class MeasuredWork(NamedTuple):
+    """Work that was done: its seconds, its units, and how many there were in all."""
+
+    seconds: float
+    done: float
+    total: float
+    unit: str
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """A stage and its greatest number of units of work; None if not known beforehand."""
@@ -49,6 +58,8 @@ class PlannedStage:
     amount: float | None
     models: str = ""
     """What its speed depends on: the references of the models that work in it."""
+    unit: str = ""
+    """Of the amount."""
 
 
 @dataclass
@@ -94,16 +105,21 @@ class RunPlan:
             return ""
         return f"{format_duration(seconds_of_this + sum(known))} left"
 
-    def measure(self, label: str, speed: MeasuredSpeed) -> dict[str, MeasuredSpeed]:
-        """Record the speed of the current stage under its key; nothing for other work."""
+    def measure(self, label: str, work: MeasuredWork) -> dict[str, MeasuredSpeed]:
+        """Record the speed of the current stage under its key; nothing for other work. Work that
+        is counted in another unit than the plan's, such as shards, is the same share of the planned
+        amount."""
         if self._current is None or not _is_named(self.stages[self._current], label):
             return {}
-        return {make_speed_key(self.stages[self._current]): speed}
-
-    @property
-    def current_amount(self) -> float | None:
-        """The stage's units of work; None if unknown, or before the first stage."""
-        return None if self._current is None else self.stages[self._current].amount
+        stage = self.stages[self._current]
+        units = work.done
+        if work.unit != stage.unit:
+            if stage.amount is None or not work.total:
+                return {}
+            units = stage.amount * work.done / work.total
+        if units <= 0:
+            return {}
+        return {make_speed_key(stage): MeasuredSpeed(work.seconds, units)}
 
     @property
     def _next(self) -> int:
@@ -121,8 +137,8 @@ def _is_named(stage: PlannedStage, label: str) -> bool:
 
 
 def make_speed_key(stage: PlannedStage) -> str:
-    """Make the key of a stage's speed: its name and a hash of its models."""
-    digest = hashlib.sha256(stage.models.encode()).hexdigest()[:12]
+    """Make the key of a stage's speed: its name and a hash of its models and its unit."""
+    digest = hashlib.sha256(f"{stage.models}|{stage.unit}".encode()).hexdigest()[:12]
     return f"{stage.name.rpartition('/')[2]}-{digest}"
 
 

@@ -185,6 +185,20 @@ def test_progress_says_where_the_whole_run_is_and_what_it_still_takes(clock, pla
     assert measured == {make_speed_key(plan.stages[0]): (50.0, 50)}
 
 
+def test_work_counted_in_shards_is_timed_in_the_units_of_the_plan(clock, capsys):
+    stages = [PlannedStage("labels", 16_000.0, "llm", "pairs")]
+    measured: dict[str, MeasuredSpeed] = {}
+    for unit, total in (("shards", 64), ("pairs", 10_000)):
+        with (
+            progress.follow_plan(RunPlan(stages), measured.update),
+            Progress("labels", total, unit, done=total // 2) as bar,
+        ):
+            clock.now += 20
+            bar.advance(total // 2)
+        units = 8_000 if unit == "shards" else 5_000
+        assert measured == {make_speed_key(stages[0]): (20.0, units)}
+
+
 def test_time_left_of_the_run_is_exact_where_every_speed_is_known(clock, plan):
     plan, _ = plan
     plan.speeds = {**plan.speeds, make_speed_key(plan.stages[2]): MeasuredSpeed(30.0, 10)}

@@ -64,6 +64,7 @@ def test_a_stage_is_timed_by_the_models_that_work_in_it():
     one, other = PlannedStage("train", 5, "tiny"), PlannedStage("train", 5, "large")
     assert make_speed_key(one) != make_speed_key(other)
     assert make_speed_key(one) == make_speed_key(PlannedStage("round-1/train", 5, "tiny"))
+    assert make_speed_key(one) != make_speed_key(PlannedStage("train", 5, "tiny", "steps"))
 
 
 def test_rounds_come_one_after_the_other():
