@@ -22,6 +22,7 @@ from distill.inspect.search import search_run
 from distill.pipeline.job import Job
 from distill.recipe import Recipe
 from distill.store.run import Run
+from distill.student.static.tokens import spell_tokens
 from distill.train.loop.callbacks import CheckpointCallback
 
 TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
@@ -113,20 +114,22 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert files(tmp_path / "run" / "student") == files(run_folder / "student")
 
 
-def test_a_token_of_no_text_has_the_vector_that_the_teacher_gives_its_word(
+def test_a_token_of_no_text_points_where_the_teacher_puts_its_word(
     tmp_path, recipe_file, teacher_folder
 ):
-    recipe = adapt(recipe_file, teacher_folder, "student.vocabulary=all")
+    sets = ("student.vocabulary=all", "student.static.prior=token")
     with Run(tmp_path / "run") as run:
-        job = Job(run, recipe)
-        job.train_student()
+        Job(run, adapt(recipe_file, teacher_folder, *sets)).train_student()
     base = SentenceTransformer(str(tmp_path / "run" / "base"))
     figures = read_json(tmp_path / "run" / "base" / ".stage" / "manifest.json")["figures"]
     assert figures["vocabulary"] == figures["vocabulary_before"]
-    assert figures["tokens_spelled"] > 0
+    tokenizer = base[0].tokenizer
+    words = [word for word in spell_tokens(tokenizer, range(figures["vocabulary"])) if word]
+    assert figures["tokens_spelled"] == len(words)
     teacher = SentenceTransformer(str(teacher_folder))
-    cosines = (base.encode(["x"]) * teacher.encode(["x"])).sum()
-    assert cosines == pytest.approx(1, abs=1e-5)
+    expected = teacher.encode(["x"]) - teacher.encode(words).mean(axis=0)
+    cosine = (base.encode(["x"]) * expected).sum() / np.linalg.norm(expected)
+    assert cosine == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.bad_input("recipe", "a static student with what only a transformer has", "named")

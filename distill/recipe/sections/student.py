@@ -40,9 +40,17 @@ class Lora(Section):
 class Static(Section):
     """A query encoder without a transformer: a vector for each token, and their mean."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"prior"})
+
     ridge: float = Field(0.3, gt=0)
     """Strength of the ridge regression from a text's token counts to its teacher's vector, whose
-    solution the token vectors begin as. Larger: the vectors of rare tokens are shorter."""
+    solution the token vectors begin as. Larger: the vectors of rare tokens are nearer to
+    `prior`."""
+    prior: Literal["zero", "token"] = "zero"
+    """What the ridge regression draws the token vectors to, and what a token that no text has
+    keeps. zero: none; token: the teacher's vector of the token as a text of its own, less their
+    mean, and weighted by how rare the token is (Arora et al. 2017). The teacher embeds every token
+    once."""
     documents: int = Field(100_000, gt=0)
     """Most passages that this regression learns from, beside all queries; of a larger corpus they
     are drawn by the recipe's seed."""

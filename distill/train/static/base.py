@@ -41,6 +41,7 @@ from distill.teacher.vectors import (
     uses_tasks,
 )
 from distill.train.static.ridge import solve_ridge
+from distill.train.static.token_prior import make_token_prior
 
 _SAMPLE = 1000
 """Queries on which the fit is measured."""
@@ -63,9 +64,8 @@ def build_static_base(
     examples: Sequence[Stage],
 ) -> Stage:
     """Fit a vector for each token: the sum over a text's tokens, scaled by the text's length, is to
-    be its teacher's vector (ridge regression over all queries and the passages).
-
-    Where all tokens are kept, one that no text has is a text of its own, which the teacher embeds.
+    be its teacher's vector (ridge regression over all queries and the passages, towards
+    `student.static.prior`).
 
     Raises:
         UserError: if the tokenizer cannot be read, or knows no word of the texts.
@@ -82,11 +82,12 @@ def build_static_base(
     documents = _count_passages(student, tokenizer, passages, numbers)
     counts = vstack([count_tokens(tokenizer, [q.written for q in queries]), documents]).tocsr()
     _check_known(student, tokenizer, counts)
-    words = _spell_unseen(tokenizer, counts) if student.vocabulary == "all" else {}
-    counts = vstack([counts, _count_alone(list(words), counts.shape[1])]).tocsr()
+    words = _spell_tokens(tokenizer, counts.shape[1]) if student.static.prior == "token" else {}
     spelled = [_Query(word, student.default_task, word) for word in words.values()]
     targets = _Targets(run, teacher, passages, queries, numbers, spelled)
-    vectors = solve_ridge(counts, targets.read, student.static.ridge)
+    alone = targets.read(slice(counts.shape[0], None))
+    prior = make_token_prior(counts, list(words), alone)
+    vectors = solve_ridge(counts, targets.read, student.static.ridge, prior)
     model = _make_model(student, tokenizer, vectors)
     part = save_beside(stage, model)
     if not has_same_vectors(model, load_sentence_model(part, device="cpu")):
@@ -163,17 +164,10 @@ def _check_known(student: Student, tokenizer: Tokenizer, counts: csr_array) -> N
         )
 
 
-def _spell_unseen(tokenizer: Tokenizer, counts: csr_array) -> dict[int, str]:
-    """Spell the tokens that no text has, by number, as what the student would read as a text."""
-    unseen = np.setdiff1d(np.arange(counts.shape[1]), counts.indices).tolist()
-    texts = spell_tokens(tokenizer, unseen)
-    return {number: text for number, text in zip(unseen, texts, strict=True) if text}
-
-
-def _count_alone(numbers: Sequence[int], tokens: int) -> csr_array:
-    """Count texts of one token each: (numbers, tokens)."""
-    places = np.arange(len(numbers))
-    return csr_array((np.ones(len(numbers)), (places, numbers)), (len(numbers), tokens))
+def _spell_tokens(tokenizer: Tokenizer, tokens: int) -> dict[int, str]:
+    """Spell each token, by number, as what the student would read as a text."""
+    texts = spell_tokens(tokenizer, range(tokens))
+    return {number: text for number, text in enumerate(texts) if text}
 
 
 class _Targets:

@@ -1,7 +1,7 @@
 """Ridge regression from a text's tokens to its vector, in memory that does not grow with the
 texts' vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,19 @@ _MOST_STEPS = 1000
 Matrix = NDArray[np.float64]
 
 
-def solve_ridge(counts: csr_array, read: Callable[[slice], Vectors], ridge: float) -> Vectors:
-    """Compute the token vectors W that minimise |counts W - targets|^2 + ridge |W|^2: conjugate
-    gradients on the normal equations, all dimensions side by side, preconditioned by their
-    diagonal.
+def solve_ridge(
+    counts: csr_array, read: Callable[[slice], Vectors], ridge: float, prior: Vectors
+) -> Vectors:
+    """Compute the token vectors W that minimise |counts W - targets|^2 + ridge |W - c prior|^2,
+    where c is the factor at which counts c prior is nearest to the targets: conjugate gradients on
+    the normal equations, all dimensions side by side, preconditioned by their diagonal.
 
     Args:
         counts: (texts, tokens).
         read: the targets of a range of texts, (texts, dimensions).
-        ridge: above 0, so that the solution is unique. The vector of a token that no text has is 0.
+        ridge: above 0, so that the solution is unique. The vector of a token that no text has is
+            c times its prior.
+        prior: (tokens, dimensions); where it is all 0, this is plain ridge regression.
 
     Returns:
         (tokens, dimensions) float32.
@@ -39,17 +43,36 @@ def solve_ridge(counts: csr_array, read: Callable[[slice], Vectors], ridge: floa
     transposed = counts.T.tocsr()
 
     def multiply(vectors: Matrix) -> Matrix:
-        product: Matrix = transposed @ (counts @ vectors) + ridge * vectors
+        product: Matrix = transposed @ (counts @ vectors)
         return product
 
-    width = right.shape[1]
+    blocks = _list_blocks(right.shape[1])
+    factor = _fit_factor(counts, right, prior, blocks)
     solution = np.empty(right.shape, np.float32)
-    with Progress("fit token vectors", width, "dimensions") as progress:
-        for start in range(0, width, _COLUMNS):
-            columns = slice(start, min(start + _COLUMNS, width))
-            solution[:, columns] = _solve(multiply, right[:, columns], diagonal[:, None])
-            progress.advance(columns.stop - start)
+    with Progress("fit token vectors", right.shape[1], "dimensions") as progress:
+        for columns in blocks:
+            known = factor * prior[:, columns].astype(np.float64)
+            left = right[:, columns] - multiply(known)
+            found = _solve(lambda of: multiply(of) + ridge * of, left, diagonal[:, None])
+            solution[:, columns] = known + found
+            progress.advance(columns.stop - columns.start)
     return solution
+
+
+def _list_blocks(width: int) -> list[slice]:
+    """List the dimensions that are solved for at a time."""
+    return [slice(start, min(start + _COLUMNS, width)) for start in range(0, width, _COLUMNS)]
+
+
+def _fit_factor(counts: csr_array, right: Matrix, prior: Vectors, blocks: Sequence[slice]) -> float:
+    """Fit the factor c of least squares |c counts prior - targets|^2; 0 where the prior is.
+
+    Args:
+        right: counts' transpose times the targets.
+    """
+    along = sum(float((prior[:, columns] * right[:, columns]).sum()) for columns in blocks)
+    squares = sum(float(np.square(counts @ prior[:, columns]).sum()) for columns in blocks)
+    return along / squares if squares > 0 else 0.0
 
 
 def _project_targets(counts: csr_array, read: Callable[[slice], Vectors]) -> Matrix:
