@@ -38,6 +38,9 @@ def solve_ridge(
     Returns:
         (tokens, dimensions) float32.
     """
+    # Nothing moves a token that no text has from its prior.
+    seen = np.unique(counts.indices)
+    counts, drawn = counts[:, seen].tocsr(), prior[seen]
     right = _project_targets(counts, read)
     diagonal = np.asarray(counts.multiply(counts).sum(axis=0)).ravel() + ridge
     transposed = counts.T.tocsr()
@@ -47,14 +50,14 @@ def solve_ridge(
         return product
 
     blocks = _list_blocks(right.shape[1])
-    factor = _fit_factor(counts, right, prior, blocks)
-    solution = np.empty(right.shape, np.float32)
+    factor = _fit_factor(counts, right, drawn, blocks)
+    solution = (factor * prior).astype(np.float32)
     with Progress("fit token vectors", right.shape[1], "dimensions") as progress:
         for columns in blocks:
-            known = factor * prior[:, columns].astype(np.float64)
+            known = factor * drawn[:, columns].astype(np.float64)
             left = right[:, columns] - multiply(known)
             found = _solve(lambda of: multiply(of) + ridge * of, left, diagonal[:, None])
-            solution[:, columns] = known + found
+            solution[seen, columns] = known + found
             progress.advance(columns.stop - columns.start)
     return solution
 
