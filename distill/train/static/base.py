@@ -18,6 +18,7 @@ from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Student, Teacher
 from distill.retrieve.corpus_index import embed_corpus
+from distill.runtime.progress import show_activity
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -55,6 +56,17 @@ class _Query(NamedTuple):
     written: str
 
 
+class _Problem(NamedTuple):
+    """What token vectors are fitted to: `counts` of (texts, tokens), queries first, the teacher's
+    vectors of these texts, and a `prior` of (tokens, dimensions), not 0 of `spelled` tokens."""
+
+    counts: csr_array
+    targets: "_Targets"
+    prior: Vectors
+    queries: int
+    spelled: int
+
+
 def build_static_base(
     run: Run,
     student: Student,
@@ -77,35 +89,20 @@ def build_static_base(
         return stage
     texts = read_vocabulary_texts(student, [passages] if student.vocabulary == "corpus" else [])
     tokenizer = make_tokenizer(student, texts)
-    queries = _read_queries(student, examples)
-    numbers = _draw_passages(len(PassageReader(passages.folder)), student, seed)
-    documents = _count_passages(student, tokenizer, passages, numbers)
-    counts = vstack([count_tokens(tokenizer, [q.written for q in queries]), documents]).tocsr()
-    _check_known(student, tokenizer, counts)
-    words = _spell_tokens(tokenizer, counts.shape[1]) if student.static.prior == "token" else {}
-    spelled = [_Query(word, student.default_task, word) for word in words.values()]
-    targets = _Targets(run, teacher, passages, queries, numbers, spelled)
-    alone = targets.read(slice(counts.shape[0], None))
-    prior = make_token_prior(counts, list(words), alone)
-    vectors = solve_ridge(counts, targets.read, student.static.ridge, prior)
-    model = _make_model(student, tokenizer, vectors)
-    part = save_beside(stage, model)
-    if not has_same_vectors(model, load_sentence_model(part, device="cpu")):
-        raise UserError(
-            f"student.encoder {student.encoder!r}",
-            "has a tokenizer that comes back from disk as another one",
-            "name a model with another tokenizer",
-        )
-    move_into_place(stage, part)
+    with show_activity("reading texts and the teacher's vectors"):
+        problem = _read_problem(run, student, teacher, seed, passages, examples, tokenizer)
+    ridge = student.static.ridge
+    vectors = solve_ridge(problem.counts, problem.targets.read, ridge, problem.prior)
+    _save_base(stage, student, _make_model(student, tokenizer, vectors))
     stage.finish(
         parameters=vectors.size,
         dimensions=vectors.shape[1],
         max_tokens=student.max_tokens,
         vocabulary=vectors.shape[0],
         vocabulary_before=len(load_tokenizer(student)),
-        texts=counts.shape[0],
-        tokens_spelled=len(words),
-        cosine_to_teacher=_measure_fit(counts, targets, vectors, len(queries)),
+        texts=problem.counts.shape[0],
+        tokens_spelled=problem.spelled,
+        cosine_to_teacher=_measure_fit(problem, vectors),
     )
     return stage
 
@@ -121,6 +118,28 @@ def fingerprint(student: Student, teacher: Teacher, seed: int) -> dict[str, Any]
         "seed": seed,
         "teacher": identify_teacher(teacher, str(teacher.model)),
     }
+
+
+def _read_problem(
+    run: Run,
+    student: Student,
+    teacher: Teacher,
+    seed: int,
+    passages: Stage,
+    examples: Sequence[Stage],
+    tokenizer: Tokenizer,
+) -> _Problem:
+    queries = _read_queries(student, examples)
+    numbers = _draw_passages(len(PassageReader(passages.folder)), student, seed)
+    documents = _count_passages(student, tokenizer, passages, numbers)
+    counts = vstack([count_tokens(tokenizer, [q.written for q in queries]), documents]).tocsr()
+    _check_known(student, tokenizer, counts)
+    words = _spell_tokens(tokenizer, counts.shape[1]) if student.static.prior == "token" else {}
+    spelled = [_Query(word, student.default_task, word) for word in words.values()]
+    targets = _Targets(run, teacher, passages, queries, numbers, spelled)
+    alone = targets.read(slice(counts.shape[0], None))
+    prior = make_token_prior(counts, list(words), alone)
+    return _Problem(counts, targets, prior, len(queries), len(words))
 
 
 def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
@@ -212,14 +231,23 @@ def _make_model(student: Student, tokenizer: Tokenizer, vectors: Vectors) -> Sen
     )
 
 
-def _measure_fit(
-    counts: csr_array, targets: _Targets, vectors: Vectors, queries: int
-) -> float | None:
+def _save_base(stage: Stage, student: Student, model: SentenceTransformer) -> None:
+    part = save_beside(stage, model)
+    if not has_same_vectors(model, load_sentence_model(part, device="cpu")):
+        raise UserError(
+            f"student.encoder {student.encoder!r}",
+            "has a tokenizer that comes back from disk as another one",
+            "name a model with another tokenizer",
+        )
+    move_into_place(stage, part)
+
+
+def _measure_fit(problem: _Problem, vectors: Vectors) -> float | None:
     """Measure the mean cosine of the first queries' vectors with the teacher's."""
-    some = slice(min(queries, _SAMPLE))
-    if not queries:
+    some = slice(min(problem.queries, _SAMPLE))
+    if not problem.queries:
         return None
-    ours = counts[some] @ vectors
+    ours = problem.counts[some] @ vectors
     lengths = np.maximum(np.linalg.norm(ours, axis=1), 1e-12)
-    cosines = (ours * targets.read(some)).sum(1) / lengths
+    cosines = (ours * problem.targets.read(some)).sum(1) / lengths
     return round(float(cosines.mean()), 4)
