@@ -114,6 +114,9 @@ def fingerprint(student: Student, teacher: Teacher, seed: int) -> dict[str, Any]
         "encoder": name_model(student.encoder),
         "revision": identify_revision(student.encoder),
     }
+    if student.vocabulary == "all":
+        # An earlier version fitted each token that no text has as a text of its own.
+        settings["unseen_tokens"] = student.static.prior
     return settings | {
         "seed": seed,
         "teacher": identify_teacher(teacher, str(teacher.model)),

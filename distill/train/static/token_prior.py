@@ -12,8 +12,9 @@ but tough-to-beat baseline for sentence embeddings", section 3: 1e-3 to 1e-4).""
 
 
 def make_token_prior(counts: csr_array, numbers: list[int], alone: Vectors) -> Vectors:
-    """Weigh the vectors of tokens as texts of their own by how rare each is in the texts, after the
-    direction that they have in common is taken off (Arora et al. 2017).
+    """Weigh the vectors of tokens as texts of their own by how rare each is in the texts, after
+    their mean is taken off: what all have in common says nothing (Arora et al. 2017 take off the
+    first principal component).
 
     Args:
         counts: (texts, tokens) of `count_tokens`.
