@@ -4,7 +4,10 @@ that a person started shows the steps, and passes Ctrl-C on."""
 import signal
 import sys
 import threading
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from helpers.fresh_process import Fresh
@@ -21,6 +24,7 @@ from distill.train import on_ray
 from distill.train.data.sources import TrainingInputs
 from distill.train.settings import TrainingSettings
 
+WRITTEN = ("model.safetensors", "training.json")
 TRAIN = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
 
 
@@ -53,10 +57,26 @@ def train_as_command(folder: Path, recipe_json: str) -> None:
     cli.main()
 
 
+class Undisturbed(NamedTuple):
+    """A training of a cluster that nothing has stopped."""
+
+    student: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, encoder_folder, tmp_path_factory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    printed = StringIO()
+    with redirect_stderr(printed):
+        train_on(folder, put_on(cluster, make_recipe(encoder_folder, train=TRAIN)))
+    return Undisturbed(folder / "student", printed.getvalue())
+
+
 @pytest.mark.slow
 @pytest.mark.bad_input("kills", "Ctrl-C while a cluster trains", "goes on behind that step")
-def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight(
-    cluster, encoder_folder, tmp_path
+def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight_and_it_continues(
+    cluster, encoder_folder, tmp_path, undisturbed
 ):
     recipe = put_on(cluster, make_recipe(encoder_folder, train=TRAIN))
     folder = tmp_path / "run"
@@ -72,13 +92,14 @@ def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight(
     kept = folder / "student" / ".stage" / "training" / "0-train" / f"checkpoint-{STEP}"
     assert (kept / "complete").exists()
 
+    train_on(folder, recipe)
+    for name in WRITTEN:
+        assert (folder / "student" / name).read_bytes() == (undisturbed.student / name).read_bytes()
+
 
 @pytest.mark.slow
-def test_the_process_that_a_person_started_shows_the_steps_of_a_cluster(
-    cluster, encoder_folder, tmp_path, capfd
-):
-    train_on(tmp_path, put_on(cluster, make_recipe(encoder_folder, train=TRAIN)))
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("training:")]
+def test_the_process_that_a_person_started_shows_the_steps_of_a_cluster(undisturbed):
+    lines = [line for line in undisturbed.printed.splitlines() if line.startswith("training:")]
     assert [line.partition(",")[0] for line in lines] == ["training: 6 of 6 steps"]
     assert "loss " in lines[0]
 
@@ -117,7 +138,7 @@ def test_two_processes_of_a_cluster_train_what_torchrun_trains_though_a_node_is_
     train_on(tmp_path / "ray", put_on(cluster, recipe))
     assert kills_at_a_checkpoint.is_set()
     torchrun, ray = (tmp_path / name / "student" for name in ("torchrun", "ray"))
-    for name in ("model.safetensors", "training.json"):
+    for name in WRITTEN:
         assert (torchrun / name).read_bytes() == (ray / name).read_bytes()
     assert {path.name for path in torchrun.iterdir()} == {path.name for path in ray.iterdir()}
 
