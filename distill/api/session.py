@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.api.devices import Step, check_devices
+from distill.embed.other_run import take_vectors_from
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.object_store.mirror import open_mirror
@@ -126,6 +127,8 @@ def open_job(
         open_mirror(folder, store) as run.mirror,
         log_to(folder) if is_main() else nullcontext(),
     ):
+        if is_main():
+            take_vectors_from(folder / "vectors", recipe.retriever.vectors_from)
         job = Job(run, recipe)
         yield job
         # Not before: a recipe that was refused must not take the place of the one that was run.

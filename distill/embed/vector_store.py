@@ -17,6 +17,7 @@ import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.on_workers import make_embedding_job
+from distill.embed.other_run import copy_from_other_run, find_in_other_run
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
 from distill.runtime.interrupt import Interrupt
@@ -81,7 +82,7 @@ def embed(
     if not folder.exists():
         if workers.reads_only:
             raise SharesPause(describe_unopened(label))
-        _create(folder, encoder, ids, len(texts), precision)
+        _create_or_copy(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
     starts = [*_list_damaged_chunks(folder, done), *_list_missing_chunks(folder, done, len(texts))]
     if starts:
@@ -102,12 +103,12 @@ def is_stored(
     precision: VectorDtype = "float32",
     mark: str | None = None,
 ) -> bool:
-    """Return whether the store under `root` has all vectors of these texts, so that `embed`
-    computes none."""
+    """Return whether the store under `root`, or that of the run from which vectors are copied, has
+    all vectors of these texts, so that `embed` computes none."""
     folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
-    if not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
-        return False
-    return int(read_json(folder / "done.json")["rows"]) == len(texts)
+    stored = folder if folder.exists() else find_in_other_run(folder)
+    shape = (len(texts), encoder.dimensions)
+    return stored is not None and _is_complete(stored, shape, precision)
 
 
 def import_vectors(
@@ -305,9 +306,13 @@ def _record(folder: Path, start: int, rows: Vectors) -> None:
         os.fsync(file.fileno())
 
 
-def _create(
+def _create_or_copy(
     folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
 ) -> None:
+    found = find_in_other_run(folder)
+    if found is not None and _is_complete(found, (rows, encoder.dimensions), precision):
+        copy_from_other_run(found, folder)
+        return
     with open_atomic_folder(folder) as beside:
         _write_empty(beside, encoder, ids, rows, precision)
 

@@ -82,6 +82,10 @@ class Retriever(EmbedderConfig):
     """Settings of the BM25 search: language and weights of words."""
     vectors: Literal["float32", "float16"] = "float32"
     """Number type of the passage vectors stored on disk."""
+    vectors_from: str | None = None
+    """Folder of another run whose stored vectors, of passages and of other texts, are copied where
+    model, texts and settings are the same, so that no text is embedded a second time; null: none.
+    It is in no fingerprint."""
     index: str = "exact"
     """Search index: exact, faiss-flat, or a FAISS factory string such as IVF1024,Flat or
     IVF1024,PQ48 or HNSW32. Its recall against exact search is measured and reported."""
