@@ -53,7 +53,7 @@ ROLES = (*_MODELS, BM25_ROLE, *(f"{role} + {BM25_ROLE}" for role in _MODELS))
 def load_models(given: argparse.Namespace) -> dict[str, EvalModel]:
     base = Path(given.out) / "base"
     if given.base is None and not base.exists():
-        cut = build_student(Student(encoder=MINILM, layers=[0, 2, 4]), seed=0)
+        cut = build_student(Student(encoder=MINILM, layers=[0, 2, 5]), seed=0)
         cut.save_pretrained(str(base), create_model_card=False)
     names = {"base": given.base or base, "teacher": given.teacher}
     return {role: load_eval_model(name, device="cpu") for role, name in names.items()}

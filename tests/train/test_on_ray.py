@@ -1,6 +1,7 @@
 """`train.launcher: ray` trains the student that torchrun trains with as many processes. The process
 that a person started shows the steps, and passes Ctrl-C on."""
 
+import shutil
 import signal
 import sys
 import threading
@@ -73,28 +74,54 @@ def undisturbed(cluster, encoder_folder, tmp_path_factory) -> Undisturbed:
     return Undisturbed(folder / "student", printed.getvalue())
 
 
-@pytest.mark.slow
-@pytest.mark.bad_input("kills", "Ctrl-C while a cluster trains", "goes on behind that step")
-def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight_and_it_continues(
-    cluster, encoder_folder, tmp_path, undisturbed
-):
+@pytest.fixture(scope="module")
+def stopped(cluster, encoder_folder, tmp_path_factory) -> Path:
+    """The folder of a run whose training on two nodes Ctrl-C has stopped behind a step."""
+    place = tmp_path_factory.mktemp("stopped")
     recipe = put_on(cluster, make_recipe(encoder_folder, train=TRAIN))
-    folder = tmp_path / "run"
-    command = Fresh(tmp_path / "command", train_as_command, folder, recipe.model_dump_json())
-    wait_until(lambda: (folder / "waits").exists() or not command.is_alive())
+    command = Fresh(place / "command", train_as_command, place / "run", recipe.model_dump_json())
+    wait_until(lambda: (place / "run" / "waits").exists() or not command.is_alive())
     command.send_signal(signal.SIGINT)
     done = command.done()
     assert done.returncode == 130, done.stderr
-    assert "finishing the step in flight" in done.stderr
-    assert f"training: {STEP} of 6 steps, stopped after" in done.stderr
-    assert "the same command continues" in done.stderr
-    assert "Traceback" not in done.stderr
-    kept = folder / "student" / ".stage" / "training" / "0-train" / f"checkpoint-{STEP}"
+    return place / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.bad_input("kills", "Ctrl-C while a cluster trains", "goes on behind that step")
+def test_ctrl_c_ends_the_training_of_a_cluster_behind_the_step_in_flight(stopped):
+    said = (stopped.parent / "command" / "err").read_text()
+    assert "finishing the step in flight" in said
+    assert f"training: {STEP} of 6 steps, stopped after" in said
+    assert "the same command continues" in said
+    assert "Traceback" not in said
+    kept = stopped / "student" / ".stage" / "training" / "0-train" / f"checkpoint-{STEP}"
     assert (kept / "complete").exists()
 
-    train_on(folder, recipe)
+
+@pytest.mark.slow
+@pytest.mark.bad_input("cluster", "bad input that training meets", "refused as in one process")
+def test_training_that_a_process_refuses_is_refused_as_in_this_process(
+    cluster, encoder_folder, stopped, tmp_path
+):
+    """The training was begun by two processes, and goes on with one."""
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    recipe = put_on(cluster, make_recipe(encoder_folder, train=TRAIN), workers={"train": 1})
+    with pytest.raises(UserError) as refused:
+        train_on(folder, recipe)
+    assert refused.value.what == "was begun by 2 processes, and there are 1"
+
+
+@pytest.mark.slow
+def test_a_training_of_a_cluster_that_was_stopped_continues_to_the_same_bytes(
+    cluster, encoder_folder, stopped, undisturbed
+):
+    train_on(stopped, put_on(cluster, make_recipe(encoder_folder, train=TRAIN)))
     for name in WRITTEN:
-        assert (folder / "student" / name).read_bytes() == (undisturbed.student / name).read_bytes()
+        assert (stopped / "student" / name).read_bytes() == (
+            undisturbed.student / name
+        ).read_bytes()
 
 
 @pytest.mark.slow
@@ -147,8 +174,6 @@ def test_two_processes_of_a_cluster_train_what_torchrun_trains_though_a_node_is_
 def test_a_recipe_trains_its_student_on_the_cluster_and_goes_on(
     cluster, whole_run, recipe_file, tmp_path
 ):
-    import shutil
-
     from safetensors.torch import load_file
     from torch import allclose
 
@@ -177,16 +202,3 @@ def test_more_processes_than_the_cluster_has_room_for_are_refused(
         train_on(tmp_path / "run", recipe)
     assert "3 processes" in refused.value.what
     assert "2 CPUs" in refused.value.what
-
-
-@pytest.mark.slow
-@pytest.mark.bad_input("cluster", "bad input that training meets", "refused as in one process")
-def test_training_that_a_process_refuses_is_refused_as_in_this_process(
-    cluster, encoder_folder, tmp_path
-):
-    """The training was begun by one process, and goes on with two."""
-    recipe = make_recipe(encoder_folder, train=TRAIN)
-    start(tmp_path / "run", recipe, 1, dies_at=4)
-    with pytest.raises(UserError) as refused:
-        train_on(tmp_path / "run", put_on(cluster, recipe))
-    assert refused.value.what == "was begun by 1 processes, and there are 2"
