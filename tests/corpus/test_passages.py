@@ -342,13 +342,24 @@ def test_folder_without_a_file_of_the_kind(tmp_path: Path) -> None:
 )
 def test_parquet_and_dataset_without_the_text_column(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    pq.write_table(pa.table({"_id": ["a"], "body": ["x"]}), tmp_path / "p" / "0.parquet")
+    pq.write_table(pa.table({"_id": ["a"], "inhalt": ["x"]}), tmp_path / "p" / "0.parquet")
     for source in (
         {"source": "parquet", "path": str(tmp_path / "p")},
         {"dataset": str(tmp_path / "p")},
     ):
-        with pytest.raises(UserError, match=r"no column 'text'; its columns are \['_id', 'body'\]"):
+        with pytest.raises(
+            UserError, match=r"no column 'text'; its columns are \['_id', 'inhalt'\]"
+        ):
             passages(tmp_path / "run", recipe(**source))
+
+
+def test_usual_columns_of_a_dataset_are_found(tmp_path: Path, caplog) -> None:
+    (tmp_path / "d").mkdir()
+    rows = pa.table({"docid": ["a"], "headline": ["Swifts"], "body": ["They sleep on the wing."]})
+    pq.write_table(rows, tmp_path / "d" / "0.parquet")
+    _, (found,) = passages(tmp_path / "run", recipe(dataset=str(tmp_path / "d"), min_words=1))
+    assert (found["passage_id"], found["title"]) == ("a", "Swifts")
+    assert "read from the columns 'docid', 'headline', 'body'" in caplog.text
 
 
 def test_parquet_that_is_none(tmp_path: Path) -> None:

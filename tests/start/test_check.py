@@ -61,6 +61,18 @@ def test_checking_a_recipe_and_surveying_a_corpus_show_progress(
     assert "looking at the corpus" in lines
 
 
+@pytest.mark.bad_input(
+    "recipe before a run", "a column that no row of a large corpus has", "named by `distill check`"
+)
+def test_an_absent_column_of_a_large_corpus_is_named(written, tmp_path):
+    file = tmp_path / "large.jsonl"
+    file.write_text('{"_id": "a", "headline": "Swifts", "text": "They sleep on the wing."}\n' * 150)
+    found = faults(
+        written(corpus__path=str(file), corpus__title_column="headlin"), tmp_path / "run"
+    )
+    assert any("no column 'headlin' in any row" in fault for fault in found)
+
+
 BAD = [
     ("corpus", {"corpus__path": "nowhere.jsonl"}, "nowhere.jsonl: no such file or folder in /"),
     ("title column", {"corpus__title_column": "headlin"}, "headlin"),

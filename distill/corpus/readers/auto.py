@@ -9,7 +9,12 @@ from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.corpus.readers.beir import open_beir, open_beir_folders
+from distill.corpus.readers.beir import (
+    find_corpus_file,
+    is_beir,
+    open_beir,
+    open_beir_folders,
+)
 from distill.corpus.readers.jsonl import is_file
 from distill.corpus.readers.rows import Columns, CorpusSource
 from distill.corpus.readers.tables import detect_form, open_tables
@@ -45,7 +50,7 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
         UserError: if nothing is there that can be read, or neither part is clearly the larger one.
     """
     places = _expand(path)
-    if all(_is_beir(place) for place in places):
+    if all(is_beir(place) for place in places):
         return open_beir(path) if places == [path] else open_beir_folders(path, places)
     files = _sort_files(path, places)
     _warn_of_others(path, files.others)
@@ -61,8 +66,8 @@ def list_corpus_files(path: Path) -> list[Path]:
         UserError: as `open_auto` does.
     """
     places = _expand(path)
-    if all(_is_beir(place) for place in places):
-        return [place / "corpus.jsonl" for place in places]
+    if all(is_beir(place) for place in places):
+        return [find_corpus_file(place) for place in places]
     files = _sort_files(path, places)
     return files.tables or files.texts
 
@@ -99,10 +104,6 @@ def _expand(path: Path) -> list[Path]:
     if path.exists() or not has_magic(path.name):
         return [path]
     return sorted(path.parent.glob(path.name)) or [path]
-
-
-def _is_beir(path: Path) -> bool:
-    return (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file()
 
 
 def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file, read_lines
+from distill.corpus.readers.packed import CODECS, open_unpacked
 from distill.corpus.readers.rows import (
     NO_TEXT,
     Columns,
@@ -18,7 +19,7 @@ from distill.corpus.readers.rows import (
     check_documents,
 )
 from distill.errors import UserError
-from distill.files.read import describe_search, read_text
+from distill.files.read import decode, describe_search
 
 _log = logging.getLogger(__name__)
 _NAMED = 3
@@ -83,14 +84,41 @@ def read_beir(folder: Path, split: str = "test") -> BeirDataset:
     return BeirDataset(corpus, {id_: texts[id_] for id_ in qrels}, qrels)
 
 
+def is_beir(folder: Path) -> bool:
+    """Return whether a folder holds the documents and queries of a BEIR task, compressed or not."""
+    return all(_list_files(folder, name) for name in ("corpus.jsonl", "queries.jsonl"))
+
+
+def find_corpus_file(folder: Path) -> Path:
+    """Find the file of a BEIR folder's documents, compressed or not.
+
+    Raises:
+        UserError: if there is none, or several.
+    """
+    return _find_file(folder, "corpus.jsonl")
+
+
 def _find_file(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
+    files = _list_files(folder, name)
+    if not files:
         raise UserError(
             str(folder / name),
             f"no such file{describe_search(folder)}",
             "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv",
         )
-    return folder / name
+    if len(files) > 1:
+        raise UserError(
+            str(folder),
+            f"holds both {files[0].name} and {files[1].name}",
+            "keep the one that is to be read",
+        )
+    return files[0]
+
+
+def _list_files(folder: Path, name: str) -> list[Path]:
+    """List the file of that name and its compressed forms, those that are there."""
+    endings = ("", *CODECS)
+    return [path for path in (folder / f"{name}{end}" for end in endings) if path.is_file()]
 
 
 def _read_documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
@@ -172,11 +200,16 @@ class _Unknown:
         )
 
 
+def _read_whole(file: Path) -> str:
+    with open_unpacked(file) as source:
+        return decode(source.read(), str(file))
+
+
 def _read_judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, int]]:
     """Yield line numbers, query ids, document ids and relevances of a qrels file with a header
     row."""
     # Not splitlines(), which breaks a line at characters that are no line's end here.
-    for number, line in enumerate(read_text(file).split("\n"), 1):
+    for number, line in enumerate(_read_whole(file).split("\n"), 1):
         fields = line.split("\t")
         is_header = number == 1 and fields[-1].strip().lower() in _SCORE_NAMES
         if is_header or not line.strip():

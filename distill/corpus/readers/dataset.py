@@ -16,15 +16,16 @@ from distill.corpus.readers.rows import (
     RowLocation,
     SkippedRow,
     check_documents,
-    require_columns,
 )
+from distill.corpus.readers.tables import find_usual_columns
 from distill.errors import UserError
 from distill.models.reference import identify_revision
 from distill.remote.connect import check_environment
 
 
 def open_dataset(name: str, config: str | None, split: str, columns: Columns) -> CorpusSource:
-    """Open a split of a dataset.
+    """Open a split of a dataset. Columns that are not named and not there are found by their usual
+    names.
 
     Raises:
         UserError: if the dataset, configuration, split or text column does not exist, or the hub
@@ -33,7 +34,7 @@ def open_dataset(name: str, config: str | None, split: str, columns: Columns) ->
     where = f"dataset {name!r}" + (f", configuration {config!r}" if config else "")
     rows = _load(where, name, config, split)
     where += f", split {split!r}"
-    require_columns(where, rows.column_names, columns)
+    columns = find_usual_columns(where, rows.column_names, columns)
     local = Path(name).is_dir()
     identity: dict[str, Any] = {
         "dataset": Path(name).name if local else name,

@@ -16,6 +16,7 @@ from distill.corpus.readers.rows import (
     RowLocation,
     SkippedRow,
     check_documents,
+    require_columns_of_rows,
 )
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
@@ -23,12 +24,16 @@ from distill.files.read import decode_row, describe, describe_search, open_bytes
 
 
 def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
-    """Open a JSON Lines corpus.
+    """Open a JSON Lines corpus. Rows may lack columns, so it is read up to the first one of each
+    column that is needed.
 
     Raises:
-        UserError: if there is no such file.
+        UserError: if there is no such file; or if no row has the column of texts, or that of titles
+            which was named.
     """
     files = list_files(path, ".jsonl")
+    # What is wrong with rows themselves is said when all of them are read.
+    require_columns_of_rows(_iterate_rows(files, RowFaults()), columns)
     return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
 
 
@@ -137,10 +142,10 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
 
 def _read(files: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
+    return check_documents(_iterate_rows(files, faults), columns, faults)
 
-    def iterate_rows() -> Iterator[LocatedRow]:
-        for file in files:
-            for number, row in read_lines(file, faults):
-                yield RowLocation(str(file), number), file.stem, row
 
-    return check_documents(iterate_rows(), columns, faults)
+def _iterate_rows(files: list[Path], faults: RowFaults) -> Iterator[LocatedRow]:
+    for file in files:
+        for number, row in read_lines(file, faults):
+            yield RowLocation(str(file), number), file.stem, row

@@ -118,7 +118,66 @@ def check_documents(
         except UserError as fault:
             faults.add(fault)
     faults.raise_any()
-    reader.check_columns()
+    reader.seen.check()
+
+
+def require_columns_of_rows(rows: Iterable[LocatedRow], columns: Columns) -> None:
+    """Require the column of texts, and that of titles where it is named, of rows that may each lack
+    one. Reading ends at the first row by which all of them were seen.
+
+    Raises:
+        UserError: listing the columns of the first row, if no row has one of them.
+    """
+    seen = _SeenColumns(columns)
+    for place, _, row in rows:
+        seen.add(place, row)
+        if seen.are_all:
+            return
+    seen.check()
+
+
+class _SeenColumns:
+    """Which of the columns that are needed some row had. A title needs to be there only where its
+    column was named."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._first: tuple[RowLocation, Mapping[str, Any]] | None = None
+        self._titles = columns.title == Columns().title
+        self._texts = False
+
+    def add(self, place: RowLocation, row: Mapping[str, Any]) -> None:
+        self._first = self._first or (place, row)
+        self._titles = self._titles or self._columns.title in row
+        self._texts = self._texts or self._columns.text in row
+
+    @property
+    def are_all(self) -> bool:
+        return self._texts and self._titles
+
+    def check(self) -> None:
+        """Check, after the last row, that some row had the columns of texts and titles.
+
+        Raises:
+            UserError: if no row had the column of texts, or that of titles which was named.
+        """
+        if self._first is None:
+            return
+        place, row = self._first
+        if not self._texts:
+            raise UserError(
+                str(place),
+                f"has no text in column {self._columns.text!r}, nor has any row; its columns are "
+                f"{_join_names(row)}",
+                "name the right column in corpus.text_column",
+            )
+        if not self._titles:
+            raise UserError(
+                place.file,
+                f"has no column {self._columns.title!r} in any row; its columns are "
+                f"{_join_names(row)}",
+                "name the right one in corpus.title_column",
+            )
 
 
 class _Reader:
@@ -127,9 +186,7 @@ class _Reader:
     def __init__(self, columns: Columns, may_be_numbered: bool) -> None:
         self._columns = columns
         self._numbered: bool | None = None if may_be_numbered else False
-        self._first: tuple[RowLocation, Mapping[str, Any]] | None = None
-        self._titled = columns.title == Columns().title
-        self._texts = False
+        self.seen = _SeenColumns(columns)
         self._known = SeenIds()
 
     def make_document(
@@ -141,9 +198,7 @@ class _Reader:
             UserError: naming the row, for one that is at fault.
         """
         columns = self._columns
-        self._first = self._first or (place, row)
-        self._titled = self._titled or columns.title in row
-        self._texts = self._texts or columns.text in row
+        self.seen.add(place, row)
         id_ = str(count) if self._is_numbered(place, row) else _read_id(place, row, columns.id)
         title, text = (
             _read_string(place, row, columns.title),
@@ -163,30 +218,6 @@ class _Reader:
             is_repaired=_replace_lost_characters(title) != title
             or _replace_lost_characters(text) != text
         )
-
-    def check_columns(self) -> None:
-        """Check, after the last row, that some row had the columns of texts and titles.
-
-        Raises:
-            UserError: if no row had the column of texts, or that of titles which was named.
-        """
-        if self._first is None:
-            return
-        place, row = self._first
-        if not self._texts:
-            raise UserError(
-                str(place),
-                f"has no text in column {self._columns.text!r}, nor has any row; its columns are "
-                f"{_join_names(row)}",
-                "name the right column in corpus.text_column",
-            )
-        if not self._titled:
-            raise UserError(
-                place.file,
-                f"has no column {self._columns.title!r} in any row; its columns are "
-                f"{_join_names(row)}",
-                "name the right one in corpus.title_column",
-            )
 
     def _is_numbered(self, place: RowLocation, row: Mapping[str, Any]) -> bool:
         if self._numbered is None:

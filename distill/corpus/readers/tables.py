@@ -76,26 +76,36 @@ def find_columns(file: Path, columns: Columns) -> Columns:
     faults.raise_any()
     if first is None:
         raise UserError(str(file), "holds no row", "give a file with rows in corpus.path")
-    names = list(first[1])
+    return find_usual_columns(str(file), list(first[1]), columns)
+
+
+def find_usual_columns(where: str, names: Sequence[str], columns: Columns) -> Columns:
+    """Find the columns to be read among those that there are: those that were named, else the usual
+    ones.
+
+    Raises:
+        UserError: listing the columns that there are, if one is missing.
+    """
     columns_read = Columns(
         *(
             _find(names, name, default, usual)
             for name, default, usual in zip(columns, Columns(), USUAL, strict=True)
         )
     )
-    require_columns(str(file), names, columns_read)
+    require_columns(where, names, columns_read)
     if columns_read != columns:
-        _warn_of_columns(file, ", ".join(repr(n) if n in names else "(none)" for n in columns_read))
+        shown = ", ".join(repr(n) if n in names else "(none)" for n in columns_read)
+        _warn_of_columns(where, shown)
     return columns_read
 
 
 @cache
-def _warn_of_columns(file: Path, names: str) -> None:
+def _warn_of_columns(where: str, names: str) -> None:
     """Say once in a process which columns are read."""
     _log.warning(
         "%s: id, title and text are read from the columns %s; corpus.id_column, "
         "corpus.title_column and corpus.text_column name others",
-        file,
+        where,
         names,
     )
 

@@ -1,11 +1,16 @@
 """BEIR folders, well-formed and not."""
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import BeirDataset, open_beir, read_beir
+from distill.corpus.readers.packed import CODECS
+from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 
 
@@ -171,3 +176,33 @@ def test_scifact(data_folder: Path) -> None:
     beir = read_beir(data_folder / "mteb" / "SciFact")
     judgements = sum(len(judged) for judged in beir.qrels.values())
     assert (len(beir.corpus), len(beir.queries), judgements) == (5183, 300, 339)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_compressed_folder_is_read_as_an_unpacked_one(tmp_path: Path, ending: str) -> None:
+    folder = write_beir(tmp_path / "plain")
+    packed = tmp_path / "packed"
+    shutil.copytree(folder, packed)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        pack(packed / name, ending)
+    assert read_beir(packed) == read_beir(folder)
+    documents = [(one.id, one.text) for one in open_auto(packed, Columns()).read()]
+    assert documents == [(one.id, one.text) for one in open_beir(folder).read()]
+
+
+@pytest.mark.bad_input("BEIR folder", "a file both compressed and not", "refused, both are named")
+def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "x")
+    shutil.copy(folder / "corpus.jsonl", tmp_path / "kept")
+    pack(folder / "corpus.jsonl", ".gz")
+    shutil.copy(tmp_path / "kept", folder / "corpus.jsonl")
+    with pytest.raises(UserError) as refused:
+        read_beir(folder)
+    assert "corpus.jsonl and corpus.jsonl.gz" in refused.value.what
+
+
+def pack(path: Path, ending: str) -> None:
+    """Compress a file, which goes."""
+    with pa.CompressedOutputStream(f"{path}{ending}", CODECS[ending]) as file:
+        file.write(path.read_bytes())
+    path.unlink()
