@@ -181,6 +181,7 @@ def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
         done = CliRunner().invoke(cli, ["init", str(notes), "--out", "it.yaml"])
     values = yaml.safe_load((notes.parent / "it.yaml").read_text())
     assert values["evaluate"]["tasks"] == ["judged"]
+    assert values["retriever"]["bm25"] == {"language": "english"}
     assert "distill judge artifacts/my-notes" in done.output
     assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
 

@@ -6,6 +6,7 @@ from distill.start.available import Available
 from distill.start.choice.held_out import QUERIES_IN_PROCESS, choose_to_judge, list_hold_out
 from distill.start.choice.models import Encoders, LLMChoice
 from distill.start.choice.setting import Setting
+from distill.start.choice.stemmer import find_stemmer
 from distill.start.survey import CorpusSurvey
 
 _MANY_PASSAGES = 5000
@@ -23,6 +24,10 @@ def choose_with_llm(
     yield from llm.settings
     yield from _choose_generation(corpus, llm)
     yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
+    stemmer = find_stemmer(corpus.language)
+    if stemmer is not None:
+        why = "BM25, which the student is compared with, takes words by their stems"
+        yield Setting("retriever.bm25", {"language": stemmer}, why)
     top_k = max(2, min(20 if llm.is_fast else 8, corpus.passages))
     yield Setting("relabel.top_k", top_k, "candidates a query that the LLM judges")
     if not llm.gives_logprobs:

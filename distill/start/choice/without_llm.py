@@ -7,34 +7,11 @@ from distill.corpus.held_out import KNOWN_ITEM
 from distill.start.choice.held_out import choose_to_search, list_hold_out
 from distill.start.choice.models import Encoders
 from distill.start.choice.setting import Setting
+from distill.start.choice.stemmer import find_stemmer
 from distill.start.survey import CorpusSurvey
 
 _QUERIES = 20_000
 _PER_PASSAGE = 8
-_STEMMED = {
-    "ar": "arabic",
-    "ca": "catalan",
-    "da": "danish",
-    "de": "german",
-    "el": "greek",
-    "en": "english",
-    "es": "spanish",
-    "fi": "finnish",
-    "fr": "french",
-    "hi": "hindi",
-    "hu": "hungarian",
-    "id": "indonesian",
-    "it": "italian",
-    "nl": "dutch",
-    "no": "norwegian",
-    "pt": "portuguese",
-    "ro": "romanian",
-    "ru": "russian",
-    "sv": "swedish",
-    "ta": "tamil",
-    "tr": "turkish",
-}
-"""Languages that BM25 compares by their stems, by their codes of ISO 639-1."""
 
 
 def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Setting]:
@@ -54,7 +31,7 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
     yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
     yield Setting("retriever.sources", ["dense", "bm25"], "what each finds, the other may miss")
     yield Setting("retriever.merge", "union", "candidates of both, not the best of both")
-    language = _STEMMED.get(corpus.language or "")
+    language = find_stemmer(corpus.language)
     bm25 = {"language": language, "k1": 1.2, "b": 0.75}
     why = "words by their stems" if language else "words as they are written"
     yield Setting("retriever.bm25", bm25, why)
