@@ -59,10 +59,11 @@ def propose_recipe(path: Path, name: str | None = None, address: str | None = No
     settings = choose_settings(name, corpus, available)
     if address is not None:
         settings = [s._replace(value=address) if s.key == "corpus.path" else s for s in settings]
-    text = format_recipe(settings, corpus)
-    Recipe.model_validate(yaml.safe_load(text))  # what is written can be run
     by_key = {setting.key: setting.value for setting in settings}
-    return Proposal(name, text, settings, corpus, available, guess_run(by_key, corpus, available))
+    guess = guess_run(by_key, corpus, available)
+    text = format_recipe(settings, corpus, guess)
+    Recipe.model_validate(yaml.safe_load(text))  # what is written can be run
+    return Proposal(name, text, settings, corpus, available, guess)
 
 
 def name_run(path: Path) -> str:

@@ -1,5 +1,6 @@
 """A first recipe as commented YAML."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 from distill.start.choice.setting import Setting
+from distill.start.guess import RunGuess, describe_guess
 from distill.start.survey import CorpusSurvey
 
 _COMMENT_COLUMN = 44
@@ -17,9 +19,10 @@ _WIDEST = 100
 """Columns of a line with a comment behind its value; where it would be longer it stands above."""
 
 
-def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey) -> str:
-    """Format settings as YAML, a section at a time, with the reason of each as a comment."""
-    lines = [*_write_header(corpus)]
+def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey, guess: RunGuess) -> str:
+    """Format settings as YAML, a section at a time, with the reason of each as a comment, and what
+    the run takes above them."""
+    lines = [*_write_header(corpus, guess)]
     for section, group in groupby(settings, key=lambda setting: setting.key.partition(".")[0]):
         inner = list(group)
         if inner[0].key == section:
@@ -31,11 +34,13 @@ def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_header(corpus: CorpusSurvey) -> Iterator[str]:
+def _write_header(corpus: CorpusSurvey, guess: RunGuess) -> Iterator[str]:
     about = "" if corpus.is_whole else "about "
     language = corpus.language or "several languages"
     yield f"# A first recipe for {about}{corpus.documents:,} documents, of {corpus.passages:,}"
     yield f"# passages and {corpus.tokens:,} tokens; language: {language}."
+    takes = f"It takes: {describe_guess(guess)}; `distill estimate` measures it."
+    yield from textwrap.wrap(takes, _WIDEST, initial_indent="# ", subsequent_indent="# ")
     yield "# Every other key has its default: `distill explain` lists them."
 
 

@@ -121,6 +121,7 @@ def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
         assert word in done.output
     for word in ("distill check my-notes.yaml", "distill run my-notes.yaml"):
         assert word in done.output
+    assert any(line.startswith("# It takes: roughly") for line in lines)
 
 
 @pytest.mark.bad_input("init", "a recipe's file that exists", "never overwritten unless asked")
