@@ -67,7 +67,7 @@ def test_other_texts_are_embedded_though_another_run_is_named(tmp_path, encoder,
     assert not np.array_equal(vectors[9], first.vectors[9])
 
 
-def test_what_another_run_has_not_ended_or_has_damaged_is_embedded(tmp_path, encoder, first):
+def test_unfinished_and_damaged_vectors_of_another_run_are_embedded(tmp_path, encoder, first):
     path = next((tmp_path / "first").glob("vectors/*/vectors.npy"))
     data = bytearray(path.read_bytes())
     data[-8:] = b"\0" * 8
