@@ -161,20 +161,19 @@ def test_replies_that_a_server_has_given_are_not_asked_for_again(cluster, recipe
     assert open_stage(tmp_path / "ray" / "candidates").manifest["execution"]["on"] == "ray"
 
 
-def _relabel_as_a_person_does(*words: str) -> None:
+def _run_as_a_person_does(*words: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
-    command("relabel", *words)
+    command("run", *words)
 
 
-def test_the_command_that_is_stopped_on_a_cluster_continues_to_the_same_bytes(
-    cluster, recipe_file, tmp_path
+def test_a_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_this_process(
+    cluster, whole_run, recipe_file, tmp_path
 ):
-    whole = relabel(tmp_path / "here", load_recipe(recipe_file, SMALL))
     run = tmp_path / "ray"
-    settings = [*SMALL, "execution.mode=ray", f"execution.address={cluster.address}"]
+    settings = ["execution.mode=ray", f"execution.address={cluster.address}"]
     words = [str(recipe_file), "--run", str(run)]
     words += [word for setting in settings for word in ("--set", setting)]
-    driver = Fresh(tmp_path / "driver", _relabel_as_a_person_does, *words)
+    driver = Fresh(tmp_path / "driver", _run_as_a_person_does, *words)
     wait_until(lambda: any((run / "judgements-ql").glob("part-*.parquet")), seconds=300)
     driver.send_signal(signal.SIGINT)
     done = driver.done()
@@ -183,6 +182,8 @@ def test_the_command_that_is_stopped_on_a_cluster_continues_to_the_same_bytes(
     assert "Traceback" not in done.stderr
     assert not list(run.rglob("*.part"))
     assert not (run / "examples").exists()
-    again = Fresh(tmp_path / "again", _relabel_as_a_person_does, *words).done()
+    again = Fresh(tmp_path / "again", _run_as_a_person_does, *words).done()
     assert again.returncode == 0, again.stderr
-    assert list_differences(whole, list_tables(run)) == []
+    assert list_differences(list_tables(whole_run), list_tables(run)) == []
+    model = Path("student") / "model.safetensors"
+    assert (whole_run / model).read_bytes() == (run / model).read_bytes()
