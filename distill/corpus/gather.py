@@ -5,6 +5,7 @@ each."""
 import hashlib
 import heapq
 import random
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from distill.corpus.token_counts import open_token_count
 from distill.errors import UserError
 from distill.recipe import Corpus
 from distill.runtime.progress import Progress
+from distill.store.passage_lookup import PassageNumbers
 from distill.store.tables import Row, join_passage
 from distill.text.normalize import normalize_text
 from distill.text.words import count_words
@@ -44,7 +46,33 @@ class GatheredPassages:
     kept: SpooledPassages
     held_out: SpooledPassages
     counts: Counter[str]
-    dropped: list[Row] = field(default_factory=list)
+    dropped: "DroppedPassages | None" = None
+
+
+class DroppedPassages:
+    """The rows of the passages that were left out, in the corpus' order, on disk."""
+
+    def __init__(self, draft: "_Draft", duplicates: PassageNumbers) -> None:
+        self._draft, self._duplicates = draft, duplicates
+        self._before = np.frombuffer(draft.dropped_before, np.int64)
+
+    def read(self, start: int, stop: int | None) -> list[Row]:
+        """Read those among the spool's passages from one number up to another, or to the end.
+        Those that were left out at once come before the next one that was not."""
+        at_once = self._read_between(self._before, self._draft.dropped, start, stop)
+        later = self._read_between(self._duplicates, self._draft.spool, start, stop)
+        rows = heapq.merge(at_once, later, key=lambda one: one[0])
+        return [row for _, row in rows]
+
+    def _read_between(
+        self, numbers: PassageNumbers, spool: PassageSpool, start: int, stop: int | None
+    ) -> Iterator[tuple[int, Row]]:
+        first = int(np.searchsorted(numbers, start))
+        last = len(numbers) if stop is None else int(np.searchsorted(numbers, stop))
+        places = numbers[first:last] if spool is self._draft.spool else np.arange(first, last)
+        for number, row in zip(numbers[first:last].tolist(), spool.read(places), strict=True):
+            reason = "duplicate" if spool is self._draft.spool else row["source"]
+            yield number, {"item_id": row["passage_id"], "reason": reason, "text": row["text"]}
 
 
 class PassageDeduplicator:
@@ -80,7 +108,7 @@ def gather_passages(
     Raises:
         UserError: for a source that cannot be read, is malformed, or of which nothing is left.
     """
-    draft = _spool_pieces(source, corpus, seed, PassageSpool(folder))
+    draft = _spool_pieces(source, corpus, seed, folder)
     spool, counts = draft.spool, draft.counts
     first = spool.find_first()
     numbers = np.flatnonzero(first)
@@ -103,15 +131,11 @@ def gather_passages(
         require_both_parts(source.where, corpus, len(held_out), len(numbers), len(duplicates))
         counts["held out"] = len(held_out)
     counts["kept"] = len(numbers)
-    repeats = zip(duplicates.tolist(), spool.read(duplicates), strict=True)
-    later = ((n, _make_dropped(row["passage_id"], "duplicate", row["text"])) for n, row in repeats)
-    # A piece that was left out at once comes before the next one that was not.
-    dropped = heapq.merge(draft.dropped, later, key=lambda one: one[0])
     return GatheredPassages(
         SpooledPassages(spool, numbers),
         SpooledPassages(spool, held_out),
         counts,
-        [row for _, row in dropped],
+        DroppedPassages(draft, duplicates),
     )
 
 
@@ -120,8 +144,10 @@ class _Draft:
     """All pieces of a source, duplicates among them, and what was left out at once."""
 
     spool: PassageSpool
-    dropped: list[tuple[int, Row]] = field(default_factory=list)
-    """With the number of pieces before them."""
+    dropped: PassageSpool
+    """What was left out at once: the column `source` says why."""
+    dropped_before: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each of them, how many pieces of the spool come before it."""
     counts: Counter[str] = field(default_factory=Counter)
     left_out: SkippedRows = field(default_factory=SkippedRows)
     held_out: bytearray = field(default_factory=bytearray)
@@ -129,11 +155,14 @@ class _Draft:
 
     def drop(self, id_: str, reason: str, text: str) -> None:
         self.counts[f"dropped {reason}"] += 1
-        self.dropped.append((len(self.spool), _make_dropped(id_, reason, text)))
+        row = {"passage_id": id_, "title": "", "text": text, "source": reason}
+        self.dropped.add(row, bytes(16))
+        self.dropped_before.append(len(self.spool))
 
 
-def _spool_pieces(source: CorpusSource, corpus: Corpus, seed: int, spool: PassageSpool) -> _Draft:
-    draft, holds_out = _Draft(spool), holds_documents_out(corpus)
+def _spool_pieces(source: CorpusSource, corpus: Corpus, seed: int, folder: Path) -> _Draft:
+    draft = _Draft(PassageSpool(folder), PassageSpool(folder))
+    holds_out = holds_documents_out(corpus)
     split = partial(split_text, max_tokens=corpus.max_tokens, count=open_token_count(corpus))
     for document in _show_progress(_iterate_documents(source, draft)):
         for piece, (id_, text) in enumerate(_split_document(document, split, draft.counts)):
@@ -143,9 +172,10 @@ def _spool_pieces(source: CorpusSource, corpus: Corpus, seed: int, spool: Passag
             if count_words(read) < corpus.min_words:
                 draft.drop(id_, "short", text)
             else:
-                spool.add(row, digest_passage(document.title, text))
+                draft.spool.add(row, digest_passage(document.title, text))
                 draft.held_out.append(holds_out and is_held_out(document, piece, corpus, seed))
-    spool.close()
+    draft.spool.close()
+    draft.dropped.close()
     return draft
 
 
@@ -155,10 +185,6 @@ def _show_progress(documents: Iterator[Document]) -> Iterator[Document]:
         for document in documents:
             yield document
             bar.advance()
-
-
-def _make_dropped(id_: str, reason: str, text: str) -> Row:
-    return {"item_id": id_, "reason": reason, "text": text}
 
 
 def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:

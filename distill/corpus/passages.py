@@ -57,7 +57,7 @@ def make_split_passages(
     of held-out documents, which are the stage `passages-held-out` beside it.
 
     A passage of a split text is called ID#0, ID#1, ...; one of a whole text keeps its ID. What is
-    left out is counted, and kept in the `dropped` side table of the first shard.
+    left out is counted, and kept in the `dropped` side tables of the shards, in the corpus' order.
 
     Args:
         tasks: `evaluate.tasks`, some of which ask for held-out passages.
@@ -121,8 +121,13 @@ def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
     chunks = list(range(0, len(passages.kept), _SHARD))
 
     def make_shard(start: int) -> ShardResult:
-        rows = passages.kept[start : start + _SHARD]
-        return ShardResult(rows) if start else ShardResult(rows, passages.counts, passages.dropped)
+        kept, stop = passages.kept, start + _SHARD
+        counts = Counter() if start else passages.counts
+        if passages.dropped is None:
+            return ShardResult(kept[start:stop], counts)
+        first = kept.get_number(start) if start else 0
+        dropped = passages.dropped.read(first or 0, kept.get_number(stop))
+        return ShardResult(kept[start:stop], counts, dropped)
 
     stage.map_shards(
         PASSAGES, chunks, make_shard, lambda s: min(_SHARD, len(passages.kept) - s), "passages"

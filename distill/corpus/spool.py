@@ -109,3 +109,7 @@ class SpooledPassages:
 
     def __getitem__(self, places: slice) -> list[Row]:
         return list(self._spool.read(self._numbers[places]))
+
+    def get_number(self, place: int) -> int | None:
+        """Return the number in the spool of the passage at a place; None behind the last one."""
+        return int(self._numbers[place]) if place < len(self) else None

@@ -39,7 +39,7 @@ from distill.store.tables import (
     QUERIES,
     Reader,
     Row,
-    count_rows,
+    count_rows_by_shard,
     read_shard,
 )
 from distill.text.sanitize import sanitize_for_prompt
@@ -63,6 +63,7 @@ def make_list_judgements(
         return stage
     inputs = PairInputs(passages, queries, candidates)
     paths = list_shards(candidates.folder)
+    rows = count_rows_by_shard(candidates.folder, paths)
     windows = len(make_windows(rule.top_k, rule.listwise_window))
     with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
@@ -72,7 +73,7 @@ def make_list_judgements(
                 range(len(paths)),
                 partial(_open_judge, rankers, settings, inputs, llm, known),
                 choose_needs(llm),
-                size=lambda number: count_rows(paths[number]),
+                size=lambda number: rows[number],
                 unit="pairs",
                 group=lambda number: number // count_shards_a_block(rule),
                 keep=lambda number, new: cache.keep(new, JudgementOrigin(turn, number)),

@@ -1,14 +1,18 @@
 """Gathering on disk keeps and leaves out what a list in memory does, in the same order."""
 
+import json
 import random
 
 import pytest
+from helpers.passages import make_passages
 from helpers.query_rows import recipe
 
-from distill.corpus import spool
+from distill.corpus import passages, spool
 from distill.corpus.gather import PassageDeduplicator, gather_passages
 from distill.corpus.readers.rows import CorpusSource, Document, SkippedRow
 from distill.errors import UserError
+from distill.store.run import Run
+from distill.store.tables import DROPPED, read_shard
 
 
 def draw_documents(count):
@@ -54,7 +58,7 @@ def test_gathered_and_dropped_passages_are_those_of_gathering_in_memory(
         kept = [kept[place] for place in sorted(drawn)]
     assert [(row["passage_id"], row["text"]) for row in gathered.kept[:]] == kept
     assert gathered.kept[5:9] == gathered.kept[:][5:9]
-    assert [tuple(row.values()) for row in gathered.dropped] == dropped
+    assert [tuple(row.values()) for row in gathered.dropped.read(0, None)] == dropped
     assert gathered.counts["kept"] == len(kept) == len(gathered.kept)
     reasons = [reason for _, reason, _ in dropped]
     assert min(gathered.counts[f"dropped {r}"] for r in set(reasons)) > 0
@@ -71,3 +75,27 @@ def test_an_id_that_two_passages_have_is_named(tmp_path, monkeypatch):
     documents.append(Document("b", "", "Another text.", "here"))
     with pytest.raises(UserError, match="the id 'b' belongs to a document and to a piece"):
         gather_passages(source_of(documents), given.corpus, given.seed, tmp_path)
+
+
+@pytest.mark.parametrize("limit", [None, 17])
+def test_dropped_passages_lie_beside_the_shards_in_the_order_of_the_corpus(
+    tmp_path, monkeypatch, limit
+):
+    rows = [
+        {"_id": one.id, "text": "" if isinstance(one, SkippedRow) else one.text}
+        for one in draw_documents(300)
+    ]
+    file = tmp_path / "corpus.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    given = recipe(corpus={"source": "jsonl", "path": str(file), "min_words": 2, "limit": limit})
+
+    def list_dropped(name):
+        with Run(tmp_path / name) as run:
+            stage = make_passages(run, given.corpus, given.seed)
+        return [read_shard(DROPPED, path) for path in stage.list_dropped()]
+
+    (whole,) = list_dropped("one shard")
+    monkeypatch.setattr(passages, "_SHARD", 4)
+    parts = list_dropped("several")
+    assert len(parts) > 3
+    assert [row for part in parts for row in part] == whole
