@@ -1,13 +1,18 @@
 """Every key that generation, relabelling, the teacher and the evaluation read is in the fingerprint
 of the stage that reads it, or of one of its inputs, or is declared to change speed alone."""
 
+import json
+
 import pytest
+from helpers.fake_llm import passages_of
+from helpers.in_memory import InMemoryLLM
 from helpers.passages import make_passages
 from helpers.query_rows import filter_queries
 from helpers.recipe_keys import StageChain
 from helpers.tiny_models import tiny_cross_encoder
 from helpers.training_by_hand import example_rows, write_inputs
 
+from distill.api.objects import Models, put_models
 from distill.evaluate.stage import evaluate_run
 from distill.generate.brainstorm.generations import write_examples
 from distill.generate.brainstorm.task_lists import write_tasks
@@ -16,6 +21,7 @@ from distill.generate.labelled.triples import make_labelled
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.settings import WritingSettings
+from distill.llm import Completion
 from distill.recipe import Recipe, load_recipe
 from distill.recipe.load import override
 from distill.recipe.sections.embedder import PERFORMANCE_KEYS as OF_EMBEDDER
@@ -96,6 +102,36 @@ def test_fingerprints_of_generation_hold_every_key_that_it_reads(run, recipe_fil
         "queries", lambda of: filter_queries(run, of, passages, [parsed], open_llm(of))
     )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX | TASKS | OF_KEPT_SEARCHES
+
+
+class JSONWriter(InMemoryLLM):
+    """Writes as the packaged schema of the method custom asks for."""
+
+    def generate(self, prompts, seeds, sampling):
+        same = {"reader": "a beekeeper", "task": "Find the passage."}
+        replies = (same | {"query": f"where bees dance {seed}"} for seed in seeds)
+        return [Completion(json.dumps(reply), True) for reply in replies]
+
+
+def test_fingerprints_of_a_custom_method_hold_every_key_that_it_reads(run):
+    example = "prompts/custom-example"
+    files = {"prompt": f"{example}.jinja", "json_schema": f"{example}.schema.json"}
+    settings = {
+        "generate.methods": ["custom"],
+        "generate.custom": files | {"task": "task"},
+        "generate.languages": ["en", "de"],
+        "generate.passages": 4,
+    }
+    recipe, llm = override(Recipe(name="tiny"), settings), JSONWriter()
+    chain, select = StageChain(put_models(recipe, Models(llm=llm))), WritingSettings.select
+    passages = passages_of(run)
+    generations, missing = chain.make(
+        "generations", lambda of: make_generations(run, select(of), passages, lambda: llm)
+    )
+    assert missing <= PERFORMANCE | {"llm.engine"}  # an LLM that is an object has none
+    parsed, missing = chain.make("parsed", lambda of: make_parsed(run, select(of), generations))
+    assert parsed.manifest["counts"] == {"kept": 4}
+    assert missing <= PERFORMANCE
 
 
 @pytest.mark.slow
