@@ -31,7 +31,7 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     exports/mine/onnx/embedding_int8.onnx) or wheel:...; its own prompts are used. With
     --base-url it is the name of a model on a server. A line a task: category, metric, score, its
     95 % confidence interval over the task's queries or texts, and their number; of retrieval also
-    recall and MRR.
+    recall, MRR and MAP.
 
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact

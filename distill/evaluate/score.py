@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 _logger = logging.getLogger(__name__)
-MEASURES = ("recall_at_10", "recall_at_100", "mrr_at_10")
+MEASURES = ("recall_at_10", "recall_at_100", "mrr_at_10", "map_at_10")
 """Beside a ranking's main score."""
 _ADDED_DEPTH = 50
 """mteb measures a ranking at 20 and at 100, and nowhere between."""

@@ -30,8 +30,8 @@ class ModelFigures(TypedDict):
     """What is not known is null: a server's size, the speed of published results, the overall
     score of a model that lacks a task. `score` is the mean over the averaged tasks; `latency_ms`
     the median of single texts; `mteb` the version that the scores are of. `measures` are other
-    scores of a task that ranks documents (recall_at_10, recall_at_100, mrr_at_10), by task.
-    `baseline` is true of BM25 and its hybrids, which have scores on retrieval tasks alone.
+    scores of a task that ranks documents (recall_at_10, recall_at_100, mrr_at_10, map_at_10), by
+    task. `baseline` is true of BM25 and its hybrids, which have scores on retrieval tasks alone.
     `details` are more of them, with recall at several depths. `speed_rounds` are the texts a
     second of each round, in which all models took turns, and `latency_quartiles` those of single
     texts, in milliseconds. Summaries of earlier versions lack them."""
@@ -272,6 +272,7 @@ def list_baselines(models: Mapping[str, ModelFigures]) -> list[str]:
 _LABELS = {
     "ndcg_at_10": "nDCG@10",
     "mrr_at_10": "MRR@10",
+    "map_at_10": "MAP@10",
     "map_at_1000": "MAP@1000",
     "hit_rate_at_1": "hit@1",
     "cosine_spearman": "Spearman",

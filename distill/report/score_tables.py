@@ -30,6 +30,8 @@ from distill.report.method import describe_method
 
 WIDTH = 100
 UNKNOWN = "-"
+_WITHOUT_COLUMN = {"map_at_10"}
+"""A terminal of 80 columns has no room for it; the report has MAP in a table of its own."""
 
 
 def render(summary: Summary) -> RenderableType:
@@ -119,14 +121,15 @@ def average_measure(summary: Summary, model: ModelFigures, measure: str) -> floa
 
 
 def list_measures(summary: Summary) -> list[str]:
-    """List the measures of rankings that any model has beside the main score."""
+    """List the measures of rankings that a table has columns for beside the main score."""
     return list(
         dict.fromkeys(
             measure
             for model in summary["models"].values()
             for of_task in model.get("measures", {}).values()
             for measure in of_task
-            if any(of["metric"] != measure for of in summary["tasks"].values())
+            if measure not in _WITHOUT_COLUMN
+            and any(of["metric"] != measure for of in summary["tasks"].values())
         )
     )
 

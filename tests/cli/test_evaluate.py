@@ -62,7 +62,7 @@ def test_evaluate_names_category_and_metric(encoder_folder, task_data, tmp_path)
     assert float(low) <= float(found["mine"]) <= float(high)
     assert lines[0].split("\t")[5] == f"n = {len(TEXTS)}"
     beside = [cell.split(" ")[0] for cell in lines[0].split("\t")[6:]]
-    assert beside == ["recall@10", "recall@100", "MRR@10"]
+    assert beside == ["recall@10", "recall@100", "MRR@10", "MAP@10"]
     assert lines[1].split("\t")[4] == "no interval"
 
 
@@ -72,7 +72,10 @@ def test_evaluate_prints_json_on_request(encoder_folder, task_data, tmp_path):
     assert [task["task"] for task in told["tasks"]] == ["mine", "pairs"]
     assert told["tasks"][0]["low"] <= told["tasks"][0]["score"] <= told["tasks"][0]["high"]
     assert told["tasks"][0]["items"] == len(TEXTS)
-    assert told["tasks"][0]["measures"].keys() == {"recall_at_10", "recall_at_100", "mrr_at_10"}
+    measures = told["tasks"][0]["measures"]
+    assert measures.keys() == {"recall_at_10", "recall_at_100", "mrr_at_10", "map_at_10"}
+    # Each query has one relevant document.
+    assert measures["map_at_10"] == pytest.approx(measures["mrr_at_10"], abs=1e-5)
     assert told["tasks"][1]["low"] is None
     assert told["tasks"][1]["measures"] == {}
     assert told["results"] == str(tmp_path / "results")
