@@ -87,10 +87,14 @@ def evaluate(
     prompts: "Mapping[Side, str] | None" = None,
     force_prompts: bool = False,
 ) -> "list[TaskScore]":
-    """Evaluate a model on tasks, with mteb's own classes and metrics.
+    """Evaluate a model on tasks, with mteb's own classes and metrics: of each task its `score`, the
+    95 % `interval` of the score (None where no scores of single items are known), the number of
+    `items`, and other `measures` of retrieval.
 
-    >>> evaluate("runs/mine/student", ["SciFact"])[0].score  # doctest: +SKIP
+    >>> (score,) = evaluate("runs/mine/student", ["SciFact"])  # doctest: +SKIP
+    >>> score.score  # doctest: +SKIP
     0.6467
+    >>> low, high = score.interval  # doctest: +SKIP
 
     Args:
         model: a hub id, a folder, `wheel:...`, a file of an export such as

@@ -36,7 +36,6 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
-    from distill.evaluate.statistics.score_interval import estimate_score_interval
     from distill.evaluate.summary import format_metric
 
     scores = api.evaluate(
@@ -57,8 +56,7 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
         return
     for score in scores:
         metric = format_metric(score.metric)
-        interval = estimate_score_interval(score)
-        sure = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "no interval"
+        sure = "{:.4f} to {:.4f}".format(*score.interval) if score.interval else "no interval"
         items = "-" if score.items is None else f"n = {score.items}"
         cells = [score.task, score.category, metric, f"{score.score:.4f}", sure, items]
         beside = {name: value for name, value in score.measures.items() if name != score.metric}
@@ -70,11 +68,9 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
 def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> dict[str, Any]:
     """Return what `evaluate --json` prints; `low`, `high` and `items` are null where there are no
     values of single items, and `measures` is empty but of retrieval."""
-    from distill.evaluate.statistics.score_interval import estimate_score_interval
-
     rows = []
     for score in scores:
-        low, high = estimate_score_interval(score) or (None, None)
+        low, high = score.interval or (None, None)
         rows.append(
             {
                 "task": score.task,

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import ranks_documents, record_queries
 from distill.evaluate.samples.labels import Labels
+from distill.evaluate.statistics.score_interval import estimate_score_interval
 from distill.files.atomic import read_json, write_json
 from distill.runtime.progress import show_activity
 from distill.tasks.data import keep_draws, load_data, silence_libraries
@@ -68,6 +70,15 @@ class TaskScore:
     resamples: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
     details: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the score over the task's queries or texts, by bootstrap; None where
+        no scores of single items are kept.
+
+        It says how far the score may be from that on all queries of this kind. Two models are told
+        apart by their paired difference (`compare`), which is known much better."""
+        return estimate_score_interval(self.task, self.by_item)
 
     @property
     def items(self) -> int | None:
