@@ -1,7 +1,7 @@
 """Rows of a run's tables as a person reads them: a query with its candidates, their scores, the
 chosen positive and the negatives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def show_run(run: Path, console: Console) -> None:
     grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
         manifest, name = read_manifest(path), path.parent.parent.name
-        counts = ", ".join(f"{key} {n}" for key, n in manifest.get("counts", {}).items())
+        counts = ", ".join(f"{key} {n}" for key, n in _order_counts(manifest.get("counts", {})))
         grid.add_row(
             name,
             "complete"
@@ -70,6 +70,12 @@ def show_run(run: Path, console: Console) -> None:
             Text(counts),
         )
     console.print(grid, f"tables: {', '.join(list_tables(run))}")
+
+
+def _order_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Order counts as they arise: what was read, what became of it, and what was kept of it."""
+    places = {"read": 0, "kept": 2}
+    return sorted(counts.items(), key=lambda item: places.get(item[0], 1))
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:

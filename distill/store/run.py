@@ -1,9 +1,11 @@
 """A run's folder: one sub-folder a stage, each with a fingerprint, shards that commit atomically,
 and a manifest. Killed at any moment, the same command continues and ends with the same bytes."""
 
+import dataclasses
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -139,12 +141,14 @@ class Run:
     ) -> tuple[Stage, T | None]:
         """Return the stage, and what it is made of unless it is complete. That is prepared before
         the stage is begun, so that bad input leaves the folder as it was and can be fixed without
-        --overwrite."""
+        --overwrite; the stage's seconds are those of its preparation, too."""
+        begun = time.perf_counter()
         content = None if self.is_complete(name, settings, inputs) else prepare()
         stage = self.open_stage(name, settings, inputs)
         if stage.complete:
             return stage, None
-        return stage, prepare() if content is None else content
+        content = prepare() if content is None else content
+        return dataclasses.replace(stage, prepared=time.perf_counter() - begun), content
 
     def find_stage(
         self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()

@@ -85,6 +85,8 @@ class Stage:
     """Who does the stage's work; in a worker, only itself."""
     mirror: Mirror = field(default=NO_MIRROR, compare=False, repr=False)
     """The run's copy in an object store, to which this process alone writes."""
+    prepared: float = field(default=0.0, compare=False, repr=False)
+    """Seconds of the stage's work that was done before it was opened."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stage, (self.name, self.folder, self.fingerprint)
@@ -113,8 +115,8 @@ class Stage:
         Args:
             beside: names of files in `.stage/` that are to be recorded, too.
             tokens: what engines have used becomes the figure `tokens`.
-            figures: `seconds`, `rows` and `counts` replace or extend the shards' sums; others are
-                written as they are.
+            figures: `seconds`, `rows` and `counts` replace or extend the shards' sums, to which
+                the seconds of its preparation belong; others are written as they are.
         """
         manifest = self.manifest
         files = record_files(self, beside)
@@ -125,7 +127,7 @@ class Stage:
                 self.folder / name,
             )
             _set_dependants_aside(self, self.mirror)
-        seconds, rows, counts = 0.0, 0, Counter[str]()
+        seconds, rows, counts = self.prepared, 0, Counter[str]()
         for path in self.list_shard_figures():
             shard = read_json(path)
             seconds += shard["seconds"]

@@ -134,6 +134,15 @@ def test_the_table_of_teacher_scores_can_be_looked_at(run):
     assert "big/one" in out.getvalue()
 
 
+def test_counts_stand_in_the_order_in_which_they_arise(tmp_path):
+    with Run(tmp_path / "run") as run:
+        stage = run.open_stage("passages", {})
+        stage.finish(counts={"dropped short": 2, "kept": 7, "over limit": 1, "read": 10})
+    out = StringIO()
+    show_run(tmp_path / "run", Console(file=out, width=120))
+    assert "read 10, dropped short 2, over limit 1, kept 7" in out.getvalue()
+
+
 def test_inspect_leaves_out_tables_that_are_not_made_yet(tmp_path):
     with Run(tmp_path / "run") as run:
         prepare(run, [query("q")], [labels("q")], TEXTS)

@@ -42,6 +42,15 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
 
 
+def test_seconds_of_a_stage_are_those_of_its_preparation_too(tmp_path):
+    with Run(tmp_path / "run") as run:
+        stage, content = run.open_prepared("words", {}, [], lambda: time.sleep(0.2) or ITEMS)
+        stage.map_shards(DROPPED, content, shard_of)
+        stage.finish()
+        assert 0.2 <= stage.manifest["seconds"] < 20
+        assert run.open_prepared("words", {}, [], lambda: ITEMS)[1] is None
+
+
 def test_stage_that_was_stopped_ends_with_the_same_bytes(tmp_path):
     done = []
 
