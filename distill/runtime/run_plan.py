@@ -1,8 +1,8 @@
 """Estimate the time left of a whole run from its stages, their amounts of work and measured speeds.
 
 A figure is given only for what is known. The speeds that a run measures are kept in the cache
-folder (`speeds.json`), so that the first run on a machine says which stages it cannot time yet, and
-later ones time them all.
+folder (`speeds.json`), so that the first run on a machine says of how many stages it does not know
+the time yet, and later ones time them all.
 """
 
 import hashlib
@@ -93,17 +93,21 @@ class RunPlan:
         return "" if self._current is None else f"[{self._current + 1}/{len(self.stages)}] "
 
     def describe_time_left(self, seconds_of_this: float, whole_stage: bool) -> str:
-        """Describe the time left of the whole run, from that of the current work. Empty until the
-        speed and amount of every later stage are known: a sum without some of them misleads.
+        """Describe the time left of the whole run, from that of the current work, such as "5 min
+        10 s left"; where the speed or the amount of some later stages is not known, their number
+        too: a sum without them misleads. Empty where the current work is not all of its stage.
 
         Args:
             whole_stage: whether that work is all of its stage.
         """
         later = [self._estimate_stage(stage) for stage in self.stages[self._next :]]
         known = [seconds for seconds in later if seconds is not None]
-        if not whole_stage or len(known) < len(later):
+        if not whole_stage:
             return ""
-        return f"{format_duration(seconds_of_this + sum(known))} left"
+        left, unknown = f"{format_duration(seconds_of_this + sum(known))} left", later.count(None)
+        if not unknown:
+            return left
+        return f"{left} and {unknown} stage{'s' if unknown > 1 else ''} not timed yet"
 
     def measure(self, label: str, work: MeasuredWork) -> dict[str, MeasuredSpeed]:
         """Record the speed of the current stage under its key; nothing for other work. Work that

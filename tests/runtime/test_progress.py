@@ -178,10 +178,11 @@ def test_progress_says_where_the_whole_run_is_and_what_it_still_takes(clock, pla
     with Progress("generations", 100, "prompts") as bar:
         clock.now += 50
         bar.advance(50)
-    # Nobody knows the speed of the last stage yet, so that the run's time left is not told.
+    # Nobody knows the speed of the last stage yet.
+    left = "2 min 30 s left and 1 stage not timed yet"
     said = "[1/3] writing queries: 50 of 100 prompts, 50 s, 50 s left"
     shown = capsys.readouterr().err.splitlines()[0]
-    assert shown == f"{said}, run: 50 s, 1.0 prompts/s"
+    assert shown == f"{said}, run: 50 s, {left}, 1.0 prompts/s"
     assert measured == {make_speed_key(plan.stages[0]): (50.0, 50)}
 
 

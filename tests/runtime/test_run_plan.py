@@ -31,11 +31,21 @@ def test_the_speed_of_a_tiny_run_says_nothing_of_a_large_one():
     stages = [PlannedStage("queries", 10.0), PlannedStage("train", 1000.0)]
     plan = RunPlan(stages, {make_speed_key(stages[1]): MeasuredSpeed(9.0, 10)})
     plan.begin("queries")
-    assert plan.describe_time_left(1.0, whole_stage=True) == ""
+    assert plan.describe_time_left(1.0, whole_stage=True) == "1 s left and 1 stage not timed yet"
     plan.speeds = {make_speed_key(stages[1]): MeasuredSpeed(9.0, 100)}
     assert plan.describe_time_left(1.0, whole_stage=True) == "1 min 31 s left"
     plan.speeds = {make_speed_key(stages[1]): MeasuredSpeed(10.0, 10)}
     assert plan.describe_time_left(1.0, whole_stage=True) == "16 min 41 s left"
+
+
+def test_run_on_a_new_machine_says_how_many_stages_it_cannot_time():
+    stages = [PlannedStage("queries", 10.0), PlannedStage("labels", None), PlannedStage("train", 9)]
+    plan = RunPlan([*stages, PlannedStage("evaluation", 1.0)])
+    plan.speeds = {make_speed_key(plan.stages[3]): MeasuredSpeed(60.0, 1)}
+    plan.begin("queries")
+    said = plan.describe_time_left(30.0, whole_stage=True)
+    assert said == "1 min 30 s left and 2 stages not timed yet"
+    assert plan.describe_time_left(30.0, whole_stage=False) == ""
 
 
 @pytest.mark.bad_input("disk", "a cache that cannot be written", "speeds are not kept, a run ends")
