@@ -98,6 +98,9 @@ def estimate(
 ) -> None:
     """Estimate the tokens, time and cost of each stage of RECIPE before running it.
 
+    Reads the corpus into the run's folder, which it creates where there is none, and from which the
+    run continues. The folder also keeps what a server replies to the sample of prompts.
+
     \b
     Example:  distill estimate mine.yaml --prices prices.yaml
     """
