@@ -216,8 +216,10 @@ def test_a_filtered_text_is_a_fault_of_its_row(make):
 @pytest.mark.bad_input("server", "every prompt is refused", "the job ends")
 def test_a_server_that_refuses_every_prompt_ends_the_job(make, server):
     server.rule = lambda body: status(400, "no chat template is defined")
-    with pytest.raises(UserError, match=r"refuses every prompt.*no chat template"):
+    with pytest.raises(UserError, match=r"refuses every prompt.*no chat template") as caught:
         make(server.url).generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True))
+    assert "generate.max_passage_words" in caught.value.remedy
+    assert "relabel.max_passage_words" in caught.value.remedy
 
 
 def test_a_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):

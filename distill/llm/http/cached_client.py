@@ -213,8 +213,8 @@ class CachedClient:
             self.server.url,
             f"refuses every prompt for model {self.settings.model!r} ({refused[0].reason})",
             "fix what the server names: llm.prompt_format: completion where the model has no "
-            "chat template, a lower generate.max_passage_words where the prompts are too long"
-            + own,
+            "chat template; where the prompts are too long a lower generate.max_passage_words, and "
+            "relabel.max_passage_words for judgements" + own,
         )
 
 
