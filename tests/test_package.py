@@ -9,6 +9,7 @@ import pytest
 
 from distill.errors import UserError, need
 
+ROOT = Path(__file__).parent.parent
 EXTRAS = ["faiss", "mteb", "vllm", "ray", "onnx", "onnxruntime"]
 
 INSIDE_VLLM = ["distill.llm.vllm.worker", "distill.llm.vllm.scoring"]
@@ -49,9 +50,18 @@ def test_a_missing_extra_is_named():
         need("absent_module", "gpu")
 
 
+def list_distributed() -> list[str]:
+    """What a source distribution includes, beside pyproject.toml, README.md and the licence."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return list(settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+
+
 def test_files_that_a_source_distribution_includes_are_there():
-    root = Path(__file__).parent.parent
-    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    for name in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]:
-        assert (root / name).exists()
-        assert (root / name).is_file() or any((root / name).iterdir())
+    for name in list_distributed():
+        assert (ROOT / name).exists()
+        assert (ROOT / name).is_file() or any((ROOT / name).iterdir())
+
+
+def test_a_source_distribution_has_what_make_check_reads():
+    read = {".importlinter", "Makefile", "benchmarks", "distill", "requirements.lock", "tests"}
+    assert read <= {*list_distributed()}
