@@ -12,8 +12,8 @@ benchmarks/worth.py. `--table` prints rows of the table in RESULTS.md.
 
 `teacher` is all-MiniLM-L6-v2, `base` three of its layers, untrained, unless options name others.
 `ours` is the nDCG@10 of the teacher fused with BM25, `peer` that of the teacher, `ratio` ours by
-peer. Of each system: its nDCG@10, recall@10, recall@100 and MRR@10, and what it is ahead of BM25
-and of its own model alone, over queries. What is in `--out` is not computed again.
+peer. Of each system: its nDCG@10, recall@10, recall@100, MRR@10, MAP@10, and by how much it is
+ahead of BM25 and of its own model alone, over queries. What is in `--out` is not computed again.
 """
 
 import argparse
