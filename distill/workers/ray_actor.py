@@ -55,15 +55,21 @@ class RayWorker:
         except UserError as refusal:
             return WorkFailed(str(refusal), refusal)
 
-    def open(self, opens: Opens[Any, Any], kind: WorkerKind) -> str | WorkFailed:
+    def open(self, sent: Sequence[Any], kind: WorkerKind) -> str | WorkFailed:
         """Open work in the place of what was open before. Returns the device that computes, empty
-        where no model does."""
+        where no model does.
+
+        Args:
+            sent: the reference of the work (`Opens`), in a list. Ray would unpickle a bare one
+                before this method runs, and models that are loaded by that would be loaded before
+                there is memory for them.
+        """
         try:
             self.close()
             if kind != "cpu" and kind != self._kind:
                 release()  # the memory of another kind of model
                 self._kind = kind
-            self._opened = self._stack.enter_context(opens())
+            self._opened = self._stack.enter_context(_fetch(sent[0])())
             return describe_device() if kind != "cpu" else ""
         except Exception as fault:  # noqa: BLE001 (told to the driver)
             return _explain(fault)
@@ -87,6 +93,19 @@ class RayWorker:
         self._opened = None
         self._stack.close()
         self._stack = ExitStack()
+
+
+def _fetch(reference: Any) -> Opens[Any, Any]:
+    """Have Ray unpickle work, and raise what that raises as it is."""
+    import ray
+
+    try:
+        opens: Opens[Any, Any] = ray.get(reference)
+    except ray.exceptions.RaySystemError as fault:
+        if isinstance(fault.client_exc, Exception):
+            raise fault.client_exc from None
+        raise
+    return opens
 
 
 def _explain(fault: Exception) -> WorkFailed:
