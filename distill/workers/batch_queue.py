@@ -2,7 +2,7 @@
 of their results."""
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from typing import TypeVar
 
 from distill.workers.protocol import BatchResult
@@ -28,12 +28,18 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._again) + sum(map(len, self._groups.values()))
 
-    def take(self, last: int | None) -> int | None:
-        """Take the next batch for a worker: first what was lost, then of the group of its `last`
-        batch, then of a group that no worker has begun, then the last of the longest group. None
-        where nothing is left."""
-        if self._again:
-            return self._again.popleft()
+    def take(self, last: int | None, shunned: Container[int] = ()) -> int | None:
+        """Take the next batch for a worker: first what was lost or has failed, then of the group of
+        its `last` batch, then of a group that no worker has begun, then the last of the longest
+        group. None where nothing is left for it.
+
+        Args:
+            shunned: what it shall not have of that which has failed.
+        """
+        for number in self._again:
+            if number not in shunned:
+                self._again.remove(number)
+                return number
         mine = None if last is None else self._group(last)
         if last is not None and mine in self._groups:
             return self._pop(mine, first=True)
@@ -48,7 +54,7 @@ class BatchQueue:
         return self._pop(longest, first=len(self._groups) == 1)
 
     def put_back(self, numbers: list[int]) -> None:
-        """Put batches of a lost worker in front."""
+        """Put batches that were lost or have failed in front."""
         self._again.extendleft(reversed(numbers))
 
     def _pop(self, group: Hashable, first: bool) -> int:

@@ -53,6 +53,7 @@ class WorkerHandle:
 
     Args:
         identity: None until it has proved that it is the same.
+        asked: when it was asked for, by `read_clock`.
         ready: it has opened the job's work.
         batches: that it was given, of which it works on the first.
         last: the batch that it was given last.
@@ -62,6 +63,7 @@ class WorkerHandle:
     demand: Demand
     identity: WorkerIdentity | None = None
     proving: Any = None
+    asked: float = 0.0
     ready: bool = False
     batches: list[int] = field(default_factory=list)
     last: int | None = None
@@ -170,7 +172,7 @@ class RayPool:
             )
             .remote()
         )
-        handle = WorkerHandle(actor, demand)
+        handle = WorkerHandle(actor, demand, asked=read_clock())
         handle.proving = actor.prove.remote(self._request)
         self.handles.append(handle)
         return handle

@@ -23,6 +23,8 @@ _SECONDS_A_LOOK = 1.0
 _SECONDS_BETWEEN_COUNTS = 10.0
 _SECONDS_TO_FETCH = 60.0
 _SECONDS_AFTER_FAILED_STARTS = 60.0
+_SECONDS_TO_COME = 60.0
+"""So long a worker that was asked for is waited for with a batch that has failed on all others."""
 _MOST_WORDS = 600
 _NODE_DIED = "its node has died"
 """Ray's words for a worker that had its place on a lost node: it says nothing of how it starts."""
@@ -41,7 +43,7 @@ class RayTeam(Generic[T, R]):
         self._queue = BatchQueue(len(job.batches), job.group)
         self._opens = self._ray.put(job.opens)
         self._calls: dict[Any, tuple[WorkerHandle, int | None]] = {}
-        self._failures = defaultdict[int, list[str]](list)
+        self._failures = defaultdict[int, list[WorkerHandle]](list)
         self._failed_starts: list[str] = []
         self._last_failed_start = 0.0
         self._devices = set[str]()
@@ -158,15 +160,28 @@ class RayTeam(Generic[T, R]):
             for handle in self._members:
                 if not handle.ready or len(handle.batches) >= most:
                     continue
-                number = self._queue.take(handle.last)
+                number = self._queue.take(handle.last, self._list_shunned(handle))
                 if number is None:
-                    return
+                    continue
                 handle.last = number
                 handle.batches.append(number)
                 self._calls[handle.actor.do_batch.remote(self._job.batches[number])] = (
                     handle,
                     number,
                 )
+
+    def _list_shunned(self, handle: WorkerHandle) -> list[int]:
+        """List the batches that have failed on a worker, and that another one can try."""
+        return [
+            number
+            for number, failed_on in self._failures.items()
+            if handle in failed_on and any(map(self._is_coming, {*self._members} - {*failed_on}))
+        ]
+
+    def _is_coming(self, handle: WorkerHandle) -> bool:
+        """Return whether a worker is there or may be soon. One that was asked for long ago has no
+        place, and may never have one."""
+        return handle.identity is not None or read_clock() - handle.asked < _SECONDS_TO_COME
 
     def _receive(self, call: Any) -> BatchResult[R] | None:
         """Take what a worker answered; the answers of a lost one are gone with it."""
@@ -221,7 +236,7 @@ class RayTeam(Generic[T, R]):
             handle.node,
             failed.words,
         )
-        self._note_failure(number, failed.words)
+        self._note_failure(number, handle, failed.words)
         self._queue.put_back([number])
 
     def _lose(self, handle: WorkerHandle, words: str) -> None:
@@ -234,25 +249,27 @@ class RayTeam(Generic[T, R]):
         batches, handle.batches = handle.batches, []
         _log.warning("a worker on %s was lost: %s", handle.node, words)
         if batches:
-            self._note_failure(batches[0], words)
+            self._note_failure(batches[0], handle, words)
         elif not handle.ready and _NODE_DIED not in words:
             self._note_failed_start(words)
         handle.ready = False
         self._queue.put_back(batches)
 
-    def _note_failure(self, number: int, words: str) -> None:
+    def _note_failure(self, number: int, handle: WorkerHandle, words: str) -> None:
         """Count a failure of a batch.
 
         Raises:
             UserError: if it has failed too often.
         """
         self._retried += 1
-        self._failures[number].append(words)
-        if len(self._failures[number]) >= self._pool.settings.tries:
+        failed_on = self._failures[number]
+        failed_on.append(handle)
+        if len(failed_on) >= self._pool.settings.tries:
+            workers = len({*failed_on})
             raise UserError(
                 f"stage {self._job.name}, {self._name_batch(number)}",
-                f"failed {len(self._failures[number])} times, on one worker after the other; the "
-                f"last time: {words[-_MOST_WORDS:]}",
+                f"failed {len(failed_on)} times, on {workers} worker{'s' if workers > 1 else ''}; "
+                f"the last time: {words[-_MOST_WORDS:]}",
                 "fix what it says (memory: a smaller batch; a time limit: execution.tries); what "
                 "is done is kept, and the same command continues",
             )

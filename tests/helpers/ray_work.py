@@ -93,6 +93,8 @@ def _do(item: str, folder: Path) -> ShardResult:
         os._exit(1)
     if item.startswith("always fails") or (item.startswith("fails once") and not times):
         raise ValueError("this item cannot be done")
+    if item.startswith("fails here"):
+        _fail_on_the_first(item, folder)
     if item.startswith("engine") and not times:
         raise EngineFailure("the engine", "has lost its GPU", "run again")
     if item.startswith("waits"):
@@ -101,6 +103,16 @@ def _do(item: str, folder: Path) -> ShardResult:
         raise UserError(f"row {item}", "is bad input", "correct it")
     row = {"item_id": item, "reason": str(len(item)), "text": item.upper()}
     return ShardResult([row], dropped=[row])
+
+
+def _fail_on_the_first(item: str, folder: Path) -> None:
+    """Fail in the process that meets an item first, once there is another one."""
+    first = folder / f"first-{item}"
+    if not first.exists():
+        first.write_text(str(os.getpid()))
+    if first.read_text() == str(os.getpid()):
+        wait_until(lambda: len(list(folder.glob("worker-*"))) > 1)
+        raise ValueError("this item cannot be done here")
 
 
 @contextmanager

@@ -35,3 +35,15 @@ def test_results_are_held_back_until_those_before_have_come():
 
     seen = [(result.number, len(come)) for result in sort_results(iterate())]
     assert seen == [(0, 2), (1, 3), (2, 3), (3, 5), (4, 5)]
+
+
+def test_failed_batches_are_left_to_workers_that_may_have_them():
+    queue = BatchQueue(3, lambda number: None)
+    for _ in range(2):
+        queue.take(None)
+    queue.put_back([0, 1])
+    assert queue.take(None, shunned=[0]) == 1
+    assert queue.take(None, shunned=[0]) == 2
+    assert queue.take(None, shunned=[0]) is None
+    assert len(queue) == 1
+    assert queue.take(None) == 0

@@ -84,6 +84,18 @@ def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, loc
     assert [row["item_id"] for row in stage.read_rows(DROPPED)] == items
 
 
+def test_a_batch_that_fails_is_tried_on_another_worker_where_there_is_one(on_cluster):
+    items = ["fails here", *ITEMS]
+    stage = on_cluster(items, tries=2)
+    assert sorted(row["item_id"] for row in stage.read_rows(DROPPED)) == sorted(items)
+    assert stage.manifest["execution"]["batches_tried_again"] == 1
+
+
+def test_a_batch_that_fails_on_the_only_worker_is_tried_there_again(on_cluster):
+    stage = on_cluster(["fails once"], tries=2, workers={"cpu": 1})
+    assert stage.manifest["execution"]["batches_tried_again"] == 1
+
+
 def test_a_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, locally, tmp_path):
     commit, killed = Stage.commit_shard, []
 
