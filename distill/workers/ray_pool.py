@@ -2,6 +2,7 @@
 where another kind needs their place."""
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -37,9 +38,11 @@ class Demand(NamedTuple):
     cpus: int
     gpus: int
 
-    def is_rival(self, other: "Demand") -> bool:
-        """Return whether workers of the two take the places of one another."""
-        return bool(self.gpus) == bool(other.gpus)
+    def count_lost_places(self, other: "Demand") -> int:
+        """Count how many places of this demand a worker of another one takes away at most, on
+        whatever node it is."""
+        by_cpus = math.ceil(other.cpus / self.cpus)
+        return max(by_cpus, math.ceil(other.gpus / self.gpus)) if self.gpus else by_cpus
 
     def describe(self) -> str:
         """Say it in words."""
@@ -189,11 +192,29 @@ class RayPool:
         """Say what the cluster has."""
         return describe_resources(self.ray.cluster_resources())
 
-    def make_room(self, demand: Demand) -> None:
-        """Let the workers go that would stand in the way of these."""
-        for handle in list(self.handles):
-            if handle.demand != demand and handle.demand.is_rival(demand):
+    def make_room(self, demand: Demand, wanted: int) -> None:
+        """Let idle workers of other kinds go until so many of these have a place for certain. A
+        model is slow to load onto a GPU: for workers without one it goes only where they would have
+        less than half of what they want."""
+        others = [handle for handle in self.handles if handle.demand != demand]
+        these = [handle for handle in self.handles if handle.demand == demand]
+        if not others or sum(handle.identity is not None for handle in these) >= wanted:
+            return
+        places = self.count_room(demand)
+        least = wanted if demand.gpus else math.ceil(wanted / 2)
+        for handle in others:
+            alike = bool(handle.demand.gpus) == bool(demand.gpus)
+            if not handle.batches and (alike or self._count_left(places, demand) < least):
                 self.dismiss(handle)
+
+    def _count_left(self, places: int, demand: Demand) -> int:
+        """Count how many of a demand's places are left beside the workers of other kinds."""
+        taken = (
+            demand.count_lost_places(handle.demand)
+            for handle in self.handles
+            if handle.demand != demand
+        )
+        return places - sum(taken)
 
 
 def connect(ray: Any, address: str) -> None:

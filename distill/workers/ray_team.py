@@ -117,6 +117,10 @@ class RayTeam(Generic[T, R]):
     def _in_flight(self) -> int:
         return sum(len(handle.batches) for handle in self._members)
 
+    @property
+    def _wanted(self) -> int:
+        return min(self._places, len(self._queue) + self._in_flight)
+
     def _count_tokens(self) -> Mapping[str, int]:
         return dict(self._tokens)
 
@@ -136,10 +140,10 @@ class RayTeam(Generic[T, R]):
         if read_clock() - self._counted > _SECONDS_BETWEEN_COUNTS:
             self._counted = read_clock()
             self._places = self._pool.count_places(self._job.needs, self._demand)
+            self._pool.make_room(self._demand, self._wanted)
         if len(self._failed_starts) >= self._pool.settings.tries and self._is_cooling():
             return
-        wanted = min(self._places, len(self._queue) + self._in_flight)
-        for _ in range(wanted - len(self._members)):
+        for _ in range(self._wanted - len(self._members)):
             self._join(self._pool.ask(self._demand))
 
     def _is_cooling(self) -> bool:
@@ -321,7 +325,6 @@ class RayWorkers(RayPool):
             with LOCAL.begin(job) as team:
                 yield team
             return
-        self.make_room(self.find_demand(job.needs))
         cluster_team = RayTeam(self, job)
         try:
             yield cluster_team

@@ -38,8 +38,9 @@ class SmallCluster:
         for _ in range(nodes):
             self.add_node()
 
-    def add_node(self) -> None:
-        node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    def add_node(self, gpus: int = 0) -> None:
+        """Add a node, which may pretend to have GPUs."""
+        node = self._cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=STORE)
         self.nodes.append(node)
         self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
 
@@ -145,6 +146,13 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
     while not is_so():
         assert time.monotonic() < until, f"{is_so} is not so after {seconds} s"
         time.sleep(0.05)
+
+
+@contextmanager
+def open_pids() -> Iterator[OpenWork[str, ShardResult]]:
+    """Work that tells which process does it."""
+    row = {"item_id": "", "reason": "", "text": str(os.getpid())}
+    yield OpenWork(lambda batch: [ShardResult([row]) for _ in batch])
 
 
 @contextmanager
