@@ -10,7 +10,9 @@ import numpy as np
 
 from distill.embed.encoder import Encoder, EncoderSource, Vectors
 from distill.errors import UserError
+from distill.runtime.devices import free_memory
 from distill.text.format import Side
+from distill.workers.held_model import keep
 from distill.workers.protocol import HERE, LazyBatches, OpenWork, ShareFormat, WorkerJob
 
 
@@ -84,10 +86,35 @@ class _SentEncoder:
         return _reopen, (self.encoder.source, self.encoder.identity)
 
 
-def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> _SentEncoder:
-    encoder = source.open()
+class _HeldEncoder:
+    """An encoder that a worker keeps from stage to stage."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder: Encoder | None = encoder
+
+    def close(self) -> None:
+        """Free its memory, if nothing else uses it."""
+        self.encoder = None
+        free_memory()
+
+
+def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Encoder:
+    """Open an encoder in a worker, or take the one that it holds, if that is the same.
+
+    Args:
+        identity: of the encoder in the process that writes the run.
+
+    Raises:
+        UserError: as `check_same_vectors`, or as the encoder's opening.
+    """
+    encoder = keep(f"encoder {source} {identity}", lambda: _HeldEncoder(source.open())).encoder
+    assert encoder is not None  # what is closed is not kept
     check_same_vectors(encoder, identity)
-    return _SentEncoder(encoder)
+    return encoder
+
+
+def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> _SentEncoder:
+    return _SentEncoder(open_on_worker(source, identity))
 
 
 @contextmanager

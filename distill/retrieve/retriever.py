@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from distill.embed.encoder import Encoder
-from distill.embed.on_workers import check_same_vectors
-from distill.embed.open_embedder import choose_needs, open_embedder
+from distill.embed.on_workers import open_on_worker
+from distill.embed.open_embedder import LocalSource, choose_needs, open_embedder
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
@@ -76,11 +76,8 @@ class PassageRetriever:
         self._dense: _Dense | None = None
         sources: dict[str, _CandidateSource] = {}
         if "dense" in retriever.sources:
-            queries = open_encoder(retriever)
-            documents = queries if teacher is None else open_embedder(teacher, str(teacher.model))
+            queries, documents = _open_encoders(retriever, teacher, identities)
             self._identities = [queries.identity, documents.identity]
-            for encoder, identity in zip((queries, documents), identities or (), strict=False):
-                check_same_vectors(encoder, identity)
             sources["dense"] = self._dense = _Dense(
                 run, retriever, passages, queries, documents, documents if compares else queries
             )
@@ -143,6 +140,19 @@ def _reopen(
 ) -> PassageRetriever:
     """Open a retriever again in a worker: its vectors and indexes stand in the run's folder."""
     return PassageRetriever(Run(folder), retriever, passages, teacher, compares, identities)
+
+
+def _open_encoders(
+    retriever: Retriever, teacher: Teacher | None, identities: Sequence[EncoderIdentity] | None
+) -> tuple[Encoder, Encoder]:
+    """Open the encoders of queries and passages, which may be the same."""
+    if identities is None:
+        queries = open_encoder(retriever)
+        return queries, open_embedder(teacher, str(teacher.model)) if teacher else queries
+    queries = open_on_worker(LocalSource(retriever.model, retriever), identities[0])
+    if teacher is None:
+        return queries, queries
+    return queries, open_on_worker(LocalSource(str(teacher.model), teacher), identities[1])
 
 
 class _Dense:

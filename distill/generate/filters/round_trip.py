@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.embed.on_workers import check_same_vectors
-from distill.embed.open_embedder import choose_needs
+from distill.embed.on_workers import open_on_worker
+from distill.embed.open_embedder import LocalSource, choose_needs
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
@@ -40,9 +40,11 @@ class SeedSearch:
         identity: dict[str, str | int] | None = None,
     ) -> None:
         self._source = run.folder, retriever, passages, depth
-        self._encoder = open_encoder(retriever)
-        if identity is not None:
-            check_same_vectors(self._encoder, identity)
+        self._encoder = (
+            open_encoder(retriever)
+            if identity is None
+            else open_on_worker(LocalSource(retriever.model, retriever), identity)
+        )
         store, index = open_dense_index(run, retriever, self._encoder, passages)
         self._searches = (
             open_search_cache(run, retriever, self._encoder, store, index, keeps)
