@@ -339,7 +339,9 @@ def _fill(
     left = sum(min(CHUNK, total - start) for start in starts)
     ends = dict[int, int]()
     with workers.begin(job) as team, Interrupt("vectors") as interrupt:
-        with Progress(job.name, total, "texts", total - left, requests_a_unit=1) as progress:
+        with Progress(
+            job.name, total, "texts", total - left, requests_a_unit=1, tell=lambda: team.note
+        ) as progress:
             for number, values, _ in team.iterate_results(lambda: interrupt.is_requested):
                 start, rows = starts[number], values[0]
                 ends[start] = start + len(rows)
@@ -349,7 +351,6 @@ def _fill(
                 while done in ends:
                     done = ends[done]
                 write_json(folder / "done.json", {"rows": done})
-                progress.note = team.note
                 progress.advance(len(rows))
         interrupt.stop_if_requested()
     _verified.add(folder / _CHECKSUMS)

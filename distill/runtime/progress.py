@@ -153,6 +153,7 @@ class Progress:
             beginning of this piece of work.
         requests_a_unit: how many requests to an engine a unit takes, so that what an engine has
             answered is shown before a shard is whole; 0: units are no requests.
+        tell: gives the note as it stands, where it changes while nothing is done.
     """
 
     def __init__(
@@ -163,14 +164,15 @@ class Progress:
         done: int = 0,
         tokens: TokenCounts | None = None,
         requests_a_unit: float = 0,
+        tell: Callable[[], str] = str,
     ) -> None:
         self.requests_a_unit = requests_a_unit
         self.label = label
         self.total = total
         self.unit = unit
         self.done = done
-        self.note = ""
-        """Shown among the figures, such as the loss of a training."""
+        self._note = ""
+        self._tell = tell
         self._position = ""
         self._whole_stage = False
         self._tokens = tokens
@@ -217,6 +219,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
+        self._note, self._tell = self.note, str  # who told may hold a model
         _Display.works.remove(self)
         if _Display.between is not None and _Display.between is not self:
             _Display.between._restart()
@@ -228,6 +231,15 @@ class Progress:
         if kind is None and self._fresh:
             work = MeasuredWork(self._fresh / self.rate, self._fresh, self.total or 0, self.unit)
             _keep_speed(self.label, work)
+
+    @property
+    def note(self) -> str:
+        """Shown among the figures, such as the loss of a training."""
+        return self._note or self._tell()
+
+    @note.setter
+    def note(self, note: str) -> None:
+        self._note = note
 
     @property
     def title(self) -> str:

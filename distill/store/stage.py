@@ -231,7 +231,9 @@ class Stage:
             before = dict(team.tokens()) if team.tokens else None
             with (
                 Interrupt() as interrupt,
-                Progress(self.name, total, unit, done, team.tokens, requests_a_unit) as progress,
+                Progress(
+                    self.name, total, unit, done, team.tokens, requests_a_unit, lambda: team.note
+                ) as progress,
             ):
                 results = team.iterate_results(lambda: interrupt.is_requested)
                 shards = iterate_shards(sort_results(results) if settle else results, numbers)
@@ -246,7 +248,6 @@ class Stage:
                         keep(items[i], shard.beside)
                     self.commit_shard(paths[i], shard, seconds)
                     progress.advance(size(items[i]))
-                    progress.note = team.note
                 interrupt.stop_if_requested()
             self._note_workers(team.describe())
             if before is None or team.tokens is None:

@@ -141,6 +141,15 @@ def test_a_note_stands_among_the_figures(clock, capsys):
     assert capsys.readouterr().err == "training: 10 of 10 steps, in 5 s, loss 0.25, 2.0 steps/s\n"
 
 
+def test_a_note_that_changes_while_nothing_is_done_is_shown_as_it_stands(clock):
+    workers = ["2 workers"]
+    with Progress("generations", 10, "prompts", tell=lambda: workers[-1]) as bar:
+        bar.advance()
+        assert "2 workers" in bar.figures
+        workers.append("0 workers, 2 lost")
+        assert "0 workers, 2 lost" in bar.figures
+
+
 def test_quiet_shows_no_progress(clock, capsys):
     progress.show_progress(quiet=True)
     try:

@@ -2,6 +2,7 @@
 process, whoever is killed."""
 
 import os
+import re
 import signal
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from helpers.ray_work import (
 from helpers.written_files import files
 
 from distill.errors import UserError
+from distill.runtime.progress import read_work_state
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import DROPPED
@@ -119,6 +121,7 @@ def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
     cluster, on_cluster, locally, tmp_path
 ):
     commit, check, killed = Stage.commit_shard, RayTeam._check_patience, []
+    notes = []
 
     def deadly(self, path, *rest):
         commit(self, path, *rest)
@@ -130,6 +133,7 @@ def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
     def bring_one_back(self):
         check(self)
         if killed and not cluster.nodes and time.monotonic() - killed[0] > 15:
+            notes.append(read_work_state().note)
             cluster.add_node()
 
     with pytest.MonkeyPatch.context() as patch:
@@ -140,6 +144,7 @@ def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
     assert files(stage.folder) == locally()
     assert begun(tmp_path) <= len(ITEMS) + 4
     assert stage.manifest["execution"]["workers_lost"] >= 2
+    assert re.match(r"0 workers, \d+ lost", notes[0])
 
 
 @pytest.mark.bad_input("cluster", "a shard that ends its worker each time", "refused by its item")
