@@ -1,4 +1,5 @@
-"""What a person did wrong or has not installed: said with place and remedy, exit code 2."""
+"""The exceptions for faults that a person can fix: they name the place and the remedy, and end a
+command with exit code 2."""
 
 import importlib
 import importlib.util
@@ -33,8 +34,8 @@ def quote_fault(fault: BaseException) -> str:
 
 
 class DistillError(Exception):
-    """What every exception of distill's own is: one that crosses the border of a process whole,
-    with its message and its fields, whatever its constructor takes."""
+    """The base class of all exceptions of distill. An exception of it that is sent to another
+    process keeps its message and its fields, whatever arguments its constructor takes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())

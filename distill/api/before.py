@@ -1,4 +1,4 @@
-"""What comes before a run: a first recipe for a corpus, and the checks of a recipe."""
+"""Write a first recipe for a corpus, and check a recipe before it runs."""
 
 import logging
 from importlib.util import find_spec

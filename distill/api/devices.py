@@ -1,4 +1,5 @@
-"""Which of the recipe's devices a command computes on, and whether this machine has them."""
+"""Find the devices that the recipe has a command compute on, and check that this machine has
+them."""
 
 from collections.abc import Iterator
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What is done with a run that is there: look into it, report on it, export and search it."""
+"""Inspect, report, export and search a run that exists already."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath

@@ -1,5 +1,4 @@
-"""What the functions of the API do around the stages: settle the recipe and the folder, and open a
-job in it."""
+"""Prepare a call of the API: settle the recipe and the run's folder, and open a job in it."""
 
 import json
 import logging

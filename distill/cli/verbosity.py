@@ -11,7 +11,7 @@ from distill.runtime.run_log import show_in_terminal
 
 
 class Verbosity:
-    """How much this process says; set once by the command line."""
+    """The amount that this process prints; set once by the command line."""
 
     verbose = False
 

@@ -1,4 +1,4 @@
-"""Which documents of a corpus are held out for evaluation."""
+"""Choose the documents of a corpus that are held out for evaluation."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a corpus lies: on this machine, or in an object store, from which it is copied."""
+"""Find a corpus on this machine, or copy it from an object store."""
 
 from pathlib import Path
 

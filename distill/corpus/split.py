@@ -42,7 +42,7 @@ Measure: TypeAlias = Callable[[str], int]
 
 
 class _Unit(NamedTuple):
-    """What is never cut: a word, a letter with its marks, or a punctuation mark."""
+    """A piece of text that is never cut: a word, a letter with its marks, or a punctuation mark."""
 
     start: int
     end: int

@@ -40,7 +40,7 @@ class Embedder(Protocol):
 
 
 class EncoderSource(Protocol):
-    """By what a worker opens an encoder; it can be sent to one."""
+    """A description of an encoder that can be sent to a worker, which opens the encoder from it."""
 
     @property
     def needs(self) -> WorkerNeeds:

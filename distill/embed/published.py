@@ -1,5 +1,5 @@
-"""What mteb knows of published embedders that their own files do not say: the prompts under which
-they were trained and are compared, and whether their texts end in the end of sequence."""
+"""Read from mteb what the files of published embedders do not say: the prompts with which they were
+trained and are compared, and whether their texts end in the end-of-sequence token."""
 
 import functools
 import importlib

@@ -38,8 +38,8 @@ class EmbedderPrompts:
 
     @property
     def shows_query(self) -> bool:
-        """Whether something between the task and the query shows where the one ends and the other
-        begins: a blank stands between the words of a task, too."""
+        """Whether the template shows where the task ends and the query begins. A blank between them
+        is not enough, since blanks also stand between the words of a task."""
         between = self._before_query
         return not self.has_task or bool(between.strip()) or "\n" in between
 

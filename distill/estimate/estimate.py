@@ -1,4 +1,4 @@
-"""What a recipe will take, stage by stage, before anything is spent."""
+"""Estimate what a recipe takes, stage by stage, before anything is spent."""
 
 from collections.abc import Callable
 

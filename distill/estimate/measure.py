@@ -26,7 +26,7 @@ _TEXTS_A_PROMPT = 8
 
 @dataclass(frozen=True)
 class UnitCost:
-    """What one piece takes of an LLM. `shared` is None if unknown."""
+    """The tokens and seconds of an LLM for one unit of work. `shared` is None if unknown."""
 
     prompt: Amount
     new: Amount
@@ -105,7 +105,8 @@ _OF_SPEED = {"max_tokens", "device", "batch_tokens", "dtype", "bidirectional", "
 
 
 class EmbeddedText(NamedTuple):
-    """What a text takes of an embedder: seconds, and the width of its vector, None if unknown."""
+    """The seconds that an embedder takes for one text, and the width of its vector, None if
+    unknown."""
 
     seconds: Amount
     dimensions: int | None
@@ -113,7 +114,8 @@ class EmbeddedText(NamedTuple):
 
 @dataclass
 class EmbeddingSpeed:
-    """What a text takes of each embedder of the recipe, measured once on some passages.
+    """A meter of the time that each embedder of the recipe takes for a text; each is measured once,
+    on some passages.
 
     `faults` says which embedder could not be measured, and why.
     """

@@ -1,4 +1,4 @@
-"""What a run's trained judge is worth, in words."""
+"""Describe in words how good a run's trained judge is."""
 
 from pathlib import Path
 from typing import Any

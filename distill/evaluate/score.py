@@ -45,7 +45,7 @@ FORMAT_VERSION = 5
 
 
 class MtebModel(Protocol):
-    """What mteb can ask: one of its EncoderProtocol or SearchProtocol."""
+    """A model that mteb can evaluate: one of its EncoderProtocol or SearchProtocol."""
 
     @property
     def mteb_model_meta(self) -> Any:

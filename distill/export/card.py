@@ -262,8 +262,9 @@ def _list_roles(summary: Summary | None) -> list[str]:
 
 
 def _find_report(card: ModelCard) -> str | None:
-    """Find the run's report from where the card will lie; None unless that is in the run's folder,
-    for the names of other folders, and what a report tells of a corpus, are nobody's affair."""
+    """Find the run's report, relative to the card's folder; None unless that is in the run's own.
+    A card that lies elsewhere may be published. It should name no folders of this machine, and a
+    report shows texts of the corpus."""
     run, folder = card.source.run, card.folder.resolve()
     if run is None or card.on_hub or not (run / "report.html").is_file():
         return None

@@ -53,8 +53,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class _Source:
-    """What an index is made of, all of one run: `passages` are trained on, `searched` are they and
-    those of held-out documents."""
+    """The parts of one run that an index is made from: `passages` are trained on, `searched` are
+    these and those of held-out documents."""
 
     model: ExportSource
     run: Path

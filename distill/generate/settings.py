@@ -1,4 +1,5 @@
-"""What an LLM writes queries and examples by: the sections of the recipe that travel together."""
+"""The sections of the recipe that an LLM needs to write queries and examples; they travel
+together."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,5 @@
-"""What is installed, which engines and devices are usable, and what to install for the rest."""
+"""Find out what is installed, which engines and devices can be used, and what to install for the
+rest."""
 
 import importlib.metadata
 import importlib.util

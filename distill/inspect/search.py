@@ -34,7 +34,8 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class SearchResults:
-    """By model (`student` first) or hybrid (`student + bm25`), each best first."""
+    """The hits for one query by model (`student` first) or hybrid (`student + bm25`), each list
+    best first."""
 
     query: str
     hits: dict[str, list[SearchHit]]

@@ -20,7 +20,7 @@ from distill.recipe.sections.embedder import EmbedderConfig
 
 
 class NativeClass(NamedTuple):
-    """What transformers' own class lacks compared with the code that a model names."""
+    """The properties of the code that a model names which transformers' own class lacks."""
 
     bidirectional: bool
     append_eos: bool

@@ -20,7 +20,7 @@ _PRIVATE = (".sqlite", "log.jsonl")
 
 
 class Stored(NamedTuple):
-    """What the manifest in the store says of a stage."""
+    """The fields that are read of a stage's manifest in the store."""
 
     fingerprint: str
     complete: bool

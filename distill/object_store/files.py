@@ -1,4 +1,4 @@
-"""Which files of a run's folder are copied to a store."""
+"""Select the files of a run's folder that are copied to a store."""
 
 import os
 from collections.abc import Iterator

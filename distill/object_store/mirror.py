@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Of a run that is kept in its folder alone: nothing is done."""
+    """The mirror of a run that is kept in its folder alone; it does nothing."""
 
     def take_over(self, stage: Path) -> None:
         """Fetch what a stage's folder lacks of the same stage in the store."""
@@ -56,7 +56,7 @@ NO_MIRROR = Mirror()
 
 
 class StoreMirror(Mirror):
-    """Of a run that is kept in a store, too.
+    """The mirror of a run that is also kept in a store.
 
     Raises:
         UserError: if the store cannot be used, or another job writes it.

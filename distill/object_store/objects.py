@@ -37,7 +37,8 @@ _ENDPOINTS = ("ENDPOINT_URL_S3", "ENDPOINT_URL", "ENDPOINT", "STORAGE_ENDPOINT",
 
 
 class StoredVersion(NamedTuple):
-    """What tells one content of an object from another: stores compare either or both."""
+    """The mark of an object's content: contents that differ have another etag or version; stores
+    compare either or both."""
 
     etag: str
     version: str | None = None

@@ -1,4 +1,4 @@
-"""What a run's folder and its store have in common: which file was which object."""
+"""The record of which file of a run's folder was copied as which object of its store."""
 
 import json
 import os

@@ -36,8 +36,8 @@ class CorpusStages(NamedTuple):
 
 
 class GenerateResult(NamedTuple):
-    """What `generate` made: queries of passages to be relabelled, whole examples, and the queries
-    for held-out passages that the task `judged` asks."""
+    """The stages that `generate` made: queries of passages to be relabelled, whole examples, and
+    the queries for held-out passages that the task `judged` asks."""
 
     corpus: CorpusStages
     queries: Stage | None
@@ -46,9 +46,9 @@ class GenerateResult(NamedTuple):
 
 
 class TrainingExamples(NamedTuple):
-    """What is trained on. `labels` is None where nothing was relabelled; `earlier` is the query
-    encoder of the round before, which training goes on from; `repeated` is a round's student, where
-    training would only repeat that round."""
+    """The stages that a student is trained on. `labels` is None where nothing was relabelled;
+    `earlier` is the query encoder of the round before, which training goes on from; `repeated` is a
+    round's student, where training would only repeat that round."""
 
     corpus: CorpusStages
     stages: list[Stage]
@@ -58,9 +58,9 @@ class TrainingExamples(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What a round of retrieval and relabelling begins with: the recipe, with the student of the
-    round before as retriever, and that student where it is a query encoder. `repeated` is the
-    student of a round that began with the same and made none better."""
+    """The start of a round of retrieval and relabelling: the recipe, with the student of the round
+    before as retriever, and that student where it is a query encoder. `repeated` is the student of
+    a round that began with the same and made none better."""
 
     recipe: Recipe
     earlier: Stage | None = None

@@ -1,4 +1,4 @@
-"""From examples to the student: the untrained base, a teacher's scores, and the training.
+"""Make a student from examples: the untrained base, a teacher's scores, and the training.
 
 A stage's code is imported when the stage is reached, as in `job`."""
 

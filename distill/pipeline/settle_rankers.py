@@ -1,5 +1,4 @@
-"""What has to be known of the rankers before a run relabels: the judge that it trains, and the
-weights that it finds."""
+"""Prepare the rankers before a run relabels: train the judge, and find the rankers' weights."""
 
 from pathlib import Path
 

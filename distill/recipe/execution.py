@@ -13,6 +13,8 @@ Count = Annotated[int, Field(gt=0, le=100_000)]
 
 
 class Execution(Section):
+    """The section `execution`: the process or the Ray workers that do the work of the stages."""
+
     section: ClassVar[str | None] = "execution"
 
     mode: Literal["local", "ray"] = "local"

@@ -1,4 +1,4 @@
-"""What is wrong with a file's values, in words: with the row, the key, and what may have been
+"""Explain in words what is wrong with a file's values: the row, the key, and what may have been
 meant."""
 
 import difflib
@@ -23,8 +23,8 @@ _LEAST_LIKE = 0.6
 
 @dataclass
 class RecipeText:
-    """Where values come from: `where` in errors, the YAML text, and for each key that `--set` has
-    replaced what was written there."""
+    """The text that values come from: `where` in errors, the YAML text, and for each key that
+    `--set` has replaced what was written there."""
 
     where: str
     text: str

@@ -34,6 +34,8 @@ from distill.recipe.sections.train import Train
 
 
 class Recipe(Section):
+    """A recipe: all settings of a run, one section for each part of it."""
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
     """Name of the run: lower-case letters, digits and . _ -; its results go to artifacts/NAME by
     default."""

@@ -1,4 +1,4 @@
-"""What a recipe needs to be run."""
+"""Find out what a recipe needs to be run."""
 
 from distill.recipe.load import Recipe
 

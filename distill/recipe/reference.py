@@ -1,4 +1,4 @@
-"""What each key of a recipe means, as text: all of it read from the JSON schema of the recipe."""
+"""Explain each key of a recipe as text, read from the JSON schema of the recipe."""
 
 import json
 import re

@@ -38,6 +38,8 @@ class JudgementPart(NamedTuple):
 
 
 class QueryPassagePair(NamedTuple):
+    """The ids of a query and of a passage."""
+
     query_id: str
     passage_id: str
 
@@ -52,7 +54,7 @@ class PairBlock:
 
 
 class CandidateLayout:
-    """How a table of candidates is divided.
+    """The division of a table of candidates into blocks of queries.
 
     Args:
         queries_a_block: rounded down to whole shards, one at least.

@@ -13,8 +13,8 @@ RANKERS_OF_LLM: tuple[Judge, ...] = ("ql", "rc", "graded")
 
 
 class SeedMargin(NamedTuple):
-    """By how much a ranker scores the seed passage above the best other candidate: the mean over
-    `queries`, and the share of them in which the seed is first."""
+    """The margin by which a ranker scores the seed passage above the best other candidate: the mean
+    over `queries`, and the share of them in which the seed is first."""
 
     margin: float
     share_first: float
@@ -22,8 +22,8 @@ class SeedMargin(NamedTuple):
 
 
 class SeedCorrection(NamedTuple):
-    """What is taken off the scores of seed passages: by ranker, of ql by token; and the table of
-    queries, which names the seeds."""
+    """The amounts that are subtracted from the scores of seed passages: by ranker, of ql for each
+    token; and the table of queries, which names the seeds."""
 
     margins: Mapping[str, float]
     queries: Reader

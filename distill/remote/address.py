@@ -22,7 +22,7 @@ _EVER = 1e9
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens. `base` is what errors show: without query and trailing slash."""
+    """The address of a server. `base` is what errors show: without query and trailing slash."""
 
     base: str
     query: str

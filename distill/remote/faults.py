@@ -1,5 +1,5 @@
-"""What a server's refusal means: it may pass, it is about one prompt, about one optional field, or
-about the whole job."""
+"""Classify a server's refusal: it may pass, or it is about one prompt, one optional field, or the
+whole job."""
 
 import json
 import re

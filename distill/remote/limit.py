@@ -1,4 +1,4 @@
-"""How many requests may be in flight: additive increase, multiplicative decrease (Chiu and Jain
+"""Limit the number of requests in flight: additive increase, multiplicative decrease (Chiu and Jain
 1989), as TCP finds the rate that a network bears."""
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which models an OpenAI-compatible server has, asked once and quickly."""
+"""Ask an OpenAI-compatible server, once and quickly, which models it has."""
 
 import httpx
 

@@ -1,5 +1,5 @@
-"""What exact search has found for the queries of a run: a query that was searched once, by a filter
-of generation or by relabelling, is not searched again.
+"""A cache of what exact search has found for the queries of a run: a query that was searched once,
+by a filter of generation or by relabelling, is not searched again.
 
 A query's vector differs in its last digits with the batch that it is embedded in, so what is kept
 only proposes, as an index does (see `exact`): its rows are scored again by the query's own vector,

@@ -39,7 +39,7 @@ class KnownPair(NamedTuple):
 
 
 class SelfTest(NamedTuple):
-    """How many of the known pairs scored higher than the same query with another passage."""
+    """The number of known pairs that scored higher than the same query with another passage."""
 
     pairs: int
     won: int

@@ -56,7 +56,7 @@ def _end_now() -> None:
 
 
 class _Elsewhere:
-    """Whether another process was asked to stop, and passed it on to this one."""
+    """A note that another process was asked to stop, and passed it on to this one."""
 
     requested = False
 

@@ -1,4 +1,4 @@
-"""What this machine is, in words: a speed means nothing without it."""
+"""Describe this machine in words: a speed means nothing without it."""
 
 import os
 import platform

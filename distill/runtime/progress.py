@@ -52,7 +52,7 @@ OnSpeeds = Callable[[dict[str, MeasuredSpeed]], None]
 
 
 class WorkState(NamedTuple):
-    """How far a piece of work is, for another process that shows it."""
+    """The progress of a piece of work, for another process that shows it."""
 
     label: str
     done: int

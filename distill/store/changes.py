@@ -1,5 +1,5 @@
-"""What differs between a stage that stands in a run and the one that the recipe asks for, in words:
-section, key, old and new value."""
+"""Describe the differences between a stage that stands in a run and the one that the recipe asks
+for: section, key, old and new value."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -29,7 +29,8 @@ RecordedFiles = dict[str, dict[str, Any]]
 
 
 class StageFiles(Protocol):
-    """What of a stage is read here: where its files and their records are."""
+    """The properties of a stage that are read here: the places of its files and of their
+    records."""
 
     @property
     def folder(self) -> Path:

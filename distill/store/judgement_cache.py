@@ -42,8 +42,8 @@ def make_earlier_key(mark: Mapping[str, object], *texts: str) -> bytes:
 
 
 class JudgementOrigin(NamedTuple):
-    """Where a judgement was made: in which shard, of a stage that was begun in which turn. A turn
-    is larger than those of all judgements that were there when the stage was begun."""
+    """The origin of a judgement: the shard, and the turn in which its stage was begun. A turn is
+    larger than those of all judgements that were there when the stage was begun."""
 
     turn: int
     shard: int
@@ -142,7 +142,7 @@ class JudgementCache:
 
 
 class KnownJudgements:
-    """What was judged before a stage was begun.
+    """The judgements that were made before a stage was begun.
 
     Args:
         table: None where there is nothing.

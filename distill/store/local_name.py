@@ -1,4 +1,4 @@
-"""How fingerprints name a model in a folder: not by the folder's path.
+"""Name a model in a folder for fingerprints: not by the folder's path.
 
 Its content, which stands beside it as `revision`, decides what a stage makes; its path does not,
 and a run that was moved, copied or named relatively must continue. Runs of before have the path in

@@ -1,4 +1,4 @@
-"""Which of an encoder's layers the student keeps."""
+"""Choose which of an encoder's layers the student keeps."""
 
 from collections.abc import Sequence
 

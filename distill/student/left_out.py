@@ -1,5 +1,5 @@
-"""What a student does not take over from the embedder that it is made from: said, because the base
-is then another model than the one that the recipe names."""
+"""Describe what a student does not take over from the embedder that it is made from: the base is
+then another model than the one that the recipe names."""
 
 import logging
 from collections.abc import Iterator

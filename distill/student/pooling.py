@@ -1,4 +1,5 @@
-"""How a text's token states become one vector, and what the tokenizer must do for it."""
+"""Pooling, which turns a text's token states into one vector, and the settings of the tokenizer
+that it needs."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledOptions:
-    """How files of labelled sets are read: which columns hold what, and the corpus whose documents
-    they may name by id."""
+    """The options of reading labelled files: which columns hold what, and the corpus whose
+    documents they may name by id."""
 
     columns: LabelledColumns = field(default_factory=LabelledColumns)
     open_corpus: Callable[[], CorpusSource] | None = None

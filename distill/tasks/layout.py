@@ -1,4 +1,4 @@
-"""What a task category's module declares of its layout in a folder."""
+"""The layout of a task category in a folder, which the category's module declares."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ LOCAL = "local-"
 
 @dataclass(frozen=True)
 class TaskLayout:
-    """How a folder holds the tasks of one category of mteb."""
+    """The layout of a folder that holds the tasks of one category of mteb."""
 
     category: str
     """mteb's word for it, `TaskMetadata.type`."""

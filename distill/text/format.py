@@ -1,4 +1,5 @@
-"""How a query and a document are written for a student: in training, in evaluation and in search.
+"""The format in which a query and a document are written for a student: in training, in evaluation
+and in search.
 
 One module for all of them, because a model that is asked in another form than it was trained in is
 another model (Gecko, 2403.20327, table 4: 3 points). The templates are saved among the model's

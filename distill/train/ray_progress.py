@@ -1,5 +1,5 @@
-"""What the process that a person started and a training on a Ray cluster tell each other: how far
-it is, and that it is to stop."""
+"""Messages between the process that a person started and a training on a Ray cluster: how far the
+training is, and that it is to stop."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""What a student is trained by: the sections of the recipe that travel together in training."""
+"""The sections of the recipe that a student's training needs; they travel together."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a training leaves beside the student: its curves for training.json, and its figures for the
+"""Summarize a training beside the student: its curves for training.json, and its figures for the
 manifest."""
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What options are made of: the kinds of values that they take, and words between commas."""
+"""The kinds of values that options take, and lists of words with commas between them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Which reader makes sections of a file, by the ending of its name."""
+"""The readers that split files into sections, by the ending of a file's name."""
 
 import importlib.util
 import shutil

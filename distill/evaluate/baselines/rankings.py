@@ -1,4 +1,5 @@
-"""Which documents a model or a search ranks first for each query of a task, as a Parquet file."""
+"""Write the documents that a model or a search ranks first for each query of a task, as a Parquet
+file."""
 
 import json
 from collections.abc import Mapping, Sequence

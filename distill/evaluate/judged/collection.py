@@ -1,5 +1,5 @@
-"""What the held-out queries are asked of: the held-out passages among those that were trained on,
-up to a limit."""
+"""Read the passages that the held-out queries search: the held-out ones among those that were
+trained on, up to a limit."""
 
 import json
 import random

@@ -16,8 +16,8 @@ _HIGHEST = {"graded": 3, "rc": 1}
 
 
 class PairGrades(NamedTuple):
-    """Of each pair: its grade, and whether it counts as relevant. `is_relative`: by comparison with
-    the passages that queries were written for, because all pairs would have had one grade."""
+    """Each pair's grade, and whether it counts as relevant. `is_relative`: by comparison with the
+    passages that queries were written for, because all pairs would have had one grade."""
 
     grades: list[int]
     relevant: list[bool]

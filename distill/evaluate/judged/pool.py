@@ -39,9 +39,9 @@ SystemRankings = dict[str, dict[str, list[str]]]
 
 
 class PoolSettings(NamedTuple):
-    """What the pool is made by: its section of the recipe, the language model that judges where
-    that names no other, the BM25 that is one of the systems, the seed, and the folder that prompts
-    are named relative to."""
+    """The settings of the pool: its section of the recipe, the language model that judges if that
+    section names no other, the BM25 that is one of the systems, the seed, and the folder that
+    prompts are named relative to."""
 
     pool: JudgedPool
     llm: LanguageModel

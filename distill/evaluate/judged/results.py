@@ -1,4 +1,4 @@
-"""What the judged pool says of a run's systems, and how sure that is."""
+"""Compute the scores of a run's systems on the judged pool, with intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ from distill.store.stage import open_stage
 
 @dataclass(frozen=True)
 class SystemFigures:
-    """Of the first 10 passages of a system, means over queries: whether the seed passage is among
-    them, and 1 / its rank (0 where it is not), both None for queries of a log, which have none; DCG
-    by the LLM's scores; and the share of passages that nobody judged, which count as irrelevant."""
+    """A system's figures over its first 10 passages of each query, means over queries: whether the
+    seed passage is among them, and 1 / its rank (0 where it is not), both None for queries of a
+    log, which have none; DCG by the LLM's scores; and the share of passages that nobody judged,
+    which count as irrelevant."""
 
     seed_recall: float | None
     seed_mrr: float | None

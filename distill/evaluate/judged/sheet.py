@@ -1,6 +1,6 @@
-"""What a person judges of a run's pool: pairs in the order in which they were drawn, and the
-verdicts so far. Both lie in the run's folder under the pool's fingerprint, so that verdicts on a
-pool that is set aside are kept."""
+"""The sheet that a person judges of a run's pool: pairs in the order in which they were drawn, and
+the verdicts so far. Both lie in the run's folder under the pool's fingerprint, so that verdicts on
+a pool that is set aside are kept."""
 
 import hashlib
 import json

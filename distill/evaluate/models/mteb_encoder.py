@@ -79,8 +79,8 @@ class CachedEmbeddings:
 
 
 class MtebEncoder:
-    """What mteb calls. `batch_size` and other arguments of its are not used: batches are made by
-    a token budget."""
+    """A model in the form of mteb's EncoderProtocol. mteb's `batch_size` and further arguments are
+    not used: batches are made by a token budget."""
 
     def __init__(self, model: EvalModel, folder: Path | None, mteb_model_meta: "ModelMeta") -> None:
         self.mteb_model_meta = mteb_model_meta

@@ -1,5 +1,5 @@
-"""What stands before a text in an evaluation: the model's own prompts, by task and side, or an
-instruction for each task; and the check that they are those of training."""
+"""The prompts before texts in an evaluation: the model's own, by task and side, or an instruction
+for each task; and the check that they are those of training."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalPrompts:
-    """How an evaluation writes texts for a model.
+    """The prompts with which an evaluation writes texts for a model.
 
     Args:
         wording: of queries and documents; where its template holds {task}, the model is told each

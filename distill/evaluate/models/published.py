@@ -20,8 +20,8 @@ _READ_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, Ty
 
 
 class PublishedScores(NamedTuple):
-    """What others have measured of a model. `mteb`: by which versions; what the results do not
-    say of the model is None."""
+    """A model's scores as others have published them. `mteb`: the versions that computed them; what
+    the results do not say of the model is None."""
 
     model: str
     revision: str | None

@@ -17,9 +17,9 @@ from distill.text.format import QUERY_TEMPLATE, Side
 
 
 class RunModelSettings(NamedTuple):
-    """How a run's models are opened: whether the student embeds queries alone (`student.route`),
-    the teacher, whether tasks' instructions are told (`evaluate.instructions`), and the device of
-    the run's own models (`train.device`)."""
+    """The settings by which a run's models are opened: whether the student embeds queries alone
+    (`student.route`), the teacher, whether tasks' instructions are told (`evaluate.instructions`),
+    and the device of the run's own models (`train.device`)."""
 
     route: Literal["both", "query"]
     teacher: Teacher

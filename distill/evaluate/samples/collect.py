@@ -1,6 +1,6 @@
-"""What is kept beside a score, for intervals and tests to draw from: values of single items where
-the score is their mean; what it was computed of where it is an F1, a correlation or an average
-precision; mteb's own samples where it clusters."""
+"""Collect what intervals and tests are drawn from, beside a score: values of single items if the
+score is their mean; the data behind it if it is an F1, a correlation or an average precision;
+mteb's own samples if it clusters."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,6 @@
-"""What an F1 was computed of: each text's labels, and those that each of the task's classifiers
-gave it. An F1 has no values of single texts, but is drawn anew from these."""
+"""The labels that an F1 is computed from: each text's own, and those that each of the task's
+classifiers gave it. An F1 is no mean of values of single texts, so it is computed again from these
+for each resample."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby

@@ -1,6 +1,6 @@
-"""What a score of pairs was computed of: each pair's gold value, and the similarity that the model
-gave it. A correlation or an average precision has no values of single items, but is drawn anew from
-these."""
+"""The data that a score of pairs is computed from: each pair's gold value, and the similarity that
+the model gave it. A correlation or an average precision is no mean of values of single items, so it
+is computed again from these for each resample."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby

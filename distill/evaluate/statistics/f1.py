@@ -14,7 +14,7 @@ Label = str | int | float | bool
 
 
 class LabelPredictions(NamedTuple):
-    """Of n texts: the labels of each, and those that each experiment gave it."""
+    """The gold labels of n texts, and the labels that each experiment gave them."""
 
     gold: Sequence[Sequence[Label]]
     given: Sequence[Sequence[Sequence[Label]]]

@@ -1,7 +1,7 @@
-"""Which pairs of query and passage a person sees, and how likely each was to be seen: priority
+"""Draw the pairs of query and passage that a person judges, with the probability of each: priority
 sampling (Duffield, Lund and Thorup 2007, "Priority sampling for estimation of arbitrary subset
-sums"), in an order of which every beginning is a valid sample, so that a person may stop anywhere.
-"""
+sums"). Any number of pairs from the beginning is a valid sample, so a person may stop at any
+point."""
 
 import hashlib
 from collections.abc import Sequence

@@ -13,14 +13,15 @@ from distill.evaluate.statistics.rank_metrics import Statistic, Values, Weighted
 BOOTSTRAP_RESAMPLES = 5000
 PERMUTATION_RESAMPLES = 9999
 WEIGHTED_RESAMPLES = 1999
-"""Of each, where a draw is no mean but a score by itself, and takes its time."""
+"""Bootstrap and permutation resamples of a score that is no mean: each computes the score again,
+which takes longer."""
 _WEIGHTS_PER_BLOCK = 100_000
-"""So many weights at once: more would not stay in a processor's cache."""
+"""Weights in memory at once: more would not stay in a processor's cache."""
 
 
 _SMALL_SAMPLE = 50
-"""Below so many items percentiles are too narrow: of 20 nDCG-like differences they hold the true
-mean in 90 of 100 samples, widened in 92 to 93 (BCa in 88)."""
+"""Number of items below which percentile intervals are too narrow: with 20 nDCG-like differences
+they contain the true mean in 90 of 100 samples, widened ones in 92 to 93 (BCa in 88)."""
 
 
 class ResampledDifference(NamedTuple):

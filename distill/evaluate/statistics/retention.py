@@ -1,5 +1,5 @@
-"""How sure the share of the teacher's score that a student keeps is: a paired bootstrap of the
-ratio."""
+"""The uncertainty of the share of the teacher's score that a student keeps: a paired bootstrap of
+the ratio."""
 
 import zlib
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""How sure a model's score on a task is, by itself: a bootstrap over the task's items."""
+"""The uncertainty of one model's score on a task: a bootstrap over the task's items."""
 
 import zlib
 from collections.abc import Mapping

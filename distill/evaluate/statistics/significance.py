@@ -1,5 +1,5 @@
-"""How sure a difference between two models is: the paired bootstrap and the paired permutation
-test over items (queries, texts), corrected for the number of tasks."""
+"""The uncertainty of a difference between two models: the paired bootstrap and the paired
+permutation test over items (queries, texts), corrected for the number of tasks."""
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence

@@ -1,5 +1,5 @@
-"""What an example's prompt asks for besides its task: drawn from the published choices (E5-Mistral,
-appendix C), as far as there is room for them."""
+"""Draw what the prompt of an example asks for besides its task, from the published choices
+(E5-Mistral, appendix C), as far as there is room for them."""
 
 import random
 from collections.abc import Mapping, Sequence

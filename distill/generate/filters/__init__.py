@@ -1,4 +1,4 @@
-"""What of the parsed queries is kept: one filter a file, `stage` applies them in order."""
+"""Filters of the parsed queries: one filter a file; `stage` applies them in order."""
 
 from distill.generate.filters.stage import make_queries
 from distill.tasks.decontaminate import Decontaminator

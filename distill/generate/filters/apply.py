@@ -41,8 +41,8 @@ class ScreenedDraws(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawScreen:
-    """What is decided for each draw by itself: `before` retrieval and `after` it. `known` and
-    `search` only where the recipe needs them."""
+    """The filters that look at each draw by itself: `before` retrieval and `after` it. `known` and
+    `search` are None unless the recipe needs them."""
 
     before: Sequence[Filter]
     known: Decontaminator | None

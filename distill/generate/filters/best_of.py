@@ -1,4 +1,4 @@
-"""Which of several draws of one query is best: the first of an order, and where that repeats an
+"""Choose the best of several draws of one query: the first of an order, and if that repeats an
 earlier query, the next."""
 
 import math

@@ -9,8 +9,8 @@ from distill.store.tables import Row, join_passage
 
 
 class SeedRank(NamedTuple):
-    """Where retrieval by a query finds its own seed passage: the rank, counted from 1 and None
-    beyond the depth of the search, and the cosine."""
+    """The place at which retrieval by a query finds its own seed passage: the rank, counted from 1
+    and None beyond the depth of the search, and the cosine."""
 
     rank: int | None
     similarity: float

@@ -59,7 +59,7 @@ slower part, and what it did is kept shard by shard."""
 
 
 class FilterSettings(NamedTuple):
-    """What queries are filtered by: the section `generate`, the language model that may compare
+    """The settings of the filters: the section `generate`, the language model that may compare
     draws, the retriever, the section `relabel`, which says how deep to search and how likelihood is
     asked, and the folder that prompts are named relative to."""
 

@@ -16,8 +16,8 @@ from distill.text.words import count_words
 
 @dataclass(frozen=True)
 class CorpusCounts:
-    """What the corpus says of a sentence and a word: how many `passages` there are, how many of
-    them have each term, and the digests of the sentences that stand in too many of them."""
+    """Counts over a corpus: the number of `passages`, the number of them that have each term, and
+    the digests of the sentences that stand in too many of them."""
 
     passages: int
     term_passages: dict[str, int]

@@ -35,7 +35,7 @@ _SHARD_PASSAGES = 1024
 
 
 class CorpusScan(NamedTuple):
-    """What one pass over the corpus found: its counts, and which passages (by number) have
+    """The result of one pass over the corpus: its counts, and the numbers of the passages that have
     something of each kind."""
 
     counts: CorpusCounts

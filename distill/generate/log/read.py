@@ -1,5 +1,5 @@
-"""What users asked, from a log: a text file with a query a line, or a table with a column of
-them."""
+"""Read what users asked from a log: a text file with a query a line, or a table with a column of
+queries."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -20,20 +20,20 @@ from distill.store.tables import NO_LLM, PARSED, Row
 
 LOG_TYPE = "log"
 SPARE = 1.5
-"""So many queries are held out for each that `evaluate.judged` wants, since some are dropped."""
+"""Queries held out for each one that `evaluate.judged` wants, since some are dropped."""
 _log = logging.getLogger(__name__)
 _NAME = "parsed-log"
 _HELD_OUT = "parsed-log-held-out"
 _SHARD = 10_000
 """Queries a shard."""
 _EARLIER = {"version": 2}
-"""In place of the rules of masking, in fingerprints of before."""
+"""Stands for the rules of masking in fingerprints of earlier versions."""
 
 
 class LogSettings(NamedTuple):
-    """What a log is read by: the section `generate.log`, for how many judged queries some are held
-    out of training (None: none are), the recipe's seed, and the folder that the log's path is
-    relative to."""
+    """The settings of reading a log: the section `generate.log`, the number of judged queries for
+    which some are held out of training (None: none are), the recipe's seed, and the folder that the
+    log's path is relative to."""
 
     log: QueryLog
     judged: int | None
@@ -133,8 +133,9 @@ def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
 
 
 def _is_masked_alike(run: Run, settings: LogSettings, earlier: dict[str, object]) -> bool:
-    """Return whether queries stand here from before the rules of masking were in the fingerprint,
-    and are the same by them: then what was made of them is still right."""
+    """Return whether an earlier version, whose fingerprint did not include the rules of masking,
+    read the same queries as these rules give. Its stage, and what was made from it, then stay
+    valid."""
     if settings.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
         return False
     stage = run.find_stage(_NAME, earlier)

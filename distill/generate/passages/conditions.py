@@ -1,5 +1,5 @@
-"""Under what conditions a query is written: for which type of task, behind which few-shot examples,
-and, where the recipe says so, for whom, how long, how hard and in which language.
+"""Draw the conditions of a query: the type of task, the few-shot examples and, if the recipe says
+so, for whom it is, its length, difficulty and language.
 
 Task types come by quota: each run of as many rows as there are types holds every type once, in an
 order of its own, so that types differ by at most one row in any whole. All else is drawn by the

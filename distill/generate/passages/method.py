@@ -17,7 +17,7 @@ from distill.store.tables import Row
 
 
 class QueryMethod(Protocol):
-    """From a passage to the LLM's prompt, and from what it wrote to a query."""
+    """A method that makes an LLM's prompt from a passage, and a query from the LLM's reply."""
 
     @property
     def source(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which queries are written: the seed passages, and the conditions of each query.
+"""Plan the queries to be written: the seed passages, and the conditions of each query.
 
 Memory does not grow with the corpus: seed passages are numbers of rows, and a shard reads its own.
 """

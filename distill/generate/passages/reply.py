@@ -1,5 +1,5 @@
-"""What the LLM wrote -> (task, query), or the reason why not. Only well-formed output is taken:
-nothing is repaired, for a repaired query is one that nobody wrote."""
+"""Parse an LLM's reply into a task and a query, or into the reason why it cannot be used. Only
+well-formed output is taken: nothing is repaired, for a repaired query is one that nobody wrote."""
 
 import re
 from collections.abc import Collection, Mapping

@@ -152,7 +152,7 @@ def _describe_pip_fault(stderr: str, wheel: WheelReference) -> str:
     if known := re.search(r"from versions: ([\w.+!, -]+)\)", stderr):
         versions = [v.strip() for v in known[1].split(",")]
         if versions == ["none"]:
-            return f"no wheel of a package {wheel.package!r} is to be had for this Python"
+            return f"no wheel of a package {wheel.package!r} is available for this Python"
         return f"{wheel.package} has no version {wheel.version}; the last are {versions[-5:]}"
     if "No space left" in stderr:
         return "no space left on the disk"

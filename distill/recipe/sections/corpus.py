@@ -8,6 +8,8 @@ from distill.recipe.sections.section import InputPath, Section, Word
 
 
 class Corpus(Section):
+    """The section `corpus`: the passages to make an embedding model for, and how they are split."""
+
     newer: ClassVar[frozenset[str]] = frozenset({"hold_out_by"})
 
     source: Literal["auto", "beir", "jsonl", "parquet", "dataset", "docstrings"] = "jsonl"

@@ -35,6 +35,9 @@ are in no fingerprint."""
 
 
 class ServedModel(Section):
+    """Settings of an embedding model in this process or on a server, and of the requests to a
+    server."""
+
     max_tokens: int = Field(256, gt=0, le=10_000_000)
     """Longest text in tokens; what exceeds it is cut off."""
     batch_tokens: int | None = Field(None, gt=0)
@@ -104,6 +107,9 @@ class ServedModel(Section):
 
 
 class EmbedderConfig(ServedModel):
+    """Settings that the sections `retriever` and `teacher` share: the model, its device and its
+    prompts."""
+
     query_template: str = PLAIN_QUERY
     """Text that is embedded for a query: {task} stands for the task's instruction, and {query} must
     end it, as in "Instruct: {task}\\nQuery: {query}". A template with words of its own replaces the

@@ -11,6 +11,8 @@ from distill.recipe.sections.section import LocalPath, Section, Seed, Width, Wor
 
 
 class LabelledColumns(Section):
+    """The columns of a labelled file that hold questions, answers and scores."""
+
     question: Word | None = None
     """Column of a labelled file that holds the question; null: found by its usual names, such as
     question, query or q."""
@@ -84,6 +86,8 @@ class KnownItemSearch(Section):
 
 
 class Evaluate(Section):
+    """The section `evaluate`: the tasks and the models that are compared on them."""
+
     section: ClassVar[str | None] = "evaluate"
     newer: ClassVar[frozenset[str]] = frozenset(
         {"baselines", "columns", "judged", "known_item", "margin"}
@@ -143,6 +147,8 @@ class Evaluate(Section):
 
 
 class Ablation(Section):
+    """The section `ablation`: variants of a recipe that are trained and compared."""
+
     arms: dict[str, dict[str, Any]] = {}
     """The variants to compare, by name: for each, the keys in which it differs, such as
     {relabel.positive: seed}. The first variant is the baseline of the comparison."""

@@ -167,8 +167,9 @@ class FreeQueries(Section):
 
 
 class QueryLog(Section):
-    """What users really asked. No passage is known for such a query: relabelling retrieves
-    candidates, judges them, and chooses the positive (Gecko, arXiv 2403.20327, section 3.2)."""
+    """A log of queries that users really asked. No passage is known for such a query: relabelling
+    retrieves candidates, judges them, and chooses the positive (Gecko, arXiv 2403.20327, section
+    3.2)."""
 
     path: LocalPath | None = None
     """The log, relative to the recipe: a text file with a query a line, or a .csv, .tsv, .jsonl,
@@ -190,6 +191,8 @@ class QueryLog(Section):
 
 
 class Generate(Section):
+    """The section `generate`: how training queries are written and filtered."""
+
     section: ClassVar[str | None] = "generate"
 
     methods: list[Method] = Field(["fret"], min_length=1)

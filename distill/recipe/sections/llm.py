@@ -31,6 +31,8 @@ they are in no fingerprint."""
 
 
 class LanguageModel(Section):
+    """The section `llm`: the language model that writes and judges, and the engine that runs it."""
+
     section: ClassVar[str | None] = "llm"
 
     engine: Engine = "transformers"

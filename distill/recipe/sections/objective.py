@@ -1,4 +1,4 @@
-"""What is trained on: `train.objective`, and a section for each term that has settings."""
+"""The objectives of training: `train.objective`, and a section for each term that has settings."""
 
 import math
 from collections.abc import Mapping

@@ -27,7 +27,8 @@ class Cascade(Section):
 
 
 class RankerCheck(Section):
-    """How well rankers find a passage by its own title, or a sentence taken out of it."""
+    """A check of how well rankers find a passage by its own title, or by a sentence taken out of
+    it."""
 
     queries: int = Field(200, ge=30)
     """Largest number of queries of the check: titles, and sentences that are taken out of their
@@ -40,6 +41,9 @@ class RankerCheck(Section):
 
 
 class Relabel(Section):
+    """The section `relabel`: the rankers that judge candidates, and the choice of positive and
+    negatives."""
+
     prompt_ql: str = "prompts/ql.jinja"
     """Prompt of the ranker ql (query likelihood), a Jinja file relative to the recipe."""
     prompt_rc: str = "prompts/rc.jinja"

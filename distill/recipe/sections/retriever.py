@@ -49,6 +49,8 @@ Language = Literal[
 
 
 class BM25(Section):
+    """Settings of BM25: the language of its word stems, and its two parameters."""
+
     language: Language | None = None
     """Language whose words are compared by their Snowball stems, without its stop words where bm25s
     lists them; null: words are compared as they are written, in any language. On vaswani English
@@ -63,6 +65,8 @@ class BM25(Section):
 
 
 class Retriever(EmbedderConfig):
+    """The section `retriever`: the embedding model and the BM25 search that find candidates."""
+
     section: ClassVar[str | None] = "retriever"
     newer: ClassVar[frozenset[str]] = frozenset({"merge"})
 

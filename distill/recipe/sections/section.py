@@ -1,4 +1,4 @@
-"""What every section of a recipe has in common, and the kinds of values that several have."""
+"""The base of every section of a recipe, and the kinds of values that several sections have."""
 
 import re
 from collections.abc import Collection

@@ -72,6 +72,9 @@ class AddedStatic(Section):
 
 
 class Student(Section):
+    """The section `student`: the small model that is trained, and how it is made from its
+    encoder."""
+
     newer: ClassVar[frozenset[str]] = frozenset(
         {"symmetric", "route", "architecture", "static", "projection", "add_static"}
     )

@@ -9,6 +9,8 @@ from distill.recipe.sections.section import LocalPath, Word
 
 
 class Teacher(EmbedderConfig):
+    """The section `teacher`: the large embedding model that the student learns from."""
+
     section: ClassVar[str | None] = "teacher"
 
     model: Word | None = None

@@ -79,6 +79,8 @@ class Validation(Section):
 
 
 class Train(Section):
+    """The section `train`: the schedule, the objective and the data of a student's training."""
+
     section: ClassVar[str | None] = "train"
     newer: ClassVar[frozenset[str]] = frozenset(
         {

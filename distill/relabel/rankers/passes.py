@@ -29,7 +29,7 @@ RankerName = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", 
 
 
 class RankerSettings(NamedTuple):
-    """What the rankers of a recipe judge by: the section `relabel`, the language model that some of
+    """The settings of a recipe's rankers: the section `relabel`, the language model that some of
     them ask, the retriever, whose order and BM25 index are rankers too and on whose device the
     cross-encoder runs, and the folder that prompts are named relative to."""
 

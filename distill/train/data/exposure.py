@@ -1,4 +1,4 @@
-"""How many steps a training has, and how many of them each source of data had."""
+"""Count the steps of a training, and how many of them each source of data had."""
 
 import math
 from collections import Counter, defaultdict

@@ -108,8 +108,9 @@ class Mixture:
 
 
 class ExampleColumns(NamedTuple):
-    """What is held of all examples, by number: where they come from, their types of task, how many
-    negatives and how many further candidates they have, and their soft scores."""
+    """The properties of all examples that are held in memory, by number: where they come from,
+    their types of task, how many negatives and how many further candidates they have, and their
+    soft scores."""
 
     sources: list[str]
     task_types: list[str]
@@ -132,7 +133,7 @@ def list_columns(examples: Sequence[ScoredExample]) -> ExampleColumns:
 
 
 class InBatch:
-    """Whether other rows of the batch may be this example's negatives."""
+    """A mark for each example: whether other rows of the batch may be its negatives."""
 
     def __init__(self, allowed: list[bool]) -> None:
         self.allowed = torch.tensor(allowed)
@@ -143,7 +144,8 @@ class InBatch:
 
 
 class ContrastColumns:
-    """How many of an example's columns the contrast has: query, positive and negatives."""
+    """The number of columns of each example that the contrast has: query, positive and
+    negatives."""
 
     def __init__(self, columns: list[int]) -> None:
         self.columns = torch.tensor(columns)

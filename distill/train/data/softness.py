@@ -1,5 +1,5 @@
-"""How soft the distributions are that a student learns from soft scores, and which temperature
-would leave something to learn."""
+"""Measure how soft the distributions are that a student learns from soft scores, and which
+temperature would leave something to learn."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ Targets = Callable[[Tensor, float], Tensor]
 
 
 class TargetSoftness(NamedTuple):
-    """Of `lists` distributions that are learnt: the likeliest candidate's probability, the entropy
+    """Measures of `lists` target distributions: the likeliest candidate's probability, the entropy
     in nats, and the effective number of candidates, which is exp(entropy), of `candidates`; means,
     and medians. At a top probability near 1 they say which candidate is right, and no more; near
     the entropy of a uniform list, `uniform_entropy`, they say nothing."""
@@ -54,8 +54,8 @@ class TargetSoftness(NamedTuple):
 
 
 class SoftnessCheck(NamedTuple):
-    """How soft the learnt distributions are, and what is wrong with that, in words with a remedy;
-    None where there is no list, or nothing is wrong."""
+    """The softness of the target distributions, None where there is no list, and what is wrong with
+    it, in words with a remedy, None where nothing is."""
 
     softness: TargetSoftness | None
     fault: str | None

@@ -1,5 +1,5 @@
-"""What examples are trained on, and how often each is seen: several sets of them, with weights, or
-balanced by type of task."""
+"""The sources of training examples, and how often each is seen: several sets of them, with weights,
+or balanced by type of task."""
 
 import logging
 import random

@@ -17,8 +17,8 @@ from distill.student.layers import check_layers, resize_layers
 
 
 class JudgeTraining(NamedTuple):
-    """What a judge is trained by: its section of the recipe, the reference of the encoder that it
-    is made from, the rankers that it learns from, and the seed."""
+    """The settings of a judge's training: its section of the recipe, the reference of the encoder
+    that it is made from, the rankers that it learns from, and the seed."""
 
     judge: DistilledJudge
     encoder: str

@@ -1,4 +1,5 @@
-"""What the judge learns: of a query's candidates, the scores of its teachers, added up."""
+"""Make the lists that the judge learns from: for a query's candidates, the sum of the scores of its
+teachers."""
 
 import hashlib
 import random

@@ -1,6 +1,6 @@
-"""Whether a checkpoint is what was written: one that is not is never resumed from, for a training
-with other weights, without its optimizer, or with another state of chance ends as another student.
-"""
+"""Check that a checkpoint is what was written: one that is not is never resumed from, for a
+training with other weights, without its optimizer, or with another state of chance ends as another
+student."""
 
 import pickle
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
-"""What the trainings of the student and of the judge share of sentence-transformers' trainer: how
-they write checkpoints and log, on one device a process."""
+"""The parts of sentence-transformers' trainer that the trainings of the student and of the judge
+share: how they write checkpoints and log, on one device a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -52,9 +52,9 @@ class StopOnInterrupt(TrainerCallback):
 
 
 class UnloggedSums(TrainerCallback):
-    """What was summed up of the loss and its terms since the curve's last line, in a checkpoint
-    that stands between two lines: with it the curve of a training that was stopped is the
-    undisturbed one's. Regular checkpoints stand right behind a line, and have none.
+    """The sums of the loss and its terms since the curve's last line, in a checkpoint that stands
+    between two lines: with them the curve of a training that was stopped is that of an undisturbed
+    one. Regular checkpoints stand right behind a line, and have none.
 
     It stands before `Checkpoints`, whose marker is of all files of a checkpoint.
 

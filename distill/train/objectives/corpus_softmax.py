@@ -19,9 +19,9 @@ _CHUNK = 65_536
 
 
 class BatchPools(NamedTuple):
-    """Of some queries: `rows` of the corpus, (queries, candidates) integers, and the `target`
-    probability of each, (queries, candidates) float32. A query with fewer candidates than another
-    has rows of probability 0 behind its own."""
+    """The candidates of some queries: `rows` of the corpus, (queries, candidates) integers, and the
+    `target` probability of each, (queries, candidates) float32. A query with fewer candidates than
+    another has rows of probability 0 behind its own."""
 
     rows: Tensor
     target: Tensor

@@ -1,4 +1,5 @@
-"""What the losses share: checks of shapes, and lists of scores of which some are unknown (NaN)."""
+"""Inputs that the losses share: checks of shapes, and lists of scores of which some are unknown
+(NaN)."""
 
 from collections.abc import Sequence
 

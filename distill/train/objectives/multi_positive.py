@@ -98,7 +98,7 @@ def relate_scores(scores: Tensor, settings: MultiPositive) -> Tensor:
 
 
 class RelationCounts(NamedTuple):
-    """Of `lists`, the lists of candidates with a judgement, the mean number of each kind."""
+    """The mean number of candidates of each kind over `lists`, the lists that have a judgement."""
 
     lists: int
     positives: float

@@ -1,4 +1,4 @@
-"""What a student is trained on: the weighted sum of the terms that the recipe names."""
+"""The loss of a student's training: the weighted sum of the terms that the recipe names."""
 
 import math
 from collections import defaultdict
@@ -65,9 +65,9 @@ def _average_over_processes(gradient: Tensor) -> Tensor:
 
 
 class BatchContext(NamedTuple):
-    """What is known of a batch besides its texts: `numbers`, (batch, columns); the teacher's
-    `vectors`, column after column, (columns x batch, teacher dimensions); `scores`, (batch,
-    columns - 1); `in_batch`, (batch,); and of how many columns the contrast is."""
+    """The properties of a batch besides its texts: `numbers`, (batch, columns); the teacher's
+    `vectors`, column after column, (columns x batch, teacher dimensions); `scores`, (batch, columns
+    - 1); `in_batch`, (batch,); and how many columns the contrast has."""
 
     numbers: Tensor
     vectors: Tensor | None

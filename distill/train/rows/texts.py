@@ -69,7 +69,7 @@ class PlacedText(NamedTuple):
 
 
 class TextPlaces(NamedTuple):
-    """Where texts stand: in which example, and in which column of it (`QUERY`, or the number of a
+    """The places of texts: the example, and the column of it (`QUERY`, or the number of a
     document). The columns of `NO_EXAMPLE` number texts that stand in none."""
 
     examples: NDArray[np.int64]

@@ -57,8 +57,9 @@ class _Query(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """What token vectors are fitted to: `counts` of (texts, tokens), queries first, the teacher's
-    vectors of these texts, and a `prior` of (tokens, dimensions), not 0 of `spelled` tokens."""
+    """The regression problem that token vectors solve: `counts` of (texts, tokens), queries first,
+    the teacher's vectors of these texts, and a `prior` of (tokens, dimensions), not 0 of `spelled`
+    tokens."""
 
     counts: csr_array
     targets: "_Targets"

@@ -1,5 +1,5 @@
-"""Where a token's vector begins before any text says more: the teacher's vector of that token as a
-text of its own."""
+"""The vector of a token before any text says more: the teacher's vector of that token as a text of
+its own."""
 
 import numpy as np
 from scipy.sparse import csr_array
