@@ -109,7 +109,7 @@ def evaluate(
         out: where results go, in mteb's format; what is there is not computed again.
         embedder: the model's settings.
         instructions: whether a model that was trained with instructions is given each task's.
-        prompts: what is put before queries and documents, in the place of the model's own.
+        prompts: what is put before queries and documents, instead of the model's own.
         force_prompts: whether prompts may differ from those of the model's training.
 
     Raises:
@@ -165,7 +165,7 @@ def compare(
         accept_versions: whether published results may be of another version of mteb.
         teacher_settings: settings of the teacher.
         student_settings: settings of the student and the base models.
-        prompts: what is put before the student's queries and documents, in the place of its own.
+        prompts: what is put before the student's queries and documents, instead of its own.
         baselines: whether BM25 and its hybrids with base, student and teacher are measured too, on
             retrieval tasks.
         bm25_language: the language whose stems BM25 compares on tasks whose language mteb does not

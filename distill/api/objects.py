@@ -1,4 +1,4 @@
-"""Objects of the program in the place of model references: an `LLM`, an `Encoder`."""
+"""Objects of the program that replace model references: an `LLM`, an `Encoder`."""
 
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,7 @@ class Models(NamedTuple):
 
 
 def put_models(recipe: Recipe, models: Models) -> Recipe:
-    """Return the recipe with objects in the place of its models. The settings of those models, such
+    """Return the recipe with objects in place of its models. The settings of those models, such
     as a server's address or a prompt, do not apply to the objects.
 
     Raises:

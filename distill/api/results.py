@@ -159,7 +159,7 @@ def search(
     Args:
         k: how many passages of each model.
         hybrid: whether each model is fused with BM25 (`student + bm25`), as evaluation does it.
-        teacher: the object that stood in the place of the recipe's teacher, if this program did
+        teacher: the object that replaced the recipe's teacher, if this program did
             not pass it before.
 
     Raises:

@@ -52,9 +52,9 @@ def run(
         folder: the run's folder; by default `artifacts/NAME`.
         overwrite: what to do with a stage that other settings have written: refuse (`never`), redo
             it and what depends on it (`stale`), or redo all (`always`).
-        llm: an object in the place of `llm.model`.
-        retriever: an object in the place of `retriever.model`.
-        teacher: an object in the place of `teacher.model`.
+        llm: an object that replaces `llm.model`.
+        retriever: an object that replaces `retriever.model`.
+        teacher: an object that replaces `teacher.model`.
 
     Raises:
         UserError: for a recipe, a file or a model that cannot be used.
@@ -235,7 +235,7 @@ def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]
     from distill.pipeline.ablation import ablate as compare_arms
     from distill.pipeline.ablation import write_ablation
 
-    # Every arm has its own student, whose answers an LLM would have to judge anew.
+    # Every arm has its own student, whose answers an LLM would have to judge again.
     recipe, place = settle(recipe, folder, judges=False)
     check_devices(recipe)
     arms = compare_arms(place, recipe)

@@ -1,4 +1,4 @@
-"""Vectors that another run has computed already: they are copied in the place of computing them
+"""Vectors that another run has computed already: they are copied instead of computing them
 again. A store's name says what it holds, so one of the same name in another run has the same
 vectors."""
 

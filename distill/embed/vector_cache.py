@@ -28,7 +28,7 @@ from distill.store.stage import fingerprint
 Digests = NDArray[np.uint64]
 
 _NO_SUM = 0
-"""In the place of a checksum: of a row that was added before there were any."""
+"""Marks a row that was added before there were checksums."""
 _DAMAGED = 2**64 - 1
 _ROWS_AT_ONCE = 4096
 _log = logging.getLogger(__name__)

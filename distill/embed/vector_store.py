@@ -238,7 +238,8 @@ def _move_beside(folder: Path, why: str) -> None:
 
 def _list_damaged_chunks(folder: Path, done: int) -> list[int]:
     """List the first rows of the chunks whose bytes are not those that were written. Compared once
-    a process. Of stores of before, which have no checksums, rows must be finite and not zero."""
+    a process. In stores of earlier versions, without checksums, rows must be finite and not
+    zero."""
     path = folder / _CHECKSUMS
     if path in _verified:
         return []

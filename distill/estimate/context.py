@@ -19,9 +19,9 @@ from distill.store.stage import Stage
 
 @dataclass
 class EstimateContext:
-    """`sample`: so many prompts are asked, 0 for none. `price` is None without a file of prices,
-    `held_out`, `held_out_passages` and `passages` where the recipe has none. `embedded`: a stage
-    before this one has embedded the corpus with the retriever."""
+    """`sample`: number of prompts that are asked, 0 for none. `price` is None without a file of
+    prices, `held_out`, `held_out_passages` and `passages` where the recipe has none. `embedded`: a
+    stage before this one has embedded the corpus with the retriever."""
 
     recipe: Recipe
     passages: Stage | None
@@ -48,7 +48,7 @@ class EstimateContext:
     def estimate_llm_stage(
         self, stage: str, amount: Amount, unit: str, pieces: Amount, each: UnitCost, note: str = ""
     ) -> StageEstimate:
-        """Estimate a stage whose LLM processes so many `pieces`."""
+        """Estimate a stage whose LLM processes this number of `pieces`."""
         prompt, new = pieces.multiply(each.prompt), pieces.multiply(each.new)
         return StageEstimate(
             stage,
@@ -101,7 +101,8 @@ class EstimateContext:
 
 
 def compute_disk(texts: Amount, dimensions: int | None, precision: str = "float32") -> Amount:
-    """Compute the bytes of the vectors of so many texts; of unknown width, no upper bound."""
+    """Compute the bytes of the vectors of this number of texts; of unknown width, no upper
+    bound."""
     if dimensions is None:
         return UNKNOWN if texts.high else ZERO
     return texts.multiply(compute_vector_bytes(dimensions, precision))

@@ -37,8 +37,8 @@ def estimate(
 ) -> Estimate:
     """Estimate every stage of `recipe` from a corpus that is read, before any query is generated.
 
-    The corpus is read into the run, if it is not there. What a sample of so many prompts brings
-    from a server stays in the run's request cache, so that the run does not pay for it again. A
+    The corpus is read into the run, if it is not there. What a server replies to the sampled
+    prompts stays in the run's request cache, so that the run does not pay for it again. A
     sample of 0 asks no LLM and loads no model.
 
     Raises:

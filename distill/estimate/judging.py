@@ -18,7 +18,7 @@ from distill.store.tables import join_passage
 from distill.text.sanitize import sanitize_for_prompt
 
 _FIRST_WORDS = 10
-"""Of a passage, in the place of a query where none was written."""
+"""Words of a passage that stand for a query, if none was written."""
 _VERDICTS = {"ql": ("",), "rc": VERDICTS, "graded": GRADES, "fused": ("", *VERDICTS)}
 _PROMPTS = {"fused": "rc"}
 
@@ -32,7 +32,7 @@ def measure_judgements(
 
     Args:
         name: a pass that judges by log-probabilities.
-        queries_a_passage: of so many the passage's tokens are computed once.
+        queries_a_passage: number of queries for which a passage's tokens are computed once.
     """
     recipe = context.recipe
     passages, queries = _choose_texts(context, sample)

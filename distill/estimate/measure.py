@@ -86,7 +86,7 @@ class UsageMeter:
         self._begun = time.perf_counter()
 
     def compute_cost(self, pieces: int) -> UnitCost | None:
-        """Compute the cost of one of so many pieces; None if some came from a cache, which takes
+        """Compute the mean cost of one of these pieces; None if some came from a cache, which takes
         nothing."""
         seconds = time.perf_counter() - self._begun
         spent = {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
@@ -147,7 +147,7 @@ class EmbeddingSpeed:
 
 
 def count_texts_to_embed(size: int) -> int:
-    """Return how many texts an embedder is measured on, for a sample of so many prompts."""
+    """Return how many texts an embedder is measured on, for a sample of `size` prompts."""
     return size * _TEXTS_A_PROMPT
 
 

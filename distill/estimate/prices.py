@@ -27,7 +27,7 @@ class Price(Section):
     output: float = Field(ge=0)
 
     def compute(self, prompt_tokens: Amount, new_tokens: Amount) -> Amount:
-        """Compute the price of so many tokens, in the file's currency."""
+        """Compute the price of these tokens, in the file's currency."""
         return prompt_tokens.multiply(self.input / 1e6) + new_tokens.multiply(self.output / 1e6)
 
 

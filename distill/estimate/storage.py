@@ -79,7 +79,7 @@ def compute_vector_bytes(dimensions: int, precision: str = "float32") -> float:
 
 
 def count_shards(rows: Amount, size: int) -> Amount:
-    """Count the shards of so many rows, `size` in each."""
+    """Count the shards of these rows, `size` in each."""
     high = None if rows.high is None else float(math.ceil(rows.high / size))
     return Amount(math.ceil(rows.low / size), high)
 

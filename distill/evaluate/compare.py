@@ -151,7 +151,7 @@ def _check_names(own: Mapping[str, EvalModel], published: Mapping[str, Published
     for name in own.keys() & published.keys():
         raise UserError(
             f"published results of {name!r}",
-            f"would stand in the place of this comparison's own {name}",
+            f"would replace this comparison's own {name}",
             "give the folder above them a model's name, OWNER__MODEL/REVISION, or leave them out",
         )
 

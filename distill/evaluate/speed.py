@@ -60,7 +60,7 @@ def measure_speed(
 
 
 def _summarize(count: int, together: Sequence[float], alone: Sequence[float]) -> Speed:
-    """Summarize the seconds of each round of so many texts, and those of single texts."""
+    """Summarize the seconds of each round of `count` texts, and those of single texts."""
     few = len(alone) < 2
     first, middle, third = [*alone] * 3 if few else statistics.quantiles(alone, method="inclusive")
     return Speed(

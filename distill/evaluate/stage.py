@@ -196,7 +196,7 @@ def _fingerprint_overlap(filters: Filters) -> dict[str, Any]:
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
     """Describe what of the teacher changes its vectors: values alone where each has its own place,
-    as runs of before have them, and the others by name, for a prompt of queries is none of
+    as earlier runs have them, and the others by name, for a prompt of queries is none of
     documents."""
     named = identify_teacher(teacher, model)
     placed = ["model", "revision", "max_tokens"]

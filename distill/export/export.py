@@ -242,7 +242,7 @@ def _lock(out: Path) -> Iterator[None]:
             "another process is writing it",
             "wait for it to end, or name another folder with --out",
         ) from None
-    # The file stays: if it were deleted, a process that has it open and one that makes it anew
+    # The file stays: if it were deleted, a process that has it open and one that makes it again
     # could both hold the lock.
     try:
         yield

@@ -70,7 +70,7 @@ def read_json(path: Path) -> Any:
         raise UserError(
             str(path),
             f"is damaged: it is no JSON ({fault})",
-            "restore it, or move the folder it lies in away: the same command makes that anew",
+            "restore it, or move the folder it lies in away: the same command makes that again",
         ) from fault
 
 
@@ -126,8 +126,8 @@ def _write_file_beside(path: Path) -> Iterator[Path]:
 def open_atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to write to, which becomes `path` when the block ends without an error:
     its files flushed to disk, then renamed; else nothing is left of it. What a killed process left
-    is removed first, so only one process at a time may write a path. In the place of `path` there
-    may be an empty folder.
+    is removed first, so only one process at a time may write a path. At `path` there may be
+    an empty folder.
 
     Its name ends in `.new`, not in `.part`: such files are removed when a run is opened, which may
     be while somebody writes a folder in it.

@@ -13,8 +13,8 @@ from distill.workers.protocol import HERE, WorkerNeeds
 
 
 class LazyLLM:
-    """Returns the open engine when called. After `close` the next call loads it anew, so each stage
-    must call this when it begins, and not use the engine of an earlier stage.
+    """Returns the open engine when called. After `close` the next call loads it again, so each
+    stage must call this when it begins, and not use the engine of an earlier stage.
 
     Args:
         load: loads the engine.

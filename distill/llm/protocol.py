@@ -118,7 +118,7 @@ class LLM(Protocol):
 
 
 class IdentifiedLLM(LLM, Protocol):
-    """An LLM that a program passes to distill in the place of a model reference, as in
+    """An LLM that a program passes to distill instead of a model reference, as in
     `distill.run(recipe, llm=MyLLM())`. It stays open: `close` is left to the program.
 
     `identity` goes into fingerprints: it changes whenever what the LLM writes or scores would."""

@@ -92,7 +92,7 @@ def _list_visible_files(path: Path) -> list[Path]:
 @functools.lru_cache(maxsize=64)
 def _hash_content(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
     """Hash the content of a file. Sizes and times are arguments so that a changed file is read
-    anew."""
+    again."""
     whole = hashlib.sha256()
     for file, _, _ in stats:
         name = file.name if file == path else file.relative_to(path).as_posix()

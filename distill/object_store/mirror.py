@@ -40,7 +40,7 @@ class Mirror:
         """Fetch what a stage's folder lacks of the same stage in the store."""
 
     def begin(self, stage: Path) -> None:
-        """Note that a stage's folder was begun anew."""
+        """Note that a stage's folder was begun again."""
 
     def commit(self, stage: Path, files: Sequence[Path]) -> None:
         """Copy the files of a shard, in this order, when there is time."""
@@ -111,7 +111,7 @@ class StoreMirror(Mirror):
                 self._copy_in.fetch_stage(name, whole=stored.complete and not local["complete"])
 
     def begin(self, stage: Path) -> None:
-        """Note that a stage's folder was begun anew."""
+        """Note that a stage's folder was begun again."""
         name = self._make_name(stage)
         if (stored := self._copy_in.read_manifest(name)) is not None:
             self._move_aside(stage, stored)

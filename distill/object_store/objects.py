@@ -143,7 +143,7 @@ class ObjectFolder:
         return self._put(lambda: self._store.put(name, data, mode="create"))
 
     def replace(self, name: str, data: bytes, before: StoredVersion) -> StoredVersion:
-        """Write an object in the place of this version of it.
+        """Replace this version of an object.
 
         Raises:
             ObjectChangedError: if it is another one, or gone.

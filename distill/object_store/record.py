@@ -34,7 +34,7 @@ class CopyRecord:
         self._path = folder / "copied.jsonl"
         self._copies = _read(self._path)
         lines = "".join(_format_line(name, one) for name, one in self._copies.items())
-        commit_bytes(self._path, lines.encode())  # without the lines of before
+        commit_bytes(self._path, lines.encode())  # without replaced lines
         self._lock = threading.Lock()
         identity = folder / "id"
         if not identity.exists():

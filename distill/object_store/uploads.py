@@ -57,7 +57,7 @@ class Uploads:
         return True
 
     def drain(self, below: int = 1, patience: float | None = None) -> None:
-        """Wait until fewer than so many uploads are open.
+        """Wait until fewer than `below` uploads are open.
 
         Args:
             patience: seconds without any success; by default `PATIENCE`.

@@ -137,7 +137,7 @@ def _read_scores(path: Path) -> ArmScores | None:
     try:
         stored = read_json(path)
         plain = {role: stored[role] for role in stored if role not in ("fingerprint", "sha256")}
-        # Files of before have no checksum.
+        # Files of earlier versions have no checksum.
         if stored.get("sha256", _compute_digest(plain)) != _compute_digest(plain):
             raise ValueError("its checksum differs")
         scores = {role: _read(of_role) for role, of_role in plain.items()}

@@ -9,8 +9,8 @@ from distill.recipe import Recipe, dump_recipe
 
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
-    """Write `recipe.yaml` and the prompts that it names. What lies outside the recipe's folder is
-    named anew; labelled sets and logs are not copied but named by their whole path."""
+    """Write `recipe.yaml` and the prompts that it names. What lies outside the recipe's folder gets
+    a new name; labelled sets and logs are not copied but named by their whole path."""
     copied = recipe.model_copy(deep=True)
     generate, relabel = copied.generate, copied.relabel
     generate.prompt = _keep(generate.prompt, folder, recipe)

@@ -12,7 +12,7 @@ def settle_rankers(
     run: Run, recipe: Recipe, passages: Stage, queries: Stage, llm: LazyLLM, judged: Path
 ) -> Recipe:
     """Return the recipe with the judge that it trains as cross-encoder, and with the weights that
-    the check of rankers gives in the place of `auto`."""
+    the check of rankers gives instead of `auto`."""
     if recipe.trains_judge:
         from distill.pipeline.teach_judge import put_judge, teach_judge
 

@@ -37,7 +37,7 @@ _LEAST_WEIGHT = 0.05
 
 
 def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judged: Path) -> Recipe:
-    """Return the recipe with weights in the place of `relabel.weights: auto`, and without the
+    """Return the recipe with weights instead of `relabel.weights: auto`, and without the
     rankers that the check finds worse than the retriever (their 95 % interval lies below zero).
     Where training learns from the labels' scores these keep their scores, and weigh nothing.
 

@@ -38,7 +38,7 @@ def explain_faults(
     there is but one.
 
     Args:
-        known: every key, to name the nearest one in the place of one that is unknown.
+        known: every key, to name the nearest one instead of one that is unknown.
     """
     errors = fault.errors()
     located = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]

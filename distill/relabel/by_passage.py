@@ -87,7 +87,7 @@ class CandidateLayout:
         return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
 
     def number_queries(self, block: int, all_of_them: int) -> range:
-        """Return the numbers of the block's queries, of so many."""
+        """Return the numbers of the block's queries, of `all_of_them`."""
         first = block * self._queries_a_block
         return range(first, min(first + self._queries_a_block, all_of_them))
 
@@ -130,7 +130,7 @@ class CandidateTexts:
 
     Args:
         paths: the shards.
-        shards_a_block: 1 or more; the texts of so many shards are in memory together.
+        shards_a_block: 1 or more; the number of shards whose texts are in memory together.
     """
 
     def __init__(self, passages: Stage, paths: Sequence[Path], shards_a_block: int) -> None:

@@ -41,7 +41,7 @@ def make_check_rule(rule: Relabel) -> Relabel:
 
 
 def select_queries(run: Run, queries: Stage, count: int, seed: int) -> Stage:
-    """Draw so many queries by seed, in their order; the stage itself where it has no more."""
+    """Draw `count` queries by seed, in their order; the stage itself where it has no more."""
     rows = Reader(QUERIES, queries.folder)
     if len(rows) <= count:
         return queries

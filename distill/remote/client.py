@@ -127,7 +127,7 @@ class ServerClient:
             arrived: called with an ask's number and what `read` takes of its reply, the moment it
                 is there.
             refused: called with an ask's number and the fault, where the server refuses it.
-            at_once: so many are worth a connection of their own; by default as many as there are.
+            at_once: number of asks that are worth a connection of their own; by default all.
 
         Raises:
             UserError: if the server refuses the job, or does not answer in spite of all retries:

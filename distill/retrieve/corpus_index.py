@@ -103,7 +103,7 @@ def open_dense_index(
     run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
 ) -> tuple[VectorStore, SearchIndex]:
     """Return the corpus' vectors and the recipe's index over them. Where others search it, what is
-    trained is made here first: each of them would train it anew, and never twice the same.
+    trained is made here first: each of them would train it again, and never twice the same.
 
     Args:
         encoder: of the passages.

@@ -19,12 +19,12 @@ CandidateSearch = Callable[[Vectors, int], tuple[Vectors, RowNumbers]]
 """(queries, dimensions) float32 and a count -> scores and rows, (queries, count), in any order."""
 
 NO_RESULT = -1
-"""In the place of a row where an index finds fewer than asked; its score is minus infinity."""
+"""The row number where an index finds fewer than asked; its score is minus infinity."""
 
 CERTAIN_DISTANCE = 1e-4
 """Far above the error of a float32 inner product of unit vectors, far below what matters."""
 MARGIN = 16
-"""So many more than asked are proposed."""
+"""Candidates proposed beyond the number asked for."""
 _QUERIES_AT_ONCE = 1024
 """Queries in one product; all of them are multiplied with a block of passages before the next is
 read."""
@@ -139,7 +139,7 @@ def _is_tie_cut(scores: Vectors, k: int) -> bool:
 def rescore(
     query: Vectors, vectors: Vectors, rows: RowNumbers, k: int
 ) -> tuple[Vectors, RowNumbers]:
-    """Rank these rows by `similarity`, and return the k best; fewer if there are not so many."""
+    """Rank these rows by `similarity`, and return the k best; fewer if there are fewer."""
     exact = compute_similarity(query, vectors[rows])
     order = np.lexsort((rows, -exact))[:k]
     return exact[order], rows[order]

@@ -30,7 +30,7 @@ _SAMPLE = 64
 _CODES = 256
 """Centroids of a product quantiser, which are trained too."""
 _REFINED = 4
-"""So many times k are proposed and scored again: compressed vectors alone rank badly."""
+"""Multiple of k that is proposed and scored again: compressed vectors alone rank badly."""
 _LOG = logging.getLogger(__name__)
 _MOST_ON_GPU = 2048
 """FAISS finds no more for a query on a GPU."""
@@ -233,7 +233,7 @@ def compute_part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:
 
 
 def make_empty(factory: str, dimensions: int, count: int) -> Any:
-    """Make an index by FAISS' factory for so many vectors, by inner product.
+    """Make an index by FAISS' factory for `count` vectors, by inner product.
 
     Raises:
         UserError: if FAISS does not know it, or it has more lists than there are vectors.

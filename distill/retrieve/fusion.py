@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 DEPTH = 5
-"""Each source is asked for so many times what is wanted of all together: with a constant of 60 two
-middling ranks outweigh one first, so that those far down a list matter."""
+"""Factor by which each source is asked for more than is wanted of all together: with a constant of
+60 two middling ranks outweigh one first, so that those far down a list matter."""
 
 
 Item = TypeVar("Item", int, str)

@@ -19,7 +19,7 @@ EXACT_KINDS = ("exact", "faiss-flat")
 
 
 QUERIES_AT_ONCE = 2048
-"""Queries for which the vectors are gone through once. (So many take an eighth less time than 256
+"""Queries for which the vectors are gone through once. (These take an eighth less time than 256
 on a CPU, and the vectors' way to a GPU is an eighth.)"""
 _MOST_AT_ONCE = 16_384
 """Where that is what takes the time: an index of parts, which are loaded one after the other, or

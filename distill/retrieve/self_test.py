@@ -23,7 +23,7 @@ LEAST_PAIRS = 16
 _BY_CHANCE = 0.01
 """Chance that a reranker which ranks at random passes."""
 _USUAL_SHARE = 0.9
-"""Of its own pairs a useful reranker knows at least so many."""
+"""Least share of known pairs that a useful reranker usually gets right."""
 _QUERY_WORDS = (4, 40)
 
 ScorePairs = Callable[[Sequence[tuple[str, Sequence[str]]]], Sequence[Sequence[tuple[float, int]]]]

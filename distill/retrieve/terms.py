@@ -15,7 +15,7 @@ TermSplitter = Callable[[str], list[str]]
 
 TERMS_RULE = 2
 """Raised whenever other terms are made of the same text: no index of others is opened, and what was
-found by others is found anew. 2: scripts without spaces, folded width and composition."""
+found by others is found again. 2: scripts without spaces, folded width and composition."""
 
 _TERM = regex.compile(
     rf"(?P<ideographs>(?:(?={IDEOGRAPH})\X)+)|(?P<syllables>(?:(?={SYLLABLE})\X)+)|{RUN}",

@@ -94,7 +94,7 @@ def raise_device_faults(where: str) -> Iterator[None]:
     process can compute nothing on its GPU any more.
 
     Raises:
-        EngineFailure: in the place of torch's error.
+        EngineFailure: which replaces torch's error.
     """
     try:
         yield

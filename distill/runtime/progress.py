@@ -25,7 +25,7 @@ _SECONDS_TO_MEASURE = 1.0
 """A speed within the first shard is told after so long: what a cache had came at once."""
 _SHARE_TO_ESTIMATE = 0.01
 _SECONDS_TO_ESTIMATE = 300.0
-"""The time left is told once this share of the work is done, or after so many seconds: the first
+"""The time left is shown once this share of the work is done, or after these seconds: the first
 units are slow, since models warm up."""
 _TITLES = {
     "passages": "reading the corpus",
@@ -124,14 +124,13 @@ def read_work_state() -> WorkState | None:
 
 
 def count_within_shard(count: float = 1) -> None:
-    """Show so many units of the work under way as done, of a shard that is not committed yet."""
+    """Show `count` units of the current work as done, of a shard that is not committed yet."""
     if _Display.works:
         _Display.works[-1].count_within_shard(count)
 
 
 def count_requests(count: float = 1) -> None:
-    """Show that an engine has answered so many requests, where the work under way counts in
-    them."""
+    """Show that an engine has answered `count` requests, if the current work counts in them."""
     if _Display.works and _Display.works[-1].requests_a_unit:
         _Display.works[-1].count_within_shard(count / _Display.works[-1].requests_a_unit)
 

@@ -85,7 +85,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             str(path),
             f"cannot be read as the manifest of a stage ({getattr(fault, 'what', repr(fault))})",
             f"move {path.parent.parent} out of the run and run the same command again: the stage "
-            "is made anew (replies of a server are kept in requests.sqlite)",
+            "is made again (replies of a server are kept in requests.sqlite)",
         ) from fault
     if format_ > FORMAT:
         raise UserError(
@@ -100,7 +100,7 @@ def repair_stage(stage: StageFiles) -> None:
     """Compare a stage's files with what was recorded. Damaged ones are set aside in
     `.stage/damaged/`, and the stage becomes incomplete, so that what is missing is made again.
 
-    A stage of before, of which nothing was recorded, is recorded as it stands.
+    A stage of an earlier version, of which nothing was recorded, is recorded as it stands.
     """
     path = stage.metadata_dir / "manifest.json"
     if _is_verified(path):

@@ -84,7 +84,7 @@ class JudgementCache:
         stored = read_json(path)
         try:
             turn = int(stored["turn"])
-            # Files of before have no checksum.
+            # Files of earlier versions have no checksum.
             if stored.get("sha256", _digest_turn(turn)) == _digest_turn(turn):
                 return turn
         except (TypeError, ValueError, KeyError, AttributeError):
@@ -92,7 +92,7 @@ class JudgementCache:
         raise UserError(
             str(path),
             "holds other bytes than were written",
-            f"move {stage.folder} out of the run: the same command makes it anew, and what was "
+            f"move {stage.folder} out of the run: the same command makes it again, and what was "
             "judged is not judged again",
         )
 

@@ -1,7 +1,7 @@
 """Name a model in a folder for fingerprints: not by the folder's path.
 
 Its content, which stands beside it as `revision`, decides what a stage makes; its path does not,
-and a run that was moved, copied or named relatively must continue. Runs of before have the path in
+and a run that was moved, copied or named relatively must continue. Earlier runs have the path in
 their fingerprints, and are recognised by it.
 """
 
@@ -30,7 +30,7 @@ def name_model(reference: str) -> str:
 
 
 def restore_paths(settings: Any) -> Any:
-    """Return the settings as older fingerprints have them: paths in the place of local names."""
+    """Return the settings as older fingerprints have them: paths instead of local names."""
     if isinstance(settings, LocalName):
         return settings.path
     if isinstance(settings, Mapping):

@@ -98,7 +98,7 @@ class Run:
         inputs: Iterable[Stage] = (),
         replaces: bool = False,
     ) -> Stage:
-        """Open a stage: continue it where its fingerprint is the same, else begin it anew.
+        """Open a stage: continue it where its fingerprint is the same, else begin it again.
 
         What stands under another fingerprint is moved to `superseded/`, never deleted, and comes
         back from there when its settings do.
@@ -206,7 +206,7 @@ class Run:
         self, name: str, settings: Mapping[str, Any], input_fingerprints: Mapping[str, str]
     ) -> tuple[Stage, str | None]:
         """Return the stage under its fingerprint, and the fingerprint of what is in its folder:
-        empty for files without a manifest, None for no files. Runs of before have paths in their
+        empty for files without a manifest, None for no files. Earlier runs have paths in their
         fingerprints, and keep them."""
         folder = self.folder / name
         current = _read_fingerprint(folder)

@@ -15,7 +15,7 @@ def list_shards(folder: Path) -> list[Path]:
 
 
 def make_shard_name(number: int, count: int = 0) -> str:
-    """Make a shard's name, without a suffix. Of a table of so many shards all names are of one
+    """Make a shard's name, without a suffix. All names of a table of `count` shards have one
     length, so that readers that sort them as text read them in order, too."""
     return f"part-{number:0{max(5, len(str(count - 1)))}d}"
 

@@ -98,7 +98,7 @@ class Stage:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The stage's manifest, read anew."""
+        """The stage's manifest, read again."""
         return read_manifest(self.metadata_dir / "manifest.json")
 
     @property

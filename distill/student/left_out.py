@@ -41,7 +41,7 @@ def find_left_out_parts(encoder: SentenceTransformer, student: Student) -> Itera
                 "linear layer"
             )
     if latent:
-        yield "its latent attention begins anew"
+        yield "its latent attention starts untrained"
     prompts_kept = student.text_format.make_prompts(student.default_task)
     for name, prompt in encoder.prompts.items():
         if prompt and prompt not in prompts_kept.values():

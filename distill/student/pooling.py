@@ -63,7 +63,7 @@ def _find_end_of_sequence(tokenizer: PreTrainedTokenizerBase, student: Student) 
 def check_prompts(
     tokenizer: PreTrainedTokenizerBase, student: Student, prompts: Iterable[str]
 ) -> None:
-    """Check prompts. Where prompts are not pooled, so many first tokens are left out as the prompt
+    """Check prompts. Where prompts are not pooled, as many first tokens are left out as the prompt
     alone has: it must not share a token with the text behind it.
 
     Raises:

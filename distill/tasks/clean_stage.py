@@ -1,7 +1,7 @@
 """A stage that was decontaminated against other evaluation tasks than the recipe names now.
 
 It stays as it is where the present tasks would leave the same rows in it, so that a task can be
-added or removed without anything being judged or trained anew.
+added or removed without anything being judged or trained again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ def find_clean_stage(
     Args:
         settings: the stage's settings for the present tasks.
         find_change: says what would change in the stage, in a few words; None for nothing.
-        describe: makes the stage's figure `decontamination` anew; empty for no task.
+        describe: computes the stage's figure `decontamination` again; empty for no task.
 
     Raises:
         UserError: if it would change, and the run may not overwrite it.
@@ -100,6 +100,6 @@ def _explain_change(stage: Stage, change: str) -> UserError:
         str(stage.folder),
         f"was made for other evaluation tasks than evaluate.tasks names now; {change}",
         "measure the student as it is: `distill compare RUN/student TEACHER --tasks NAME`; or "
-        "--overwrite stale makes it again and trains anew (what the LLM wrote and judged is used "
+        "--overwrite stale makes it again and trains again (what the LLM wrote and judged is used "
         "again); or generate.filters.decontaminate: false",
     )

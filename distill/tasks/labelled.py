@@ -34,7 +34,7 @@ _FORMS = "a SQuAD file, or a table with a column of questions and one of passage
 _NAMED = 3
 """Unknown ids that a message names."""
 _NONE = "none"
-"""In the place of a column's name: the table has no such column, whatever its columns are called.
+"""Instead of a column's name: the table has no such column, whatever its columns are called.
 """
 _OPTIONAL = ("title", "score")
 """Parts that some rows of JSON may leave out, perhaps the first one too."""

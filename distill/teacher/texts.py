@@ -14,8 +14,8 @@ from distill.text.digests import digest_text, digest_texts
 TextsOf = Callable[[Sequence[Row]], list[str]]
 
 _SHARDS_AT_ONCE = 16
-"""So many shards' new texts make one store of vectors: one shard alone would fill its batches
-badly."""
+"""Number of shards whose new texts make one store of vectors: one shard alone would fill its
+batches badly."""
 
 
 def list_queries(examples: Sequence[Row]) -> list[str]:

@@ -64,7 +64,7 @@ def _is_short(ends: Amounts, length: int) -> bool:
 
 
 def _iterate_stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield where the shortest runs that amount to so many words begin, by the number of their
+    """Yield where the shortest runs that amount to `length` words begin, by the number of their
     words."""
     starts = np.arange(len(ends) - 1)
     sizes = np.searchsorted(ends, ends[:-1] + length * WORD_WEIGHT) - starts
@@ -80,7 +80,7 @@ def _has_any(sorted_hashes: Hashes, hashes: Hashes) -> bool:
 
 
 def _hash_runs(marks: Hashes, size: int) -> Hashes:
-    """Compute the polynomial hash, modulo 2**64, of each run of so many words."""
+    """Compute the polynomial hash, modulo 2**64, of each run of `size` words."""
     count = max(0, len(marks) - size + 1)
     total = np.zeros(count, np.uint64)
     for start in range(size):

@@ -71,8 +71,8 @@ def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
     or `<start_of_turn>`, are broken up by a space. Done twice it changes nothing more.
 
     Args:
-        max_words: cut to so many words, and to 12 characters for each, so that no prompt outgrows
-            its engine where a language has no spaces.
+        max_words: cut to this number of words, and to 12 characters for each, so that no prompt
+            outgrows its engine where a language has no spaces.
     """
     if max_words is not None:
         text = " ".join(text.split(maxsplit=max_words)[:max_words])

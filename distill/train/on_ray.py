@@ -54,7 +54,7 @@ def train_on_ray(
     """Train a student as `train_student` does, in as many processes as `execution.workers: {train:
     N}` says, or as the cluster has room for. Without an effect where it is trained.
 
-    Where a process is lost the others end, and all begin anew at the last checkpoint.
+    Where a process is lost the others end, and all begin again at the last checkpoint.
 
     Raises:
         UserError: as the training raises it; if the cluster has no room, or it failed too often.
@@ -90,7 +90,7 @@ def train_on_ray(
 def _try_often(
     pool: RayPool, work: Callable[[Any], None], demand: Demand, count: int, folder: Path
 ) -> None:
-    """Train, and begin anew where a process was lost, once there is a place for all of them.
+    """Train, and start again where a process was lost, once there is a place for all of them.
 
     Args:
         folder: for what Ray Train notes; it goes when the training is done.

@@ -18,7 +18,7 @@ SECONDS_BETWEEN_READINGS = 1.0
 
 class ProgressActor:
     """The actor that both sides call. Each call tells it all that it knows, so that one whose node
-    was lost can begin anew elsewhere."""
+    was lost can begin again elsewhere."""
 
     def __init__(self) -> None:
         self._state: WorkState | None = None

@@ -59,7 +59,7 @@ _SAMPLE = 256
 """Texts from which the mean cosine to the teacher is estimated."""
 _WEIGHTS, _DONE = "student.safetensors", "done.json"
 _AUXILIARY = "trained_along.safetensors"
-"""The file of the objectives' own parameters, by the name that stages of before have."""
+"""The file of the objectives' own parameters, by the name that it has in earlier stages."""
 _log = logging.getLogger(__name__)
 
 

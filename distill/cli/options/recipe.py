@@ -64,7 +64,7 @@ def add_recipe_options(command: Command) -> Command:
 
 
 def add_corpus_option(command: Command) -> Command:
-    """Declare --corpus: a path in the place of the recipe's corpus, or of a whole recipe."""
+    """Declare --corpus: a path instead of the recipe's corpus, or of a whole recipe."""
 
     def remember(context: click.Context, option: click.Parameter, value: Path | str | None) -> None:
         if value is not None:

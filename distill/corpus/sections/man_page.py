@@ -63,9 +63,9 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
 
 
 def _forbid_files(text: str) -> str:
-    """Write a manual page anew so that its requests read no other file. Of what stands before the
-    title the date alone stays, so that nothing runs before groff has read its own macros and can no
-    longer read others."""
+    """Write a manual page in such a way that its requests read no other file. Of what stands before
+    the title the date alone stays, so that nothing runs before groff has read its own macros and
+    can no longer read others."""
     titled = _TITLE.search(text)
     if titled is None:
         return _FORBID + _REQUEST_OF_FILES.sub("", text)

@@ -21,7 +21,7 @@ _SHORT = 0.6
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl"}
 _NUMBER = re.compile(r"[\divxlc.]+\s+", re.IGNORECASE)
 _FEWEST_PAGES = 3
-"""From so many pages on, lines that most of them begin or end with are running heads."""
+"""Number of pages from which lines that most of them begin or end with count as running heads."""
 
 
 def read_pdf(data: bytes, where: str) -> list[TextSection]:
@@ -39,7 +39,7 @@ def read_pdf(data: bytes, where: str) -> list[TextSection]:
     except UserError:
         raise
     except Exception as fault:  # damaged files raise anything
-        remedy = "open it in a viewer and save it anew"
+        remedy = "open it in a viewer and save it again"
         raise UserError(where, f"is not a readable PDF ({quote_fault(fault)})", remedy) from fault
     if not any(pages):
         raise UserError(

@@ -42,6 +42,6 @@ def read_word(data: bytes, where: str) -> list[TextSection]:
         )
     except Exception as fault:  # damaged files raise anything
         what = f"is not a readable .docx file ({quote_fault(fault)})"
-        remedy = "open it in Word or LibreOffice and save it anew"
+        remedy = "open it in Word or LibreOffice and save it again"
         raise UserError(where, what, remedy) from fault
     return read_html(page.value)

@@ -53,7 +53,7 @@ class _Batch:
     Args:
         of: the refused batch that this is a half of.
         refused: why it was.
-        taken: so many of its halves were.
+        taken: number of its halves that the server took.
     """
 
     numbers: list[int]
@@ -280,6 +280,6 @@ def estimate_fitting_share(reason: str, size: int) -> float:
 
 
 def cut(text: str, size: int) -> str:
-    """Truncate a text to so many bytes of UTF-8. A token of Chinese has as many bytes as one of
+    """Truncate a text to `size` bytes of UTF-8. A token of Chinese has as many bytes as one of
     English, and far fewer characters."""
     return text.encode(errors="replace")[: max(1, size)].decode(errors="ignore") or text[:1]

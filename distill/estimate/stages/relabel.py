@@ -114,7 +114,7 @@ def estimate_rounds(
     training: list[StageEstimate],
 ) -> list[StageEstimate]:
     """Estimate all rounds, each a relabelling and a training of its own, from the lines of the
-    first one. The student that retrieves in a later round embeds the corpus anew, unless it is a
+    first one. The student that retrieves in a later round embeds the corpus again, unless it is a
     query encoder."""
     recipe = context.recipe
     of_seeds = recipe.relabel.first_round == "seed"
@@ -141,7 +141,7 @@ def _estimate_judging(
     queries: float,
     size: int,
 ) -> StageEstimate:
-    """Estimate one pass over the lists of so many queries, `size` passages each. Without a sample
+    """Estimate one pass over the lists of these queries, `size` passages each. Without a sample
     of queries that an LLM wrote, what its judgements take is not measured."""
     stage, pairs = f"judgements-{name}", make_bounded_amount(queries * size)
     if name == "bm25":

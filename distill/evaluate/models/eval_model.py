@@ -49,7 +49,7 @@ class EvalModel:
     are read than the model itself would; `departures` say what else computes other vectors than its
     files do by themselves. `fields` are those of requests to a server, as JSON, that change its
     vectors. `documents` embeds the documents in its place. `graph` is the exported file that
-    computes in the place of the folder's weights. `known` are vectors of documents that are there
+    computes instead of the folder's weights. `known` are vectors of documents that are there
     already."""
 
     name: str

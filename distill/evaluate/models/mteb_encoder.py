@@ -124,7 +124,7 @@ class MtebEncoder:
 
 
 def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Yield the texts, so many together as are committed together. The last block may be smaller:
+    """Yield the texts in the blocks that are committed together. The last block may be smaller:
     an empty batch ends it."""
     block: list[str] = []
     for batch in batches:

@@ -34,7 +34,7 @@ class EvalPrompts:
             task, and texts without a side are written as queries are.
         named: the model's own prompts, or those that it was published with, by name.
         default: the name of the one for texts of no other.
-        given: what a person puts in the place of a side's.
+        given: a person's own prompts, by side, which replace those of the model.
         instructions: what the model is told, by a task's name, category or side, where that is
             other than mteb's words.
         default_task: what a student is told of a search that no task describes.

@@ -163,7 +163,7 @@ def _describe_model(folder: Path, versions: str, scores: list[TaskScore]) -> Pub
 
 
 def _read_model_meta(path: Path) -> dict[str, Any]:
-    remedy = "fetch it anew, or leave it out: the folder's name is then the model's"
+    remedy = "fetch it again, or leave it out: the folder's name is then the model's"
     meta = expect(read_json_file(path, remedy), dict, str(path), remedy)
     if not isinstance(meta.get("name"), str):
         raise UserError(str(path), f"has no name but {describe(meta.get('name'))}", remedy)

@@ -27,7 +27,7 @@ class VectorFormat:
         return self.width is None and self.precision == "float32"
 
     def count_bytes(self, dimensions: int) -> int:
-        """Compute a vector's bytes in an index of vectors that have so many dimensions."""
+        """Compute a vector's bytes in an index of vectors with this number of dimensions."""
         bits = {"float32": 32, "int8": 8, "binary": 1}[self.precision]
         return (bits * dimensions + 7) // 8
 

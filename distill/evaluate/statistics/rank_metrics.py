@@ -16,7 +16,7 @@ Statistic = Callable[[Values, Values], WeightedStatistic]
 StatisticName = Literal["spearman", "average_precision"]
 
 EPSILON = 1e-12
-"""In the place of a zero that would divide: a draw of equal values has no correlation, and one
+"""Replaces a divisor of zero: a draw of equal values has no correlation, and one
 without a positive no precision; both count as zero."""
 
 

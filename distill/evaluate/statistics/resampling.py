@@ -25,7 +25,8 @@ they contain the true mean in 90 of 100 samples, widened ones in 92 to 93 (BCa i
 
 
 class ResampledDifference(NamedTuple):
-    """A difference, as observed, with items drawn anew, and with the models swapped by chance."""
+    """A difference, as observed, with items resampled, and with the models swapped by
+    chance."""
 
     observed: float
     bootstrap: Values
@@ -92,7 +93,7 @@ def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDi
 
 def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) -> Values:
     """Stretch the draws about what was observed, for the bootstrap leaves out that the spread
-    itself is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the
+    itself is estimated: by sqrt(n / (n - 1)) and a t quantile instead of the normal one (the
     expanded percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap,
     5.3)."""
     count = len(differences)

@@ -90,8 +90,8 @@ def list_example_requests(tasks: Tasks, settings: Brainstorm, seed: int) -> list
 
 
 def _divide(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
-    """Divide examples, so many for each group: its share rounded down, and one more for those that
-    lost most by it, the first of equals."""
+    """Divide the number of examples among the groups: each has its share rounded down, and one more
+    for those that lost most by it, the first of equals."""
     shares = [settings.shares.get(group, 1.0) for group in groups]
     exact = [settings.examples * share / sum(shares) for share in shares]
     counts = [math.floor(count) for count in exact]

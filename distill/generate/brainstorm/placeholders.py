@@ -74,7 +74,7 @@ def check_languages(settings: Brainstorm) -> None:
 
 
 def _list_fitting_lengths(group: Group, max_new_tokens: int) -> list[str]:
-    """Return the lengths that so many tokens have room for; the least one in any case."""
+    """Return the lengths that these tokens have room for; the least one in any case."""
     most = (max_new_tokens - _REST) // (_TOKENS_PER_WORD * _LONG_TEXTS[group])
     lengths = _NUM_WORDS[group]
     return [said for words, said in lengths.items() if words <= max(most, min(lengths))]

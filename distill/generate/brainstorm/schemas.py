@@ -63,7 +63,7 @@ def make_example_schema(group: Group, max_new_tokens: int | None) -> dict[str, A
     """Make the JSON schema of an example.
 
     Args:
-        max_new_tokens: bounds the texts so that the object is closed within so many tokens, for
+        max_new_tokens: bounds the texts so that the object is closed within these tokens, for
             an engine that constrains; None: any length, for reading what was written.
     """
     form = EXAMPLE_SCHEMAS[group]
@@ -80,8 +80,8 @@ def make_tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
     """Make the JSON schema of a list of tasks.
 
     Args:
-        count: at most so many,
-        longest: each a sentence of at most so many characters, for an engine that constrains. None
+        count: largest number of tasks.
+        longest: characters of the longest, which is a sentence, for an engine that constrains. None
             for both: any list of texts, for reading what was written.
     """
     tasks: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}

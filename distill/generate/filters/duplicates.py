@@ -25,8 +25,8 @@ PERMUTATIONS = 128
 _SHINGLE = 3
 """Characters. Queries are short: of longer shingles one changed word would touch most."""
 _PROPOSALS = 64
-"""So many are compared: those that share the most bands with the query. Queries of one mould are
-proposed by the thousand, but share few bands."""
+"""Largest number of queries to compare: those that share the most bands with the query. Queries of
+one mould are proposed by the thousand, but share few bands."""
 _MIN_RECALL = 0.99
 """The least probability with which a pair at the threshold shares a band."""
 _SHARD = 1 << 32
@@ -69,7 +69,7 @@ def choose_band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
 
 
 class QueryDeduplicator:
-    """The queries kept so far, in a file that is made anew and removed at the end.
+    """The queries kept so far, in a new file that is removed at the end.
 
     Args:
         exact: look for queries of the same words.
@@ -86,7 +86,7 @@ class QueryDeduplicator:
     def __enter__(self) -> "QueryDeduplicator":
         self._file.unlink(missing_ok=True)
         self._db = sqlite3.connect(self._file)
-        # A killed stage fills the file anew from its shards, so nothing in it need be safe.
+        # A killed stage fills the file again from its shards, so nothing in it need be safe.
         self._db.executescript(
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
             f"PRAGMA cache_size = -{_CACHE_KIB};"

@@ -57,7 +57,7 @@ _POINTS = _compile_any(_POINTS_AT_TEXT)
 
 
 def is_refusal(text: str) -> bool:
-    """Return whether an LLM declines, chats, or leaves a placeholder in the place of a query."""
+    """Return whether an LLM declines, chats, or leaves a placeholder instead of a query."""
     return _NO_QUERY.search(text.strip().replace("’", "'")) is not None
 
 

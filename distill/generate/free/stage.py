@@ -30,7 +30,7 @@ from distill.store.tables import NO_LLM, PARSED, PASSAGES, Row, read_rows
 
 """The column `llm` of a query that no language model wrote."""
 _BOILERPLATE = 10
-"""A sentence that stands in so many passages tells none of them from the others."""
+"""Number of passages from which a sentence that they share tells none of them from the others."""
 _SHARD_PASSAGES = 1024
 
 

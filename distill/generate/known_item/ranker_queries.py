@@ -61,7 +61,7 @@ def fingerprint(check: RankerCheck, seed: int) -> dict[str, Any]:
 
 
 def _draw_documents(most: int, seed: int, passages: Stage) -> dict[str, list[Row]]:
-    """Draw at most so many passages by seed, in the corpus' order, by their ids."""
+    """Draw at most `most` passages by seed, in the corpus' order, by their ids."""
     reader = PassageReader(passages.folder)
     draw = random.Random(f"{seed}|ranker check")
     count = min(len(reader), most)
@@ -71,7 +71,7 @@ def _draw_documents(most: int, seed: int, passages: Stage) -> dict[str, list[Row
 
 
 def _take_queries(most: int, seed: int, documents: dict[str, list[Row]]) -> list[KnownItem]:
-    """Take at most so many queries: titles out of half of the documents, and sentences out of the
+    """Take at most `most` queries: titles out of half of the documents, and sentences out of the
     others and of those without a title; as many of both as there are, in the corpus' order."""
     names = [*documents]
     random.Random(f"{seed}|ranker queries").shuffle(names)

@@ -86,7 +86,7 @@ class GenerationPlan:
 
 
 def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
-    """Find the numbers of the passages with at least so many words, in order.
+    """Find the numbers of the passages with at least `words` words, in order.
 
     Raises:
         UserError: if there is none.

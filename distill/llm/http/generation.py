@@ -87,7 +87,7 @@ def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
 
 def make_completion(stored: dict[str, Any], stop: tuple[str, ...]) -> Completion:
     """Make a completion of a stored choice, cut at the first stop string should the server have
-    ignored one. A choice that was stored whole is read anew: another version may read more of
+    ignored one. A choice that was stored whole is read again: another version may read more of
     it."""
     content = read_content(stored["raw"]) if "raw" in stored else ReplyContent(stored["text"])
     whole = _replace_half_characters(content.text)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 class NvEmbedPooling(Pooling):
     """Mean pooling without the instruction's tokens, one of which it counts otherwise: the released
-    model counts them without the beginning of the sequence and leaves so many out from the first
-    on. The last one, the blank behind "Query:", becomes part of the text's first word."""
+    model counts them without the beginning of the sequence and leaves that number out from the
+    first on. The last one, the blank behind "Query:", becomes part of the text's first word."""
 
     def forward(self, features: dict[str, Tensor | Any], **kwargs: Any) -> dict[str, Tensor | Any]:
         """Add the pooled vectors, (batch, width), to `features`."""

@@ -1,4 +1,4 @@
-"""Models that are objects of the running program: an `LLM` or an `Encoder` in the place of a model
+"""Models that are objects of the running program: an `LLM` or an `Encoder` instead of a model
 reference.
 
 Such an object is known by a reference, `object:NAME-DIGEST`, which stands in the recipe where the

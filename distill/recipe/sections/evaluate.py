@@ -69,7 +69,7 @@ class JudgedPool(Section):
     """Number of first passages of each system that are judged."""
     passages: int = Field(10_000, gt=0)
     """Largest number of passages that are searched: the held-out ones, first those that queries
-    were written for, and then, drawn by seed, so many of the others that this number is reached."""
+    were written for, and then others, drawn by seed until this number is reached."""
     max_passage_words: int = Field(120, gt=0)
     """Longest passage that is judged, in words; the rest is cut off."""
 
@@ -81,8 +81,8 @@ class KnownItemSearch(Section):
     """Largest number of held-out documents that are searched for, each by one query, drawn by the
     recipe's seed."""
     passages: int = Field(100_000, gt=0)
-    """Largest number of passages that are searched: all held-out ones and, drawn by seed, so many
-    of the others that this number is reached."""
+    """Largest number of passages that are searched: all held-out ones, and others, drawn by seed
+    until this number is reached."""
 
 
 class Evaluate(Section):

@@ -85,7 +85,7 @@ class Student(Section):
     route: Literal["both", "query"] = "both"
     """What the student encodes. both: queries and documents; query: queries alone, in the space of
     the teacher, whose document vectors stay as they are: an index of the teacher's vectors is
-    searched with the student, and nothing in it is embedded anew. It needs the objective
+    searched with the student, and nothing in it is embedded again. It needs the objective
     corpus_softmax and, where the encoder has another width than the teacher, student.dimensions."""
     architecture: Literal["transformer", "static"] = "transformer"
     """What computes a vector. transformer: the encoder; static: the mean of a vector for each
@@ -129,7 +129,7 @@ class Student(Section):
     """Longest text that the student reads, in tokens; what exceeds it is cut off."""
     query_template: str = "{query}"
     """Text of a training query; must end in {query}, and {task} stands for the task's instruction.
-    With `default_task` in the place of {task}, what precedes {query} is saved in the model as its
+    With `default_task` instead of {task}, what precedes {query} is saved in the model as its
     query prompt."""
     default_task: str = "Given a query, find the passages that answer it."
     """Task instruction that replaces {task} in the query prompt saved in the model, and for
@@ -213,7 +213,7 @@ class Student(Section):
         return TextFormat(self.query_template, self.document_template)
 
     def list_fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """Return the section's keys and values, with the prompt of documents in the place of a
+        """Return the section's keys and values, with the prompt of documents instead of a
         template that says nothing else."""
         values = super().list_fingerprinted(exclude)
         values["document_prompt"] = self.text_format.document_prompt

@@ -14,9 +14,11 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, MultiDataset
 from distill.errors import UserError
 
 _POOL = 32
-"""So many batches at most are sorted by length together; the more, the less padding and chance,"""
+"""Largest number of batches that are sorted by length together: more means less padding and
+chance."""
 _SHARE = 4
-"""and at most one in so many of all: else a small set would have the same batches in each epoch."""
+"""At most one in this number of all batches is sorted together: otherwise a small set would have
+the same batches in each epoch."""
 
 
 class NoSharedPositiveSampler(DefaultBatchSampler):

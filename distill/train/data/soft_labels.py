@@ -188,7 +188,7 @@ def _doubt_seed(scores: dict[str, float], seed_id: str, settings: MultiPositive)
 
 def _refuse_unknown(labels: Stage, choice: SoftScoreChoice) -> None:
     rankers = " and ".join(list_needed_rankers(choice))
-    remedy = f"relabel anew, with {rankers} among relabel.rankers" if rankers else "relabel anew"
+    remedy = f"relabel again, with {rankers} among relabel.rankers" if rankers else "relabel again"
     if choice == "seed":
         remedy = "name other scores, or train.kl.candidates: all, which the seed passage is among"
     raise UserError(str(labels.folder), f"holds no scores {choice!r} of any example", remedy)

@@ -212,8 +212,8 @@ class _Titles:
 
 
 def _repeat(numbers: Sequence[int], weight: float, draw: random.Random) -> list[int]:
-    """Return every example as often as the weight's whole part, and so many more drawn as the
-    rest."""
+    """Return every example as often as the weight's whole part says, and for the rest of the weight
+    that share of the examples, drawn by chance."""
     whole, rest = divmod(weight, 1)
     chosen = sorted(draw.sample(range(len(numbers)), round(rest * len(numbers))))
     return [*numbers] * int(whole) + [numbers[i] for i in chosen]

@@ -25,7 +25,7 @@ from distill.train.loop.weight_averaging import WeightAverager
 
 LOGGING_STEPS = 10
 _AUXILIARY = "trained_along.safetensors"
-"""The file of the objectives' own parameters, by the name that checkpoints of before have."""
+"""The file of the objectives' own parameters, by the name that it has in earlier checkpoints."""
 _log = logging.getLogger(__name__)
 
 

@@ -21,7 +21,7 @@ _CPU_TOKENS = 512
 
 def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> list[Tensor]:
     """Embed each column, (texts, dimensions), with the gradients that embedding it at once would
-    give. Peak memory is that of one mini-batch of at most so many tokens, padding included, of
+    give. Peak memory is that of one mini-batch of at most `tokens` tokens, padding included, of
     texts of any column. A CPU computes it in smaller parts, which fit its caches and hold texts of
     more similar length.
 
@@ -59,7 +59,7 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
 
 
 def _count_in_memory(sizes: Sequence[int], tokens: int) -> int:
-    """Count how many of the last parts have so many tokens together at most, one at least."""
+    """Count how many of the last parts have at most `tokens` tokens together, one at least."""
     totals = accumulate(reversed(sizes))
     return max(1, sum(total <= tokens for total in totals))
 

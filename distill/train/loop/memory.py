@@ -50,10 +50,10 @@ def _write_remedy(train: Train, longest: int) -> str:
     if not train.gradient_checkpointing:
         same.append("set train.gradient_checkpointing: true")
     other.append(f"lower student.max_tokens (the longest text has {longest} tokens)")
-    anew = f"{' or '.join(other)}, which is another training (--overwrite stale)"
+    change = f"{' or '.join(other)}, which is another training (--overwrite stale)"
     if not same:
-        return anew
+        return change
     return (
         f"{' or '.join(same)}: neither changes what is learnt, and the same command continues at "
-        f"the newest checkpoint; else {anew}"
+        f"the newest checkpoint; else {change}"
     )

@@ -16,7 +16,7 @@ def compute_relative_order(
     """Compute Jasper's relative similarity loss (2412.19048): of two pairs of texts, the one that
     the teacher finds more similar should be so to the student by a margin.
 
-    The batch has O(texts^4) pairs of pairs; so many `samples` of them are drawn. They are drawn by
+    The batch has O(texts^4) pairs of pairs; `samples` of them are drawn. They are drawn by
     a seed of their own, and not by torch's state, so that dropout does not depend on this term.
 
     Args:
@@ -39,7 +39,7 @@ def compute_relative_order(
 
 
 def _draw_pairs(texts: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw so many pairs of two different texts: a first, and a second some steps on from it."""
+    """Draw `count` pairs of two different texts: a first, and a second some steps on from it."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(texts, (count,), generator=generator)
     steps = torch.randint(1, texts, (count,), generator=generator)
