@@ -1,5 +1,6 @@
 """Read the passages of a corpus by number or by id, without the corpus in memory."""
 
+import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
@@ -183,6 +184,12 @@ class PassageReader(Reader):
             columns = read_arrow(PASSAGES, self._paths[number])
             self._shard = _Shard(number, columns, columns["passage_id"].to_pylist())
         return self._shard
+
+
+def draw_passages(passages: PassageReader, count: int, seed: int | str) -> list[Row]:
+    """Draw `count` of the passages by seed, in the corpus' order; all where there are fewer."""
+    numbers = range(len(passages))
+    return passages.read_rows(sorted(random.Random(seed).sample(numbers, min(count, len(numbers)))))
 
 
 class PassageTexts(ReadSequence[str]):

@@ -12,10 +12,10 @@ from distill.errors import UserError
 from distill.files import checksums
 from distill.store import passage_lookup
 from distill.store import passages as module
-from distill.store.passages import PassageReader
+from distill.store.passages import PassageReader, draw_passages
 from distill.store.run import Run
 from distill.store.stage import EncodedShard, ShardResult, open_stage
-from distill.store.tables import PASSAGES, Row, encode_shard, join_passage
+from distill.store.tables import PASSAGES, Reader, Row, encode_shard, join_passage
 
 SHARDS, ROWS_A_SHARD = 10, 10_000
 
@@ -133,6 +133,16 @@ def test_passages_of_a_finished_stage_are_read_as_those_of_its_shards_are(finish
             reader.read_rows([number])
     with pytest.raises(UserError, match="has no passage 'gone'"):
         reader.find_numbers(["p1", "gone"])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_passages_are_drawn_by_seed_in_the_order_of_the_corpus(tmp_path, finished_corpus, finished):
+    folder = finished_corpus if finished else write_passages(tmp_path, [3, 0, 4])
+    rows = Reader(PASSAGES, folder)
+    for count, seed in [(0, 13), (3, 13), (3, "14|other"), (7, 13), (100, 13)]:
+        numbers = random.Random(seed).sample(range(7), min(count, 7))
+        drawn = draw_passages(PassageReader(folder), count, seed)
+        assert drawn == [rows[number] for number in sorted(numbers)]
 
 
 def test_passages_whose_ids_hash_alike_are_distinguished(finished_corpus, monkeypatch):

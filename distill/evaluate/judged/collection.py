@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.store.passages import PassageReader, draw_passages
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, QUERIES, Reader, Row, read_rows
+from distill.store.tables import PASSAGES, QUERIES, Row, read_rows
 from distill.tasks.beir_folder import write_beir_folder
 
 PairId = tuple[str, str]
@@ -32,11 +33,8 @@ def read_collection(
     query_rows = list(read_rows(QUERIES, queries.folder))
     seeds = {query["seed_id"] for query in query_rows}
     held = list(read_rows(PASSAGES, held_out.folder))
-    others = Reader(PASSAGES, passages.folder)
-    room = max(0, most - len(held))
-    drawn = random.Random(seed).sample(range(len(others)), min(room, len(others)))
-    own = _limit(held, seeds, most, seed)
-    return JudgedCollection(own + [others[number] for number in sorted(drawn)], query_rows)
+    others = draw_passages(PassageReader(passages.folder), max(0, most - len(held)), seed)
+    return JudgedCollection(_limit(held, seeds, most, seed) + others, query_rows)
 
 
 def _limit(rows: list[Row], needed: set[str], limit: int, seed: int) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from distill.generate.known_item.items import KnownItem, name_document
 from distill.generate.known_item.stage import take_sentences, take_titles
 from distill.recipe import RankerCheck
-from distill.store.passages import PassageReader
+from distill.store.passages import PassageReader, draw_passages
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import NO_LLM, PASSAGES, QUERIES, Row
@@ -62,10 +62,7 @@ def fingerprint(check: RankerCheck, seed: int) -> dict[str, Any]:
 
 def _draw_documents(most: int, seed: int, passages: Stage) -> dict[str, list[Row]]:
     """Draw at most `most` passages by seed, in the corpus' order, by their ids."""
-    reader = PassageReader(passages.folder)
-    draw = random.Random(f"{seed}|ranker check")
-    count = min(len(reader), most)
-    rows = reader.read_rows(sorted(draw.sample(range(len(reader)), count)))
+    rows = draw_passages(PassageReader(passages.folder), most, f"{seed}|ranker check")
     first = {name_document(row): row for row in reversed(rows)}
     return {row["passage_id"]: [row] for row in rows if first[name_document(row)] is row}
 

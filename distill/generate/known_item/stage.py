@@ -22,9 +22,10 @@ from distill.generate.known_item.items import (
     take_title,
 )
 from distill.recipe import Corpus, KnownItemSearch
+from distill.store.passages import PassageReader, draw_passages
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, Reader, Row, read_rows
+from distill.store.tables import PASSAGES, Row, read_rows
 from distill.tasks.beir_folder import write_beir_folder
 from distill.text.normalize import normalize_words
 
@@ -96,7 +97,8 @@ def collect_task(
         UserError: if there are too few queries.
     """
     own = list(read_rows(PASSAGES, held_out.folder))
-    others = _draw_others(passages, max(0, known_item.passages - len(own)), seed)
+    room = max(0, known_item.passages - len(own))
+    others = draw_passages(PassageReader(passages.folder), room, seed)
     by_section = corpus.hold_out_by == "section"
     documents = dict(group_by_document(own, SECTION_PASSAGES if by_section else None))
     by_document = _take_items(seed, documents, others)
@@ -124,13 +126,6 @@ def collect_task(
         **kinds,
     }
     return KnownItemTask(searched + others, items, counts)
-
-
-def _draw_others(passages: Stage, room: int, seed: int) -> list[Row]:
-    """Draw so many of the training passages, or all where there are fewer."""
-    reader = Reader(PASSAGES, passages.folder)
-    drawn = random.Random(seed).sample(range(len(reader)), min(room, len(reader)))
-    return [reader[number] for number in sorted(drawn)]
 
 
 def _take_items(
