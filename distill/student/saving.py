@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,27 @@ _PROBE = ["A sentence to compare two models by.", "Another one, a little longer 
 
 def save_beside(stage: Stage, model: SentenceTransformer | CrossEncoder) -> Path:
     """Save the model where nobody takes it for finished."""
-    # Not `atomic_folder`: the stage's folder, into which the files move, stands already.
+    with _open_part(stage) as part:
+        model.save_pretrained(str(part), create_model_card=False)
+    return part
+
+
+def copy_beside(stage: Stage, model: Path) -> Path:
+    """Copy the model of another stage's folder to where nobody takes it for finished."""
+    with _open_part(stage) as part:
+        shutil.copytree(model, part, ignore=shutil.ignore_patterns(".stage"))
+    return part
+
+
+@contextmanager
+def _open_part(stage: Stage) -> Iterator[Path]:
+    """Give the path of a folder that is not there, and flush it to disk when it was written."""
+    # Not `open_atomic_folder`: the stage's folder, into which the files move, stands already.
     part = stage.metadata_dir / "model.part"
     shutil.rmtree(part, ignore_errors=True)
     with name_full_disk(part):
-        model.save_pretrained(str(part), create_model_card=False)
+        yield part
         flush_folder(part)
-    return part
 
 
 def has_same_vectors(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
-from distill.files.atomic import flush_folder, name_full_disk, read_json, write_json
+from distill.files.atomic import read_json, write_json
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Student, Teacher, Train
@@ -29,7 +29,12 @@ from distill.student.base_model import get_first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
-from distill.student.saving import has_same_vectors, move_into_place, save_beside
+from distill.student.saving import (
+    copy_beside,
+    has_same_vectors,
+    move_into_place,
+    save_beside,
+)
 from distill.student.static.addition import add_static, load_static
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
@@ -139,12 +144,7 @@ def _copy_student(stage: Stage, repeated: Stage) -> None:
     """Finish the stage with the files and the figures of another stage's student."""
     if stage.complete:  # by the first process
         return
-    part = stage.metadata_dir / "model.part"
-    shutil.rmtree(part, ignore_errors=True)
-    with name_full_disk(part):
-        shutil.copytree(repeated.folder, part, ignore=shutil.ignore_patterns(".stage"))
-        flush_folder(part)
-    move_into_place(stage, part)
+    move_into_place(stage, copy_beside(stage, repeated.folder))
     stage.finish(**repeated.manifest["figures"])
 
 
