@@ -167,6 +167,8 @@ def _refuse(what: str, parity: Parity, rule: str) -> UserError:
 
 
 def _embed(model: SentenceTransformer, side: Side, texts: list[str]) -> Vectors:
+    # Not by `distill.embed`, which batches and writes prompts by itself: the exported file is
+    # tested as others load and call it, by sentence-transformers alone.
     encode = model.encode_query if side == "query" else model.encode_document
     return encode(texts, batch_size=16, normalize_embeddings=True, show_progress_bar=False)
 
