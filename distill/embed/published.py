@@ -24,8 +24,9 @@ _SIDES = ("query", "document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class PublishedSettings:
-    """`prompts` are by name, as sentence-transformers has them; `template` holds {task} and ends in
-    {query}; `instructions` say by a task's name, category or side what it is told."""
+    """The settings with which mteb runs a published embedder. `prompts` are by name, as
+    sentence-transformers has them; `template` holds {task} and ends in {query}; `instructions` give
+    by a task's name, category or side what the model is told."""
 
     prompts: Mapping[str, str] = field(default_factory=dict)
     template: str | None = None

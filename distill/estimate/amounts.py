@@ -7,8 +7,8 @@ from functools import reduce
 
 @dataclass(frozen=True)
 class Amount:
-    """`low` <= the amount <= `high`; a `high` of None is no bound. The unknown is expressed by
-    bounds, never by a guess between them."""
+    """A number of which perhaps only bounds are known: `low` <= the amount <= `high`; a `high` of
+    None is no bound. The unknown is expressed by bounds, never by a guess between them."""
 
     low: float
     high: float | None
@@ -88,8 +88,8 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`lines` in the order of the stages; `basis` says how the figures were come by; `currency`
-    is None without prices."""
+    """The estimate of a whole recipe, with `lines` in the order of the stages. `basis` says what
+    the figures are based on; `currency` is None without prices."""
 
     recipe: str
     lines: list[StageEstimate]

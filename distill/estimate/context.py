@@ -19,9 +19,9 @@ from distill.store.stage import Stage
 
 @dataclass
 class EstimateContext:
-    """`sample`: number of prompts that are asked, 0 for none. `price` is None without a file of
-    prices, `held_out`, `held_out_passages` and `passages` where the recipe has none. `embedded`: a
-    stage before this one has embedded the corpus with the retriever."""
+    """The inputs of an estimate. `sample`: number of prompts that are asked, 0 for none. `price` is
+    None without a file of prices, `held_out`, `held_out_passages` and `passages` where the recipe
+    has none. `embedded`: a stage before this one has embedded the corpus with the retriever."""
 
     recipe: Recipe
     passages: Stage | None

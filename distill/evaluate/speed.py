@@ -18,9 +18,9 @@ small."""
 
 
 class Speed(NamedTuple):
-    """`texts_per_second` of many documents together, the median of its `rounds`; `latency_ms` is
-    the median time, in milliseconds, of a single text encoded as a query is, and
-    `latency_quartiles` the first and third quartile."""
+    """The measured speed of a model. `texts_per_second` of many documents together, the median of
+    its `rounds`; `latency_ms` is the median time, in milliseconds, of a single text encoded as a
+    query is, and `latency_quartiles` the first and third quartile."""
 
     texts_per_second: float
     latency_ms: float

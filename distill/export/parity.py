@@ -43,7 +43,8 @@ _SAMPLE_TEXTS = [
 
 @dataclass(frozen=True)
 class Parity:
-    """Cosines to the model's vectors over some texts; scores on a task if one was named."""
+    """The agreement of an exported file with its model: cosines to the model's vectors over some
+    texts, and scores on a task if one was named."""
 
     texts: int
     cosine_mean: float

@@ -24,8 +24,8 @@ _BEGINNING = 160
 
 @dataclass(frozen=True)
 class SearchHit:
-    """`similarity` is the cosine, from -1 to 1; of a hybrid the weighted sum of both
-    scores in standard deviations."""
+    """A passage that a search found. `similarity` is the cosine, from -1 to 1; of a hybrid the
+    weighted sum of both scores in standard deviations."""
 
     row: int
     passage: Row

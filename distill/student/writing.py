@@ -9,9 +9,9 @@ from distill.text.format import PromptedText
 
 
 class StudentTexts:
-    """Examples hold a passage's title and text as one. Where the student's template has a place for
-    the title, it is looked up among the passages by what the two read together; any other text has
-    none.
+    """The writer of a student's texts. Examples hold a passage's title and text as one. Where the
+    student's template has a place for the title, it is looked up among the passages by what the two
+    read together; any other text has none.
 
     Args:
         passages: the corpus, as far as there is one; read once, if the template has titles.

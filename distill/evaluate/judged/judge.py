@@ -43,8 +43,8 @@ class JudgedPair(NamedTuple):
 
 
 class LLMJudge(NamedTuple):
-    """`identity` changes whenever scores would; `prompt_hash` names the prompt in the records, and
-    a passage is cut to its first `max_passage_words`."""
+    """An LLM as judge, with its prompts. `identity` changes whenever scores would; `prompt_hash`
+    names the prompt in the records, and a passage is cut to its first `max_passage_words`."""
 
     settings: LanguageModel
     identity: dict[str, Any]

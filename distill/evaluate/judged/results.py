@@ -41,9 +41,9 @@ class SystemFigures:
 
 @dataclass(frozen=True)
 class JudgedResults:
-    """`reference` is what the student is compared with. `agreement` is the share of a person's
-    verdicts that the LLM shares, None without any; `difference` is the interval for student minus
-    reference, None below 10 verdicts."""
+    """The results of a judged pool. `reference` is the system that the student is compared with.
+    `agreement` is the share of a person's verdicts that the LLM shares, None without any;
+    `difference` is the interval for student minus reference, None below 10 verdicts."""
 
     judge: str
     queries: int

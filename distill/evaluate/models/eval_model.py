@@ -45,12 +45,12 @@ class KnownVectors(Protocol):
 
 @dataclass(frozen=True)
 class EvalModel:
-    """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
-    are read than the model itself would; `departures` say what else computes other vectors than its
-    files do by themselves. `fields` are those of requests to a server, as JSON, that change its
-    vectors. `documents` embeds the documents in its place. `graph` is the exported file that
-    computes instead of the folder's weights. `known` are vectors of documents that are there
-    already."""
+    """A model that is evaluated. `folder` and `model` are None where a server embeds.
+    `shortened_to` is set where fewer tokens are read than the model itself would; `departures` say
+    what else computes other vectors than its files do by themselves. `fields` are those of requests
+    to a server, as JSON, that change its vectors. `documents` is the model that embeds the
+    documents, if that is another one. `graph` is the exported file that computes instead of the
+    folder's weights. `known` are vectors of documents that are there already."""
 
     name: str
     reference: str

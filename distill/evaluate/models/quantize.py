@@ -16,7 +16,8 @@ Precision = Literal["float32", "int8", "binary"]
 
 @dataclass(frozen=True)
 class VectorFormat:
-    """`width` None: the model's own."""
+    """The width and number type in which vectors are stored; a `width` of None is the model's
+    own."""
 
     width: int | None = None
     precision: Precision = "float32"

@@ -22,9 +22,9 @@ _OVERHEAD = 12
 
 @dataclass(frozen=True)
 class ExampleSchema:
-    """`short` and `long` are the object's keys, all of them strings; `query`, `positive` and
-    `negative` say what they are in an example. `task` is the one task of a symmetric group, of
-    which no list is written."""
+    """The keys of the JSON object in which an LLM writes an example, all of them strings: `query`,
+    `positive` and `negative` name the keys of these texts, `short` the keys with short texts.
+    `task` is the one task of a symmetric group, of which no list is written."""
 
     query: str
     positive: str
@@ -103,7 +103,7 @@ def serialize_schema(schema: Mapping[str, Any]) -> str:
 
 
 class ParsedReply(NamedTuple):
-    """Either a value that fits the schema, or the reason."""
+    """The value of a reply that fits the schema, or the reason why there is none."""
 
     value: dict[str, Any]
     reason: str | None = None

@@ -35,7 +35,7 @@ _VERSION = 1
 
 
 class KnownItemTask(NamedTuple):
-    """The searched passages, and what is searched for."""
+    """The passages that are searched, the items to find among them, and counts."""
 
     passages: list[Row]
     items: list[KnownItem]

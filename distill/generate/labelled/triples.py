@@ -45,7 +45,8 @@ _HEX_DIGITS = 8
 
 
 class Triple(NamedTuple):
-    """`row` is the number of the row that the query, or what it entails, comes from."""
+    """A training example of a labelled set. `row` is the number of the row that the query, or what
+    it entails, comes from."""
 
     row: int
     query: str
@@ -185,7 +186,8 @@ def _draw_another(place: int, count: int, draw: random.Random) -> int:
 
 @dataclass
 class Hypotheses:
-    """One premise's."""
+    """The hypotheses of one premise: those that it entails, with their row numbers, and those that
+    contradict it."""
 
     entailed: list[tuple[int, str]] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)

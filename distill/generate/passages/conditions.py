@@ -25,8 +25,8 @@ _MOST_PERSONA_WORDS = 60
 
 @dataclass(frozen=True)
 class GenerationConditions:
-    """`example_set` is the number of the set of few-shot examples; None is what the recipe leaves
-    to the LLM."""
+    """The conditions under which one query is written. `example_set` is the number of the set of
+    few-shot examples; a value of None is left to the LLM."""
 
     task_type: TaskType
     example_set: int

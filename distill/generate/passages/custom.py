@@ -28,7 +28,7 @@ from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 
 @dataclass(frozen=True)
 class CustomMethod:
-    """A `Method` (see fret)."""
+    """A `QueryMethod` with the user's own prompt and the JSON schema of the reply."""
 
     settings: Generate
     prompt_file: Prompt

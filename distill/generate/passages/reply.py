@@ -43,8 +43,8 @@ _FORMS: dict[ReplyOrder, re.Pattern[str]] = {
 
 
 class ParsedQuery(NamedTuple):
-    """Either task and query, each one line of plain text, or the reason why there are none. Where
-    a prompt asks for the query alone, the task is empty here."""
+    """The result of parsing a reply: either task and query, each one line of plain text, or the
+    reason why there are none. Where a prompt asks for the query alone, the task is empty here."""
 
     task: str = ""
     query: str = ""

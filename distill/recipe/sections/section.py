@@ -51,7 +51,8 @@ Word = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """Numbers are finite and of 64 bits, and true is none: pydantic by itself takes it for 1."""
+    """The base of the recipe's sections. Numbers are finite and of 64 bits, and true is no number,
+    although pydantic by itself takes it for 1."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -52,10 +52,10 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Mixture:
-    """`datasets`: "examples-N" (columns query, positive, negative_1 to negative_N, label), a
-    dataset a number of negatives (and a type of task, where batches are homogeneous), and "texts"
-    (text, label). Where soft labels are learnt of all candidates, "examples-N+M" have M columns
-    other_1 to other_M too.
+    """The training data as datasets, named by their columns: "examples-N" (query, positive,
+    negative_1 to negative_N, label), one for each number of negatives (and type of task, where
+    batches are homogeneous), and "texts" (text, label). Where soft labels are learnt of all
+    candidates, "examples-N+M" have M columns other_1 to other_M too.
 
     A label is the example's number, then the numbers of its texts, counted through `queries`, the
     passages of the corpus (where a teacher's vectors are learnt, else none) and `others`, the

@@ -16,8 +16,8 @@ Logits = tuple[Tensor, Tensor]
 
 
 class GatheredBatch(NamedTuple):
-    """`columns`, one (all rows, dimensions) each, and `numbers` (all rows, columns), of every
-    process in rank order; this process' rows begin at `first`."""
+    """A batch gathered from every process, in rank order: `columns`, one (all rows, dimensions)
+    each, and `numbers` (all rows, columns); this process' rows begin at `first`."""
 
     columns: list[Tensor]
     numbers: Tensor

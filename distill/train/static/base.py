@@ -49,7 +49,8 @@ _SAMPLE = 1000
 
 
 class _Query(NamedTuple):
-    """`text` is what the teacher embeds under its own prompt, `written` what the student reads."""
+    """A query: `text` is what the teacher embeds under its own prompt, `written` what the student
+    reads."""
 
     text: str
     task: str
