@@ -1,5 +1,6 @@
 """A person's verdicts on a run's judged pool: `judge`."""
 
+import logging
 from collections.abc import Callable
 from os import fspath
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     AskPerson = Callable[[JudgingSheet, DrawnPair], PersonVerdict | None]
     """Shows a pair and returns the person's verdict; None to stop."""
 
+_log = logging.getLogger(__name__)
 PAIRS = 50
 
 
@@ -27,7 +29,8 @@ def judge(
     pairs: int = PAIRS,
 ) -> "JudgedResults":
     """Take a person's verdicts on pairs of a run's judged pool, and return what they say of student
-    and teacher. The verdicts stay in the run; a pair that has one is not asked again.
+    and teacher. The verdicts stay in the run; a pair that has one is not asked again. With ten of
+    them or more the run's verdict is theirs: its summary and reports are written anew.
 
     >>> results = judge("runs/mine", csv="filled-in.csv")  # doctest: +SKIP
     >>> results.difference.low, results.difference.high  # doctest: +SKIP
@@ -52,12 +55,12 @@ def judge(
         raise UserError(str(folder), "is not a run", "name a folder that `distill run` has written")
     with Run(folder):
         sheet = open_sheet(folder)
-        if csv is not None:
-            file = parse_path(fspath(csv))
-            if file.exists():
-                read_sheet(sheet, file)
-            else:
-                write_sheet(sheet, file, pairs)
+        before = len(sheet.verdicts)
+        file = None if csv is None else parse_path(fspath(csv))
+        if file is not None and not file.exists():
+            write_sheet(sheet, file, pairs)
+        elif file is not None:
+            read_sheet(sheet, file)
         elif ask is not None:
             for pair in sheet.list_open(pairs):
                 verdict = ask(sheet, pair)
@@ -65,6 +68,32 @@ def judge(
                     break
                 sheet.verdicts[pair.query_id, pair.passage_id] = verdict
                 sheet.save()
+        if before or sheet.verdicts:
+            _renew_results(folder)
         results = read_results(folder)
     assert results is not None
     return results
+
+
+def _renew_results(folder: Path) -> None:
+    """Write the run's summary and reports anew, by the verdicts that there are; a page that cannot
+    be written stays, with a warning."""
+    from distill.evaluate.run_summary import read_run_summary
+    from distill.evaluate.summary import write_summary
+    from distill.report.html import write_html
+    from distill.report.markdown.report import write_report
+
+    summary = read_run_summary(folder)
+    if summary is None:
+        _log.warning(
+            "%s: the student was made anew since the evaluation; `distill run` evaluates it, and "
+            "then the verdict takes these verdicts up",
+            folder,
+        )
+        return
+    write_summary(folder / "summary.json", summary)
+    try:
+        write_report(folder, in_run=True)
+        write_html(folder, in_run=True)
+    except UserError as fault:
+        _log.warning("the report is as before: %s; then: distill report %s", fault, folder)

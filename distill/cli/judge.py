@@ -38,14 +38,17 @@ def judge(folder: Path, file: Path | None, pairs: int) -> None:
 
     Your verdicts say how far the LLM's can be trusted: the interval for "student minus teacher"
     that comes of both holds however badly the LLM judges. 30 to 100 pairs are enough; stop at any
-    time with q, and the same command continues.
+    time with q, and the same command continues. From ten verdicts on, a run whose only task is the
+    judged pool has its verdict by them: summary.json and both reports are written anew.
 
     \b
     distill judge artifacts/mine                   pair after pair in the terminal
     distill judge artifacts/mine --csv pairs.csv   write them; fill in the column verdict with yes,
                                                    no or skip; the same command reads them back
     """
+    from distill.evaluate.run_summary import read_run_summary
     from distill.report.judged import describe_judged
+    from distill.report.verdict import write_headline
 
     console = Console()
     is_new = file is not None and not file.exists()
@@ -54,6 +57,9 @@ def judge(folder: Path, file: Path | None, pairs: int) -> None:
         click.echo(f"written: {file}\nFill in its column verdict (yes, no or skip), and repeat.")
         return
     console.print(describe_judged(results), markup=False, highlight=False)
+    if results.verdicts and (summary := read_run_summary(folder)) is not None:
+        console.print(write_headline(summary), markup=False, highlight=False, style="bold")
+        click.echo(f"written anew: summary.json and reports in {folder}")
 
 
 def _ask(console: Console, sheet: "JudgingSheet", pair: "DrawnPair") -> "PersonVerdict | None":

@@ -13,6 +13,7 @@ from distill.evaluate.judged.sheet import RANKINGS_FILE
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores, read_published
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
+from distill.evaluate.run_summary import complete_summary
 from distill.evaluate.samples.query_groups import read_query_kinds
 from distill.evaluate.score import describe_task
 from distill.evaluate.statistics.prediction_powered import DEPTH
@@ -57,8 +58,8 @@ def evaluate_run(
     judged: Stage | None = None,
     known_item: Stage | None = None,
 ) -> Stage:
-    """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
-    to `summary.json` in the run's folder.
+    """Compare base, student and teacher, and write the verdict to `evaluation/summary.json`, and
+    with what it rests on to `summary.json` in the run's folder.
 
     mteb's results lie in `evaluated/results`, the vectors in `evaluated/vectors`, the values of
     single queries and texts in `evaluation/items.json`. A model whose result on a task is there is
@@ -99,7 +100,8 @@ def evaluate_run(
         write_summary(stage.folder / "summary.json", summary)
         figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
         stage.finish(seconds=time.perf_counter() - begun, **figures)
-    write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
+    summary = read_summary(stage.folder / "summary.json")
+    write_summary(run.folder / "summary.json", complete_summary(summary, run.folder))
     return stage
 
 

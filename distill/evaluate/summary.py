@@ -98,11 +98,21 @@ class Comparison(TypedDict):
     detectable: float | None
 
 
+Origin = Literal["labels", "titles", "sentences", "llm", "llm and person"]
+"""Where a task's queries and answers come from: they came with the data; documents are searched for
+by their own titles, or most of them by a sentence; an LLM judged, and a person has checked it."""
+
+
 class Verdict(TypedDict):
     """`kind` is the student's standing to `against`: its base (of several the one beside which it
     looks worst), without a base its teacher, without both BM25; null where there is none of them.
     `advice` says what to ship, and `system` which model or hybrid that is; `margin` is the
-    difference that does not matter. `comparisons` are the student's, by the other's role."""
+    difference that does not matter. `comparisons` are the student's, by the other's role.
+
+    `rests_on` says of a run's averaged tasks where their answers come from; the verdict of
+    `distill compare`, and of earlier versions, lacks it. Of "llm and person" the comparisons are
+    corrected by so many `person_verdicts`, and in DCG@10. `decides_bm25` is false where nothing is
+    said of BM25 and hybrids, for documents are searched for by sentences."""
 
     kind: Kind
     against: str | None
@@ -110,6 +120,34 @@ class Verdict(TypedDict):
     system: str
     margin: float
     comparisons: dict[str, Comparison]
+    rests_on: NotRequired[dict[str, Origin]]
+    person_verdicts: NotRequired[int]
+    decides_bm25: NotRequired[bool]
+
+
+class CorrectedDifference(TypedDict):
+    """A mean difference over queries in DCG@10 (a relevant passage at the first place counts 1)
+    with its 95 % interval; `tuning` is the weight of the LLM's judgments, from 0 to 1."""
+
+    difference: float
+    low: float
+    high: float
+    tuning: float
+
+
+class JudgeCheck(TypedDict):
+    """What a person's verdicts say of the LLM that judged the pool of the task `judged`. `verified`
+    says that they are enough for an interval, whatever it is; `agreement` is the share of them that
+    the LLM shares, null without any. `differences` are named as a summary's; empty where the judge
+    is not verified."""
+
+    model: str
+    verified: bool
+    verdicts: int
+    verdicts_needed: int
+    agreement: float | None
+    queries: int
+    differences: dict[str, CorrectedDifference]
 
 
 class QueryGroup(TypedDict):
@@ -142,10 +180,12 @@ class Summary(TypedDict):
     the verdict. Summaries of earlier versions average all tasks, and lack it. They lack
     `breakdowns`, by task, and `retention`, which `read_run_summary` then estimates; it is null
     where that cannot be done. `read_run_summary` also adds `fused_by_ranks` where a hybrid's
-    figures are those of an earlier version, which ranked by reciprocal ranks."""
+    figures are those of an earlier version, which ranked by reciprocal ranks, and `judge_check`
+    of a run whose pool an LLM has judged."""
 
     schema: int
     verdict: NotRequired[Verdict]
+    judge_check: NotRequired[JudgeCheck]
     mteb: str
     tasks: dict[str, TaskFigures]
     unaveraged: NotRequired[list[str]]

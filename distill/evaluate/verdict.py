@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from statistics import NormalDist
+from typing import Any
 
 from distill.evaluate.summary import (
     BM25_ROLE,
@@ -9,10 +10,13 @@ from distill.evaluate.summary import (
     Comparison,
     Difference,
     Differences,
+    JudgeCheck,
     Kind,
+    Origin,
     Summary,
     Verdict,
     list_averaged_tasks,
+    list_baselines,
     list_bases,
     name_difference,
     name_hybrid,
@@ -49,18 +53,70 @@ def compare_with_base(summary: Summary) -> Comparison | None:
     return _compare(summary["differences"], "student", "base", MARGIN)
 
 
-def build_verdict(summary: Summary, margin: float = MARGIN, queries_alone: bool = False) -> Verdict:
+def draw_verdict(
+    summary: Summary,
+    origins: Mapping[str, Origin],
+    check: JudgeCheck | None,
+    queries_alone: bool = False,
+) -> Verdict:
+    """Draw a summary's verdict by where the answers of its averaged tasks come from: by a person's
+    verdicts, where it rests on an LLM that a person has checked, and without a word on BM25, where
+    documents are searched for by sentences.
+
+    Args:
+        queries_alone: as of `build_verdict`.
+    """
+    verdict = get_verdict(summary)
+    by_person = check is not None and set(origins.values()) == {"llm and person"}
+    decides_bm25 = "sentences" not in origins.values()
+    if by_person or not decides_bm25:
+        corrected = _take_corrected(summary, check) if check and by_person else summary
+        verdict = build_verdict(corrected, verdict["margin"], queries_alone, decides_bm25)
+    drawn: Verdict = {**verdict, "rests_on": dict(origins), "decides_bm25": decides_bm25}
+    if check and by_person:
+        drawn["person_verdicts"] = check["verdicts"]
+    return drawn
+
+
+def _take_corrected(summary: Summary, check: JudgeCheck) -> Summary:
+    """Take the differences that a person's verdicts correct in the place of the LLM's."""
+    unknown = dict.fromkeys(("p", "p_holm", "wins", "ties", "losses"))
+    differences: dict[str, Any] = {
+        name: {
+            "overall": {
+                "difference": of["difference"],
+                "low": of["low"],
+                "high": of["high"],
+                "items": check["queries"],
+                **unknown,
+            },
+            "tasks": {},
+        }
+        for name, of in check["differences"].items()
+    }
+    return {**summary, "differences": differences}
+
+
+def build_verdict(
+    summary: Summary,
+    margin: float = MARGIN,
+    queries_alone: bool = False,
+    decides_bm25: bool = True,
+) -> Verdict:
     """Judge the student beside every other model, and advise what to ship.
 
     Args:
         queries_alone: base and student embed queries alone, for the teacher's documents. The base
             is then the teacher itself or a part of it, and no model for that index: who does not
             ship the student lets the teacher embed the queries, and the teacher is advised.
+        decides_bm25: whether the tasks tell BM25 and hybrids from models; otherwise nothing is said
+            of them.
     """
+    left_out = [] if decides_bm25 else list_baselines(summary["models"])
     others = [
         role
         for role, model in summary["models"].items()
-        if role != "student" and model["variant_of"] is None
+        if role != "student" and model.get("variant_of") is None and role not in left_out
     ]
     comparisons = {
         role: comparison
@@ -68,7 +124,7 @@ def build_verdict(summary: Summary, margin: float = MARGIN, queries_alone: bool 
         if (comparison := _compare(summary["differences"], "student", role, margin)) is not None
     }
     against = _choose_opponent(comparisons)
-    advice, system = _advise(summary, margin)
+    advice, system = _advise(summary, margin, decides_bm25)
     if queries_alone:
         advice, system = _put_teacher_for_base(advice, system)
     return {
@@ -120,12 +176,15 @@ def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
     return next((role for role in ("teacher", BM25_ROLE) if role in comparisons), None)
 
 
-def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
+def _advise(summary: Summary, margin: float, decides_bm25: bool) -> tuple[Advice, str]:
     """Advise a hybrid where it is better than its model alone and not worse than the best model
     alone; BM25 alone where no model adds to it, and where it can do every task."""
     differences = summary["differences"]
     can_do_all = not list_tasks_without_bm25(summary)
     alone = _choose_model(summary, margin, hybrid=False)
+    model_alone: Advice = "student" if alone == "student" else "base"
+    if not decides_bm25:
+        return model_alone, alone
     for model in (_choose_model(summary, margin, hybrid=True), alone):
         hybrid = name_hybrid(model)
         if not _is_worse(differences, model, hybrid, margin):
@@ -137,7 +196,7 @@ def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
         return ("bm25", BM25_ROLE) if can_do_all and not ahead else ("hybrid", hybrid)
     if can_do_all and _is_worse(differences, alone, BM25_ROLE, margin):
         return "bm25", BM25_ROLE
-    return ("student" if alone == "student" else "base"), alone
+    return model_alone, alone
 
 
 def _put_teacher_for_base(advice: Advice, system: str) -> tuple[Advice, str]:

@@ -147,10 +147,12 @@ def refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
     instead = f"export the base instead ({run / 'base'})"
     if recipe is not None and recipe.student.route == "query":
         instead = f"embed queries with the teacher instead ({recipe.teacher.model})"
+    verdicts = summary["verdict"].get("person_verdicts") if summary else None
+    by_person = f" DCG@10 by {verdicts} verdicts of a person" if verdicts else ""
     raise UserError(
         str(run),
-        f"its student is worse than its base model ({base['difference']:+.4f}, 95 % interval "
-        f"{base['low']:+.4f} to {base['high']:+.4f})",
+        f"its student is worse than its base model ({base['difference']:+.4f}{by_person}, 95 % "
+        f"interval {base['low']:+.4f} to {base['high']:+.4f})",
         f"{instead}, or add --force to export the student",
     )
 

@@ -7,17 +7,19 @@ from distill.evaluate.summary import (
     Comparison,
     Difference,
     ModelFigures,
+    Origin,
     Summary,
     compute_share_of_teacher,
     describe_metric,
     format_role,
     list_averaged_tasks,
+    list_baselines,
     list_bases,
     name_difference,
     name_hybrid,
 )
 from distill.evaluate.verdict import get_verdict, judge_difference, list_tasks_without_bm25
-from distill.report.verdict import join_words, name_in_sentence
+from distill.report.verdict import join_words, list_origins, name_in_sentence
 
 Fact = tuple[str, str]
 """A label, and what there is to say of it."""
@@ -30,6 +32,25 @@ _WHAT_TO_DO = {
     "teacher": "let the teacher embed the queries",
     "hybrid": "ship the hybrid: search with {system}, by the weighted sum of both scores",
     "bm25": "search by words, with BM25 alone",
+}
+_DRAWN_BEFORE = (
+    "a person judged pairs that an earlier version drew, which tell student minus teacher alone: "
+    "move RUN/verdicts away and judge anew for a verdict"
+)
+_EXPLAINED: dict[Origin, str] = {
+    "llm": (
+        f"On the task {JUDGED} an LLM says which passages answer a query: the verdict is as good "
+        "as this judge, which `distill judge RUN` lets a person check."
+    ),
+    "llm and person": (
+        "The intervals of the verdict hold however badly the LLM judges; scores, and all that is "
+        "not marked as DCG@10, are by the LLM alone."
+    ),
+    "sentences": (
+        "A document lacks the words of the sentence that asks for it, so that BM25 finds it less "
+        "often than it would find what people ask for: of BM25 and hybrids this verdict says "
+        "nothing."
+    ),
 }
 
 
@@ -70,7 +91,7 @@ def _list_opponents(summary: Summary) -> list[str]:
     """List the bases that the student does not beat, the teacher, the other bases, BM25, and the
     student's own fusion with it."""
     bases = list_bases(summary["models"])
-    unbeaten = [role for role in bases if (_get_gap(summary, role)["difference"] or 0) <= 0]
+    unbeaten = [role for role in bases if _get_distance(summary, role) <= 0]
     others = ["teacher", *bases, BM25_ROLE, name_hybrid("student")]
     roles = list(dict.fromkeys([*unbeaten, *others]))
     return [role for role in roles if name_difference("student", role) in summary["differences"]]
@@ -78,6 +99,12 @@ def _list_opponents(summary: Summary) -> list[str]:
 
 def _get_gap(summary: Summary, role: str) -> Difference:
     return summary["differences"][name_difference("student", role)]["overall"]
+
+
+def _get_distance(summary: Summary, role: str) -> float:
+    """Get the student's difference that the verdict rests on; 0 of one that is not known."""
+    judged = get_verdict(summary)["comparisons"].get(role)
+    return (judged or _get_gap(summary, role))["difference"] or 0.0
 
 
 def _name_pair(role: str) -> str:
@@ -88,12 +115,26 @@ def _name_pair(role: str) -> str:
 def _describe_gap(summary: Summary, role: str) -> str:
     """Describe the difference from one other model: the verdict's word, size, interval and
     chance."""
-    gap = _get_gap(summary, role)
-    kind = get_verdict(summary)["comparisons"].get(role)
-    word = _KINDS[kind["kind"]] if kind else ""
-    if role in list_bases(summary["models"]) and (gap["difference"] or 0) <= 0:
+    verdict = get_verdict(summary)
+    of = verdict["comparisons"].get(role)
+    word = _KINDS[of["kind"]] if of else ""
+    if role in list_baselines(summary["models"]) and not verdict.get("decides_bm25", True):
+        word = "not decided by this task"
+    if role in list_bases(summary["models"]) and _get_distance(summary, role) <= 0:
         word = f"NO better than the {format_role(role)}"
-    return f"{word}{': ' if word else ''}{_describe_difference(summary, gap)}"
+    if of and verdict.get("person_verdicts"):
+        return f"{word}: {_describe_corrected(summary, of)}"
+    gap = _describe_difference(summary, _get_gap(summary, role))
+    return f"{word}{': ' if word else ''}{gap}"
+
+
+def _describe_corrected(summary: Summary, of: Comparison) -> str:
+    """Describe a difference that a person's verdicts correct."""
+    verdicts = get_verdict(summary)["person_verdicts"]
+    return (
+        f"{of['difference']:+.4f} DCG@10, 95 % interval {of['low']:+.4f} to {of['high']:+.4f}, by "
+        f"{verdicts} verdicts of a person and the LLM's on {of['items']:,} queries"
+    )
 
 
 def _describe_difference(summary: Summary, gap: Difference) -> str:
@@ -116,9 +157,15 @@ def _say_what_to_do(summary: Summary) -> str:
     advice = _WHAT_TO_DO[verdict["advice"]].format(system=format_role(verdict["system"]))
     compared = verdict["comparisons"]
     if "unclear" in [compared[role]["kind"] for role in list_bases(compared)]:
-        advice += "; more queries would tell it from its base"
-    if JUDGED in list_averaged_tasks(summary):
+        more = "verdicts" if verdict.get("person_verdicts") else "queries"
+        advice += f"; more {more} would tell it from its base"
+    origins = list_origins(summary).values()
+    if "llm" in origins and summary.get("judge_check", {}).get("verified"):
+        return f"{advice}; {_DRAWN_BEFORE}"
+    if "llm" in origins:
         return f"{advice}; first let a person check the LLM that judged, with `distill judge RUN`"
+    if "sentences" in origins:
+        return f"{advice}; whether BM25 or a hybrid is better, labelled queries would tell"
     return advice
 
 
@@ -128,15 +175,10 @@ def _describe_certainty(summary: Summary) -> str:
     verdict = get_verdict(summary)
     compared, margin = verdict["comparisons"], verdict["margin"]
     known = [*list_bases(compared), *(r for r in (BM25_ROLE, "teacher") if r in compared)]
-    items = _name_items(summary)
-    parts = [_explain_unclear(role, compared[role], margin, items) for role in known]
+    parts = [_explain_unclear(summary, role, compared[role]) for role in known]
     if any(compared[role]["kind"] == "level" for role in known):
         parts.append(f"Level means that the 95 % interval lies within {margin:g}.")
-    if JUDGED in list_averaged_tasks(summary):
-        parts.append(
-            f"On the task {JUDGED} an LLM says which passages answer a query: the verdict is as "
-            "good as this judge, which `distill judge RUN` lets a person check."
-        )
+    parts += [_EXPLAINED[of] for of in list_origins(summary).values() if of in _EXPLAINED]
     if without := list_tasks_without_bm25(summary):
         parts.append(f"BM25 and hybrids have no score on {', '.join(without)}.")
     shown = [compared[role] for role in _list_opponents(summary) if role in compared]
@@ -145,12 +187,15 @@ def _describe_certainty(summary: Summary) -> str:
     return " ".join(filter(None, parts))
 
 
-def _explain_unclear(role: str, of: Comparison, margin: float, items: str) -> str:
+def _explain_unclear(summary: Summary, role: str, of: Comparison) -> str:
     if of["kind"] != "unclear" or of["detectable"] is None or of["items"] is None:
         return ""
-    beyond = f"; the student is at most {margin:g} worse" if of["not_worse"] else ""
+    verdict = get_verdict(summary)
+    beyond = f"; the student is at most {verdict['margin']:g} worse" if of["not_worse"] else ""
+    by_person = verdict.get("person_verdicts")
+    many = f"{by_person} verdicts" if by_person else f"{of['items']:,} {_name_items(summary)}"
     return (
-        f"{of['items']:,} {items} would show a difference from {name_in_sentence(role)} of "
+        f"{many} would show a difference from {name_in_sentence(role)} of "
         f"{of['detectable']:.3f} or more{beyond}."
     )
 

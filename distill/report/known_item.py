@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill.corpus.held_out import KNOWN_ITEM, are_sections_held_out
-from distill.store.stage import open_stage
+from distill.evaluate.samples.known_items import read_known_item_counts
 
 SECTIONS_ALONE = (
     "Sections of documents were held out, and other sections of the same documents were trained "
@@ -23,20 +23,16 @@ _LIMITS = (
 def describe_known_items(run_folder: Path) -> str:
     """Describe a run's task of known-item search, and how far it can be trusted; empty where the
     run has none."""
-    if not (run_folder / KNOWN_ITEM / ".stage" / "manifest.json").is_file():
+    counts = read_known_item_counts(run_folder)
+    if counts is None:
         return ""
-    stage = open_stage(run_folder / KNOWN_ITEM)
-    if not stage.complete:
-        return ""
-    counts = stage.manifest["counts"]
-    titles, sentences = counts.get("by title", 0), counts.get("by sentence", 0)
-    bias = _BY_TITLE if titles >= sentences else _BY_SENTENCE
+    bias = _BY_SENTENCE if counts.are_mostly_sentences else _BY_TITLE
     by_section = are_sections_held_out(run_folder)
     searched = "sections of documents" if by_section else "documents"
     rest = f" {SECTIONS_ALONE}" if by_section else ""
     return (
-        f"The task {KNOWN_ITEM} searches for {titles + sentences:,} held-out {searched} among "
-        f"{counts['searched passages']:,} passages: {titles:,} by their own titles, {sentences:,} "
-        "by a sentence taken out of them. It stands in for labelled queries: "
+        f"The task {KNOWN_ITEM} searches for {counts.titles + counts.sentences:,} held-out "
+        f"{searched} among {counts.passages:,} passages: {counts.titles:,} by their own titles, "
+        f"{counts.sentences:,} by a sentence taken out of them. It stands in for labelled queries: "
         f"{bias}, {_LIMITS}{rest}"
     )

@@ -3,6 +3,7 @@
 from distill.corpus.held_out import JUDGED
 from distill.evaluate.summary import (
     BM25_ROLE,
+    Origin,
     Summary,
     format_role,
     list_averaged_tasks,
@@ -16,6 +17,13 @@ _STANDING = {
     "worse": "worse than",
     "unclear": "not told apart from",
 }
+_ORIGINS: dict[Origin, str] = {
+    "titles": "a search for documents by their titles",
+    "sentences": "a search for documents by sentences, which does not decide on BM25",
+    "llm": "an LLM's judgments",
+    "llm and person": "an LLM's judgments and {verdicts} verdicts of a person",
+}
+"""What stands in for labels."""
 
 
 def write_headline(summary: Summary) -> str:
@@ -28,11 +36,28 @@ def write_headline(summary: Summary) -> str:
     advice = f"Ship {name_in_sentence(verdict['system'])}"
     if verdict["advice"] == "hybrid":
         advice = f"Ship the hybrid, {format_role(verdict['system'])}"
-    averaged = list_averaged_tasks(summary)
-    if JUDGED in averaged:
-        alone = len(averaged) == 1
-        advice = f"{'By' if alone else 'In part by'} an LLM's judgments: {advice}"
+    if basis := _describe_basis(summary):
+        advice = f"{basis}: {advice}"
     return f"{advice}: the student is {join_words(standings)}." if standings else f"{advice}."
+
+
+def _describe_basis(summary: Summary) -> str:
+    """Describe what the verdict rests on in the place of labels: `By an LLM's judgments`, `In part
+    by ...`; empty where there are labels alone."""
+    origins = list_origins(summary)
+    stand_ins = [_ORIGINS[of] for of in origins.values() if of in _ORIGINS]
+    verdicts = get_verdict(summary).get("person_verdicts", 0)
+    told = join_words(stand_ins).format(verdicts=verdicts)
+    word = "By" if len(stand_ins) == len(origins) else "In part by"
+    return f"{word} {told}" if told else ""
+
+
+def list_origins(summary: Summary) -> dict[str, Origin]:
+    """List where the answers of the averaged tasks come from; of a summary that does not say, an
+    LLM's are known by the task's name."""
+    known = get_verdict(summary).get("rests_on")
+    by_name: dict[str, Origin] = {JUDGED: "llm"}
+    return known or {task: by_name.get(task, "labels") for task in list_averaged_tasks(summary)}
 
 
 def name_in_sentence(role: str) -> str:

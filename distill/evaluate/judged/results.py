@@ -1,7 +1,7 @@
 """Compute the scores of a run's systems on the judged pool, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
@@ -19,10 +19,13 @@ from distill.evaluate.judged.sheet import (
 from distill.evaluate.statistics.label_draw import compute_inclusion
 from distill.evaluate.statistics.prediction_powered import (
     DEPTH,
+    LEAST_VERDICTS,
     PoweredDifference,
     compute_discounts,
     estimate_difference,
 )
+from distill.evaluate.summary import CorrectedDifference, JudgeCheck, name_difference
+from distill.evaluate.verdict import list_pairs
 from distill.store.stage import open_stage
 
 
@@ -43,7 +46,8 @@ class SystemFigures:
 class JudgedResults:
     """The results of a judged pool. `reference` is the system that the student is compared with.
     `agreement` is the share of a person's verdicts that the LLM shares, None without any;
-    `difference` is the interval for student minus reference, None below 10 verdicts."""
+    `difference` is the interval for student minus reference, None below 10 verdicts; `differences`
+    are those of all pairs of systems that the person's pairs were drawn for, by name."""
 
     judge: str
     queries: int
@@ -53,6 +57,33 @@ class JudgedResults:
     verdicts: int
     agreement: float | None
     difference: PoweredDifference | None
+    differences: Mapping[str, PoweredDifference] = field(default_factory=dict)
+
+
+def check_judge(run_folder: Path) -> JudgeCheck | None:
+    """Check the LLM that judged a run's pool by a person's verdicts so far; None where the run has
+    no judged pool, or was not evaluated on it."""
+    results = read_results(run_folder)
+    if results is None:
+        return None
+    return {
+        "model": results.judge,
+        "verified": bool(results.differences),
+        "verdicts": results.verdicts,
+        "verdicts_needed": LEAST_VERDICTS,
+        "agreement": None if results.agreement is None else round(results.agreement, 4),
+        "queries": results.queries,
+        "differences": {name: _build_difference(of) for name, of in results.differences.items()},
+    }
+
+
+def _build_difference(of: PoweredDifference) -> CorrectedDifference:
+    return {
+        "difference": round(of.difference, 6),
+        "low": round(of.low, 6),
+        "high": round(of.high, 6),
+        "tuning": round(of.tuning, 4),
+    }
 
 
 def read_results(run_folder: Path) -> JudgedResults | None:
@@ -76,6 +107,8 @@ def read_results(run_folder: Path) -> JudgedResults | None:
     verdicts = sheet.verdicts if sheet is not None else {}
     decided = {pair: verdict == "yes" for pair, verdict in verdicts.items() if verdict != "skip"}
     shared = [relevant[pair] == yes for pair, yes in decided.items()]
+    reference = choose_reference(list(rankings))
+    differences = {} if sheet is None else _estimate(sheet, rankings, relevance, list(seeds))
     return JudgedResults(
         judge=str(pool.manifest["figures"]["judge"]),
         queries=len(seeds),
@@ -83,10 +116,11 @@ def read_results(run_folder: Path) -> JudgedResults | None:
         systems={
             name: _describe_system(ranked, seeds, relevance) for name, ranked in rankings.items()
         },
-        reference=choose_reference(list(rankings)),
+        reference=reference,
         verdicts=len(decided),
         agreement=mean(shared) if shared else None,
-        difference=None if sheet is None else _estimate(sheet, rankings, relevance, list(seeds)),
+        difference=differences.get(name_difference("student", reference)) if reference else None,
+        differences=differences,
     )
 
 
@@ -119,27 +153,40 @@ def _estimate(
     rankings: SystemRankings,
     relevance: Mapping[PairId, float],
     queries: list[str],
-) -> PoweredDifference | None:
-    """Estimate from the verdicts so far. Pairs before the last verdict that have none were seen and
-    skipped."""
-    if "student" not in rankings or choose_reference(list(rankings)) is None:
-        return None
+) -> dict[str, PoweredDifference]:
+    """Estimate all differences that the pairs were drawn for, by the verdicts so far. Pairs before
+    the last verdict that have none were seen and skipped."""
     pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs]
     words = [sheet.verdicts.get(pair) for pair in pairs]
     last = max((n for n, word in enumerate(words) if word is not None), default=-1)
     judged = [n for n, word in enumerate(words) if word in ("yes", "no")]
     skipped = [n for n in range(last + 1) if words[n] not in ("yes", "no")]
     place = {query: number for number, query in enumerate(queries)}
-    return estimate_difference(
-        len(queries),
-        np.array([place[query] for query, _ in pairs], dtype=np.int64),
-        compute_pair_weights(rankings, pairs),
-        np.array([relevance[pair] for pair in pairs]),
-        np.array([{"yes": 1.0, "no": 0.0}.get(word or "", np.nan) for word in words]),
-        compute_inclusion(
-            np.array([pair.size for pair in sheet.pairs]),
-            np.array([pair.key for pair in sheet.pairs]),
-            judged,
-            skipped,
-        ),
+    inclusion = compute_inclusion(
+        np.array([pair.size for pair in sheet.pairs]),
+        np.array([pair.key for pair in sheet.pairs]),
+        judged,
+        skipped,
     )
+    estimates = {
+        name_difference(one, other): estimate_difference(
+            len(queries),
+            np.array([place[query] for query, _ in pairs], dtype=np.int64),
+            compute_pair_weights(rankings, pairs, one, other),
+            np.array([relevance[pair] for pair in pairs]),
+            np.array([{"yes": 1.0, "no": 0.0}.get(word or "", np.nan) for word in words]),
+            inclusion,
+        )
+        for one, other in _list_estimated(sheet, rankings)
+    }
+    return {name: of for name, of in estimates.items() if of is not None}
+
+
+def _list_estimated(sheet: JudgingSheet, rankings: SystemRankings) -> list[tuple[str, str]]:
+    if "student" not in rankings:
+        return []
+    if sheet.drawn_for is None:
+        reference = choose_reference(list(rankings))
+        return [("student", reference)] if reference else []
+    pairs = list_pairs(rankings, ())
+    return [pair for pair in pairs if name_difference(*pair) in sheet.drawn_for]

@@ -15,12 +15,15 @@ from distill.errors import UserError
 from distill.evaluate.judged.collection import PairId, read_json_lines
 from distill.evaluate.judged.pool import JUDGEMENTS_FILE, NAME, SystemRankings
 from distill.evaluate.statistics.label_draw import (
+    combine_weights,
     compute_draw_keys,
     compute_draw_sizes,
     draw_uniform,
 )
 from distill.evaluate.statistics.prediction_powered import compute_weights
-from distill.files.atomic import read_json
+from distill.evaluate.summary import name_difference
+from distill.evaluate.verdict import list_pairs
+from distill.files.atomic import read_json, write_json
 from distill.store.stage import Stage, open_stage
 from distill.tasks.beir_folder import write_json_lines
 
@@ -30,6 +33,7 @@ RANKINGS_FILE = "judged-rankings.json"
 """In the stage `evaluation`: what each system ranks first for the held-out queries."""
 _ORDER_FILE = "order.jsonl"
 _VERDICTS_FILE = "verdicts.jsonl"
+_DRAWN_FOR_FILE = "drawn-for.json"
 _SEED = 0
 
 
@@ -44,14 +48,17 @@ class DrawnPair(NamedTuple):
 
 @dataclass(frozen=True)
 class JudgingSheet:
-    """The pairs of a pool in the order in which a person sees them, their texts, and the verdicts
-    so far."""
+    """The pairs of a pool in the order in which a person sees them, their texts, the verdicts so
+    far, and the names of the differences that the order was drawn for: of others these verdicts
+    give no interval. `drawn_for` is None for an order of earlier versions, which is for the student
+    and its reference alone."""
 
     folder: Path
     pairs: list[DrawnPair]
     queries: Mapping[str, str]
     passages: Mapping[str, str]
     verdicts: dict[PairId, PersonVerdict]
+    drawn_for: list[str] | None = None
 
     def save(self) -> None:
         """Write the verdicts, so that nothing is lost when the command is stopped."""
@@ -102,6 +109,9 @@ def open_sheet(run_folder: Path) -> JudgingSheet:
     order = _find_folder(run_folder, pool) / _ORDER_FILE
     if not order.is_file():
         order.parent.mkdir(parents=True, exist_ok=True)
+        rankings = read_current_rankings(run_folder) or {}
+        drawn_for = [name_difference(*pair) for pair in list_pairs(rankings, ())]
+        write_json(order.with_name(_DRAWN_FOR_FILE), drawn_for)
         write_json_lines(order, [pair._asdict() for pair in _draw_pairs(run_folder, pool)])
     return _read_sheet(run_folder, pool)
 
@@ -133,6 +143,7 @@ def _read_sheet(run_folder: Path, pool: Stage) -> JudgingSheet:
     folder = _find_folder(run_folder, pool)
     saved = folder / _VERDICTS_FILE
     rows = read_json_lines(saved) if saved.is_file() else []
+    drawn_for = folder / _DRAWN_FOR_FILE
     return JudgingSheet(
         folder,
         [DrawnPair(**row) for row in read_json_lines(folder / _ORDER_FILE)],
@@ -142,6 +153,7 @@ def _read_sheet(run_folder: Path, pool: Stage) -> JudgingSheet:
             for row in read_json_lines(pool.folder / "corpus.jsonl")
         },
         {(row["query_id"], row["passage_id"]): row["verdict"] for row in rows},
+        read_json(drawn_for) if drawn_for.is_file() else None,
     )
 
 
@@ -150,24 +162,25 @@ def choose_reference(systems: Sequence[str]) -> str | None:
     return next((role for role in ("teacher", "base") if role in systems), None)
 
 
-def compute_pair_weights(rankings: SystemRankings, pairs: Sequence[PairId]) -> np.ndarray:
-    """Compute (n,) what a pair's relevance adds to the student's DCG@10 minus the reference's."""
-    reference = choose_reference(list(rankings))
-    if reference is None:
-        return np.zeros(len(pairs))
+def compute_pair_weights(
+    rankings: SystemRankings, pairs: Sequence[PairId], one: str, other: str
+) -> np.ndarray:
+    """Compute (n,) what a pair's relevance adds to the DCG@10 of one system minus the other's."""
     by_query = {
-        query: compute_weights(ranking, rankings[reference].get(query, []))
-        for query, ranking in rankings["student"].items()
+        query: compute_weights(ranking, rankings[other].get(query, []))
+        for query, ranking in rankings[one].items()
     }
     return np.array([by_query.get(query, {}).get(passage, 0.0) for query, passage in pairs])
 
 
 def _draw_pairs(run_folder: Path, pool: Stage) -> list[DrawnPair]:
-    """Draw pairs by the weights of the models of today: pairs that matter most come first,
-    mostly."""
+    """Draw pairs by what they weigh in the student's differences from the other systems of today:
+    those that matter most come first, mostly."""
     rankings = read_current_rankings(run_folder) or {}
     pairs = _read_pairs(pool.folder / JUDGEMENTS_FILE)
-    sizes = compute_draw_sizes(compute_pair_weights(rankings, pairs))
+    others = [system for system in rankings if system != "student"]
+    weights = [compute_pair_weights(rankings, pairs, "student", other) for other in others]
+    sizes = compute_draw_sizes(combine_weights(weights) if weights else np.zeros(len(pairs)))
     keys = compute_draw_keys(sizes, np.array([draw_uniform(_SEED, *pair) for pair in pairs]))
     order = [int(n) for n in np.argsort(keys)]
     return [DrawnPair(pairs[n][0], pairs[n][1], float(sizes[n]), float(keys[n])) for n in order]

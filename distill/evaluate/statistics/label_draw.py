@@ -15,6 +15,15 @@ FLOOR = 0.1
 two models may matter to later ones."""
 
 
+def combine_weights(weights: Sequence[Values]) -> Values:
+    """Combine the weights (n,) of pairs in several differences, so that each difference counts the
+    same: |weight| in units of its mean, averaged over the differences. A draw by one difference
+    alone sees too little of what decides another, whose interval is then too narrow."""
+    sizes = [np.abs(of) / np.abs(of).mean() for of in weights if of.any()]
+    combined: Values = np.mean(sizes, axis=0) if sizes else np.zeros(len(weights[0]))
+    return combined
+
+
 def compute_draw_sizes(weights: Values) -> Values:
     """Compute how likely each pair is drawn, relative to the others: by |weight|, (n,), plus a
     floor."""

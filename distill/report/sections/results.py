@@ -124,7 +124,9 @@ def _tabulate_comparisons(summary: Summary) -> Grid | None:
     ]
     not_worse = f"at most {margin:g} worse"
     header = ["student against", "verdict", not_worse, "smallest visible difference", "items"]
-    return Grid("How sure, model by model", header, rows, numeric=header[3:])
+    verdicts = verdict.get("person_verdicts")
+    by_person = f", in DCG@10 by {verdicts} verdicts of a person" if verdicts else ""
+    return Grid(f"How sure, model by model{by_person}", header, rows, numeric=header[3:])
 
 
 def _tabulate_baselines(summary: Summary) -> Grid | None:

@@ -1,0 +1,107 @@
+"""A run whose verdict rests on a pool that an LLM judged, made by hand: the student is better than
+its base, and the LLM says the opposite."""
+
+from pathlib import Path
+from typing import Any
+
+from distill.evaluate.judged.collection import PairId
+from distill.evaluate.judged.pool import JUDGEMENTS_FILE
+from distill.evaluate.judged.sheet import RANKINGS_FILE
+from distill.evaluate.summary import name_difference, write_summary
+from distill.evaluate.verdict import build_verdict, list_pairs
+from distill.files.atomic import write_json
+from distill.store.run import Run
+from distill.tasks.beir_folder import write_json_lines
+from helpers.report_runs import gap, model
+
+QUERIES = [f"q{number}" for number in range(40)]
+SCORES = {
+    "base": 0.7,
+    "student": 0.4,
+    "teacher": 0.4,
+    "bm25": 0.7,
+    "base + bm25": 0.7,
+    "student + bm25": 0.5,
+    "teacher + bm25": 0.5,
+}
+RIGHT = ("student", "teacher", "student + bm25", "teacher + bm25")
+"""Systems that have each query's answer first; the others have another passage there."""
+
+
+def is_answer(pair: PairId) -> bool:
+    """What a person says."""
+    return pair[1] == f"answer-{pair[0]}"
+
+
+def write_judged_run(folder: Path) -> Path:
+    """A run whose student, by the LLM, is far worse than its base."""
+    pairs = [(query, f"{what}-{query}") for query in QUERIES for what in ("answer", "other")]
+    with Run(folder) as run:
+        base, student = run.open_stage("base", {}), run.open_stage("student", {})
+        base.finish()
+        student.finish()
+        pool = run.open_stage("judged", {})
+        write_json_lines(
+            pool.folder / "queries.jsonl",
+            [{"_id": query, "text": f"What is {query}?", "seed": ""} for query in QUERIES],
+        )
+        write_json_lines(
+            pool.folder / "corpus.jsonl",
+            [{"_id": id_, "title": "", "text": f"A passage, {id_}."} for _, id_ in pairs],
+        )
+        write_json_lines(
+            pool.folder / JUDGEMENTS_FILE,
+            [
+                {
+                    "query_id": pair[0],
+                    "passage_id": pair[1],
+                    "relevance": 0.1 if is_answer(pair) else 0.9,
+                    "relevant": not is_answer(pair),
+                }
+                for pair in pairs
+            ],
+        )
+        pool.finish(judge="owner/llm")
+        evaluation = run.open_stage("evaluation", {}, [base, student, pool])
+        write_json(
+            evaluation.folder / RANKINGS_FILE,
+            {
+                role: {
+                    query: [f"{'answer' if role in RIGHT else 'other'}-{query}"]
+                    for query in QUERIES
+                }
+                for role in SCORES
+            },
+        )
+        write_summary(evaluation.folder / "summary.json", judged_summary())
+        evaluation.finish()
+    (folder / "recipe.yaml").write_text("name: mine\n", encoding="utf-8")
+    return folder
+
+
+def judged_summary() -> Any:
+    """What an evaluation by the LLM's judgments says."""
+    models = {
+        role: model(f"owner/{role}", {"mine": score, "pairs": score}, baseline="bm25" in role)
+        | {"tasks": {"judged": score}, "by_category": {"Retrieval": score}}
+        for role, score in SCORES.items()
+    }
+    differences = {
+        name_difference(one, other): {
+            "overall": gap(SCORES[one] - SCORES[other]),
+            "tasks": {"judged": gap(SCORES[one] - SCORES[other])},
+        }
+        for one, other in list_pairs(SCORES, ())
+    }
+    of = {"category": "Retrieval", "metric": "ndcg_at_10", "revision": "1", "items": len(QUERIES)}
+    summary = {
+        "schema": 2,
+        "mteb": "2.26.24",
+        "tasks": {"judged": of},
+        "unaveraged": [],
+        "models": models,
+        "kept": 1.0,
+        "retention": None,
+        "differences": differences,
+    }
+    return summary | {"verdict": build_verdict(summary)}  # type: ignore[arg-type]
