@@ -183,6 +183,7 @@ def compare(
         from distill.evaluate.compare import make_student_variants
         from distill.evaluate.models.published import read_published
         from distill.evaluate.models.run_models import check_prompts
+        from distill.evaluate.run_summary import note_known_items
         from distill.evaluate.summary import write_summary
 
         opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
@@ -208,6 +209,9 @@ def compare(
         baselines=BM25(language=bm25_language) if baselines else None,
         margin=margin,
     )
+    if task_data is not None:
+        queries_alone = models["student"].documents is not None
+        note_known_items(summary, parse_path(fspath(task_data)), queries_alone)
     write_summary(place / "summary.json", summary)
     return summary
 

@@ -10,6 +10,7 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 
 from distill.cli import cli
 from distill.errors import UserError
+from distill.store.run import Run
 
 mteb = pytest.importorskip("mteb")
 
@@ -135,6 +136,21 @@ def test_compare_fails_on_request(encoder_folder, teacher_folder, task_data, tmp
     assert done.exit_code == 1
     assert "The verdict is 'level'" in done.stderr
     assert "summary: " in done.stdout
+
+
+def test_compare_on_a_runs_search_by_sentences_says_nothing_of_bm25(
+    encoder_folder, teacher_folder, task_data, tmp_path
+):
+    with Run(tmp_path / "run") as run:
+        made = run.open_stage("known-item", {})
+        shutil.copytree(task_data / "mine", made.folder, dirs_exist_ok=True)
+        made.finish(counts={"by title": 2, "by sentence": 10, "searched passages": 12})
+    words = ("--tasks", "known-item", "--task-data", tmp_path / "run", "--out", tmp_path)
+    shown = call("compare", encoder_folder, teacher_folder, encoder_folder, *words, "--no-speed")
+    assert shown.startswith("By a search for documents by sentences, which does not decide on BM25")
+    verdict = json.loads((tmp_path / "summary.json").read_text())["verdict"]
+    assert verdict["rests_on"] == {"known-item": "sentences"}
+    assert verdict["comparisons"].keys() == {"base", "teacher"}
 
 
 def test_compare_without_baselines_and_with_a_wider_margin(encoder_folder, task_data, tmp_path):

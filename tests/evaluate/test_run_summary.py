@@ -1,4 +1,6 @@
-"""A run's summary with what earlier versions left out."""
+"""A run's summary with what earlier versions left out, and what its verdict rests on."""
+
+import pytest
 
 from distill.evaluate.run_summary import read_items, read_run_summary
 from distill.evaluate.summary import SCHEMA, write_summary
@@ -36,3 +38,30 @@ def test_a_run_that_is_not_evaluated_has_no_summary(tmp_path):
     with Run(tmp_path / "run"):
         pass
     assert read_run_summary(tmp_path / "run") is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "origin"),
+    [
+        ({"by title": 20, "by sentence": 4, "searched passages": 90}, "titles"),
+        ({"by title": 4, "by sentence": 20, "searched passages": 90}, "sentences"),
+        ({"by sentence": 20, "searched passages": 90}, "sentences"),
+    ],
+)
+def test_the_verdict_of_a_known_item_search_says_what_documents_are_searched_by(
+    tmp_path, counts, origin
+):
+    tasks = {
+        name: {"category": "Retrieval", "metric": "ndcg_at_10", "revision": "1", "items": 24}
+        for name in ("known-item", "SciFact")
+    }
+    with Run(tmp_path / "run") as run:
+        asked = run.open_stage("known-item", {})
+        asked.finish(counts=counts)
+        stage = run.open_stage("evaluation", {}, [asked])
+        summary = {"schema": SCHEMA, "tasks": tasks, "models": {}, "differences": {}}
+        write_summary(stage.folder / "summary.json", summary)
+        stage.finish()
+    verdict = read_run_summary(tmp_path / "run")["verdict"]
+    assert verdict["rests_on"] == {"known-item": origin, "SciFact": "labels"}
+    assert verdict["decides_bm25"] is (origin == "titles")

@@ -5,6 +5,7 @@ import pytest
 from distill.evaluate.verdict import (
     build_verdict,
     compute_detectable,
+    draw_verdict,
     get_verdict,
     judge_difference,
 )
@@ -165,6 +166,41 @@ def test_of_several_bases_the_best_is_advised():
 def test_bm25_is_not_advised_for_tasks_that_it_cannot_do(differences, system):
     mixed = summary(**differences) | {"tasks": {"mine": {}, "pairs": {}}}
     assert build_verdict(mixed)["system"] == system
+
+
+WORSE_THAN_BM25 = {
+    "student__base": BETTER,
+    "student__bm25": WORSE,
+    "student__student_h": WORSE,
+    "student_h__bm25": WORSE,
+    "student__teacher": LEVEL,
+}
+
+
+def with_baselines(found):
+    for role, model in found["models"].items():
+        model["baseline"] = "bm25" in role
+    return found
+
+
+def test_documents_searched_for_by_sentences_decide_between_models_alone():
+    found = with_baselines(summary(**WORSE_THAN_BM25))
+    by_titles = draw_verdict(found, {"known-item": "titles"}, None)
+    assert (by_titles["advice"], by_titles["decides_bm25"]) == ("bm25", True)
+    assert by_titles["rests_on"] == {"known-item": "titles"}
+    by_sentences = draw_verdict(found, {"known-item": "sentences"}, None)
+    assert (by_sentences["advice"], by_sentences["system"]) == ("student", "student")
+    assert (by_sentences["kind"], by_sentences["against"]) == ("better", "base")
+    assert by_sentences["comparisons"].keys() == {"base", "teacher"}
+    assert by_sentences["decides_bm25"] is False
+    in_part = draw_verdict(found, {"known-item": "sentences", "SciFact": "labels"}, None)
+    assert in_part["advice"] == "student"
+
+
+def test_a_query_encoders_verdict_by_sentences_names_the_teacher_in_the_place_of_the_base():
+    found = with_baselines(summary(student__base=WORSE, student__bm25=WORSE))
+    drawn = draw_verdict(found, {"known-item": "sentences"}, None, queries_alone=True)
+    assert (drawn["advice"], drawn["system"]) == ("teacher", "teacher")
 
 
 def test_a_summary_of_before_has_its_verdict_drawn_when_it_is_read():

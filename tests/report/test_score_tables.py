@@ -9,6 +9,7 @@ from distill.errors import UserError
 from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import average_by_category, name_difference, read_summary
+from distill.evaluate.verdict import draw_verdict
 from distill.files.atomic import write_json
 from distill.report.facts import list_facts
 from distill.report.score_tables import render
@@ -187,6 +188,33 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
     assert any("which `distill judge RUN` lets a person check" in line for line in told_of(beside))
     (to_do,) = [line for line in told_of(alone) if line.startswith("what to do")]
     assert to_do.endswith("first let a person check the LLM that judged, with `distill judge RUN`")
+
+
+def test_the_headline_says_that_documents_were_searched_for_by_their_titles(beside_bm25):
+    beside_bm25["verdict"] = draw_verdict(beside_bm25, {"known-item": "titles"}, None)
+    assert write_headline(beside_bm25).startswith(
+        "By a search for documents by their titles: Ship the hybrid, student + BM25: the student"
+    )
+
+
+def test_by_sentences_nothing_is_said_of_bm25_and_the_reason_is_told(beside_bm25):
+    beside_bm25["verdict"] = draw_verdict(beside_bm25, {"known-item": "sentences"}, None)
+    assert write_headline(beside_bm25) == (
+        "By a search for documents by sentences, which does not decide on BM25: Ship the student: "
+        "the student is better than the base model and level with the teacher."
+    )
+    told = told_of(beside_bm25)
+    (beside,) = [line for line in told if line.startswith("student - BM25: ")]
+    assert beside.startswith("student - BM25: not decided by this task: -0.0500")
+    assert (
+        "what to do: ship the student; whether BM25 or a hybrid is better, labelled queries would "
+        "tell"
+    ) in told
+    (sure,) = [line for line in told if line.startswith("how sure: ")]
+    assert "A document lacks the words of the sentence that asks for it" in sure
+    in_part = {"known-item": "sentences", "mine": "labels"}
+    beside_bm25["verdict"] = draw_verdict(beside_bm25, in_part, None)
+    assert write_headline(beside_bm25).startswith("In part by a search for documents by sentences")
 
 
 def test_scores_of_a_task_that_an_llm_judged_stand_beside_the_verdict():
