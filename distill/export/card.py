@@ -10,6 +10,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from sentence_transformers import SentenceTransformer
 
+from distill import __version__
 from distill.errors import UserError
 from distill.evaluate.run_summary import read_run_summary
 from distill.evaluate.summary import (
@@ -46,6 +47,8 @@ from distill.recipe.needs import needs_llm
 from distill.runtime.machine import format_machine
 from distill.store.stage import open_stage
 
+_CITATION = "The distill authors: *distill: small embedding models that know a corpus*"
+"""As CITATION.cff has it, which is no part of the package."""
 _OWN_ROLES = ("base", "student", "teacher")
 _UNKNOWN_DATASET = "unknown"
 """What sentence-transformers calls data that is not on the hub."""
@@ -106,6 +109,7 @@ class ModelCard:
             report=_find_report(self),
             scores=_format_scores(summary, roles) if summary else [],
             files=self.files,
+            citation=f"{_CITATION}, version {__version__}",
         )
 
 

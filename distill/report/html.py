@@ -25,6 +25,7 @@ from distill.report.sections.relabelling import make_relabelling
 from distill.report.sections.results import make_results
 from distill.report.sections.training import make_training
 from distill.report.verdict import write_headline
+from distill.runtime.versions import find_commit
 from distill.store.run import Run
 from distill.text.sanitize import sanitize_for_terminal
 
@@ -78,6 +79,7 @@ def _render(run_data: RunData, may_write: bool) -> str:
         overview=make_overview(run_data),
         sample=make_query_sample(run_data),
         version=__version__,
+        commit=find_commit(),
         headline=write_headline(run_data.summary) if run_data.summary else "",
         not_evaluated="" if run_data.summary else run_data.not_evaluated,
         facts=_list_facts(run_data),

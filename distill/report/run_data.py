@@ -1,5 +1,6 @@
 """What stands in a run's folder, as the report's sections read it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -62,6 +63,16 @@ def read_run_data(run_folder: Path) -> RunData:
     text = path.read_text("utf-8") if path.is_file() else ""
     summary = read_run_summary(run_folder)
     return RunData(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
+
+
+def put_before_first(names: Iterable[str]) -> list[str]:
+    """Put `..._before` before its `..._after`, which a manifest has the other way round, for it
+    orders names by their letters."""
+    known, ordered = list(names), list[str]()
+    for name in known:
+        twin = f"{name.removesuffix('after')}before"
+        ordered += [twin, name] if name.endswith("_after") and twin in known else [name]
+    return list(dict.fromkeys(ordered))
 
 
 def _read_manifests(run_folder: Path) -> dict[str, Manifest]:

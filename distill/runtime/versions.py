@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import platform
+import subprocess
 from functools import cache
+from pathlib import Path
 
 _VERSIONED = (
     "torch transformers sentence-transformers faiss-cpu faiss-gpu bm25s datasets mteb numpy pyarrow"
@@ -17,6 +19,21 @@ def read_versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version for name, version in installed.items() if version is not None},
     }
+
+
+@cache
+def find_commit() -> str | None:
+    """Find the git commit of this code where it runs from a checkout; None of an installed package,
+    whose version says what it is."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    words = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 @cache

@@ -4,6 +4,7 @@ them, in processes of their own."""
 import fcntl
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,13 @@ def test_model_card_states_what_the_run_knows(card, exported, run_folder):
         assert told in card
     assert str(run_folder) not in card  # where it was made is nobody's affair
     assert "secret-place" not in card
+
+
+def test_model_card_says_how_to_cite_as_the_citation_file_does(card):
+    told = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
+    (author,) = told["authors"]
+    cited = f"{author['name']}: *{told['title']}*, version {told['version']}."
+    assert cited in card
 
 
 def test_model_card_in_the_runs_folder_links_its_report(run_folder, tmp_path):

@@ -2,18 +2,22 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from helpers.fresh_process import CONTEXT
 from helpers.report_runs import DECONTAMINATION, HOSTILE, summary, write_run
 
+import distill
 from distill.cli.runs import report
 from distill.errors import UserError
 from distill.evaluate.summary import write_summary
 from distill.files.atomic import write_json
 from distill.report.html import write_html
 from distill.report.markdown.report import write_report
+from distill.report.run_data import put_before_first
+from distill.runtime.versions import find_commit
 from distill.store.run import Run
 
 
@@ -133,6 +137,35 @@ def test_training_has_a_panel_for_the_loss_each_term_and_what_was_looked_at(page
     plots = [of["aria-label"] for tag, of in page.elements if tag == "svg"]
     for told in ("loss from 1 to 0.05", "infonce from 0.9 to 0.045", "ndcg at 10 from 0 to 0.2"):
         assert f"By step of training: {told}." in plots
+
+
+def test_training_tells_what_was_before_first(tmp_path):
+    kept = {
+        "cosine_to_teacher_after": 0.9,
+        "cosine_to_teacher_before": 0.1,
+        "steps": 20,
+        "x_after": 1,
+    }
+    assert put_before_first(kept) == [
+        "cosine_to_teacher_before",
+        "cosine_to_teacher_after",
+        "steps",
+        "x_after",
+    ]
+    with Run(tmp_path / "run") as run:
+        run.open_stage("student", {}).finish(seconds=1.0, **kept)
+    for written in (write_html(tmp_path / "run"), write_report(tmp_path / "run")):
+        text = written.read_text()
+        assert 0 < text.index("cosine to teacher before") < text.index("cosine to teacher after")
+
+
+def test_the_footer_names_the_commit_of_a_checkout(page_file):
+    commit = find_commit()
+    assert (commit is not None) == (Path(distill.__file__).parents[1] / ".git").exists()
+    named = f"Written by distill {distill.__version__}" + (
+        f" (commit {commit})." if commit else "."
+    )
+    assert named in page_file.read_text()
 
 
 def test_lineage_has_revisions_licences_seconds_and_tokens(page):

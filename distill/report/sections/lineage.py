@@ -13,7 +13,7 @@ from distill.recipe import Recipe
 from distill.recipe.needs import needs_llm
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
-from distill.report.run_data import Manifest, RunData
+from distill.report.run_data import Manifest, RunData, put_before_first
 
 _MODELS = {
     "LLM": ("llm", "model"),
@@ -151,7 +151,9 @@ _IN_OTHER_SECTIONS = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLIN
 def _list_figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
     """Yield stage, name and value of the numbers that stages declare, one level deep."""
     for stage, manifest in stages.items():
-        for key, value in manifest.get("figures", {}).items():
+        figures = manifest.get("figures", {})
+        for key in put_before_first(figures):
+            value = figures[key]
             if key in _IN_OTHER_SECTIONS:
                 continue
             inner = value if isinstance(value, dict) else {"": value}

@@ -10,7 +10,7 @@ from distill.files.atomic import read_json
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.curves import draw_curves
-from distill.report.run_data import RunData
+from distill.report.run_data import RunData, put_before_first
 
 _SOFTNESS = {
     "top_probability": "probability of the first",
@@ -39,10 +39,11 @@ def make_training(run_data: RunData) -> TrainingSection | None:
     path = run_data.folder / "student" / "training.json"
     record = read_json(path) if path.is_file() else {"curve": []}
     curve, looks = record["curve"], record.get("looks", [])
+    known = student.get("figures", {})
     figures = [
-        (key.replace("_", " "), _format_number(value))
-        for key, value in student.get("figures", {}).items()
-        if isinstance(value, int | float)
+        (key.replace("_", " "), _format_number(known[key]))
+        for key in put_before_first(known)
+        if isinstance(known[key], int | float)
     ]
     figures += _list_steps(record.get("stages", []))
     figures.append(("time", numbers.format_seconds(student["seconds"])))
