@@ -1,8 +1,9 @@
-"""Coverage of the interval for "student minus teacher" that a person's verdicts and an LLM's scores
-give (`distill judge`), on corpora with true judgments: cacm, vaswani, SciFact, xquad/en. The true
-judgments stand for the person, queries are drawn with replacement, and the interval should hold the
-difference over all queries in 95 % of repetitions, whatever the judge. Needs DISTILL_DATA. Prints
-one JSON line a corpus.
+"""Coverage of the intervals for the student's differences from other systems that a person's
+verdicts and an LLM's scores give (`distill judge`), on corpora with true judgments: cacm, vaswani,
+SciFact, xquad/en. The true judgments stand for the person. Pairs are drawn for all differences of
+the first system of a contest, as `distill judge` draws them for the student. Queries are drawn with
+replacement, and the interval should hold the difference over all queries in 95 % of repetitions,
+whatever the judge. Needs DISTILL_DATA. Prints one JSON line a corpus.
 
     python benchmarks/coverage.py --cache artifacts/coverage
 """
@@ -12,15 +13,18 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations, islice
 from pathlib import Path
 
 import bm25s
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from distill.corpus.readers.beir import BeirDataset, read_beir
 from distill.evaluate.statistics.label_draw import (
+    combine_weights,
     compute_draw_keys,
     compute_draw_sizes,
     compute_inclusion,
@@ -125,26 +129,27 @@ def _rank_by_vectors(
 
 class Contest:
     """Two systems on all queries of a corpus: what each pair of query and document weighs in the
-    difference of their DCG@10, whether it is relevant, and how each judge scores it. Rows are
-    queries, padded with pairs of weight 0."""
+    difference of their DCG@10, whether it is relevant, and how each judge scores it. `others` are
+    the first system's differences from all others: pairs are drawn for all of them, as `distill
+    judge` draws them. Rows are queries, padded with pairs of weight 0."""
 
-    def __init__(self, data: BeirDataset, ours: Lists, theirs: Lists, scores: Scores) -> None:
+    def __init__(
+        self, data: BeirDataset, ranked: Rankings, ours: str, theirs: str, scores: Scores
+    ) -> None:
         documents = list(data.corpus)
-        weights = [
-            compute_weights([documents[row] for row in mine], [documents[row] for row in other])
-            for mine, other in zip(ours, theirs, strict=True)
-        ]
-        self.weights = np.zeros((len(weights), 2 * RANKS))
-        self.relevant = np.zeros_like(self.weights)
-        self.present = np.zeros_like(self.weights, dtype=bool)
-        self.scores = {judge: np.zeros_like(self.weights) for judge in scores}
-        for row, (query, pairs) in enumerate(zip(data.queries, weights, strict=True)):
-            for column, (document, weight) in enumerate(pairs.items()):
-                self.weights[row, column] = weight
+        pools = [list_pool(ranked, place) for place in range(len(ranked[ours]))]
+        shape = (len(pools), max(map(len, pools)))
+        self.relevant, self.present = np.zeros(shape), np.zeros(shape, dtype=bool)
+        self.scores = {judge: np.zeros(shape) for judge in scores}
+        for row, (query, pool) in enumerate(zip(data.queries, pools, strict=True)):
+            for column, document in enumerate(documents[number] for number in pool):
                 self.relevant[row, column] = data.qrels[query].get(document, 0) > 0
                 self.present[row, column] = True
                 for judge, score in scores.items():
                     self.scores[judge][row, column] = score(query, document)
+        weigh = partial(weigh_pools, pools, shape, ranked[ours])
+        self.weights = weigh(ranked[theirs])
+        self.others = [weigh(lists) for name, lists in ranked.items() if name != ours]
 
     @property
     def difference(self) -> float:
@@ -159,7 +164,8 @@ class Contest:
         present = self.present[rows]
         query, weights = np.nonzero(present)[0], self.weights[rows][present]
         relevant, scores = self.relevant[rows][present], self.scores[judge][rows][present]
-        sizes = compute_draw_sizes(weights)
+        others = [of[rows][present] for of in self.others]
+        sizes = compute_draw_sizes(combine_weights(others))
         keys = compute_draw_keys(sizes, rng.random(len(sizes)))
         judged = np.argsort(keys)[:verdicts]
         inclusion = compute_inclusion(sizes, keys, judged.tolist())
@@ -168,6 +174,22 @@ class Contest:
         found = estimate_difference(queries, query, weights, scores, told, inclusion)
         assert found is not None
         return found
+
+
+def list_pool(ranked: Rankings, place: int) -> list[int]:
+    """The documents that some system has among its first for a query."""
+    return list(dict.fromkeys(row for lists in ranked.values() for row in lists[place][:RANKS]))
+
+
+def weigh_pools(
+    pools: Lists, shape: tuple[int, int], ours: Lists, theirs: Lists
+) -> NDArray[np.float64]:
+    """What each document of a query's pool weighs in the difference of two systems' DCG@10."""
+    weights = np.zeros(shape)
+    for row, (pool, mine, other) in enumerate(zip(pools, ours, theirs, strict=True)):
+        by_document = compute_weights([*map(str, mine)], [*map(str, other)])
+        weights[row, : len(pool)] = [by_document.get(str(number), 0.0) for number in pool]
+    return weights
 
 
 def measure(contest: Contest, judge: str, verdicts: int, repetitions: int) -> dict[str, float]:
@@ -258,7 +280,7 @@ def measure_all(
 ) -> tuple[dict[str, Contest], Figures]:
     """Every pair of systems, by every judge, at every number of verdicts."""
     contests = {
-        f"{ours} - {theirs}": Contest(data, ranked[ours], ranked[theirs], judges)
+        f"{ours} - {theirs}": Contest(data, ranked, ours, theirs, judges)
         for ours, theirs in combinations(ranked, 2)
     }
     figures = {

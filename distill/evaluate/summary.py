@@ -1,4 +1,4 @@
-"""What `summary.json` holds: every model's figures, and how sure their differences are."""
+"""The content of `summary.json`: every model's figures, and how sure their differences are."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -27,14 +27,14 @@ class TaskFigures(TypedDict):
 
 
 class ModelFigures(TypedDict):
-    """What is not known is null: a server's size, the speed of published results, the overall
-    score of a model that lacks a task. `score` is the mean over the averaged tasks; `latency_ms`
-    the median of single texts; `mteb` the version that the scores are of. `measures` are other
-    scores of a task that ranks documents (recall_at_10, recall_at_100, mrr_at_10, map_at_10), by
-    task. `baseline` is true of BM25 and its hybrids, which have scores on retrieval tasks alone.
-    `details` are more of them, with recall at several depths. `speed_rounds` are the texts a
-    second of each round, in which all models took turns, and `latency_quartiles` those of single
-    texts, in milliseconds. Summaries of earlier versions lack them."""
+    """The figures of one model. A figure that is not known is null: a server's size, the speed of
+    published results, the overall score of a model that lacks a task. `score` is the mean over the
+    averaged tasks; `latency_ms` the median of single texts; `mteb` the version that the scores are
+    of. `measures` are other scores of a task that ranks documents (recall_at_10, recall_at_100,
+    mrr_at_10, map_at_10), by task. `baseline` is true of BM25 and its hybrids, which have scores on
+    retrieval tasks alone. `details` are more of them, with recall at several depths. `speed_rounds`
+    are the texts a second of each round, in which all models took turns, and `latency_quartiles`
+    those of single texts, in milliseconds. Summaries of earlier versions lack them."""
 
     model: str
     revision: str | None
@@ -74,6 +74,8 @@ class Difference(TypedDict):
 
 
 class Differences(TypedDict):
+    """The student's differences from one other model, over all tasks and by task."""
+
     overall: Difference
     tasks: dict[str, Difference]
 
@@ -136,10 +138,10 @@ class CorrectedDifference(TypedDict):
 
 
 class JudgeCheck(TypedDict):
-    """What a person's verdicts say of the LLM that judged the pool of the task `judged`. `verified`
-    says that they are enough for an interval, whatever it is; `agreement` is the share of them that
-    the LLM shares, null without any. `differences` are named as a summary's; empty where the judge
-    is not verified."""
+    """The check, by a person's verdicts, of the LLM that judged the pool of the task `judged`.
+    `verified` says that they are enough for an interval, whatever it is; `agreement` is the share
+    of them that the LLM shares, null without any. `differences` are named as a summary's; empty
+    where the judge is not verified."""
 
     model: str
     verified: bool
@@ -151,7 +153,7 @@ class JudgeCheck(TypedDict):
 
 
 class QueryGroup(TypedDict):
-    """Of `items` queries: the mean of each role's values."""
+    """A group of `items` queries, and the mean of each role's values over them."""
 
     group: str
     items: int

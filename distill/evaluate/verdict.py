@@ -1,4 +1,5 @@
-"""What a comparison says of the student, and what to ship, from differences with intervals."""
+"""The verdict of a comparison, the student's rank and what to ship, from differences with
+intervals."""
 
 from collections.abc import Collection, Mapping
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""What the judged pool says, in words."""
+"""The results on the judged pool, in words."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the task `known-item` says, and what it does not, in words."""
+"""The results of the task `known-item`, and their limits, in words."""
 
 from pathlib import Path
 

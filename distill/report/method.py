@@ -1,4 +1,4 @@
-"""How intervals and p-values were computed, in a sentence: the method, and how many repetitions."""
+"""The method of intervals and p-values in a sentence: its name, and how many repetitions."""
 
 from distill.evaluate.samples.labels import get_f1_average
 from distill.evaluate.samples.pairs import get_pair_statistic

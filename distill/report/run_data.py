@@ -1,4 +1,4 @@
-"""What stands in a run's folder, as the report's sections read it."""
+"""The content of a run's folder, as the report's sections read it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

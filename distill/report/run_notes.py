@@ -1,4 +1,4 @@
-"""What a run's own tasks say beside the comparison, each with a label."""
+"""The results of a run's own tasks beside the comparison, each with a label."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ many times larger."""
 
 
 class MeasuredSpeed(NamedTuple):
-    """How long a stage took, in seconds, and its units of work."""
+    """The seconds that a stage took, and its units of work."""
 
     seconds: float
     units: float

@@ -1,1 +1,1 @@
-"""What comes before a run: a first recipe for a corpus, and the checks of a recipe."""
+"""The steps before a run: a first recipe for a corpus, and the checks of a recipe."""

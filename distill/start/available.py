@@ -1,4 +1,4 @@
-"""What a first recipe can be made with: this machine, and the models that are installed, cached or
+"""The means of a first recipe: this machine, and the models that are installed, cached or
 served."""
 
 import os

@@ -1,4 +1,4 @@
-"""What `distill init` found and chose, in a few lines."""
+"""The findings and choices of `distill init`, in a few lines."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""What lies at a path: its form, and how many documents, passages and tokens in which language."""
+"""A survey of the texts at a path: their form, and how many documents, passages and tokens in which
+language."""
 
 import itertools
 from collections import Counter
@@ -105,10 +106,10 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
 
 
 class SurveyCounts(NamedTuple):
-    """How many documents and passages a corpus has; estimates where it is large. `searchable` are
-    whole documents that can be searched for by a title or sentence of their own. `sections` are the
-    parts of documents that `corpus.hold_out_by: section` holds out; of many documents they are not
-    counted."""
+    """The numbers of documents and passages of a corpus; estimates where it is large. `searchable`
+    are whole documents that can be searched for by a title or sentence of their own. `sections` are
+    the parts of documents that `corpus.hold_out_by: section` holds out; of many documents they are
+    not counted."""
 
     whole_documents: int
     searchable: int

@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 
 class Closeable(Protocol):
+    """A model or engine that can be closed."""
+
     def close(self) -> None:
         """Free what it holds."""
         ...

@@ -1,5 +1,5 @@
-"""What a worker proves before it is given work: that it is the same program and reads the same
-folder as the process that writes the run."""
+"""The proof that a worker gives before it is given work: that it is the same program and reads the
+same folder as the process that writes the run."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ NONCE = ".workers.part"
 
 
 class ProofRequest(NamedTuple):
-    """What the driver is, for a worker to compare with."""
+    """The driver's versions and code, for a worker to compare with its own."""
 
     folder: Path
     working_folder: Path

@@ -1,4 +1,4 @@
-"""What work is, and who does it: in this process, or in worker processes on many machines.
+"""Work, and who does it: in this process, or in worker processes on many machines.
 
 Workers compute and the one driver commits. A worker opens a piece of work once, which loads its
 models, and is then given batch after batch of it.
@@ -21,7 +21,7 @@ it trains together with others."""
 
 @dataclass(frozen=True)
 class WorkerNeeds:
-    """What a worker needs for a piece of work.
+    """The means that a worker needs for a piece of work.
 
     Args:
         kind: the model that it holds.
@@ -83,7 +83,7 @@ function of a module with plain values, such as `partial(open_parser, recipe)`."
 
 @dataclass(frozen=True)
 class ShareFormat(Generic[R]):
-    """How results are kept in files by processes that compute shares of a job.
+    """The form in which processes that compute shares of a job keep results in files.
 
     Args:
         key: names the job: by what it makes, so that it is the same in every process.
@@ -117,7 +117,7 @@ class WorkerJob(Generic[T, R]):
 
 
 class BatchResult(NamedTuple, Generic[R]):
-    """What came of a batch, in `seconds` of the worker's own time."""
+    """The results of a batch, and the `seconds` of the worker's own time."""
 
     number: int
     values: Sequence[R]

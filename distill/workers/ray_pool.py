@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How a cluster is used; see the recipe's section `execution`."""
+    """The settings by which a cluster is used; see the recipe's section `execution`."""
 
     address: str = "auto"
     workers: Mapping[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class ClusterSettings:
 
 
 class Demand(NamedTuple):
-    """What one worker takes of a node."""
+    """The CPUs and GPUs that one worker takes of a node."""
 
     cpus: int
     gpus: int

@@ -12,7 +12,8 @@ _DIGITS = 64
 
 
 class ShareFile(NamedTuple):
-    """What was written: `seconds`, `tokens` and `device` of it, and the result."""
+    """A file of results that a share has written: `seconds`, `tokens` and `device` of it, and the
+    result."""
 
     head: dict[str, Any]
     content: bytes

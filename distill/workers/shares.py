@@ -49,7 +49,8 @@ class WorkShare:
 
 
 class SharesPause(Exception):
-    """What this process does is done, and others go on. Its words say what comes next."""
+    """Raised where this process has done its part, and others go on. Its words say what comes
+    next."""
 
 
 class ShareWorkers:

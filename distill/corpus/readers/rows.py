@@ -1,4 +1,4 @@
-"""What every corpus source yields, and the checks that all of them share."""
+"""The documents that every corpus source yields, and the checks that all of them share."""
 
 import hashlib
 import logging
@@ -181,7 +181,7 @@ class _SeenColumns:
 
 
 class _Reader:
-    """What was seen of the rows so far."""
+    """Makes documents of rows, and remembers what the rows so far were like."""
 
     def __init__(self, columns: Columns, may_be_numbered: bool) -> None:
         self._columns = columns

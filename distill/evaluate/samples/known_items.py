@@ -1,4 +1,4 @@
-"""What the documents of a run's task of known-item search are searched for by."""
+"""The titles or sentences by which a run's task of known-item search looks for documents."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How each ranker's scores are spread: those of the chosen positives, and of all others."""
+"""Histograms of each ranker's scores: those of the chosen positives, and of all others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How long texts are: a histogram each, in words."""
+"""Histograms of the lengths of texts, in words."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From passages to examples: what is left at each step, and why the rest is not."""
+"""The funnel from passages to examples: what is left at each step, and why the rest is not."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class Funnel:
+    """The steps from passages to examples, and the rows that were dropped on the way."""
+
     steps: list[FunnelStep]
     dropped: Grid | None
     decontamination: list[str]

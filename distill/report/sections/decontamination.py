@@ -1,4 +1,4 @@
-"""What the overlap of what was generated with evaluation sets came to, in words."""
+"""The overlap of generated queries with evaluation sets, in words."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where the student comes from: models with revisions and licences, stages with fingerprints,
+"""The origin of the student: models with revisions and licences, stages with fingerprints,
 seconds and tokens, versions of packages."""
 
 from collections.abc import Iterator, Mapping
@@ -27,6 +27,8 @@ _NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Lineage:
+    """The tables of the models and stages that a student was made from."""
+
     models: Grid | None
     stages: Grid
     seconds: str

@@ -28,6 +28,8 @@ _CATEGORIES = ("Retrieval", "Reranking")
 
 
 class LostQuery(NamedTuple):
+    """A query for which the student and the teacher differ, and both scores."""
+
     task: str
     item: str
     student: float

@@ -1,4 +1,4 @@
-"""What stands on the first page: when, how, where and with what the run was made."""
+"""The facts of the first page: when, how, where and with what the run was made."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What the generated queries are like: how long, of which kind, how often copied or alike; and some
+"""The generated queries: how long, of which kind, how often copied or alike; and some
 of them to read with their passages."""
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What single scores of rankings leave out: other measures, recall by depth, and
+"""Details of rankings that a single score leaves out: other measures, recall by depth, and
 scores by groups of queries."""
 
 from statistics import mean

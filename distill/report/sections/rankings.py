@@ -1,4 +1,5 @@
-"""What a model puts first for a few queries of a task, searched as the evaluation searches."""
+"""The documents that a model puts first for a few queries of a task, searched as the evaluation
+searches."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""How many documents to hold out of a corpus, so that a student can be measured on them without a
-label: for a first recipe, and for a run whose recipe names no evaluation task."""
+"""The number of documents to hold out of a corpus, so that a student can be measured on them
+without a label: for a first recipe, and for a run whose recipe names no evaluation task."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a run is measured on whose recipe names no evaluation task: chosen once, when it begins,
+"""The test of a run whose recipe names no evaluation task: chosen once, when it begins,
 before anything is spent. From then on the passages that were made stand for the choice."""
 
 from pathlib import Path
