@@ -3,12 +3,15 @@
 import doctest
 import importlib
 import inspect
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.in_memory import InMemoryLLM, in_memory_encoder
+from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
 import distill
@@ -65,8 +68,32 @@ PACKAGE = Path(distill.__file__).parent
 EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_doctest_examples_run(file):
+def list_examples() -> Iterator[object]:
+    for file in EXAMPLES:
+        name = str(file.relative_to(PACKAGE))
+        uses_run = "runs/mine" in file.read_text("utf-8")
+        yield pytest.param(file, id=name, marks=[pytest.mark.slow] if uses_run else [])
+
+
+@pytest.fixture
+def mine(request, tmp_path, monkeypatch) -> None:
+    """A working folder as the examples have it: `mine.yaml`, its run `runs/mine`, its tasks and
+    some texts. It is made for those examples alone that are marked as slow."""
+    monkeypatch.chdir(tmp_path)
+    if request.node.get_closest_marker("slow") is None:
+        return
+    recipe = request.getfixturevalue("recipe_file")
+    shutil.copytree(recipe.parent, tmp_path, dirs_exist_ok=True)
+    recipe_here = tmp_path / recipe.name
+    recipe_here.rename("mine.yaml")
+    shutil.copytree(request.getfixturevalue("whole_run"), tmp_path / "runs" / "mine")
+    (tmp_path / "docs").mkdir()
+    for number, text in enumerate(TEXTS):
+        (tmp_path / "docs" / f"{number}.txt").write_text(text)
+
+
+@pytest.mark.parametrize("file", list_examples())
+def test_doctest_examples_run(file, mine):
     parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
     name = ".".join(parts).removesuffix(".__init__")
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -43,7 +43,7 @@ def init(
     """Write a first recipe for a corpus: it looks at the texts, at this machine, and at the models
     that are served, cached or installed. No model is loaded.
 
-    >>> init("docs/").file  # doctest: +SKIP
+    >>> init("docs/").file
     PosixPath('docs.yaml')
 
     Args:
@@ -131,7 +131,7 @@ def check(recipe: RecipeOrFile, folder: str | Path | None = None) -> "CheckResul
     """Look for everything that would end a run of the recipe later: files, columns, tasks, models,
     servers, prompts, packages and free disk. No model is loaded and nothing is written.
 
-    >>> check("mine.yaml").faults  # doctest: +SKIP
+    >>> check("mine.yaml", "runs/mine").faults
     []
 
     Args:

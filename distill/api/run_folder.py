@@ -106,8 +106,8 @@ class RunFolder:
 def open_run(folder: str | Path) -> RunFolder:
     """Open a run's folder for reading.
 
-    >>> open_run("runs/mine").summary["kept"]  # doctest: +SKIP
-    0.97
+    >>> open_run("runs/mine").student
+    PosixPath('runs/mine/student')
 
     Raises:
         UserError: if the folder holds no run.
