@@ -5,9 +5,11 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,10 @@ from distill.workers.proof import NONCE, ProofRequest, WorkerIdentity, write_pro
 from distill.workers.protocol import WorkerNeeds
 
 _log = logging.getLogger(__name__)
+_SECONDS_TO_ANSWER = 10.0
+_SECONDS_BETWEEN_CALLS = 1.0
+_RAYS_TRIES = "RAY_gcs_server_port_wait_time_s"
+"""How often Ray calls a head, of which each call takes it 40 seconds: 20 times by default."""
 
 
 @dataclass(frozen=True)
@@ -227,13 +233,13 @@ def connect(ray: Any, address: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(
-            address=None if address == "local" else address,
-            include_dashboard=False if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, OSError, ValueError, RuntimeError) as fault:
+        if address == "local":
+            _begin(ray, address=None, include_dashboard=False)
+        else:
+            _wait_for_head(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
+            with _one_call():
+                _begin(ray, address=address)
+    except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as fault:
         raise UserError(
             f"the Ray cluster {address!r}",
             f"cannot be reached: {quote_fault(fault)}",
@@ -245,6 +251,44 @@ def connect(ray: Any, address: str) -> None:
         # Ray ends the process on SIGTERM; distill commits what is in flight first.
         if on_main_thread and before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def _begin(ray: Any, **settings: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+
+
+def _wait_for_head(address: str) -> None:
+    """Wait a little until somebody answers at HOST:PORT. Ray itself would wait a quarter of an hour
+    for a wrong address. Where it says something else, that is left to Ray.
+
+    Raises:
+        ConnectionError: if nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        return
+    until = read_clock() + _SECONDS_TO_ANSWER
+    while True:
+        try:
+            place = host.strip("[]"), int(port)
+            socket.create_connection(place, timeout=_SECONDS_TO_ANSWER).close()
+            return
+        except OSError as fault:
+            if read_clock() > until:
+                raise ConnectionError(f"nobody answers at {address}: {fault}") from fault
+            time.sleep(_SECONDS_BETWEEN_CALLS)
+
+
+@contextmanager
+def _one_call() -> Iterator[None]:
+    """Have Ray call a head once: whoever answers, but is no Ray, would be called 20 times."""
+    before = os.environ.get(_RAYS_TRIES)
+    os.environ.setdefault(_RAYS_TRIES, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_RAYS_TRIES]
 
 
 def describe_resources(resources: Mapping[str, float]) -> str:
