@@ -14,7 +14,8 @@ Step = Literal[
 
 
 def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
-    """Check, before an LLM is paid for, that this machine has the devices that a command uses.
+    """Check, before an LLM is paid for, that this machine has the devices that a command uses. GPUs
+    of the stages that a cluster's workers do are theirs.
 
     Args:
         last: the last step that the command does.
@@ -39,12 +40,14 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     asks_llm = generate.writes_queries or "brainstorm" in generate.methods
     if last == "corpus":
         return
-    if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model):
+    is_llm_here = _needs_llm_here(recipe) or not _is_left_to_workers(recipe, recipe.llm.device)
+    if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model) and is_llm_here:
         yield "llm.device", recipe.llm.device
     embeds = relabels or _needs_retriever(recipe)
-    if (embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)) or (
-        relabels and relabel.cross_encoder is not None
-    ):
+    opens_retriever = embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)
+    opens_ranker = relabels and relabel.cross_encoder is not None
+    is_here = not _is_left_to_workers(recipe, recipe.retriever.device)
+    if (opens_retriever or opens_ranker) and is_here:
         yield "retriever.device", recipe.retriever.device
     if last == "train_judge" or (relabels and recipe.trains_judge):
         yield "judge.device", recipe.judge.device
@@ -52,6 +55,20 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
         yield "teacher.device", teacher.device
     if trains and recipe.train.launcher == "none":
         yield "train.device", recipe.train.device
+
+
+def _is_left_to_workers(recipe: Recipe, device: str | None) -> bool:
+    """Return whether a stage's device is that of a cluster's workers: a GPU that this machine need
+    not have."""
+    return recipe.execution.mode == "ray" and device == "cuda"
+
+
+def _needs_llm_here(recipe: Recipe) -> bool:
+    """Return whether this process asks the LLM on a cluster too: it compares draws in the filters'
+    order, and writes the queries of held-out passages and judges their answers."""
+    generate, judged = recipe.generate, recipe.evaluate.judged
+    compares = generate.from_passages and generate.best_of > 1 and generate.best_by == "ql"
+    return compares or ("judged" in recipe.evaluate.tasks and judged.llm is None)
 
 
 def _needs_retriever(recipe: Recipe) -> bool:

@@ -1,7 +1,8 @@
 """Open a retriever or a teacher by its settings, in this process or behind a server, and identify
 it for fingerprints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -17,12 +18,19 @@ from distill.models.reference import identify_revision, resolve
 from distill.models.sentence_transformer import read_settings
 from distill.models.sources.in_memory import find_object, identify_object, is_object
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
+from distill.runtime.devices import has_device
 from distill.store.local_name import name_model
-from distill.workers.protocol import WorkerNeeds
+from distill.workers.local import LOCAL
+from distill.workers.protocol import WorkerNeeds, Workers
+
+S = TypeVar("S", bound=EmbedderConfig)
 
 
-def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
+def open_embedder(settings: EmbedderConfig, model: str, workers: Workers = LOCAL) -> Encoder:
     """Open a model in this process, or the server's where the settings name one.
+
+    Args:
+        workers: who will compute with it (see `place_here`).
 
     Raises:
         UserError: if the model or the server is not available, or the model does not compute what
@@ -32,7 +40,18 @@ def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
         encoder: Encoder = find_object(model)
         return encoder
     check_served(settings)
-    return load_encoder(model, settings) if settings.base_url is None else _connect(settings, model)
+    if settings.base_url is not None:
+        return _connect(settings, model)
+    opened = load_encoder(model, place_here(settings, workers))
+    return replace(opened, source=LocalSource(model, settings))
+
+
+def place_here(settings: S, workers: Workers) -> S:
+    """Return the settings as the process follows them that gives its work to workers: on the CPU
+    where the GPU that they name is the workers' alone."""
+    if workers.local or has_device(settings.device):
+        return settings
+    return settings.model_copy(update={"device": "cpu"})
 
 
 def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:

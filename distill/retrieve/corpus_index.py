@@ -12,6 +12,8 @@ from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage, fingerprint
 from distill.store.tables import Row
+from distill.workers.local import LOCAL
+from distill.workers.protocol import Workers
 
 
 def identify_retriever(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
@@ -42,14 +44,17 @@ def identify_retriever(retriever: Retriever, embeds: bool = False) -> dict[str, 
     return settings
 
 
-def open_encoder(retriever: Retriever) -> Encoder:
+def open_encoder(retriever: Retriever, workers: Workers = LOCAL) -> Encoder:
     """Open the recipe's retriever, in this process or behind a server.
+
+    Args:
+        workers: who will compute with it.
 
     Raises:
         UserError: if the model or the server is not available, or the model is causal though it
             must be bidirectional.
     """
-    return open_embedder(retriever, retriever.model)
+    return open_embedder(retriever, retriever.model, workers)
 
 
 def embed_corpus(

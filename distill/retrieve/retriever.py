@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from distill.embed.encoder import Encoder
 from distill.embed.on_workers import open_on_worker
-from distill.embed.open_embedder import LocalSource, choose_needs, open_embedder
+from distill.embed.open_embedder import LocalSource, choose_needs, open_embedder, place_here
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
@@ -21,7 +21,7 @@ from distill.retrieve.index import (
 from distill.retrieve.search_cache import QueryBatch, SearchCache, open_search_cache
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.workers.protocol import WorkerNeeds
+from distill.workers.protocol import WorkerNeeds, Workers
 
 EncoderIdentity = dict[str, str | int]
 
@@ -72,14 +72,14 @@ class PassageRetriever:
     ) -> None:
         self._source = run.folder, retriever, passages, teacher, compares
         self._identities: list[EncoderIdentity] = []
-        self._retriever = retriever
+        self._retriever = here = place_here(retriever, run.workers)
         self._dense: _Dense | None = None
         sources: dict[str, _CandidateSource] = {}
         if "dense" in retriever.sources:
-            queries, documents = _open_encoders(retriever, teacher, identities)
+            queries, documents = _open_encoders(retriever, teacher, run.workers, identities)
             self._identities = [queries.identity, documents.identity]
             sources["dense"] = self._dense = _Dense(
-                run, retriever, passages, queries, documents, documents if compares else queries
+                run, here, passages, queries, documents, documents if compares else queries
             )
             if identities is not None:
                 self._dense.search_all()
@@ -143,12 +143,17 @@ def _reopen(
 
 
 def _open_encoders(
-    retriever: Retriever, teacher: Teacher | None, identities: Sequence[EncoderIdentity] | None
+    retriever: Retriever,
+    teacher: Teacher | None,
+    workers: Workers,
+    identities: Sequence[EncoderIdentity] | None,
 ) -> tuple[Encoder, Encoder]:
     """Open the encoders of queries and passages, which may be the same."""
     if identities is None:
-        queries = open_encoder(retriever)
-        return queries, open_embedder(teacher, str(teacher.model)) if teacher else queries
+        queries = open_encoder(retriever, workers)
+        if teacher is None:
+            return queries, queries
+        return queries, open_embedder(teacher, str(teacher.model), workers)
     queries = open_on_worker(LocalSource(retriever.model, retriever), identities[0])
     if teacher is None:
         return queries, queries

@@ -24,6 +24,18 @@ def choose_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def has_device(device: str | None) -> bool:
+    """Return whether this machine has a device. None stands for the best one."""
+    name, _, number = (device or "cpu").partition(":")
+    return (not number or number.isdecimal()) and int(number or 0) < _count_devices().get(name, 0)
+
+
+def _count_devices() -> dict[str, int]:
+    """Count this machine's devices of each kind."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {"cpu": 1, "cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+
+
 def check_device(device: str | None, key: str) -> None:
     """Refuse a device that this machine does not have, before anything is computed. None stands for
     the best one.
@@ -34,12 +46,9 @@ def check_device(device: str | None, key: str) -> None:
     Raises:
         UserError: naming the devices that are there.
     """
-    name, _, number = (device or "cpu").partition(":")
-    there = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
-    there["mps"] = int(torch.backends.mps.is_available())
-    count = there.get(name, 0)
-    if (not number or number.isdecimal()) and int(number or 0) < count:
+    if has_device(device):
         return
+    there = _count_devices()
     have = ["cpu", *(f"cuda:{n}" for n in range(there["cuda"])), *["mps"] * there["mps"]]
     raise UserError(
         f"{key} {device}",

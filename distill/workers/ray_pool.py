@@ -237,7 +237,7 @@ def connect(ray: Any, address: str) -> None:
             _begin(ray, address=None, include_dashboard=False)
         else:
             _wait_for_head(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
-            with _one_call():
+            with _call_once():
                 _begin(ray, address=address)
     except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as fault:
         raise UserError(
@@ -280,7 +280,7 @@ def _wait_for_head(address: str) -> None:
 
 
 @contextmanager
-def _one_call() -> Iterator[None]:
+def _call_once() -> Iterator[None]:
     """Have Ray call a head once: whoever answers, but is no Ray, would be called 20 times."""
     before = os.environ.get(_RAYS_TRIES)
     os.environ.setdefault(_RAYS_TRIES, "1")

@@ -8,10 +8,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from distill.embed.encoder import normalize_rows
-from distill.embed.open_embedder import load_encoder
+from distill.embed.open_embedder import load_encoder, open_embedder
 from distill.embed.open_model import choose_dtype
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
+from distill.workers.ray_pool import ClusterSettings
+from distill.workers.ray_team import RayWorkers
 
 
 def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder):
@@ -41,6 +43,19 @@ def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder)
 def test_auto_is_bfloat16_on_a_gpu_that_computes_it(monkeypatch, name, device, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     assert choose_dtype(name, device) == expected
+
+
+def test_the_process_that_gives_work_to_gpus_opens_a_model_without_one(
+    monkeypatch, encoder_folder, tmp_path
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = EmbedderConfig(max_tokens=32, device="cuda")
+    workers = RayWorkers(ClusterSettings(), tmp_path)
+    encoder = open_embedder(settings, str(encoder_folder), workers)
+    assert encoder.embedder.model.device.type == "cpu"
+    assert encoder.source.needs.device == "cuda"
+    with pytest.raises(UserError, match="cuda: is not on this machine"):
+        open_embedder(settings, str(encoder_folder))
 
 
 @pytest.fixture

@@ -40,6 +40,36 @@ def test_devices_that_are_there(monkeypatch):
         check_device(device, "llm.device")
 
 
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_workers_of_a_cluster_may_have_gpus_that_this_machine_has_not(no_gpu):
+    on_cluster = ["name=x", "execution=ray"]
+    check_devices(load_recipe(None, [*on_cluster, "llm.device=cuda", "retriever.device=cuda"]))
+    with pytest.raises(UserError, match="mps: is not on this machine"):
+        check_devices(load_recipe(None, [*on_cluster, "llm.device=mps"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("train", []),
+        ("teacher", ["teacher.model=m"]),
+        ("llm", ["generate.best_of=2", "generate.best_by=ql"]),
+        ("llm", ["evaluate.tasks=[judged]", "corpus.path=x", "corpus.held_out=0.1"]),
+    ],
+)
+@pytest.mark.bad_input(
+    "device", "`cuda` for what stays in one process on a cluster, on a head without", "refused"
+)
+def test_stages_of_this_process_need_its_gpu_on_a_cluster_too(no_gpu, key, settings):
+    recipe = load_recipe(None, ["name=x", "execution=ray", f"{key}.device=cuda", *settings])
+    with pytest.raises(UserError, match=f"{key}.device cuda: is not on this machine"):
+        check_devices(recipe)
+
+
 def test_a_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for key in ("llm", "retriever", "train"):

@@ -44,7 +44,7 @@ def select_tasks(
     if not stage.complete:
         if asymmetric:
             llm.make_room_for(retriever)
-        encoder = open_encoder(retriever) if asymmetric else None
+        encoder = open_encoder(retriever, run.workers) if asymmetric else None
         written = lists.read_rows(BRAINSTORM)
         stage.map_shards(
             TASKS,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distill.embed.on_workers import open_on_worker
-from distill.embed.open_embedder import LocalSource, choose_needs
+from distill.embed.open_embedder import LocalSource, choose_needs, place_here
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
@@ -40,11 +40,13 @@ class SeedSearch:
         identity: dict[str, str | int] | None = None,
     ) -> None:
         self._source = run.folder, retriever, passages, depth
+        self.needs = choose_needs(retriever, retriever.model)
         self._encoder = (
-            open_encoder(retriever)
+            open_encoder(retriever, run.workers)
             if identity is None
             else open_on_worker(LocalSource(retriever.model, retriever), identity)
         )
+        retriever = place_here(retriever, run.workers)
         store, index = open_dense_index(run, retriever, self._encoder, passages)
         self._searches = (
             open_search_cache(run, retriever, self._encoder, store, index, keeps)
@@ -54,7 +56,6 @@ class SeedSearch:
         self._vectors = store.vectors
         self._depth = depth
         self.queries_at_once = choose_queries_at_once(retriever, store.vectors)
-        self.needs = choose_needs(retriever, retriever.model)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (*self._source, self._encoder.identity)
