@@ -38,9 +38,15 @@ class SmallCluster:
         for _ in range(nodes):
             self.add_node()
 
-    def add_node(self, gpus: int = 0) -> None:
-        """Add a node, which may pretend to have GPUs."""
-        node = self._cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=STORE)
+    def add_node(self, gpus: int = 0, **environment: str) -> None:
+        """Add a node, which may pretend to have GPUs, and whose processes have these environment
+        variables too."""
+        node = self._cluster.add_node(
+            num_cpus=1,
+            num_gpus=gpus,
+            object_store_memory=STORE,
+            env_vars=environment or None,
+        )
         self.nodes.append(node)
         self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
 

@@ -3,6 +3,7 @@ process, whoever is killed."""
 
 import os
 import re
+import shutil
 import signal
 import time
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.fresh_process import CONTEXT, Fresh
+from helpers.fresh_process import CONTEXT, Fresh, command
 from helpers.ray_work import (
     open_lengths,
     open_one_and_then_wait,
@@ -19,6 +20,8 @@ from helpers.ray_work import (
 )
 from helpers.written_files import files
 
+import distill
+from distill import cli
 from distill.errors import UserError
 from distill.runtime.progress import read_work_state
 from distill.store.run import Run
@@ -171,6 +174,77 @@ def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(
         on_cluster(cpus={"cpu": 64}, patience=3)
     assert "64 CPUs" in refused.value.what
     assert "2 CPUs" in refused.value.what
+
+
+def copy_code(folder: Path) -> str:
+    """Copy distill and the helpers, with one comment more; the path by which they are found."""
+    for source in (Path(distill.__file__).parent, Path(__file__).parents[1] / "helpers"):
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "distill" / "errors.py").open("a") as file:
+        file.write("# mended since\n")
+    return str(folder)
+
+
+@pytest.mark.bad_input("cluster", "a node with another checkout of the code", "refused, node named")
+def test_a_node_with_other_code_is_refused(cluster, on_cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # Ray has workers look for code in the driver's folder first
+    cluster.add_node(PYTHONPATH=copy_code(tmp_path / "other"))
+    try:
+        with pytest.raises(UserError) as refused:
+            on_cluster([f"waits {number}" for number in range(6)])
+    finally:
+        cluster.kill_node()
+    assert refused.value.where.startswith("node ")
+    assert "has other versions than the process that writes the run" in refused.value.what
+    assert "distill's code" in refused.value.what
+    assert "the same environment on every node" in refused.value.remedy
+
+
+@pytest.mark.bad_input("cluster", "a shard that fails on each worker", "refused by its item")
+def test_a_shard_that_always_fails_ends_the_run_with_the_last_error(on_cluster, tmp_path):
+    with pytest.raises(UserError) as refused:
+        on_cluster([*ITEMS[:2], "always fails"], tries=2)
+    assert refused.value.where == "stage words, batch 2 ('always fails')"
+    assert "failed 2 times" in refused.value.what
+    assert refused.value.what.endswith("ValueError: this item cannot be done")
+    assert (tmp_path / "marks" / "begun-always fails").read_text() == "xx"
+
+
+def _live_as_command(address: str, folder: Path, marks: Path, patience: float) -> None:
+    """A driver as a command of distill."""
+
+    @cli.cli.command()
+    def fill_by_hand() -> None:
+        with Run(folder) as run:
+            run.use_workers(RayWorkers(ClusterSettings(address, patience=patience), folder))
+            fill(run, partial(open_lengths, marks), STOPPED)
+
+    command("fill-by-hand")
+
+
+@pytest.mark.bad_input("cluster", "all nodes are lost and none comes back", "refused after a while")
+def test_a_run_whose_nodes_are_all_lost_for_good_ends_and_continues(
+    cluster, on_cluster, locally, tmp_path
+):
+    run, marks = tmp_path / "run", tmp_path / "marks"
+    marks.mkdir(exist_ok=True)
+    driver = Fresh(tmp_path / "driver", _live_as_command, cluster.address, run, marks, 10.0)
+    wait_until(lambda: len(list(marks.glob("begun-waits*"))) == 2)
+    cluster.kill_node()
+    cluster.kill_node()
+    lost = time.monotonic()
+    done = driver.done()
+    waited = time.monotonic() - lost
+    cluster.add_node()
+    cluster.add_node()
+    assert done.returncode == 2, done.stderr
+    assert "had no worker for 1" in done.stderr
+    assert "the same command continues" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 10 < waited < 40
+    (marks / "go-on").touch()
+    assert files(on_cluster(STOPPED).folder) == locally(STOPPED)
+    assert begun(tmp_path) == len(STOPPED) + 2
 
 
 def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
