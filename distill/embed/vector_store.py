@@ -25,6 +25,7 @@ from distill.runtime.progress import Progress
 from distill.store.local_name import restore_paths
 from distill.store.stage import fingerprint
 from distill.text.format import Side
+from distill.workers.device import ExecutionNotes
 from distill.workers.local import LOCAL
 from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
 from distill.workers.shares import SharesPause, describe_unopened
@@ -34,6 +35,7 @@ VectorDtype = Literal["float32", "float16"]
 _LOG = logging.getLogger(__name__)
 _CHECKSUMS = "checksums.txt"
 _SOURCE = "imported.json"
+_EXECUTION = "execution.json"
 _verified: set[Path] = set()
 """Files of checksums that this process has compared."""
 CHUNK = 1024
@@ -339,11 +341,13 @@ def _fill(
     done, total = int(read_json(folder / "done.json")["rows"]), len(vectors)
     left = sum(min(CHUNK, total - start) for start in starts)
     ends = dict[int, int]()
+    notes = ExecutionNotes(folder / _EXECUTION, f"job {job.name!r}", folder, workers)
     with workers.begin(job) as team, Interrupt("vectors") as interrupt:
         with Progress(
             job.name, total, "texts", total - left, requests_a_unit=1, tell=lambda: team.note
         ) as progress:
             for number, values, _ in team.iterate_results(lambda: interrupt.is_requested):
+                notes.note_devices(team.describe())
                 start, rows = starts[number], values[0]
                 ends[start] = start + len(rows)
                 vectors[start : ends[start]] = rows
@@ -353,5 +357,6 @@ def _fill(
                     done = ends[done]
                 write_json(folder / "done.json", {"rows": done})
                 progress.advance(len(rows))
+            notes.add(team.describe())
         interrupt.stop_if_requested()
     _verified.add(folder / _CHECKSUMS)

@@ -38,6 +38,7 @@ from distill.store.shard_bytes import (
 from distill.store.shards import list_shards, make_shard_name, read_shard_number
 from distill.store.tables import Row, Table, read_rows
 from distill.workers.batch_queue import sort_results
+from distill.workers.device import ExecutionNotes
 from distill.workers.local import LOCAL
 from distill.workers.protocol import (
     HERE,
@@ -227,6 +228,8 @@ class Stage:
             if settle
             else self._make_share_format(lambda n: [paths[i].stem for i in numbers[n]]),
         )
+        file, name = self.metadata_dir / "manifest.json", f"stage {self.name}"
+        notes = ExecutionNotes(file, name, self.folder, self.workers)
         with self.workers.begin(job) as team:
             before = dict(team.tokens()) if team.tokens else None
             with (
@@ -244,12 +247,13 @@ class Stage:
                         lambda: interrupt.is_requested,
                     )
                 for i, shard, seconds in shards:
+                    notes.note_devices(team.describe())
                     if keep is not None:
                         keep(items[i], shard.beside)
                     self.commit_shard(paths[i], shard, seconds)
                     progress.advance(size(items[i]))
+                notes.add(team.describe())
                 interrupt.stop_if_requested()
-            self._note_workers(team.describe())
             if before is None or team.tokens is None:
                 return None
             return subtract_counts(team.tokens(), before)
@@ -286,21 +290,6 @@ class Stage:
         commit_bytes(path, shard.data)
         beside = self.metadata_dir / f"dropped-{path.name}"
         self.mirror.commit(self.folder, [*([beside] if dropped else []), figures_path, path])
-
-    def _note_workers(self, described: dict[str, Any]) -> None:
-        """Keep in the manifest by whom the shards were made, over all processes that made some."""
-        if not described:
-            return
-        manifest = self.manifest
-        execution = manifest.get("execution", {})
-        for key, value in described.items():
-            if isinstance(value, list):
-                execution[key] = sorted({*execution.get(key, []), *value})
-            elif isinstance(value, int):
-                execution[key] = execution.get(key, 0) + value
-            else:
-                execution[key] = value
-        write_json(self.metadata_dir / "manifest.json", manifest | {"execution": execution})
 
     def list_shard_figures(self) -> list[Path]:
         """List the files with the figures of each shard, in the shards' order."""

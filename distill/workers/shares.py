@@ -129,7 +129,7 @@ class ShareTaker:
     def __init__(self, folder: Path, stops: bool, mixed_devices: bool = False) -> None:
         self._folder = folder
         self._stops = stops
-        self._mixed_devices = mixed_devices
+        self.mixed_devices = mixed_devices
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return _get_local, ()
@@ -160,7 +160,7 @@ class ShareTaker:
             with LOCAL.begin(job) as team:
                 yield team
             return
-        yield _TakingTeam(job, format_, place, self._mixed_devices)
+        yield _TakingTeam(job, format_, place, self.mixed_devices)
         shutil.rmtree(place)
 
     def close(self) -> None:

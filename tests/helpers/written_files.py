@@ -12,6 +12,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def list_tables(folder: Path) -> dict[str, bytes]:
     """All tables and vectors of a run, by their names in its folder."""
     paths = [*folder.glob("*/*.parquet"), *folder.glob("*/.stage/*.parquet")]
-    # Vectors are found again by notes of their own, which who looked for them leaves.
-    paths += [path for path in folder.glob("vectors/*/*") if path.parent.name != "addresses"]
+    # Vectors are found again by notes of their own, which who looked for them leaves; and there are
+    # notes of who computed them.
+    paths += [
+        path
+        for path in folder.glob("vectors/*/*")
+        if path.parent.name != "addresses" and path.name != "execution.json"
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
