@@ -59,7 +59,8 @@ def show_run(run: Path, console: Console) -> None:
     grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
         manifest, name = read_manifest(path), path.parent.parent.name
-        counts = ", ".join(f"{key} {n}" for key, n in _order_counts(manifest.get("counts", {})))
+        told = [", ".join(f"{key} {n}" for key, n in _order_counts(manifest.get("counts", {})))]
+        told += [_describe_execution(manifest.get("execution", {}))]
         grid.add_row(
             name,
             "complete"
@@ -67,7 +68,7 @@ def show_run(run: Path, console: Console) -> None:
             else f"{len(list_shards(path.parent.parent))} shards",
             str(manifest.get("rows", "")),
             str(manifest.get("seconds", "")),
-            Text(counts),
+            Text("\n".join(filter(None, told))),
         )
     console.print(grid, f"tables: {', '.join(list_tables(run))}")
 
@@ -76,6 +77,22 @@ def _order_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Order counts as they arise: what was read, what became of it, and what was kept of it."""
     places = {"read": 0, "kept": 2}
     return sorted(counts.items(), key=lambda item: places.get(item[0], 1))
+
+
+def _describe_execution(execution: Mapping[str, Any]) -> str:
+    """Describe who made a stage's shards, and how often something went wrong; empty for the process
+    that writes the run."""
+    words = {
+        "workers": "workers",
+        "workers_lost": "lost",
+        "batches_tried_again": "batches tried again",
+        "batches_taken_over": "batches taken over",
+    }
+    told = [f"{execution[key]} {what}" for key, what in words.items() if execution.get(key)]
+    told += [
+        f"on {', '.join(execution[key])}" for key in ("nodes", "devices") if execution.get(key)
+    ]
+    return f"by {execution.get('on', 'others')}: {', '.join(told)}" if execution else ""
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:

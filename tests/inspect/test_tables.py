@@ -7,6 +7,7 @@ from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
 from rich.console import Console
 
 from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
 from distill.inspect.tables import list_tables, show_query, show_rows, show_run
 from distill.relabel.choose import make_examples
 from distill.store.run import Run
@@ -141,6 +142,27 @@ def test_counts_stand_in_the_order_in_which_they_arise(tmp_path):
     out = StringIO()
     show_run(tmp_path / "run", Console(file=out, width=120))
     assert "read 10, dropped short 2, over limit 1, kept 7" in out.getvalue()
+
+
+def test_inspect_tells_who_made_a_stage_and_what_was_lost(tmp_path):
+    with Run(tmp_path) as run:
+        for name in ("here", "elsewhere"):
+            run.open_stage(name, {}).finish()
+    path = tmp_path / "elsewhere" / ".stage" / "manifest.json"
+    execution = {
+        "on": "ray",
+        "nodes": ["n1", "n2"],
+        "devices": ["NVIDIA H100"],
+        "workers": 5,
+        "workers_lost": 2,
+        "batches_tried_again": 3,
+    }
+    write_json(path, {**read_json(path), "execution": execution})
+    out = StringIO()
+    show_run(tmp_path, Console(file=out, width=200))
+    told = "by ray: 5 workers, 2 lost, 3 batches tried again, on n1, n2, on NVIDIA H100"
+    assert out.getvalue().count("by ") == 1
+    assert told in out.getvalue()
 
 
 def test_inspect_leaves_out_tables_that_are_not_made_yet(tmp_path):
