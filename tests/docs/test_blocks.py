@@ -32,7 +32,7 @@ FOREIGN = {
 """Libraries of others that pages show and the tests do not install."""
 FILE_ENDINGS = {"html", "json", "jsonl", "md", "py", "tsv", "yaml"}
 OTHER_YAML = {"prices.yaml"}
-OF_KUBERNETES = {"rayjob.yaml": "RayJob", "job.yaml": "Job"}
+OF_KUBERNETES = {"rayjob.yaml": "RayJob", "job.yaml": "Job", "training.yaml": "PyTorchJob"}
 OLD_KEYS = {"relabel.round_trip", "teacher.instruction_template", "evaluate.batch_size"}
 """Keys that the changelog names as gone."""
 SHELL = [b for language in ("bash", "sh", "shell") for b in all_blocks(language)]
