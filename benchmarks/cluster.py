@@ -3,17 +3,23 @@ workers, and how soon the work of a lost node goes on. The nodes are this machin
 
     python benchmarks/cluster.py
     python benchmarks/cluster.py --shards 40 --waits 8
+    python benchmarks/cluster.py --nodes 4
 
 `driver cpu` is what one process takes to hand out and commit a shard of 64 rows, imports and start
-apart. `waiting work` are shards of half a second without computing, as where a GPU works:
-`speedup` is that of two workers against one, from the first commit on. `node lost` are the seconds
-from the end of one of two nodes, by SIGKILL, until the worker that is left has committed all that
-was in flight on both, at most four shards of half a second. Prints one JSON line each.
+apart. `worker ready` are the seconds from asking for a worker to its first commit, on a cluster
+that is connected: of one without a model, and of one that imports torch and sentence-transformers.
+`one worker` is the wall time of a Ray worker divided by that of this process, for shards of half a
+second without computing, as where a GPU works, from the first commit on. `waiting work` are the
+same shards: `speedup` is that of two workers, and of as many as there are nodes, against one.
+`node lost` are the seconds from the end of one of the nodes, by SIGKILL, until the workers that are
+left have committed all that was in flight on all of them, two shards each at most.
+Prints one JSON line each.
 """
 
 import argparse
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import distill
 from distill.store.run import Run
 from distill.store.shards import read_shard_number
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import DROPPED
-from distill.workers.protocol import OpenWork, WorkerNeeds
+from distill.workers.protocol import Opens, OpenWork, WorkerNeeds
 from distill.workers.ray_pool import ClusterSettings
 from distill.workers.ray_team import RayWorkers
 
@@ -45,6 +53,15 @@ def open_work(seconds: float) -> Iterator[OpenWork[int, ShardResult]]:
         return [make_shard(number) for number in batch]
 
     yield OpenWork(work)
+
+
+@contextmanager
+def open_work_with_models() -> Iterator[OpenWork[int, ShardResult]]:
+    """Work of a worker that has the libraries of a model in memory, but no weights."""
+    import sentence_transformers  # noqa: F401 (takes its time)
+
+    with open_work(0.0) as opened:
+        yield opened
 
 
 def make_shard(number: int) -> ShardResult:
@@ -72,19 +89,32 @@ class Nodes:
 
     def use(self, run: Run, workers: int) -> None:
         settings = ClusterSettings(address=self._cluster.address, workers={"cpu": workers})
-        run.use_workers(RayWorkers(settings, run.folder))
+        cluster_workers = RayWorkers(settings, run.folder)
+        assert cluster_workers.ray is not None  # connects, which is not measured
+        run.use_workers(cluster_workers)
 
-    def kill(self) -> None:
-        self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
+    def kill(self, worker: int) -> None:
+        """End the node of a worker's process, and it at the same moment, as where a machine loses
+        its power."""
+        raylet = psutil.Process(worker).ppid()
+        (node,) = [of for of in self._nodes if raylet in list_processes(of)]
+        self._nodes.remove(node)
+        os.kill(worker, signal.SIGKILL)
+        self._cluster.remove_node(node, allow_graceful=False)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+
+
+def list_processes(node: Any) -> list[int]:
+    return [one.process.pid for several in node.all_processes.values() for one in several]
 
 
 class Commits:
     """When the shards of a stage were committed, by the clock and by this process' CPU."""
 
     def __init__(self) -> None:
+        self.began = 0.0
         self.walls: dict[int, float] = {}
         """By the shard's number, in the order of the commits."""
         self.cpus: list[float] = []
@@ -113,6 +143,10 @@ class Commits:
         return walls[-1] - walls[0]
 
     @property
+    def seconds_to_first(self) -> float:
+        return next(iter(self.walls.values())) - self.began
+
+    @property
     def cpu_a_shard(self) -> float:
         return (self.cpus[-1] - self.cpus[0]) / (len(self.cpus) - 1)
 
@@ -130,11 +164,16 @@ class Loss:
             handles = run.workers.handles  # type: ignore[attr-defined]
             self.in_flight = {number for handle in handles for number in handle.batches}
             self.at = time.monotonic()
-            self.nodes.kill()
+            self.nodes.kill(next(of.identity.pid for of in handles if of.batches))
 
 
 def fill(
-    nodes: Nodes | None, workers: int, shards: int, seconds: float, loss: Loss | None = None
+    nodes: Nodes | None,
+    workers: int,
+    shards: int,
+    opens: Opens[int, ShardResult],
+    loss: Loss | None = None,
+    needs: WorkerNeeds = WorkerNeeds(),  # noqa: B008 (frozen)
 ) -> Commits:
     """Make a stage in a folder that goes; on nodes, or in this process."""
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder)) as run, Commits() as commits:
@@ -143,7 +182,8 @@ def fill(
         if loss is not None:
             commits.then = partial(loss.kill_once, run, commits)
         stage = run.open_stage("words", {})
-        stage.map_on_workers(DROPPED, range(shards), partial(open_work, seconds), WorkerNeeds())
+        commits.began = time.monotonic()
+        stage.map_on_workers(DROPPED, range(shards), opens, needs)
         stage.finish()
     return commits
 
@@ -152,21 +192,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=400, help="of 64 rows, without waiting")
     parser.add_argument("--waits", type=int, default=48, help="shards of half a second")
+    parser.add_argument("--nodes", type=int, default=2, help="of one CPU each, two at least")
     given = parser.parse_args()
-    local = fill(None, 0, given.shards, 0.0)
-    nodes = Nodes(2)
-    on_one = fill(nodes, 1, given.shards, 0.0)
+    idle, busy = partial(open_work, 0.0), partial(open_work, 0.5)
+    local = fill(None, 0, given.shards, idle)
+    most = max(2, given.nodes)
+    nodes = Nodes(most)
+    on_one = fill(nodes, 1, given.shards, idle)
     milliseconds = {"local": local, "1 worker": on_one}
     figures = {name: round(1000 * of.cpu_a_shard, 2) for name, of in milliseconds.items()}
     show("driver cpu", unit="ms a shard", commits_a_second=round(1 / on_one.cpu_a_shard), **figures)
-    waits = {workers: fill(nodes, workers, given.waits, 0.5).wall for workers in (1, 2)}
+    model = fill(nodes, 1, 1, open_work_with_models, needs=WorkerNeeds("encoder", "cpu"))
+    show(
+        "worker ready",
+        unit="seconds",
+        without_model=round(on_one.seconds_to_first, 1),
+        libraries_of_a_model=round(model.seconds_to_first, 1),
+    )
+    here = fill(None, 0, given.waits, busy).wall
+    counts = sorted({1, 2, most})
+    waits = {workers: fill(nodes, workers, given.waits, busy).wall for workers in counts}
+    ratio = round(waits[1] / here, 3)
+    show("one worker", seconds=[round(here, 1), round(waits[1], 1)], ratio=ratio)
     show(
         "waiting work",
+        workers=counts,
         seconds=[round(of, 1) for of in waits.values()],
-        speedup=round(waits[1] / waits[2], 2),
+        speedup=[round(waits[1] / of, 2) for of in waits.values()],
     )
     loss = Loss(nodes)
-    commits = fill(nodes, 2, given.waits, 0.5, loss)
+    commits = fill(nodes, most, given.waits, busy, loss)
     until = max(commits.walls[number] for number in loss.in_flight)
     show("node lost", seconds=round(until - loss.at, 1), shards=len(loss.in_flight))
     nodes.shutdown()

@@ -331,6 +331,8 @@ def test_cluster():
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [line["name"].partition(": ")[2] for line in lines] == [
         "driver cpu",
+        "worker ready",
+        "one worker",
         "waiting work",
         "node lost",
     ]
