@@ -22,14 +22,16 @@ def choose_settings(name: str, corpus: CorpusSurvey, available: Available) -> li
         if llm is None
         else choose_with_llm(corpus, available, llm, encoders)
     )
+    settings = list(chosen)
+    encoder = next(of.value for of in settings if of.key == "student.encoder")
     return [
         Setting("name", name, f"results go to artifacts/{name}"),
-        *_choose_corpus_settings(corpus),
-        *chosen,
+        *_choose_corpus_settings(corpus, encoder),
+        *settings,
     ]
 
 
-def _choose_corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
+def _choose_corpus_settings(corpus: CorpusSurvey, encoder: str) -> Iterator[Setting]:
     yield Setting("corpus.source", "auto", f"{corpus.form}; found by the files' names")
     yield Setting("corpus.path", str(corpus.path.resolve()), "where the texts lie")
     for key, column, usual in zip(
@@ -37,6 +39,9 @@ def _choose_corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
     ):
         if column != usual:
             yield Setting(f"corpus.{key}", column, "by what its values look like; check it")
+    if corpus.language != "en":
+        why = "lengths by the student's own tokenizer: estimates are for English"
+        yield Setting("corpus.tokenizer", encoder, why)
     if corpus.may_be_unreadable:
         why = "files that cannot be read are left out, listed and counted"
         yield Setting("corpus.unreadable", "skip", why)

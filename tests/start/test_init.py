@@ -312,6 +312,7 @@ def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
     available = replace(LAPTOP, hub=True)
     chosen = settings_for(corpus, available)
     assert "multilingual" in chosen["teacher.model"]
+    assert chosen["corpus.tokenizer"] == chosen["student.encoder"]
     machine = replace(available, gpu="H100", gpu_memory=80 * 2**30)
     assert settings_for(corpus, machine)["generate.languages"] == ["de"]
 
