@@ -179,10 +179,11 @@ def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(
 @pytest.mark.bad_input("cluster", "no GPU for an engine", "refused, with what the cluster has")
 def test_an_engine_for_a_gpu_is_refused_by_a_cluster_without_one(cluster, tmp_path):
     needs = WorkerNeeds("llm", device="cuda", gpus=2)
-    with Run(tmp_path / "run") as run, pytest.raises(UserError) as refused:
+    with Run(tmp_path / "run") as run:
         run.use_workers(cluster.workers(run.folder, patience=1))
         stage = run.open_stage("words", {})
-        stage.map_on_workers(DROPPED, ITEMS, partial(open_lengths, tmp_path), needs)
+        with pytest.raises(UserError) as refused:
+            stage.map_on_workers(DROPPED, ITEMS, partial(open_lengths, tmp_path), needs)
     assert "1 CPU and 2 GPUs" in refused.value.what
     assert "2 CPUs" in refused.value.what
     assert "execution.cpus" in refused.value.remedy
