@@ -59,20 +59,32 @@ class DroppedPassages:
     def read(self, start: int, stop: int | None) -> list[Row]:
         """Read those among the spool's passages from one number up to another, or to the end.
         Those that were left out at once come before the next one that was not."""
-        at_once = self._read_between(self._before, self._draft.dropped, start, stop)
-        later = self._read_between(self._duplicates, self._draft.spool, start, stop)
-        rows = heapq.merge(at_once, later, key=lambda one: one[0])
-        return [row for _, row in rows]
+        draft = self._draft
+        early = _find_range(self._before, start, stop)
+        late = self._duplicates[_find_range(self._duplicates, start, stop)]
+        at_once = (
+            (number, _make_dropped(row, row["source"]))
+            for number, row in zip(
+                self._before[early].tolist(),
+                draft.dropped.read(np.arange(early.start, early.stop)),
+                strict=True,
+            )
+        )
+        later = (
+            (number, _make_dropped(row, "duplicate"))
+            for number, row in zip(late.tolist(), draft.spool.read(late), strict=True)
+        )
+        return [row for _, row in heapq.merge(at_once, later, key=lambda one: one[0])]
 
-    def _read_between(
-        self, numbers: PassageNumbers, spool: PassageSpool, start: int, stop: int | None
-    ) -> Iterator[tuple[int, Row]]:
-        first = int(np.searchsorted(numbers, start))
-        last = len(numbers) if stop is None else int(np.searchsorted(numbers, stop))
-        places = numbers[first:last] if spool is self._draft.spool else np.arange(first, last)
-        for number, row in zip(numbers[first:last].tolist(), spool.read(places), strict=True):
-            reason = "duplicate" if spool is self._draft.spool else row["source"]
-            yield number, {"item_id": row["passage_id"], "reason": reason, "text": row["text"]}
+
+def _find_range(numbers: PassageNumbers, start: int, stop: int | None) -> slice:
+    """Find the places of the numbers, which rise, from `start` up to `stop`, or to the end."""
+    last = len(numbers) if stop is None else int(np.searchsorted(numbers, stop))
+    return slice(int(np.searchsorted(numbers, start)), last)
+
+
+def _make_dropped(row: Row, reason: str) -> Row:
+    return {"item_id": row["passage_id"], "reason": reason, "text": row["text"]}
 
 
 class PassageDeduplicator:

@@ -51,7 +51,7 @@ class ExecutionNotes:
                 f"was begun on {', '.join(sorted(before))}, and goes on on "
                 f"{', '.join(sorted(devices - before))}: their last digits differ",
                 "continue on devices of that kind, or set execution.mixed_devices: true; "
-                f"delete {self._folder} to compute it anew",
+                f"move {self._folder} elsewhere to compute it again",
             )
         self._devices = devices
         self.add({"devices": sorted(devices)})

@@ -83,7 +83,7 @@ def test_a_stage_that_goes_on_on_another_device_is_refused(begun):
     assert refused.value.where == "stage words"
     assert "was begun on H100, and goes on on A100" in refused.value.what
     assert "execution.mixed_devices" in refused.value.remedy
-    assert f"delete {begun / 'words'} to" in refused.value.remedy
+    assert f"move {begun / 'words'} elsewhere to" in refused.value.remedy
     assert len(list((begun / "words").glob("*.parquet"))) == 1
 
 
