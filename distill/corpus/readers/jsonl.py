@@ -79,9 +79,8 @@ def list_files(path: Path, suffix: str) -> list[Path]:
 
 
 def _list_endings(suffix: str) -> tuple[str, ...]:
-    """Return the file names' endings of a format, those of compressed files included; Parquet has
-    compression of its own."""
-    return (suffix,) if suffix == ".parquet" else (suffix, *(suffix + packed for packed in CODECS))
+    """Return the file names' endings of a format, those of compressed files included."""
+    return (suffix, *(suffix + packed for packed in CODECS))
 
 
 def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:

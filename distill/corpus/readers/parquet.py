@@ -1,13 +1,17 @@
-"""Parquet: a file, or a folder of *.parquet files in the order of their names."""
+"""Parquet: a file, or a folder of *.parquet files in the order of their names, also compressed."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.corpus.readers.jsonl import identify_files, list_files
+from distill.corpus.readers.packed import CODECS, open_unpacked, strip_packed_ending
 from distill.corpus.readers.rows import (
     Columns,
     CorpusSource,
@@ -19,6 +23,7 @@ from distill.corpus.readers.rows import (
     require_columns,
 )
 from distill.errors import UserError, quote_fault
+from distill.files.atomic import explain_os_error
 
 
 def open_parquet(path: Path, columns: Columns) -> CorpusSource:
@@ -38,32 +43,60 @@ def _read(files: list[Path], columns: Columns) -> Iterator[Document | SkippedRow
 
 
 def _read_documents(file: Path, columns: Columns) -> Iterator[LocatedRow]:
-    try:
-        parquet = pq.ParquetFile(file)
+    name = Path(strip_packed_ending(file)).stem
+    with _open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
         require_columns(str(file), names, columns)
-    except (pa.ArrowException, OSError) as fault:
-        raise _explain_unreadable(file, fault) from fault
-    for number, row in read_rows(file, [c for c in columns if c in names]):
-        yield RowLocation(str(file), number), file.stem, row
+        for number, row in _iterate_rows(parquet, file, [c for c in columns if c in names]):
+            yield RowLocation(str(file), number), name, row
 
 
-def read_rows(
-    file: Path, columns: Sequence[str] | None = None
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the number, counted from 1, and these columns of every row; without them, all.
+def read_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the number, counted from 1, and all columns of every row.
 
     Raises:
         UserError: naming the file, or the row of a value that Python cannot hold.
     """
-    number = 0
+    with _open_parquet(file) as parquet:
+        yield from _iterate_rows(parquet, file)
+
+
+@contextmanager
+def _open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; a compressed one is unpacked to a temporary file first, for Parquet
+    keeps its index at the end."""
     try:
-        for batch in pq.ParquetFile(file).iter_batches(columns=columns and list(columns)):
-            for row in _convert_values(batch, file, number):
-                number += 1
-                yield number, row
+        if file.suffix.lower() not in CODECS:
+            with pq.ParquetFile(file) as parquet:
+                yield parquet
+            return
+        with tempfile.TemporaryFile() as unpacked:
+            _unpack(file, unpacked)
+            with pq.ParquetFile(unpacked) as parquet:
+                yield parquet
     except (pa.ArrowException, OSError) as fault:
         raise _explain_unreadable(file, fault) from fault
+
+
+def _unpack(file: Path, unpacked: IO[bytes]) -> None:
+    with open_unpacked(file) as source:
+        try:
+            shutil.copyfileobj(source, unpacked)
+        except OSError as fault:
+            # Damaged data has no number: that is the source's, which explains it.
+            if not fault.errno:
+                raise
+            raise explain_os_error(fault, Path(tempfile.gettempdir())) from fault
+
+
+def _iterate_rows(
+    parquet: pq.ParquetFile, file: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    number = 0
+    for batch in parquet.iter_batches(columns=columns and list(columns)):
+        for row in _convert_values(batch, file, number):
+            number += 1
+            yield number, row
 
 
 def _convert_values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Corpora in tables: files of rows with columns for id, title and text, in any of the usual forms.
 
-The forms are JSON Lines, JSON (a list of objects), CSV, TSV and Parquet; all but Parquet also
+The forms are JSON Lines, JSON (a list of objects), CSV, TSV and Parquet, all of them also
 compressed.
 """
 
@@ -49,9 +49,7 @@ _log = logging.getLogger(__name__)
 
 def detect_form(path: Path) -> str | None:
     """Return the form of a file of rows by its ending; None for any other file."""
-    name = Path(strip_packed_ending(path).lower())
-    form = FORMS.get(name.suffix)
-    return None if form == "parquet" and path.suffix.lower() != ".parquet" else form
+    return FORMS.get(Path(strip_packed_ending(path).lower()).suffix)
 
 
 def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSource:

@@ -33,7 +33,7 @@ USUAL = Columns()
 EXPECTED = [tuple(row.values()) for row in ROWS]
 FORMS = ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.bz2", "rows.jsonl.xz", "rows.ndjson.zst"]
 FORMS += ["rows.json", "rows.csv"]
-FORMS += ["semicolons.csv", "rows.tsv", "rows.parquet"]
+FORMS += ["semicolons.csv", "rows.tsv", "rows.parquet", "rows.parquet.gz", "rows.parquet.zst"]
 
 
 def read(path: Path, columns: Columns = USUAL, skips: bool = False) -> list[tuple[str, ...]]:
@@ -63,6 +63,10 @@ def write_all(folder: Path) -> dict[str, Path]:
     write_csv(folder / "semicolons.csv", ";")
     write_csv(folder / "rows.tsv", "\t")
     pq.write_table(pa.Table.from_pylist(ROWS), folder / "rows.parquet")
+    parquet = (folder / "rows.parquet").read_bytes()
+    (folder / "rows.parquet.gz").write_bytes(gzip.compress(parquet))
+    with pa.CompressedOutputStream(str(folder / "rows.parquet.zst"), "zstd") as out:
+        out.write(parquet)
     return {path.name: path for path in folder.iterdir()}
 
 

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import logging
+import tempfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -152,6 +153,47 @@ def test_a_file_that_is_no_parquet(tmp_path, data, says):
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(UserError, match=says):
         read("parquet", tmp_path / "x.parquet")
+
+
+def test_a_folder_of_parquet_files_that_are_compressed(tmp_path):
+    pq.write_table(pa.table({"_id": ["a"], "text": ["one"]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"_id": ["b"], "text": ["two"]}), tmp_path / "plain")
+    (tmp_path / "2.parquet.gz").write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+    (tmp_path / "plain").unlink()
+    documents = read("parquet", tmp_path)
+    assert [(d.id, d.text, d.source) for d in documents] == [("a", "one", "1"), ("b", "two", "2")]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        wrong("Parquet", "not gzip (.parquet.gz)", b"PAR1", "cannot be decompressed as gzip"),
+        wrong(
+            "Parquet",
+            "gzip cut short (.parquet.gz)",
+            gzip.compress(b"PAR1" + bytes(range(256)))[:-20],
+            "cannot be decompressed as gzip|is not a readable Parquet file",
+            "refused as damaged",
+        ),
+        wrong("Parquet", "gzip of text", gzip.compress(b"a"), "is not a readable Parquet file"),
+    ],
+)
+def test_a_compressed_file_that_is_no_parquet(tmp_path, data, says):
+    (tmp_path / "x.parquet.gz").write_bytes(data)
+    with pytest.raises(UserError, match=says) as fault:
+        read("parquet", tmp_path / "x.parquet.gz")
+    assert fault.value.where == str(tmp_path / "x.parquet.gz")
+
+
+@pytest.mark.bad_input("Parquet", "compressed, no room to unpack it", "refused, with the folder")
+def test_a_disk_that_is_full_where_parquet_is_unpacked(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"_id": ["a"], "text": ["one"]}), tmp_path / "x")
+    (tmp_path / "x.parquet.gz").write_bytes(gzip.compress((tmp_path / "x").read_bytes()))
+    # /dev/full answers every write as a full disk does.
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115
+    with pytest.raises(UserError, match="full") as fault:
+        read("parquet", tmp_path / "x.parquet.gz")
+    assert fault.value.where == tempfile.gettempdir()
 
 
 @pytest.mark.bad_input("path", "a relative path that is not there", "told from where it was sought")
