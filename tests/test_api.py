@@ -46,21 +46,21 @@ def test_every_public_name_is_there():
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_folder_with_the_name_of_a_function_is_both(name):
+def test_folder_with_the_name_of_a_function_is_both(name):
     folder = getattr(distill, name)
     assert folder is importlib.import_module(f"distill.{name}")
     assert folder.__path__
     assert inspect.signature(folder) == inspect.signature(getattr(api, name))
 
 
-def test_the_protocols_are_imported_from_their_folders():
+def test_protocols_are_imported_from_their_folders():
     from distill.embed import Embedder, EmbedderPrompts, Encoder
     from distill.llm import LLM, IdentifiedLLM
 
     assert all((Embedder, EmbedderPrompts, Encoder, LLM, IdentifiedLLM))
 
 
-def test_the_package_is_typed():
+def test_package_is_typed():
     assert (Path(distill.__file__).parent / "py.typed").is_file()
 
 
@@ -114,7 +114,7 @@ def test_settings_of_a_recipe_are_python_values():
 
 
 @pytest.mark.bad_input("library", "an object that lacks what its protocol has", "refused by name")
-def test_an_object_that_is_no_model_is_refused(recipe_file, tmp_path):
+def test_object_that_is_no_model_is_refused(recipe_file, tmp_path):
     with pytest.raises(
         UserError, match="the object PosixPath: has no can_compare_verdicts"
     ) as fault:
@@ -124,7 +124,7 @@ def test_an_object_that_is_no_model_is_refused(recipe_file, tmp_path):
 
 
 @pytest.mark.bad_input("library", "a folder that is no run", "refused")
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a run"):
         distill.open_run(tmp_path)
 
@@ -159,7 +159,7 @@ def no_gpu(monkeypatch):
 @pytest.mark.bad_input(
     "device", "a device of a later stage that is not there", "the earlier stages' commands run"
 )
-def test_a_command_needs_the_devices_of_its_own_stages_alone(no_gpu, settings, steps, refused):
+def test_command_needs_the_devices_of_its_own_stages_alone(no_gpu, settings, steps, refused):
     recipe = distill.load_recipe(settings={"name": "x", **settings})
     for step in steps:
         check_devices(recipe, step)
@@ -196,7 +196,7 @@ def test_objects_stand_in_the_place_of_all_models(run, models):
 
 
 @pytest.mark.slow
-def test_a_table_is_a_dataset(run):
+def test_table_is_a_dataset(run):
     examples = run.table("examples")
     assert len(examples) == next(s for s in run.stages if s.name == "examples").manifest["rows"]
     assert {"query", "positive_id", "negative_ids"} <= set(examples.column_names)
@@ -207,7 +207,7 @@ def test_a_table_is_a_dataset(run):
 
 
 @pytest.mark.slow
-def test_a_run_with_objects_continues_with_equal_ones(run, recipe_file):
+def test_run_with_objects_continues_with_equal_ones(run, recipe_file):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")}
     llm = InMemoryLLM()
     again = {"llm": llm, "retriever": in_memory_encoder(), "teacher": in_memory_encoder(2)}
@@ -220,7 +220,7 @@ def test_a_run_with_objects_continues_with_equal_ones(run, recipe_file):
 
 
 @pytest.mark.slow
-def test_a_run_with_objects_says_that_they_are_missing(run, monkeypatch):
+def test_run_with_objects_says_that_they_are_missing(run, monkeypatch):
     monkeypatch.setattr(in_memory, "_OBJECTS", {})
     recipe = distill.load_recipe(folder=run)
     with pytest.raises(UserError, match="is an object of the program that began this run"):
@@ -228,7 +228,7 @@ def test_a_run_with_objects_says_that_they_are_missing(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
+def test_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
     hits = distill.search(run, "the moon and the sea", k=3).hits
     assert [len(hits[role]) for role in ("student", "teacher")] == [3, 3]
     exported = distill.export(run, tmp_path / "out", ["sentence-transformers"])
@@ -241,7 +241,7 @@ def test_a_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_encoder_is_evaluated_and_compared(run, tmp_path):
+def test_encoder_is_evaluated_and_compared(run, tmp_path):
     options = {"task_data": run.recipe.evaluate.task_data, "out": tmp_path}
     (score,) = distill.evaluate(in_memory_encoder(), ["mine"], **options)
     low, high = score.interval

@@ -57,7 +57,7 @@ def _refuse() -> None:
     raise UserError("corpus.jsonl, row 3", "has no text", "give it one")
 
 
-def test_a_user_error_of_another_process_has_place_and_remedy():
+def test_user_error_of_another_process_has_place_and_remedy():
     with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool, pytest.raises(UserError) as caught:
         pool.submit(_refuse).result()
     assert caught.value.where == "corpus.jsonl, row 3"
@@ -68,7 +68,7 @@ def test_a_user_error_of_another_process_has_place_and_remedy():
 @pytest.mark.bad_input(
     "terminal", "escapes, bells and turned text in what an error quotes", "shown as \\x1b"
 )
-def test_an_error_is_printable_whatever_it_quotes():
+def test_error_is_printable_whatever_it_quotes():
     error = UserError("a\x1b[2Jb", "says \x07 and \u202eabc\r\nnext", "\udcff\0")
     assert error.where == "a\\x1b[2Jb"
     assert error.what == "says \\x07 and \\u202eabc\\r\nnext"

@@ -201,7 +201,7 @@ def keys(section=Recipe, prefix=""):
 
 @settings(EXAMPLES, max_examples=800)
 @given(st.sampled_from(sorted(keys())), VALUES)
-def test_any_value_of_any_key_of_a_recipe(folder, key, value):
+def test_recipe_with_any_value_of_any_key(folder, key, value):
     values = {"name": "a"}
     inner = values
     *sections, last = key.split(".")

@@ -2,6 +2,7 @@
 name, no folder or file too large."""
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -63,6 +64,14 @@ NAMED_ELSEWHERE = {
 FRAGMENTS = frozenset({"What", "Of", "By", "From", "Where", "Whether", "How"})
 """Words with which the docstring of a class would be no sentence and no noun phrase."""
 
+NO_SUBJECT = re.compile(
+    "test_(an?|the|its?|they|their|them|this|that|these|those|there|nothing|anything|everything"
+    "|what|whatever|which|who|whose|how|where|when|why|whether|if|in|at|of|on|by|for|from|as|with"
+    "|without|within|beyond|between|beside|behind|before|after|until|under|over|towards|through"
+    "|to|so|never|even|once|here)_"
+)
+"""Names of tests that do not begin with their subject."""
+
 
 @cache
 def modules() -> list[tuple[str, ast.Module]]:
@@ -106,14 +115,15 @@ def test_files_are_short():
 
 
 def test_test_names_begin_with_their_subject():
-    """`test_judged_pairs_…`, which `pytest -k judged` finds, and not `test_what_was_judged_…`."""
+    """`test_judged_pairs_…`, which `pytest -k judged` finds, and not `test_it_…`, `test_the_…` or
+    `test_without_…`."""
     named = [
-        f"{path.relative_to(TESTS)}: {line.strip()}"
-        for path in TESTS.rglob("test_*.py")
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.lstrip().startswith("def test_what_")
+        f"{path.relative_to(TESTS)}: {node.name}"
+        for path in sorted(TESTS.rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if is_function(node) and NO_SUBJECT.match(node.name)
     ]
-    assert named == []
+    assert named == [], "begin these names with what is tested (see this test's docstring)"
 
 
 def public_functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -235,7 +245,7 @@ def test_docstrings_of_functions_begin_with_a_verb():
     assert other == [], "begin these docstrings with a verb (see this test's docstring)"
 
 
-def test_the_list_of_verbs_is_sorted_and_has_no_word_without_use():
+def test_list_of_verbs_is_sorted_and_has_no_word_without_use():
     text = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").split()
     assert text == sorted(set(text))
     used = set()

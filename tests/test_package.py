@@ -45,7 +45,7 @@ def test_every_module_imports_without_the_extras():
 
 
 @pytest.mark.bad_input("installation", "an extra that is missing", "refused, with the command")
-def test_a_missing_extra_is_named():
+def test_missing_extra_is_named():
     with pytest.raises(UserError, match=r"absent_module(.|\n)*pip install -e '\.\[gpu\]'"):
         need("absent_module", "gpu")
 
@@ -62,6 +62,6 @@ def test_files_that_a_source_distribution_includes_are_there():
         assert (ROOT / name).is_file() or any((ROOT / name).iterdir())
 
 
-def test_a_source_distribution_has_what_make_check_reads():
+def test_source_distribution_has_what_make_check_reads():
     read = {".importlinter", "Makefile", "benchmarks", "distill", "requirements.lock", "tests"}
     assert read <= {*list_distributed()}

@@ -12,7 +12,7 @@ REMEDY = "write docs/robustness.md anew: python tests/robustness_table.py"
 
 
 @pytest.mark.slow
-def test_the_page_lists_what_is_tested(request):
+def test_page_lists_what_is_tested(request):
     """Where all tests are run, they are those that were collected."""
     options = request.config.option
     paths = {item.path for item in request.session.items}
@@ -35,21 +35,21 @@ def collect_in_another_process():
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{REMEDY}"
 
 
-def test_the_page_has_many_rows_and_no_two_alike():
+def test_page_has_many_rows_and_no_two_alike():
     text = FILE.read_text(encoding="utf-8")
     rows = [row for row in text.partition(BEGIN)[2].splitlines() if row.startswith("| ")][1:]
     assert len(rows) > 300
     assert len(set(rows)) == len(rows)
 
 
-def test_a_cell_is_one_line_that_shows_what_is_there():
+def test_cell_is_one_line_that_shows_what_is_there():
     table = write_table([Row("a|b", "line\nbreak \x1b <b>", "é " + "x" * 500, "t.py::test_x")])
     row = table.splitlines()[-1]
     assert row.startswith("| a\\|b | line break \\x1b &lt;b> | é xxx")
     assert len(row) < 300
 
 
-def test_a_cell_holds_no_link_by_its_name():
+def test_cell_holds_no_link_by_its_name():
     table = write_table([Row("k", "i", "refused: [.][.]", "t.py::test_x")])
     assert "[.]\\[.]" in table
 

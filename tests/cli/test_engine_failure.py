@@ -10,7 +10,7 @@ from distill.errors import EngineFailure
 FAILURE = EngineFailure("model 'm'", "vLLM's process ended", "a smaller llm.gpu_memory helps")
 
 
-def test_an_engine_that_failed_is_reported_in_plain_words(monkeypatch, capsys):
+def test_engine_that_failed_is_reported_in_plain_words(monkeypatch, capsys):
     def fail(**settings):
         raise FAILURE
 
@@ -25,7 +25,7 @@ def test_an_engine_that_failed_is_reported_in_plain_words(monkeypatch, capsys):
     assert "Traceback" not in told
 
 
-def test_it_crosses_a_process_border_whole():
+def test_engine_failure_crosses_process_border_whole():
     again = copy.deepcopy(FAILURE)  # as it is sent to another process
     assert (again.where, again.what, again.remedy) == (FAILURE.where, FAILURE.what, FAILURE.remedy)
     assert str(again) == str(FAILURE)

@@ -166,17 +166,17 @@ def test_compare_without_baselines_and_with_a_wider_margin(encoder_folder, task_
     assert summary["verdict"]["margin"] == 0.05
 
 
-def test_the_asymmetric_mode_is_a_row(prompted, encoder_folder, task_data, tmp_path):
+def test_asymmetric_mode_is_a_row(prompted, encoder_folder, task_data, tmp_path):
     words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path, "--asymmetric")
     assert "student queries" in call("compare", prompted, encoder_folder, *words)
 
 
-def test_a_benchmark_is_taken_by_name(encoder_folder, tmp_path):
+def test_benchmark_is_taken_by_name(encoder_folder, tmp_path):
     fault = call("evaluate", encoder_folder, "--benchmark", "MTEB(eng, v3)", refused=True)
     assert "MTEB(eng, v2)" in str(fault)
 
 
-def test_other_prompts_than_those_of_training_want_force(prompted, task_data, tmp_path):
+def test_evaluate_with_other_prompts_than_in_training_wants_force(prompted, task_data, tmp_path):
     words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path)
     own = call("evaluate", prompted, *words)
     assert call("evaluate", prompted, *words, "--query-prompt", "tides: ")
@@ -186,7 +186,7 @@ def test_other_prompts_than_those_of_training_want_force(prompted, task_data, tm
     assert call("evaluate", prompted, *other, "--force-prompts") != own
 
 
-def test_a_template_instructs_the_model(encoder_folder, task_data, tmp_path):
+def test_template_instructs_the_model(encoder_folder, task_data, tmp_path):
     words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path)
     template = "moon moon {instruction}\\nChess: {query}"
     own = call("evaluate", encoder_folder, *words)

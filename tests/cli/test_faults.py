@@ -56,7 +56,7 @@ def refused(*arguments):
         ]
     ],
 )
-def test_an_option_that_is_refused(arguments, says):
+def test_option_that_is_refused(arguments, says):
     assert says in refused(*arguments)
 
 
@@ -83,7 +83,7 @@ def distill(*arguments, **environment):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.bad_input("terminal", "Chinese text to ASCII or Latin-1", "shown as \\u escapes")
-def test_a_terminal_without_the_letters(tmp_path, encoding):
+def test_terminal_without_the_letters(tmp_path, encoding):
     file = tmp_path / "r.yaml"
     file.write_text("name: x\ncorpus: {path: 文档.jsonl}", encoding="utf-8")
     done = distill("run", str(file), "--print-resolved", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
@@ -93,7 +93,7 @@ def test_a_terminal_without_the_letters(tmp_path, encoding):
 
 
 @pytest.mark.bad_input("terminal", "an error about a Chinese path to ASCII", "exit code 2, escaped")
-def test_an_error_reaches_any_terminal(tmp_path):
+def test_error_reaches_any_terminal(tmp_path):
     (tmp_path / "r.yaml").write_text(json.dumps({"name": "x"}))
     done = distill(
         "corpus",
@@ -130,9 +130,7 @@ def test_an_error_reaches_any_terminal(tmp_path):
         ]
     ],
 )
-def test_a_path_that_cannot_be_ends_with_exit_code_2(
-    tmp_path, monkeypatch, capsys, arguments, says
-):
+def test_path_that_cannot_be_ends_with_exit_code_2(tmp_path, monkeypatch, capsys, arguments, says):
     import distill.cli
 
     monkeypatch.chdir(tmp_path)

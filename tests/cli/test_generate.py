@@ -35,7 +35,7 @@ def test_dry_run_estimate_and_show_prompt_generate_nothing_and_keep_the_runs_rec
     assert not (run / "generations").exists()
 
 
-def test_a_dry_run_tells_every_stage_and_its_cost(run, recipe_file, tmp_path):
+def test_dry_run_tells_every_stage_and_its_cost(run, recipe_file, tmp_path):
     prices = tmp_path / "prices.yaml"
     model = next(
         line.split()[-1] for line in recipe_file.read_text().splitlines() if "/writer" in line
@@ -48,7 +48,7 @@ def test_a_dry_run_tells_every_stage_and_its_cost(run, recipe_file, tmp_path):
         assert stage in done.stdout
 
 
-def test_the_prompt_of_a_row_is_shown(run):
+def test_prompt_of_a_row_is_shown(run):
     shown = distill("generate", "--run", str(run), "--show-prompt", "3").stdout
     assert "completion form" in shown
     assert "Passage:" in shown
@@ -57,7 +57,7 @@ def test_the_prompt_of_a_row_is_shown(run):
     assert "give 0 to 23" in beyond.stderr
 
 
-def test_the_prompts_of_a_brainstorm_are_shown_without_a_corpus(tmp_path):
+def test_prompts_of_a_brainstorm_are_shown_without_a_corpus(tmp_path):
     sets = ("--set", "generate.methods=[brainstorm]", "--set", "generate.brainstorm.calls=1")
     words = ("generate", "--run", str(tmp_path / "run"), *sets, "--show-prompt")
     shown = distill(*words, "0")
@@ -66,7 +66,7 @@ def test_the_prompts_of_a_brainstorm_are_shown_without_a_corpus(tmp_path):
     assert "chat form" in shown.stdout
 
 
-def test_the_key_of_a_server_is_written_nowhere(recipe_file, tmp_path):
+def test_key_of_a_server_is_written_nowhere(recipe_file, tmp_path):
     reply = " Find it.\nQuery: how do bees dance"
     llm = f"{{engine: http, model: {MODEL}, prompt_format: completion, concurrency: 4, "
     llm += "base_url: '%s'}"
@@ -98,7 +98,7 @@ def test_the_key_of_a_server_is_written_nowhere(recipe_file, tmp_path):
         ("extra_body", "{key: '${OPENAI_API_KEY}'}", "reads an environment variable"),
     ],
 )
-def test_a_recipe_that_would_put_the_key_into_the_run_is_refused(tmp_path, key, value, said):
+def test_recipe_that_would_put_the_key_into_the_run_is_refused(tmp_path, key, value, said):
     file = tmp_path / "mine.yaml"
     file.write_text(f"name: mine\nllm: {{model: m, {key}: {value!r}}}\n".replace('"', ""))
     done = distill("generate", str(file), "--run", str(tmp_path / "run"), OPENAI_API_KEY=KEY)

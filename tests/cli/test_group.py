@@ -11,13 +11,13 @@ def test_every_command_stands_under_a_heading():
     assert sorted(listed) == sorted(cli.commands)
 
 
-def test_the_help_lists_commands_in_the_order_of_work():
+def test_help_lists_commands_in_the_order_of_work():
     said = CliRunner().invoke(cli, ["--help"]).output
     places = [said.index(f"\n  {name} ") for name in ("run", "corpus", "relabel", "train-student")]
     assert places == sorted(places)
 
 
-def test_the_help_cuts_no_sentence():
+def test_help_cuts_no_sentence():
     said = CliRunner().invoke(cli, ["--help"], terminal_width=80).output
     assert "..." not in said.partition("From a corpus")[2]
     assert "…" not in said
@@ -39,11 +39,11 @@ def test_the_help_cuts_no_sentence():
         ]
     ],
 )
-def test_a_mistyped_command_names_the_nearest_one(typed, meant):
+def test_mistyped_command_names_the_nearest_one(typed, meant):
     done = CliRunner().invoke(cli, [typed])
     assert done.exit_code == 2
     assert f"Did you mean {meant}?" in done.output
 
 
-def test_a_word_that_is_like_no_command_names_none():
+def test_word_that_is_like_no_command_names_none():
     assert "Did you mean" not in CliRunner().invoke(cli, ["xyzzy"]).output

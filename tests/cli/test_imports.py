@@ -55,7 +55,7 @@ def test_commands_that_are_refused_at_once_import_no_large_library(folder):
         assert (code, large) == (2, []), said
 
 
-def test_a_check_of_a_recipe_without_an_llm_imports_nothing_that_computes(folder, encoder_folder):
+def test_check_of_a_recipe_without_an_llm_imports_nothing_that_computes(folder, encoder_folder):
     recipe = {
         "name": "mine",
         "corpus": {"path": str(folder.parent / "docs.jsonl")},

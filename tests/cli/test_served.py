@@ -47,7 +47,7 @@ def evaluate(tmp_path, server):
     return run
 
 
-def test_how_a_server_is_asked_is_said_on_the_command_line(evaluate, server, monkeypatch):
+def test_server_settings_are_given_on_the_command_line(evaluate, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdefgh")
     server.rule = lambda body: (
         None if "input_type" in body and len(body["input"]) <= 10 else status(400, "no")
@@ -66,7 +66,7 @@ def test_how_a_server_is_asked_is_said_on_the_command_line(evaluate, server, mon
     assert {of["api-key"] for of in headers} == {"sk-abcdefgh"}
 
 
-def test_a_parameter_that_a_server_requires_is_named_by_the_option_that_sends_it(evaluate, server):
+def test_parameter_that_a_server_requires_is_named_by_the_option_that_sends_it(evaluate, server):
     server.rule = lambda body: status(400, "'input_type' parameter is required")
     fault = evaluate().exception
     assert isinstance(fault, UserError)
@@ -79,7 +79,7 @@ def test_a_parameter_that_a_server_requires_is_named_by_the_option_that_sends_it
     [("batch_texts=-3", "batch_texts"), ("extra_body=7", "extra_body"), ("retries=x", "retries")],
 )
 @pytest.mark.bad_input("server", "--embedder with a value that is none", "refused by its key")
-def test_a_value_that_is_none_is_refused(evaluate, setting, said):
+def test_value_that_is_none_is_refused(evaluate, setting, said):
     fault = evaluate("--embedder", setting).exception
     assert isinstance(fault, UserError)
     assert said in str(fault)

@@ -7,7 +7,7 @@ from helpers.fresh_process import distill
 
 
 @pytest.mark.slow
-def test_a_run_says_where_it_is_and_writes_a_log(whole_run, recipe_file, tmp_path):
+def test_run_says_where_it_is_and_writes_a_log(whole_run, recipe_file, tmp_path):
     assert "[1/" in whole_run.with_name("said").read_text()
     lines = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert lines[0]["message"] == "command begun"

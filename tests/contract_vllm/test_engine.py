@@ -45,7 +45,7 @@ def test_greedy_text_is_that_of_the_transformers_engine(engine, plain, chat):
     assert engine.generate(prompts, SEEDS, sampling) == plain.generate(prompts, SEEDS, sampling)
 
 
-def test_a_seed_settles_the_text_whatever_the_batch(engine):
+def test_seed_settles_the_text_whatever_the_batch(engine):
     sampling = Sampling(max_new_tokens=12, temperature=1.0, top_p=0.95)
     together = engine.generate([*COMPLETIONS, COMPLETIONS[0]], [*SEEDS, 9], sampling)
     reversed_alone = [
@@ -67,7 +67,7 @@ def test_finished_says_whether_the_text_came_to_an_end(engine):
     assert "\n" not in stopped.text
 
 
-def test_a_prompt_that_is_too_long_is_named_and_the_others_are_written(engine):
+def test_prompt_that_is_too_long_is_named_and_the_others_are_written(engine):
     texts = engine.generate([COMPLETIONS[0], "x " * 3000, COMPLETIONS[1]], SEEDS, GREEDY)
     assert "2048" in texts[1].fault
     assert texts[::2] == engine.generate(COMPLETIONS[:2], SEEDS[:2], GREEDY)
@@ -95,7 +95,7 @@ def test_structured_output_that_vllm_refuses_is_an_error_of_the_user(engine):
     assert engine.generate(COMPLETIONS[:1], SEEDS[:1], GREEDY)[0].finished
 
 
-def test_a_passage_adds_no_special_token(engine):
+def test_passage_adds_no_special_token(engine):
     def tokens(text, chat):
         before = engine.tokens["prompt"]
         engine.generate([text], [0], Sampling(max_new_tokens=1, chat=chat))
@@ -129,14 +129,14 @@ def test_scores_hold_wherever_a_block_of_the_cache_ends(engine, plain):
     assert asked["shared"] > asked["prompt"] / 2
 
 
-def test_a_continuation_that_is_empty_or_too_long_is_refused(engine):
+def test_continuation_that_is_empty_or_too_long_is_refused(engine):
     with pytest.raises(UserError, match="empty"):
         engine.score([ScoreRequest("A river", (" rose", ""))])
     with pytest.raises(UserError, match="2048"):
         engine.score([ScoreRequest("A river", (" rose" * 2100,))])
 
 
-def test_nothing_of_vllm_outlives_a_parent_that_is_killed():
+def test_vllm_processes_end_with_a_killed_parent():
     parent = subprocess.Popen(
         [
             sys.executable,

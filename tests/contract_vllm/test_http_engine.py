@@ -100,7 +100,7 @@ def test_greedy_text_is_that_of_the_transformers_engine(engine, plain, chat):
     assert engine.generate(prompts, SEEDS, sampling) == plain.generate(prompts, SEEDS, sampling)
 
 
-def test_several_draws_of_a_prompt_are_one_request(server, tmp_path):
+def test_draws_of_one_prompt_are_one_request(server, tmp_path):
     """Its seed is the first draw's, and vLLM counts on from there for the others."""
     sampling = Sampling(max_new_tokens=12, temperature=1.0)
     together = open_engine(server, tmp_path / "together.sqlite")

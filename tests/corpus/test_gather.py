@@ -66,7 +66,7 @@ def test_gathered_and_dropped_passages_are_those_of_gathering_in_memory(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_id_that_two_passages_have_is_named(tmp_path, monkeypatch):
+def test_id_that_two_passages_have_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(spool, "hash", lambda id_: 7, raising=False)  # all alike
     texts = {"a": "Swifts sleep.", "b": "Bees dance.", "c": "Owls hunt at night."}
     documents = [Document(id_, "", text, "here") for id_, text in texts.items()]

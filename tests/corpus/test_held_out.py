@@ -51,7 +51,7 @@ def test_whole_documents_are_held_out_and_nothing_is_lost(tmp_path: Path) -> Non
     assert all(f"{id_}#{n}" in out for id_ in documents(out) for n in (0, 1))
 
 
-def test_of_long_documents_runs_of_passages_are_held_out(tmp_path: Path) -> None:
+def test_long_documents_have_runs_of_passages_held_out(tmp_path: Path) -> None:
     file = tmp_path / "books.jsonl"
     books = {f"b{n}": " ".join(SENTENCES.format(n=f"{n}-{m}") for m in range(40)) for n in range(4)}
     rows = [json.dumps({"_id": id_, "text": text}) for id_, text in books.items()]
@@ -63,7 +63,7 @@ def test_of_long_documents_runs_of_passages_are_held_out(tmp_path: Path) -> None
     assert len(parts[0] | parts[1]) == 60
 
 
-def test_the_seed_decides_which_documents_are_held_out(tmp_path: Path) -> None:
+def test_seed_decides_which_documents_are_held_out(tmp_path: Path) -> None:
     file = write_rows(tmp_path)
     one = split_ids(tmp_path / "one", make_recipe(file))
     assert split_ids(tmp_path / "again", make_recipe(file)) == one
@@ -90,7 +90,7 @@ def test_sections_of_a_file_stay_together(tmp_path: Path) -> None:
     assert {f"{name}:{n}" for name in files[1] for n in (0, 1)} == set(out)
 
 
-def test_a_stopped_run_writes_the_same_held_out_passages(tmp_path: Path) -> None:
+def test_stopped_run_writes_the_same_held_out_passages(tmp_path: Path) -> None:
     recipe = make_recipe(write_rows(tmp_path))
     whole = split_ids(tmp_path / "run", recipe)
     folder = tmp_path / "run" / "passages-held-out"
@@ -100,7 +100,7 @@ def test_a_stopped_run_writes_the_same_held_out_passages(tmp_path: Path) -> None
     assert split_ids(tmp_path / "run", recipe) == whole
 
 
-def test_nothing_is_held_out_by_default(tmp_path: Path) -> None:
+def test_passages_are_not_held_out_by_default(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         recipe = make_recipe(write_rows(tmp_path), held_out=0)
         assert make_split(run, recipe).held_out is None
@@ -118,7 +118,7 @@ def test_duplicates_alone_are_named_where_none_is_held_out(tmp_path: Path) -> No
 
 @pytest.mark.bad_input("corpus", "too small to hold documents out", "refused, nothing written")
 @pytest.mark.parametrize(("share", "remedy"), [(0.001, "raise"), (0.999, "lower")])
-def test_a_corpus_too_small_to_hold_out(tmp_path: Path, share: float, remedy: str) -> None:
+def test_corpus_too_small_to_hold_out(tmp_path: Path, share: float, remedy: str) -> None:
     recipe = make_recipe(write_rows(tmp_path, 3), held_out=share)
     with (
         Run(tmp_path / "run") as run,

@@ -204,7 +204,7 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
 
 @bad_row("a title without a text", "the title is a passage")
 @pytest.mark.parametrize("text", ["", None])
-def test_a_title_alone_is_a_passage(tmp_path: Path, text: str | None) -> None:
+def test_title_alone_is_a_passage(tmp_path: Path, text: str | None) -> None:
     row = {"_id": "e", "title": "The slow movement of ice in valleys", "text": text}
     _, rows = passages(tmp_path / "run", recipe(path=str(jsonl(tmp_path, [*ROWS, row]))))
     assert (rows[-1]["title"], rows[-1]["text"]) == (row["title"], "")
@@ -290,7 +290,7 @@ def test_damaged_passages_from_before_are_made_again(
     assert again.fingerprint == mark != made.fingerprint
 
 
-def test_nothing_left_says_what_to_set_for_each_reason(tmp_path: Path) -> None:
+def test_empty_corpus_error_says_what_to_set_for_each_reason(tmp_path: Path) -> None:
     rows = [{"_id": "a", "text": "Short."}, {"_id": "b", "text": None}]
     with pytest.raises(UserError, match="1 dropped no text, 1 dropped short, 2 read") as fault:
         passages(tmp_path / "run", recipe(path=str(jsonl(tmp_path, rows))))
@@ -298,7 +298,7 @@ def test_nothing_left_says_what_to_set_for_each_reason(tmp_path: Path) -> None:
     assert "corpus.text_column" in fault.value.remedy
 
 
-def test_nothing_left_names_the_counts(tmp_path: Path) -> None:
+def test_empty_corpus_error_names_the_counts(tmp_path: Path) -> None:
     file = jsonl(tmp_path)
     with pytest.raises(
         UserError, match=r"gives no passage \(5 dropped short, 4 read, 1 split\)"

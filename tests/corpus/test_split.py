@@ -19,7 +19,7 @@ def test_tokens_are_four_thirds_of_words_and_marks() -> None:
     assert estimate_tokens("one, two!") == 6  # 4 marks, rounded up
 
 
-def test_a_text_within_the_budget_is_kept_as_it_is() -> None:
+def test_text_within_the_budget_is_kept_as_it_is() -> None:
     assert split_text("  One.  Two. ", 100) == ["One.  Two."]
 
 
@@ -28,16 +28,16 @@ def test_passages_are_whole_sentences() -> None:
     assert split_text(text, 11) == ["One two three. Four five six.", "Seven eight nine. Ten."]
 
 
-def test_an_overlong_sentence_is_cut_at_words() -> None:
+def test_overlong_sentence_is_cut_at_words() -> None:
     assert split_text("a b c d e. F g.", 4) == ["a b c", "d e.", "F g."]
 
 
-def test_a_word_of_many_marks_is_cut_at_marks() -> None:
+def test_word_of_many_marks_is_cut_at_marks() -> None:
     assert split_text("a.b.c.d", 4) == ["a.b", ".c.", "d"]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_nothing_is_lost_and_no_passage_is_over_budget(seed: int) -> None:
+def test_split_loses_no_text_and_keeps_to_the_budget(seed: int) -> None:
     draw = random.Random(seed)
     words = ["word", "x.y.z", "Ab,", "Über.", "(e.g.", "end!", "\n\n", "----", "3.5%"]
     text = " ".join(draw.choice(words) for _ in range(300))
@@ -93,7 +93,7 @@ def test_no_space_is_put_between_chinese_sentences() -> None:
     assert all(passage.endswith("。") for passage in passages)
 
 
-def test_a_long_chinese_sentence_is_cut_at_its_pauses() -> None:
+def test_long_chinese_sentence_is_cut_at_its_pauses() -> None:
     passages = split_text("他们在比赛的最后三分钟，" * 30, 32)
     assert all(passage.endswith("，") for passage in passages)
 
@@ -124,7 +124,7 @@ def paragraphs(data_folder: Path, language: str) -> list[str]:
     return [json.loads(line)["text"] for line in file.read_text().splitlines()]
 
 
-def test_a_long_name_of_words_is_one_word() -> None:
+def test_long_name_of_words_is_one_word() -> None:
     assert estimate_tokens("plot_of_a_" + "long_name_" * 9) == 2
     assert estimate_tokens("x" * 65) == 65
 
@@ -139,7 +139,7 @@ ENCODED = {
 
 
 @pytest.mark.parametrize("name", ENCODED)
-def test_all_of_an_encoded_text_is_within_what_is_read(name: str) -> None:
+def test_encoded_text_is_within_what_is_read(name: str) -> None:
     passages = split_text(ENCODED[name], 64)
     assert "".join(passages) == ENCODED[name]
     assert max(map(len, passages)) <= 64

@@ -50,7 +50,7 @@ def test_no_passage_has_more_of_the_tokenizers_tokens_than_asked(tmp_path, encod
     assert " ".join(pieces).split() == GERMAN.split()
 
 
-def test_the_tokenizer_is_in_the_fingerprint_where_one_is_named(encoder_folder):
+def test_tokenizer_is_in_the_fingerprint_where_one_is_named(encoder_folder):
     assert list_length_settings(Corpus()) == {"max_tokens": 256, "min_words": 5}
     named = list_length_settings(Corpus(tokenizer=str(encoder_folder)))
     assert len(str(named["tokenizer"])) == 16
@@ -65,7 +65,7 @@ def test_the_tokenizer_is_in_the_fingerprint_where_one_is_named(encoder_folder):
     ids=["absent", "torn"],
 )
 @pytest.mark.bad_input("corpus", "corpus.tokenizer: none in the model's folder, or torn", "refused")
-def test_a_model_without_a_tokenizer_that_can_be_read_is_refused(tmp_path, name, content, fault):
+def test_model_without_a_tokenizer_that_can_be_read_is_refused(tmp_path, name, content, fault):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / name).write_text(content)
     with pytest.raises(UserError, match=fault):

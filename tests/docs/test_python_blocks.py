@@ -39,7 +39,7 @@ def names_foreign(block: Block) -> bool:
     return any(name.partition(".")[0] in FOREIGN for name in names)
 
 
-def test_a_block_is_not_run_only_where_it_needs_what_others_make():
+def test_block_is_not_run_only_where_it_needs_what_others_make():
     assert [block.place for block in BLOCKS if names_foreign(block) != (block not in RUN)] == []
     assert len(RUN) >= 9
 

@@ -27,13 +27,13 @@ def format_roughly(size: float) -> str:
     return f"{float(number):.1f} {unit}" if float(number) < 9.95 else f"{float(number):.0f} {unit}"
 
 
-def test_the_bytes_of_a_corpus():
+def test_bytes_of_a_corpus():
     assert read_row("disk: passages") == [format_roughly(n * sum(MEASURED)) for n in PASSAGES]
     vector = compute_vector_bytes(DIMENSIONS)
     assert read_row("disk: vectors") == [format_roughly(n * vector) for n in PASSAGES]
 
 
-def test_the_bytes_of_a_query_for_every_ten_passages():
+def test_bytes_of_a_query_for_every_ten_passages():
     rule = Relabel()
     pair = BYTES_A_ROW["candidates"] + 2 * BYTES_A_ROW["judgements"] + BYTES_A_ROW["labels"]
     query = BYTES_A_ROW["parsed"] + BYTES_A_ROW["queries"] + CANDIDATES * pair
@@ -42,7 +42,7 @@ def test_the_bytes_of_a_query_for_every_ten_passages():
     assert read_row("disk: queries to examples") == expected
 
 
-def test_the_shards_of_a_query_for_every_ten_passages():
+def test_shards_of_a_query_for_every_ten_passages():
     sizes = [(n // 10, Generate().shard_size) for n in PASSAGES]
     written = [math.ceil(queries / size) for queries, size in sizes]
     judged = [math.ceil(n // 10 * CANDIDATES / Relabel().shard_size) for n in PASSAGES]

@@ -178,7 +178,7 @@ def test_tutorial(name, tiny, server, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_own_prompt_of_the_tutorial_is_shown(tiny, tmp_path, monkeypatch):
+def test_tutorials_own_prompt_is_shown(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_notes()
     for block in read_blocks(FOLDER / "own-parts.md"):

@@ -45,7 +45,7 @@ def test_auto_is_bfloat16_on_a_gpu_that_computes_it(monkeypatch, name, device, n
     assert choose_dtype(name, device) == expected
 
 
-def test_the_process_that_gives_work_to_gpus_opens_a_model_without_one(
+def test_process_that_gives_work_to_gpus_opens_a_model_without_one(
     monkeypatch, encoder_folder, tmp_path
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -68,7 +68,7 @@ def without_prompts(tmp_path):
     return str(tmp_path / "without")
 
 
-def test_a_task_is_left_out_whole_though_a_blank_alone_ends_it(without_prompts):
+def test_task_is_left_out_whole_though_a_blank_alone_ends_it(without_prompts):
     settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
     encoder = load_encoder(without_prompts, settings)
     expected = encoder.embedder.model.encode(["bees dance"], prompt="Find what dances. ")
@@ -78,6 +78,6 @@ def test_a_task_is_left_out_whole_though_a_blank_alone_ends_it(without_prompts):
         encoder.encode_prompted(["Find what dances. bees dance"], "query")
 
 
-def test_a_text_of_no_known_word_is_like_no_other():
+def test_text_of_no_known_word_is_like_no_other():
     found = normalize_rows(np.array([[0, 0], [3, 4]], np.float32))
     np.testing.assert_allclose(found, [[0, 0], [0.6, 0.8]], atol=1e-7)

@@ -41,7 +41,7 @@ def send(encoder: Encoder) -> list[list[float]]:
         return [vectors.tolist() for vectors in opened.work(job.batches[0])]
 
 
-def test_an_encoder_is_loaded_once_by_a_worker_until_another_one_comes(
+def test_encoder_is_loaded_once_by_a_worker_until_another_one_comes(
     encoder_folder, teacher_folder, loaded
 ):
     settings = EmbedderConfig(max_tokens=32, device="cpu")

@@ -88,7 +88,7 @@ def test_code_that_nobody_knows_is_refused_until_somebody_vouches(tmp_path, open
     assert can_see_later_tokens(model[0], model[0].tokenizer, False)
 
 
-def test_an_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opened):
+def test_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opened):
     folder = tiny_encoder(tmp_path / "bert")
     edit_json(folder / "config.json", auto_map={"AutoModel": "someone/code--modeling.BertModel"})
     opened(folder)
@@ -97,7 +97,7 @@ def test_an_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opene
         opened(folder)
 
 
-def test_the_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
+def test_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
     folder = e5_mistral(tmp_path / "e5")
     assert last_id(opened(folder, append_eos=False)) != 1
     edit_json(folder / "tokenizer_config.json", add_eos_token=False)
@@ -115,7 +115,7 @@ def test_corrections_of_a_models_attention_and_ending_are_part_of_fingerprints(t
     assert load_eval_model(folder, device="cpu").experiment["attention"] == "bidirectional"
 
 
-def test_a_decoder_kept_causal_has_another_fingerprint(tmp_path):
+def test_decoder_kept_causal_has_another_fingerprint(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
     as_its_code, causal = (
         Retriever(model=str(folder), device="cpu", bidirectional=of) for of in (None, False)
@@ -123,7 +123,7 @@ def test_a_decoder_kept_causal_has_another_fingerprint(tmp_path):
     assert identify_retriever(as_its_code) != identify_retriever(causal)
 
 
-def test_in_float16_as_in_float32_nearly(tmp_path, opened):
+def test_float16_vectors_are_nearly_those_of_float32(tmp_path, opened):
     folder = e5_mistral(tmp_path / "e5")
     half, whole = opened(folder, dtype="bfloat16"), opened(folder)
     assert (half.dtype, whole.dtype) == (torch.bfloat16, torch.float32)
@@ -159,7 +159,7 @@ def test_prompts_without_one_for_queries_are_reported_and_a_template_replaces_th
     assert np.allclose(one, plain.encode(["Instruct: Find flies.\nQuery: bees"], "document"))
 
 
-def test_a_local_model_takes_prompts(tmp_path):
+def test_local_model_takes_prompts(tmp_path):
     folder = tiny_encoder(tmp_path / "bge")
     settings = EmbedderConfig(device="cpu", query_prompt="find: ", document_prompt="text: ")
     encoder = load_encoder(str(folder), settings)
@@ -173,7 +173,7 @@ def test_a_local_model_takes_prompts(tmp_path):
 # --- what does not fit ----------------------------------------------------------------------------
 
 
-def test_a_model_of_word_vectors_has_every_role(tmp_path, opened):
+def test_model_of_word_vectors_has_every_role(tmp_path, opened):
     backend = Tokenizer.from_str(_wordpiece().backend_tokenizer.to_str())
     torch.manual_seed(0)
     static = StaticEmbedding(backend, embedding_dim=16)
@@ -288,7 +288,7 @@ BREAKS.append(garbage_tokenizer)
         for damage in BREAKS
     ],
 )
-def test_a_damaged_embedder_is_refused_by_name(tmp_path, opened, damage):
+def test_damaged_embedder_is_refused_by_name(tmp_path, opened, damage):
     folder = tiny_encoder(tmp_path / "model")
     damage(folder)
     with pytest.raises(UserError) as caught:
@@ -298,13 +298,13 @@ def test_a_damaged_embedder_is_refused_by_name(tmp_path, opened, damage):
 
 
 @pytest.mark.bad_input("model", "a language model as an embedder", "refused")
-def test_a_language_model_is_no_embedder(llm_folder, opened):
+def test_language_model_is_no_embedder(llm_folder, opened):
     with pytest.raises(UserError, match="is a language model"):
         opened(llm_folder)
 
 
 @pytest.mark.bad_input("model", "a cross-encoder as an embedder", "refused")
-def test_a_cross_encoder_is_no_embedder(tmp_path, opened):
+def test_cross_encoder_is_no_embedder(tmp_path, opened):
     with pytest.raises(UserError, match="scores texts or pairs"):
         opened(tiny_cross_encoder(tmp_path / "cross"))
 
@@ -323,19 +323,19 @@ def test_no_module_is_read_from_a_pickle(tmp_path, opened):
         opened(tmp_path / "dense")
 
 
-def test_a_head_that_nobody_reads_may_be_missing(tmp_path, opened):
+def test_head_that_nobody_reads_may_be_missing(tmp_path, opened):
     folder = tiny_encoder(tmp_path / "model")
     drop_weight(folder, "pooler.dense.weight")
     opened(folder)
 
 
 @pytest.mark.bad_input("model", "a device that is not here", "refused, those that are named")
-def test_a_device_that_is_not_here_is_named(encoder_folder):
+def test_device_that_is_not_here_is_named(encoder_folder):
     with pytest.raises(UserError, match="is not on this machine"):
         open_model(str(encoder_folder), EmbedderConfig(device="cuda:99"))
 
 
-def test_a_vector_that_is_not_finite_names_the_way_out(tmp_path):
+def test_vector_that_is_not_finite_names_the_way_out(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
     path = folder / "model.safetensors"
     weights = load_file(path)

@@ -83,7 +83,7 @@ def test_unfinished_and_damaged_vectors_of_another_run_are_embedded(tmp_path, en
 
 
 @pytest.mark.bad_input("recipe", "vectors from a folder that is no run", "refused by its path")
-def test_a_folder_without_vectors_is_refused(tmp_path):
+def test_folder_without_vectors_is_refused(tmp_path):
     with pytest.raises(UserError) as refused:
         take_vectors_from(tmp_path / "run" / "vectors", str(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in refused.value.where
@@ -91,7 +91,7 @@ def test_a_folder_without_vectors_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_recipe_that_names_another_run_embeds_no_passage(whole_run, recipe_file, tmp_path):
+def test_recipe_that_names_another_run_embeds_no_passage(whole_run, recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     recipe = override(recipe, {"retriever.vectors_from": str(whole_run)})
     with open_job(recipe, tmp_path / "run", "never") as job:

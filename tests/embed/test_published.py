@@ -35,7 +35,7 @@ def prompt_of(eval_model, task, side):
         (NOMIC, "search_query: ", "search_document: "),
     ],
 )
-def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, document):
+def test_published_model_has_its_prompts_in_every_role(folder, name, query, document):
     settings = EmbedderConfig(device="cpu", known_as=name)
     wording = load_encoder(str(folder), settings).wording
     assert (wording.write_query_prompt(), wording.document) == (query, document)
@@ -55,7 +55,7 @@ def test_prompts_by_category_are_mtebs(folder):
 @pytest.mark.parametrize(
     "name", [MISTRAL, "Alibaba-NLP/gte-Qwen2-7B-instruct", "nvidia/NV-Embed-v2"]
 )
-def test_an_instructed_model_has_its_template(folder, name, caplog):
+def test_instructed_model_has_its_template(folder, name, caplog):
     settings = EmbedderConfig(device="cpu", known_as=name)
     with caplog.at_level(logging.WARNING, "distill"):
         eval_model = load_eval_model(folder, settings=settings)
@@ -83,7 +83,7 @@ def test_settings_come_before_what_is_known(folder):
     assert wording.write_query_prompt("bees") == "query: bees "
 
 
-def test_the_published_name_of_an_embedder_is_part_of_fingerprints(folder):
+def test_published_name_of_an_embedder_is_part_of_fingerprints(folder):
     def of(name):
         return identify_embedder(EmbedderConfig(device="cpu", known_as=name), str(folder))
 
@@ -99,11 +99,11 @@ def test_the_published_name_of_an_embedder_is_part_of_fingerprints(folder):
         ("wheel:bge==1.0/model#sha256=00", None),
     ],
 )
-def test_the_name_is_the_references(reference, expected):
+def test_name_is_the_references(reference, expected):
     assert find_hub_id(reference) == expected
 
 
-def test_a_folder_of_the_hubs_cache_has_its_name(tmp_path):
+def test_folder_of_the_hubs_cache_has_its_name(tmp_path):
     snapshot = tmp_path / "models--BAAI--bge-base-en-v1.5" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     assert find_hub_id(str(snapshot)) == "BAAI/bge-base-en-v1.5"
@@ -113,7 +113,7 @@ def test_a_folder_of_the_hubs_cache_has_its_name(tmp_path):
     )
 
 
-def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, caplog):
+def test_prompts_of_the_files_are_used_without_mteb_with_a_notice(monkeypatch, caplog):
     from distill.embed import published
 
     published._look_up_in_mteb.cache_clear()

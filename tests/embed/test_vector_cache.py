@@ -23,7 +23,7 @@ def reopened(cache):
     return VectorCache(cache.folder.parent, IDENTITY, 3)
 
 
-def test_a_texts_row_comes_back_in_any_order_and_after_reopening(cache):
+def test_texts_row_comes_back_in_any_order_and_after_reopening(cache):
     for held in (cache, reopened(cache)):
         assert len(held) == 12
         for rows in ([3, 11, 0, 3], range(12), [7], []):
@@ -60,7 +60,7 @@ def test_half_written_vectors_of_a_killed_process_are_cut_off(cache, vectors, di
     assert np.array_equal(reopened(cache).take(DIGESTS), VECTORS)
 
 
-def test_two_of_one_folder_see_each_others_rows(cache):
+def test_vector_caches_of_one_folder_see_each_others_rows(cache):
     other = reopened(cache)
     other.add(DIGESTS[12:15], VECTORS[12:15])
     assert cache.find_absent(DIGESTS).tolist() == [15, 16, 17, 18, 19]
@@ -92,7 +92,7 @@ def overwrite(file, place: int, data: bytes) -> None:
     ids=["flipped", "zeros", "digest", "checksum"],
 )
 @pytest.mark.bad_input("damage", "an evaluation's vectors changed", "computed again, said")
-def test_a_row_that_was_changed_is_absent_and_added_again(cache, name, place, data, lost, caplog):
+def test_row_that_was_changed_is_absent_and_added_again(cache, name, place, data, lost, caplog):
     overwrite(cache.folder / name, place, data)
     after = reopened(cache)
     assert after.find_absent(DIGESTS[:12]).tolist() == lost
@@ -105,7 +105,7 @@ def test_a_row_that_was_changed_is_absent_and_added_again(cache, name, place, da
 
 
 @pytest.mark.parametrize("name", ["vectors.bin", "sums.bin", "digests.bin"])
-def test_a_file_that_was_cut_loses_the_rows_beyond(cache, name):
+def test_file_that_was_cut_loses_the_rows_beyond(cache, name):
     file = cache.folder / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 + 1])
     after = reopened(cache)

@@ -16,7 +16,7 @@ INSTRUCT = "Instruct: {task}\nQuery: {query}"
 @pytest.mark.parametrize(
     "template", ["{query}", INSTRUCT, "{task} {query}", "find: {query}", "{{x}} {task}: {query}"]
 )
-def test_a_query_is_taken_apart_as_it_was_made(template):
+def test_query_is_taken_apart_as_it_was_made(template):
     wording = EmbedderPrompts(template, "text: ")
     [whole] = wording.write(["bees dance"], "query", ["Find flies."])
     if template != "{task} {query}":  # where the task ends is not written
@@ -28,7 +28,7 @@ def test_a_query_is_taken_apart_as_it_was_made(template):
     assert wording.split(document, "document") == ("text: ", "bees dance")
 
 
-def test_a_template_that_tells_no_task_gives_one_text_for_all():
+def test_template_that_tells_no_task_gives_one_text_for_all():
     wording = EmbedderPrompts("find: {query}")
     assert not wording.has_task
     assert wording.write(["a", "a"], "query", ["x", "y"]) == ["find: a"] * 2
@@ -42,19 +42,19 @@ def test_documents_may_be_written_with_their_titles():
     assert wording.split("title: Bees | text: dance", "document")[0] == "title: "
 
 
-def test_a_students_own_template_is_taken_by_its_names_alone():
+def test_students_own_template_is_taken_by_its_names_alone():
     assert find_carried_template({}) is None
     template = find_carried_template({"query_template": "a {b} {task}: {query}"})
     assert EmbedderPrompts(template).write_query_prompt("x") == "a {b} x: "
 
 
-def test_a_students_own_template_without_words_is_whole():
+def test_students_own_template_without_words_is_whole():
     carried = {"query": "Find the answer. ", "query_template": "{task} {query}"}
     wording = choose_prompts(EmbedderConfig(), "m", carried, NOTHING_PUBLISHED)
     assert wording.write(["bees"], "query", ["Sort them."]) == ["Sort them. bees"]
 
 
-def test_a_prompt_with_braces_stays_as_it_is():
+def test_prompt_with_braces_stays_as_it_is():
     wording = choose_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING_PUBLISHED)
     assert wording.write_query_prompt("x") == "{task} {"
     assert not wording.has_task
@@ -84,18 +84,18 @@ BAD = [
         for template in BAD
     ],
 )
-def test_a_wrong_template_is_refused_where_it_is_read(section, template):
+def test_wrong_template_is_refused_where_it_is_read(section, template):
     with pytest.raises(ValidationError, match="query_template"):
         section(query_template=template)
 
 
-def test_the_recipe_names_the_key():
+def test_recipe_names_the_key():
     for section in ("retriever", "teacher"):
         with pytest.raises(UserError, match=rf"{section}.*query_template"):
             load_recipe(None, ["name=x", f"{section}.query_template='{{x}}'"])
 
 
-def test_the_old_name_of_a_teachers_template_is_still_read():
+def test_old_name_of_a_teachers_template_is_still_read():
     teacher = Teacher(instruction_template="Do {instruction}: {query}")
     assert teacher.query_template == "Do {task}: {query}"
     assert Teacher(instruction_template=None) == Teacher()

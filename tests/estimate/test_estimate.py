@@ -69,7 +69,7 @@ def manifest(folder: Path, stage: str) -> dict:
 
 
 @pytest.mark.slow
-def test_the_whole_as_sample_gives_the_very_tokens_of_the_run(found, done):
+def test_whole_as_sample_gives_the_very_tokens_of_the_run(found, done):
     tokens = manifest(done, "generations")["figures"]["tokens"]
     line = of(found, "generations")
     assert line.amount == Amount(PROMPTS, PROMPTS)
@@ -82,7 +82,7 @@ def test_the_whole_as_sample_gives_the_very_tokens_of_the_run(found, done):
 @pytest.mark.parametrize(
     "stage", ["parsed", "queries", "candidates", "judgements-ql", "judgements-rc", "examples"]
 )
-def test_the_run_stays_within_the_bounds(found, done, stage):
+def test_run_stays_within_the_bounds(found, done, stage):
     amount = of(found, stage).amount
     assert amount.low <= manifest(done, stage)["rows"] <= amount.high
 
@@ -107,13 +107,13 @@ def test_evaluation_counts_the_offline_texts_for_three_models(counted):
     assert of(counted, "evaluation").amount == Amount(3 * (PASSAGES - 3 + len(TEXTS)), 99 + 36)
 
 
-def test_a_time_that_cannot_be_estimated_has_no_number(counted):
+def test_time_that_cannot_be_estimated_has_no_number(counted):
     assert of(counted, "student").seconds == Amount(0.0, None)
     assert "student" in counted.total.note
     assert counted.total.seconds.high is not None
 
 
-def test_without_a_sample_nothing_is_loaded(recipe_file, tmp_path):
+def test_estimate_without_a_sample_loads_nothing(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     with Run(tmp_path) as run:
         counted = estimate(run, recipe, none_loaded, sample=0)
@@ -125,14 +125,14 @@ def test_without_a_sample_nothing_is_loaded(recipe_file, tmp_path):
     assert of(counted, "judgements-rc").prompt_tokens.high > 0
 
 
-def test_only_the_corpus_is_written(recipe_file, tmp_path):
+def test_estimate_writes_the_corpus_alone(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     with Run(tmp_path) as run:
         estimate(run, recipe, none_loaded, sample=0)
     assert {path.name for path in tmp_path.iterdir()} <= {"passages", ".lock"}
 
 
-def test_where_the_retriever_teaches_its_vectors_count_once(recipe_file, tmp_path):
+def test_vectors_of_a_retriever_that_teaches_count_once(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file, ["relabel.rankers=[retriever]"])
     apart = estimated(recipe, tmp_path, 0)
     recipe.teacher = recipe.teacher.model_copy(update={"model": recipe.retriever.model})
@@ -177,7 +177,7 @@ def test_brainstormed_and_labelled_examples_are_bounded(recipe_file, tmp_path):
 
 
 @pytest.mark.bad_input("command line", "a negative sample", "refused")
-def test_a_negative_sample_is_refused(recipe_file, tmp_path):
+def test_negative_sample_is_refused(recipe_file, tmp_path):
     with pytest.raises(UserError, match="--sample"):
         estimated(load_recipe(recipe_file), tmp_path, -1)
 
@@ -191,7 +191,7 @@ def served(recipe_file: Path, url: str) -> Recipe:
     return recipe.model_copy(update={"llm": recipe.llm.model_copy(update=settings)})
 
 
-def test_the_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
+def test_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
     with serving() as server:
         recipe = served(recipe_file, server.url)
         estimated(recipe, tmp_path, 6)
@@ -237,14 +237,14 @@ class Mute:
         return [Completion(" 7\n", True) for _ in prompts]
 
 
-def test_a_server_without_likelihoods_is_said_before(recipe_file, tmp_path):
+def test_server_without_likelihoods_is_said_before(recipe_file, tmp_path):
     with Run(tmp_path) as run:
         found = estimate(run, load_recipe(recipe_file), Mute, sample=2)
     assert "no log-probabilities" in of(found, "judgements-ql").note
 
 
 @pytest.mark.parametrize("ranker", ["rc", "graded", "listwise"])
-def test_a_server_without_likelihoods_can_judge_in_words(recipe_file, tmp_path, ranker):
+def test_server_without_likelihoods_can_judge_in_words(recipe_file, tmp_path, ranker):
     """As the run does: in grades, or by sorting lists."""
     mute = Mute()
     recipe = load_recipe(recipe_file, [f"relabel.rankers=[{ranker}, retriever]"])
@@ -295,7 +295,7 @@ def test_judged_calls_are_counted(recipe_file, tmp_path, sample):
     assert order[-2:] == ["judged", "evaluation"]
 
 
-def test_another_llm_that_judges_is_counted_and_not_asked(recipe_file, tmp_path):
+def test_judge_llm_of_its_own_is_counted_and_not_asked(recipe_file, tmp_path):
     judge = "evaluate.judged={queries: 6, llm: {model: someone/else-7B}}"
     recipe = load_recipe(recipe_file, [*JUDGED, judge])
     mute = Mute()
@@ -317,7 +317,7 @@ def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
     assert twice.total.prompt_tokens.high > once.total.prompt_tokens.high
 
 
-def test_an_added_static_encoder_is_trained_once_after_all_rounds(recipe_file, tmp_path):
+def test_added_static_encoder_is_trained_once_after_all_rounds(recipe_file, tmp_path):
     recipe = load_recipe(
         recipe_file,
         [

@@ -21,7 +21,7 @@ def test_prices_are_for_a_million_tokens(tmp_path):
 
 
 @pytest.mark.bad_input("prices", "no price of the recipe's LLM", "refused, the key named")
-def test_an_unknown_model_names_file_and_key(tmp_path):
+def test_unknown_model_names_file_and_key(tmp_path):
     found = prices(tmp_path, "currency: USD\nmodels: {small: {input: 0.5, output: 2}}")
     with pytest.raises(UserError) as fault:
         found.find("other/model")
@@ -42,13 +42,13 @@ def test_an_unknown_model_names_file_and_key(tmp_path):
         ("just words", "the file"),
     ],
 )
-def test_a_faulty_file_names_the_key(tmp_path, text, said):
+def test_faulty_file_names_the_key(tmp_path, text, said):
     with pytest.raises(UserError, match=r"prices\.yaml") as fault:
         prices(tmp_path, text)
     assert said in fault.value.what
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         Prices(tmp_path / "absent.yaml")
 

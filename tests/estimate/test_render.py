@@ -59,7 +59,7 @@ def test_figures_bounds_and_what_is_unknown():
     assert "≥ 100 texts" in row("evaluation")
 
 
-def test_the_total_names_the_stages_whose_time_it_lacks():
+def test_total_names_the_stages_whose_time_it_lacks():
     assert "5 min 00 s to 2 h 10 min" in row("total")
     assert "1.25 EUR to 5.75 EUR" in row("total")
     assert "time without student, evaluation" in row("total")

@@ -44,7 +44,7 @@ def test_passages_take_what_is_estimated_before_their_lookup_is_made(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_run_has_the_shards_that_were_estimated(recipe_file, whole_run, tmp_path):
+def test_run_has_the_shards_that_were_estimated(recipe_file, whole_run, tmp_path):
     recipe = load_recipe(recipe_file, ["generate.filters={decontaminate: false}"])
     with Run(tmp_path / "run") as run:
         found = estimate(run, recipe, none_loaded, sample=0)

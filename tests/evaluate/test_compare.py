@@ -102,7 +102,7 @@ def test_models_stand_in_the_order_of_the_table(summary):
     ]
 
 
-def test_a_variant_has_the_students_speed_and_an_index_of_its_own(summary):
+def test_variant_has_the_students_speed_and_an_index_of_its_own(summary):
     models = summary["models"]
     student = models["student"]
     for name, index in (("student@16", 64), ("student int8", 32), ("student binary", 4)):
@@ -142,7 +142,7 @@ def test_categories_are_averaged_as_mteb_does(eval_models, tasks, tmp_path, summ
     assert found["differences"]["student - teacher"]["overall"]["low"] is not None
 
 
-def test_a_task_that_an_llm_judged_stands_beside_the_verdict(eval_models, tasks, judged, out):
+def test_task_that_an_llm_judged_stands_beside_the_verdict(eval_models, tasks, judged, out):
     two = {role: eval_models[role] for role in ("base", "student")}
     mine, both, alone = (
         compare(two, of, out, speed_texts=0) for of in ([tasks[1]], [tasks[1], judged], [judged])
@@ -160,7 +160,7 @@ def test_a_task_that_an_llm_judged_stands_beside_the_verdict(eval_models, tasks,
     assert student["score"] == pytest.approx(student["tasks"]["judged"], abs=1e-6)
 
 
-def test_a_student_without_teacher_keeps_nothing(eval_models, tasks, out):
+def test_student_without_teacher_keeps_nothing(eval_models, tasks, out):
     two = {role: eval_models[role] for role in ("base", "student")}
     summary = compare(two, tasks[:2], out, speed_texts=4, rounds=1)
     assert "teacher" not in summary["models"]
@@ -168,7 +168,7 @@ def test_a_student_without_teacher_keeps_nothing(eval_models, tasks, out):
 
 
 @pytest.mark.bad_input("evaluation", "asymmetric with a teacher of another width", "refused")
-def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(eval_models):
+def test_asymmetric_mode_needs_a_teacher_of_equal_width(eval_models):
     alone = {"student": eval_models["student"]}
     with pytest.raises(UserError, match="no teacher"):
         make_student_variants(alone, with_teacher=True)
@@ -178,7 +178,7 @@ def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(eval_models):
     assert list(make_student_variants(like, with_teacher=True)) == [ASYMMETRIC]
 
 
-def test_over_the_teachers_documents_the_teachers_speed_counts(eval_models, tasks, out):
+def test_teachers_speed_counts_over_the_teachers_documents(eval_models, tasks, out):
     two = {"student": eval_models["student"], "teacher": eval_models["base"]}
     variants = make_student_variants(two, with_teacher=True)
     models = compare(two, tasks[:1], out, variants, speed_texts=4, rounds=1)["models"]
@@ -204,7 +204,7 @@ def test_data_of_a_task_of_the_hub_do_not_stay_in_memory(eval_models, tasks, out
 
 
 @pytest.mark.bad_input("evaluation", "nothing to compare", "refused")
-def test_nothing_to_compare_is_refused(eval_models, tasks, out):
+def test_compare_without_a_second_model_is_refused(eval_models, tasks, out):
     with pytest.raises(UserError, match="no task"):
         compare(eval_models, [], out)
     with pytest.raises(UserError, match="no student"):
@@ -213,7 +213,7 @@ def test_nothing_to_compare_is_refused(eval_models, tasks, out):
 
 @pytest.mark.bad_input("evaluation", "a margin that is no number between 0 and 1", "refused")
 @pytest.mark.parametrize("margin", [float("nan"), 0.0, -0.01, 1.0])
-def test_a_margin_outside_its_range_is_refused(eval_models, tasks, tmp_path, margin):
+def test_margin_outside_its_range_is_refused(eval_models, tasks, tmp_path, margin):
     with pytest.raises(UserError, match="the margin is"):
         compare(eval_models, tasks, tmp_path / "out", margin=margin, speed_texts=0)
     assert not (tmp_path / "out" / "items.json").exists()

@@ -21,20 +21,20 @@ def evaluated(folder, items):
     return folder
 
 
-def test_the_interval_is_estimated_from_the_values_of_an_earlier_run(tmp_path):
+def test_interval_is_estimated_from_the_values_of_an_earlier_run(tmp_path):
     values = {f"test/default/{n}": {"student": n / 40, "teacher": 0.5} for n in range(30)}
     kept = read_run_summary(evaluated(tmp_path / "run", {"mine": values}))["retention"]
     assert kept["low"] < kept["share"] < kept["high"]
     assert kept["items"] == 30
 
 
-def test_without_values_there_is_no_interval(tmp_path):
+def test_run_summary_without_values_has_no_interval(tmp_path):
     run = evaluated(tmp_path / "run", None)
     assert read_run_summary(run)["retention"] is None
     assert read_items(run) is None
 
 
-def test_a_run_that_is_not_evaluated_has_no_summary(tmp_path):
+def test_run_that_is_not_evaluated_has_no_summary(tmp_path):
     with Run(tmp_path / "run"):
         pass
     assert read_run_summary(tmp_path / "run") is None
@@ -48,7 +48,7 @@ def test_a_run_that_is_not_evaluated_has_no_summary(tmp_path):
         ({"by sentence": 20, "searched passages": 90}, "sentences"),
     ],
 )
-def test_the_verdict_of_a_known_item_search_says_what_documents_are_searched_by(
+def test_verdict_of_a_known_item_search_says_what_documents_are_searched_by(
     tmp_path, counts, origin
 ):
     tasks = {

@@ -136,7 +136,7 @@ def test_categories_without_a_layout_of_ours_are_scored_too(name, encoder_folder
     assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path) == [score]
 
 
-def test_the_second_model_on_a_task_draws_the_same_texts(every_kind, encoder_folder, tmp_path):
+def test_second_model_on_a_task_draws_the_same_texts(every_kind, encoder_folder, tmp_path):
     task = load_task("clustering", every_kind)
     first = score_tasks(load_eval_model(encoder_folder), [task], tmp_path / "first")
     assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path / "second") == first
@@ -172,7 +172,7 @@ def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folde
     assert row["Mean (Task)"] == pytest.approx(np.mean(scores))
 
 
-def test_other_languages_of_a_task_are_another_result(every_kind, encoder_folder, tmp_path):
+def test_result_differs_by_the_languages_of_a_task(every_kind, encoder_folder, tmp_path):
     task = mock_tasks.MockMultilingualSTSTask()
     whole = score_tasks(load_eval_model(encoder_folder), [task], tmp_path)
     one = mock_tasks.MockMultilingualSTSTask()
@@ -189,7 +189,7 @@ def test_stored_scores_are_not_computed_again(prompted_folder, tasks, tmp_path, 
     assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == first
 
 
-def test_other_data_is_computed_again(prompted_folder, task_data, tmp_path, no_encoding):
+def test_result_on_other_data_is_computed_again(prompted_folder, task_data, tmp_path, no_encoding):
     score_tasks(load_eval_model(prompted_folder), [load_task("mine", task_data)], tmp_path)
     corpus = task_data / "mine" / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
@@ -198,7 +198,7 @@ def test_other_data_is_computed_again(prompted_folder, task_data, tmp_path, no_e
         score_tasks(load_eval_model(prompted_folder), [load_task("mine", task_data)], tmp_path)
 
 
-def test_a_result_cut_off_in_writing_is_computed_again(prompted_folder, tasks, tmp_path):
+def test_result_cut_off_in_writing_is_computed_again(prompted_folder, tasks, tmp_path):
     first = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     for path in tmp_path.glob("queries/**/SciFact.json"):
         path.unlink()
@@ -207,7 +207,7 @@ def test_a_result_cut_off_in_writing_is_computed_again(prompted_folder, tasks, t
     assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == first
 
 
-def test_fewer_tokens_are_another_experiment(prompted_folder, tasks, tmp_path):
+def test_result_differs_by_the_most_tokens(prompted_folder, tasks, tmp_path):
     whole = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     assert score_tasks(load_eval_model(prompted_folder, max_tokens=64), tasks, tmp_path) == whole
     shortened = score_tasks(load_eval_model(prompted_folder, max_tokens=12), tasks, tmp_path)
@@ -216,7 +216,7 @@ def test_fewer_tokens_are_another_experiment(prompted_folder, tasks, tmp_path):
     assert list(tmp_path.glob("results/*/*/experiments/max_tokens_12/SciFact.json"))
 
 
-def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, caplog):
+def test_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, caplog):
     eval_model = load_eval_model(prompted_folder)
     capfd.readouterr()
     with caplog.at_level(logging.INFO, "distill.evaluate"):
@@ -229,7 +229,7 @@ def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, cap
 @pytest.mark.bad_input(
     "hub", "a task whose data the hub cannot give", "refused, the way without it told"
 )
-def test_the_hub_out_of_reach_names_the_way_without(monkeypatch):
+def test_hub_out_of_reach_names_the_way_without(monkeypatch):
     from distill.errors import UserError
 
     def unreachable(self, **kwargs):

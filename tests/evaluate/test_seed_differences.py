@@ -30,7 +30,7 @@ def width(found) -> float:
     return found["high"] - found["low"]
 
 
-def test_one_seed_has_the_interval_of_its_items():
+def test_interval_of_one_seed_is_that_of_its_items():
     ours, theirs = [retrieval(0.3, 1)], [retrieval(0.25, 2)]
     found, known = compare_seeds([ours], [theirs]), compare_scores(ours, theirs)["overall"]
     for key in ("difference", "low", "high", "p"):
@@ -54,12 +54,12 @@ def test_pairs_of_texts_keep_their_interval_over_seeds():
     assert found["p"] < 0.05
 
 
-def test_a_single_base_is_beside_every_seed():
+def test_single_base_is_beside_every_seed():
     found = compare_seeds([[retrieval(0.2, 1)]], [[retrieval(0.3, 1)] for _ in range(3)])
     assert found["difference"] == pytest.approx(-0.1, abs=0.01)
 
 
-def test_a_seed_is_drawn_for_all_tasks_together():
+def test_seed_is_drawn_for_all_tasks_together():
     """Two tasks on which the same seeds did well are no surer than one of them."""
 
     def alike(shift):

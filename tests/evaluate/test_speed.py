@@ -23,7 +23,7 @@ def test_models_take_turns_on_the_same_texts():
     assert calls == [*warm, *together, *singly]
 
 
-def test_a_real_model_has_a_rate_and_a_size(tmp_path):
+def test_real_model_has_a_rate_and_a_size(tmp_path):
     eval_model = load_eval_model(tiny_encoder(tmp_path / "m"))
     speed = measure_speed({"m": eval_model.encode}, TEXTS)["m"]
     assert speed.texts_per_second > 0

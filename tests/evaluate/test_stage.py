@@ -167,7 +167,9 @@ def test_hybrids_by_reciprocal_ranks_are_named_so_and_measured_anew(evaluated, r
     assert "hybrids (weighted sums of scores)" in write_report(folder).read_text(encoding="utf-8")
 
 
-def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evaluated, recipe):
+def test_evaluation_without_baselines_leaves_their_rows_out_and_earlier_runs_go_on(
+    evaluated, recipe
+):
     recipe.evaluate.baselines = True
     folder = evaluated(recipe)
     settings = json.loads((folder / "evaluation/.stage/manifest.json").read_text())["settings"]
@@ -178,7 +180,7 @@ def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evalua
     assert list(summary["differences"]) == ["student - base", "student - teacher"]
 
 
-def test_other_settings_of_bm25_make_another_evaluation(evaluated, recipe):
+def test_bm25_settings_make_another_evaluation(evaluated, recipe):
     recipe.evaluate.baselines = True
     before = json.loads((evaluated(recipe) / "summary.json").read_text())
     recipe.retriever.bm25 = BM25(b=0.1, k1=0)
@@ -199,7 +201,7 @@ def test_speed_is_left_out_on_request(evaluated, recipe, monkeypatch):
     assert summary["models"]["student"]["texts_per_second"] is None
 
 
-def test_the_recipes_seed_does_not_change_an_interval(evaluated, recipe, tmp_path):
+def test_recipes_seed_does_not_change_an_interval(evaluated, recipe, tmp_path):
     first = json.loads((evaluated(recipe) / "summary.json").read_text())
     shutil.move(tmp_path / "small", tmp_path / "other")
     second = evaluated(recipe.model_copy(update={"seed": 5}))
@@ -207,7 +209,7 @@ def test_the_recipes_seed_does_not_change_an_interval(evaluated, recipe, tmp_pat
     assert told["differences"] == first["differences"]
 
 
-def test_a_complete_evaluation_is_not_done_again(evaluated, recipe, monkeypatch):
+def test_complete_evaluation_is_not_done_again(evaluated, recipe, monkeypatch):
     before = (evaluated(recipe) / "summary.json").read_bytes()
 
     def refuse(*args, **kwargs):
@@ -236,7 +238,7 @@ def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypat
     assert (evaluated(recipe) / "summary.json").exists()
 
 
-def test_other_splits_make_another_evaluation(evaluated, recipe, task_data, monkeypatch):
+def test_splits_make_another_evaluation(evaluated, recipe, task_data, monkeypatch):
     task = load_task("SciFact", task_data)
     monkeypatch.setattr("distill.evaluate.stage.open_recipe_tasks", lambda *asked: [task])
     folder = evaluated(recipe)
@@ -265,7 +267,7 @@ def test_no_text_is_encoded_again_for_other_settings(evaluated, recipe, monkeypa
     assert json.loads((folder / "evaluation" / "items.json").read_text())
 
 
-def test_other_data_make_another_evaluation(evaluated, recipe, task_data):
+def test_data_make_another_evaluation(evaluated, recipe, task_data):
     folder = evaluated(recipe)
     corpus = task_data / "SciFact" / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
@@ -273,7 +275,7 @@ def test_other_data_make_another_evaluation(evaluated, recipe, task_data):
     assert len([*(folder / "superseded").glob("evaluation-*")]) == 1
 
 
-def test_without_a_teacher(evaluated, recipe):
+def test_evaluation_without_a_teacher(evaluated, recipe):
     recipe.teacher.model = None
     folder = evaluated(recipe)
     summary = json.loads((folder / "summary.json").read_text())
@@ -283,7 +285,7 @@ def test_without_a_teacher(evaluated, recipe):
 
 
 @pytest.mark.bad_input("evaluation", "a recipe without tasks", "refused")
-def test_a_recipe_without_tasks_is_refused(evaluated, recipe):
+def test_recipe_without_tasks_is_refused(evaluated, recipe):
     recipe.evaluate.tasks = []
     with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):
         evaluated(recipe)
@@ -306,7 +308,7 @@ def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path
     assert summary["models"][published]["tasks"] == summary["models"]["teacher"]["tasks"]
 
 
-def test_the_teacher_is_instructed(evaluated, recipe):
+def test_teacher_is_instructed(evaluated, recipe):
     plain = json.loads((evaluated(recipe) / "summary.json").read_text())
     recipe.teacher.query_template = "moon moon {task} chess: {query}"
     told = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
@@ -315,7 +317,7 @@ def test_the_teacher_is_instructed(evaluated, recipe):
     assert of[0]["student"]["tasks"] == of[1]["student"]["tasks"]
 
 
-def test_a_student_with_other_prompts_than_in_training_is_refused(evaluated, recipe, tmp_path):
+def test_student_with_other_prompts_than_in_training_is_refused(evaluated, recipe, tmp_path):
     evaluated(recipe)
     book = tmp_path / "small" / "student" / ".stage" / "manifest.json"
     manifest = json.loads(book.read_text())
@@ -345,7 +347,7 @@ def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     assert "sentence-transformers" in text
 
 
-def test_a_teachers_prompt_of_queries_is_none_of_documents(evaluated, recipe):
+def test_teachers_prompt_of_queries_is_none_of_documents(evaluated, recipe):
     def stage_under(**settings):
         teacher = recipe.teacher.model_copy(update=settings)
         folder = evaluated(recipe.model_copy(update={"teacher": teacher}), "stale")

@@ -25,19 +25,19 @@ def make(folder, seed=0, base=0):
         run.open_stage("student", {"seed": seed}).finish()
 
 
-def test_it_is_of_the_evaluation_that_stands(folder):
+def test_summary_is_of_the_evaluation_that_stands(folder):
     assert read_current_summary(folder) == summary()
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"base": 2}])
-def test_another_student_or_base_has_none_until_it_is_back(folder, change):
+def test_summary_of_another_student_or_base_is_none_until_it_is_back(folder, change):
     make(folder, **change)
     assert read_current_summary(folder) is None
     make(folder)
     assert read_current_summary(folder) == summary()
 
 
-def test_an_evaluation_under_way_has_none(folder, tmp_path):
+def test_evaluation_under_way_has_none(folder, tmp_path):
     with Run(folder, "stale") as run:
         inputs = [run.open_stage("base", {}), run.open_stage("student", {"seed": 0})]
         run.open_stage("evaluation", {"widths": [8]}, inputs)

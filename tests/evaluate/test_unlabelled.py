@@ -55,13 +55,13 @@ def test_titles_are_learnt_from_too(counted):
     assert found["learnt from by"] == ["titles"]
 
 
-def test_nothing_is_counted_without_a_use_or_where_it_is_off(counted):
+def test_overlaps_are_not_counted_without_a_use_or_where_it_is_off(counted):
     assert counted() is None
     off = {"filters": {"decontaminate": False}}
     assert counted(train=ALIGNED, generate=off) is None
 
 
-def test_another_length_of_overlaps_counts_them_anew(teacher_folder):
+def test_overlaps_of_another_length_are_counted_anew(teacher_folder):
     def hash_settings(words, train=ALIGNED):
         filters = {} if words is None else {"decontaminate_words": words}
         recipe = Recipe.model_validate(

@@ -141,12 +141,12 @@ def test_advice(differences, advice, system):
         ({"student__base": WORSE, "base__bm25": WORSE}, "bm25", "bm25"),
     ],
 )
-def test_in_the_place_of_a_query_encoders_base_the_teacher_is_advised(differences, advice, system):
+def test_teacher_is_advised_in_the_place_of_a_query_encoders_base(differences, advice, system):
     found = build_verdict(summary(**differences), queries_alone=True)
     assert (found["advice"], found["system"]) == (advice, system)
 
 
-def test_of_several_bases_the_best_is_advised():
+def test_best_of_several_bases_is_advised():
     worse_than_one = summary(student__base=(-0.06, -0.04), student__base2=(-0.03, -0.01))
     assert build_verdict(worse_than_one)["system"] == "base"
     level_with_the_other = summary(student__base=WORSE, student__base2=LEVEL)
@@ -197,13 +197,13 @@ def test_documents_searched_for_by_sentences_decide_between_models_alone():
     assert in_part["advice"] == "student"
 
 
-def test_a_query_encoders_verdict_by_sentences_names_the_teacher_in_the_place_of_the_base():
+def test_query_encoders_verdict_by_sentences_names_the_teacher_in_the_place_of_the_base():
     found = with_baselines(summary(student__base=WORSE, student__bm25=WORSE))
     drawn = draw_verdict(found, {"known-item": "sentences"}, None, queries_alone=True)
     assert (drawn["advice"], drawn["system"]) == ("teacher", "teacher")
 
 
-def test_a_summary_of_before_has_its_verdict_drawn_when_it_is_read():
+def test_summary_of_before_has_its_verdict_drawn_when_it_is_read():
     older = summary(student__base=BETTER)
     assert get_verdict(older) == build_verdict(older)
     assert get_verdict(older | {"verdict": {"kind": "worse"}}) == {"kind": "worse"}

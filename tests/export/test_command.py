@@ -27,7 +27,7 @@ def run(*words: str):
     return CliRunner().invoke(command, [*words, "--format", "sentence-transformers"])
 
 
-def test_nothing_is_pushed_unless_asked(model_folder, tmp_path, uploads):
+def test_export_is_not_pushed_unless_asked(model_folder, tmp_path, uploads):
     done = run(str(model_folder), "--out", str(tmp_path / "out"))
     assert done.exit_code == 0, done.output
     assert "model.safetensors: sentence-transformers" in done.output
@@ -48,7 +48,7 @@ def worse_run(tmp_path, run_folder):
 
 
 @pytest.mark.bad_input("export", "a student that is worse than its base", "refused without --force")
-def test_a_student_worse_than_its_base_wants_force(worse_run, tmp_path, uploads):
+def test_student_worse_than_its_base_wants_force(worse_run, tmp_path, uploads):
     out = tmp_path / "out"
     done = run(str(worse_run), "--out", str(out))
     assert isinstance(done.exception, UserError)
@@ -59,7 +59,7 @@ def test_a_student_worse_than_its_base_wants_force(worse_run, tmp_path, uploads)
     assert (out / "model.safetensors").is_file()
 
 
-def test_a_summary_of_an_older_format_stops_no_export(worse_run, tmp_path):
+def test_summary_of_an_older_format_stops_no_export(worse_run, tmp_path):
     path = worse_run / "evaluation" / "summary.json"
     write_json(path, read_json(path) | {"schema": 1})
     done = run(str(worse_run), "--out", str(tmp_path / "out"))
@@ -68,7 +68,7 @@ def test_a_summary_of_an_older_format_stops_no_export(worse_run, tmp_path):
 
 
 @pytest.mark.bad_input("hub", "a push without a token", "refused before any work")
-def test_a_push_without_a_token_ends_before_any_work(model_folder, tmp_path, uploads, monkeypatch):
+def test_push_without_a_token_ends_before_any_work(model_folder, tmp_path, uploads, monkeypatch):
     monkeypatch.setattr(hub, "get_token", lambda: None)
     done = run(str(model_folder), "--out", str(tmp_path / "out"), "--push", "me/bees")
     assert isinstance(done.exception, UserError)
@@ -77,7 +77,7 @@ def test_a_push_without_a_token_ends_before_any_work(model_folder, tmp_path, upl
     assert uploads == []
 
 
-def test_a_push_uploads_the_folder_under_its_name(model_folder, tmp_path, uploads, monkeypatch):
+def test_push_uploads_the_folder_under_its_name(model_folder, tmp_path, uploads, monkeypatch):
     monkeypatch.setattr(hub, "get_token", lambda: "hf_secret")
     out = tmp_path / "out"
     done = run(str(model_folder), "--out", str(out), "--push", "me/bees")
@@ -90,7 +90,7 @@ def test_a_push_uploads_the_folder_under_its_name(model_folder, tmp_path, upload
 
 
 @pytest.mark.bad_input("hub", "a hub that refuses", "refused, no secret shown")
-def test_a_refusal_of_the_hub_is_reported_without_its_own_words(tmp_path, monkeypatch):
+def test_refusal_of_the_hub_is_reported_without_its_own_words(tmp_path, monkeypatch):
     def refuse(self, *words, **options):
         raise OSError("Authorization: Bearer hf_secret")
 
@@ -100,6 +100,6 @@ def test_a_refusal_of_the_hub_is_reported_without_its_own_words(tmp_path, monkey
     assert "hf_secret" not in str(told.value)
 
 
-def test_a_name_that_is_no_hub_id_is_refused(model_folder, tmp_path):
+def test_name_that_is_no_hub_id_is_refused(model_folder, tmp_path):
     done = run(str(model_folder), "--out", str(tmp_path / "out"), "--push", "bees")
     assert "is no hub id" in str(done.exception)

@@ -191,7 +191,7 @@ def test_export_does_not_write_over_a_folder_that_is_there(model_folder, tmp_pat
 
 
 @pytest.mark.bad_input("two writers", "two exports into one folder", "the second is refused")
-def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
+def test_second_export_into_the_same_folder_is_refused(tmp_path):
     with write_beside(tmp_path / "out") as part:
         (part / "README.md").write_text("of the first")
         refused = pytest.raises(UserError, match="another process is writing it")
@@ -204,7 +204,7 @@ def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
 @pytest.mark.bad_input(
     "two writers", "an export beside one that waited for a third", "refused, nothing written"
 )
-def test_an_export_is_refused_beside_one_that_opened_the_lock_of_an_earlier_one(tmp_path):
+def test_export_is_refused_beside_one_that_opened_the_lock_of_an_earlier_one(tmp_path):
     with write_beside(tmp_path / "first" / "out"):
         waiting = (tmp_path / "first" / ".out.lock").open("rb+")
     with waiting:
@@ -239,7 +239,7 @@ def test_model_card_leaves_out_scores_of_an_earlier_student(run_folder, tmp_path
     assert "model-index" not in card
 
 
-def test_a_run_is_written_on_beside_a_killed_export_inside_it(run_folder, tmp_path):
+def test_run_is_written_on_beside_a_killed_export_inside_it(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     with write_beside(tmp_path / "run" / "export") as part:
         (part / "README.md").write_text("half")
@@ -268,7 +268,7 @@ def test_model_card_keeps_a_prompt_of_two_lines_on_one(model_folder, tmp_path):
 
 
 @pytest.mark.bad_input("command line", "an export format that is not known", "refused")
-def test_an_unknown_format_is_named(model_folder, tmp_path):
+def test_unknown_format_is_named(model_folder, tmp_path):
     with pytest.raises(UserError, match="'tensorrt' is no format"):
         export_model(str(model_folder), tmp_path / "out", ["onnx", "tensorrt"])
 
@@ -284,7 +284,7 @@ def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path):
+def test_module_of_distills_is_used_without_trusting_any_code(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     latent = {"pooling": "latent", "latent": {"latents": 6, "heads": 3}}
     base = make_base(tmp_path / "run", tmp_path / "decoder", **latent).folder
@@ -305,7 +305,7 @@ def test_onnx_graph_that_was_opened_saves_as_its_file(exported, model_folder, tm
 @pytest.mark.bad_input(
     "models", "an export of a model saved with truncate_dim", "vectors of that width in every form"
 )
-def test_a_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_path, monkeypatch):
+def test_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_path, monkeypatch):
     model = SentenceTransformer(str(model_folder), device="cpu", truncate_dim=8)
     model.save_pretrained(str(tmp_path / "cut"), create_model_card=False)
     forms = ["sentence-transformers", "onnx"]
@@ -323,7 +323,7 @@ def test_a_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_pa
 
 @pytest.mark.parametrize("cut", [False, True], ids=["changed", "cut short"])
 @pytest.mark.bad_input("damage", "an export of a student that was changed or cut short", "refused")
-def test_a_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monkeypatch, cut):
+def test_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monkeypatch, cut):
     with Run(tmp_path / "run") as run:
         student = run.open_stage("student", {})
         shutil.copytree(model_folder, student.folder, dirs_exist_ok=True)
@@ -341,7 +341,7 @@ def test_a_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monk
 
 @pytest.mark.parametrize("module", [True, False])
 @pytest.mark.bad_input("model", "export of a model with code of its own", "refused, never run")
-def test_a_model_with_code_of_its_own_is_not_exported(tmp_path, module):
+def test_model_with_code_of_its_own_is_not_exported(tmp_path, module):
     folder = tiny_encoder(tmp_path / "coded")
     name = make_code_of_its_own(folder, module)
     with pytest.raises(UserError, match="which is never run") as caught:
@@ -352,7 +352,7 @@ def test_a_model_with_code_of_its_own_is_not_exported(tmp_path, module):
 
 
 @pytest.mark.slow
-def test_an_exported_file_is_evaluated_as_it_is(exported, run_folder, tmp_path):
+def test_exported_file_is_evaluated_as_it_is(exported, run_folder, tmp_path):
     out, files = exported
     settings = {"tasks": ["mine"], "task_data": run_folder / "tasks", "out": tmp_path}
     whole = distill.evaluate(str(out), **settings)[0]
@@ -365,7 +365,7 @@ def test_an_exported_file_is_evaluated_as_it_is(exported, run_folder, tmp_path):
 
 
 @pytest.mark.bad_input("export", "an exported file without its model beside it", "refused")
-def test_a_graph_alone_is_not_evaluated(tmp_path, run_folder):
+def test_graph_alone_is_not_evaluated(tmp_path, run_folder):
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "embedding.onnx").write_bytes(b"graph")
     file = str(tmp_path / "onnx" / "embedding.onnx")

@@ -20,7 +20,7 @@ needs_openvino = pytest.mark.skipif(
 
 
 @pytest.mark.bad_input("installation", "`--format openvino` without the extra", "refused")
-def test_without_the_extra_it_is_refused_before_anything_is_written(
+def test_openvino_without_the_extra_is_refused_before_anything_is_written(
     model_folder, tmp_path, monkeypatch
 ):
     find = importlib.util.find_spec
@@ -41,7 +41,9 @@ def exported(model_folder, tmp_path_factory) -> tuple[Path, dict]:
 
 @needs_openvino
 @pytest.mark.slow
-def test_it_is_near_the_model_and_the_card_says_how_to_use_it(exported, model_folder, monkeypatch):
+def test_openvino_is_near_the_model_and_the_card_says_how_to_use_it(
+    exported, model_folder, monkeypatch
+):
     out, files = exported
     file = files["openvino"]
     assert file.parity.cosine_mean > 0.98
@@ -60,7 +62,7 @@ def test_it_is_near_the_model_and_the_card_says_how_to_use_it(exported, model_fo
 
 @needs_openvino
 @pytest.mark.slow
-def test_a_vector_does_not_depend_on_its_batch(exported, model_folder, texts):
+def test_vector_does_not_depend_on_its_batch(exported, model_folder, texts):
     out, files = exported
     model = SentenceTransformer(str(model_folder), device="cpu")
     graph = open_graph(out / files["openvino"].path, model)
@@ -70,7 +72,7 @@ def test_a_vector_does_not_depend_on_its_batch(exported, model_folder, texts):
 
 @needs_openvino
 @pytest.mark.slow
-def test_a_graph_that_is_not_like_the_model_is_refused(model_folder, tmp_path, monkeypatch):
+def test_graph_that_is_not_like_the_model_is_refused(model_folder, tmp_path, monkeypatch):
     write = int8.write_graph
 
     def spoil(model, path):

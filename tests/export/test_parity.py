@@ -44,7 +44,7 @@ def test_parity_of_a_model_with_itself(model, texts):
 @pytest.mark.bad_input(
     "models", "an ONNX graph that differs on one text", "refused, nothing written"
 )
-def test_one_text_that_differs_is_enough_to_refuse_a_float_graph(model, model_folder, texts):
+def test_float_graph_is_refused_for_one_text_that_differs(model, model_folder, texts):
     parity = compare_vectors(model, spoilt(model_folder, 0.05), texts)
     assert 0.5 < parity.cosine_min < 0.999
     with pytest.raises(UserError, match=rf"lowest {parity.cosine_min:.5f}.*0.999 or more"):
@@ -52,7 +52,7 @@ def test_one_text_that_differs_is_enough_to_refuse_a_float_graph(model, model_fo
 
 
 @pytest.mark.bad_input("models", "a graph whose vectors are NaN", "refused")
-def test_a_vector_that_is_no_number_is_refused(model, model_folder, texts):
+def test_vector_that_is_no_number_is_refused(model, model_folder, texts):
     other = spoilt(model_folder, 0.0)
     other[2].linear.bias.data[0] = np.nan
     with pytest.raises(UserError, match="lowest -1"):
@@ -77,7 +77,7 @@ def test_int8_is_held_to_the_score_where_there_is_a_task(model, model_folder, ma
 
 
 @pytest.mark.parametrize("score", [0.0, -0.2, np.nan])
-def test_a_task_that_the_model_fails_on_cannot_say_what_is_lost(
+def test_task_that_the_model_fails_on_cannot_say_what_is_lost(
     model_folder, tmp_path, make_task, run_folder, monkeypatch, score
 ):
     monkeypatch.setattr(parity, "score_on_task", lambda *models: score)
@@ -104,7 +104,7 @@ def test_parity_of_int8_is_judged_by_the_cosine_without_a_task():
 
 
 @pytest.mark.bad_input("models", "an export that fails half way", "nothing is left")
-def test_a_refused_form_leaves_nothing(model_folder, tmp_path, monkeypatch):
+def test_refused_form_leaves_nothing(model_folder, tmp_path, monkeypatch):
     """Also of the forms that were good."""
 
     def broken(graph, path, form):

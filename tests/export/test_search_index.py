@@ -64,7 +64,7 @@ def exported(run_folder, tmp_path_factory):
     return folder
 
 
-def test_the_readmes_lines_find_what_search_finds(exported, run_folder):
+def test_readmes_lines_find_what_search_finds(exported, run_folder):
     found = search_without_distill(exported, QUERIES)
     expected = search_with_distill(run_folder, QUERIES)
     for ours, theirs in zip(found, expected, strict=True):
@@ -72,14 +72,14 @@ def test_the_readmes_lines_find_what_search_finds(exported, run_folder):
         assert [of for _, of in ours] == pytest.approx([of for _, of in theirs], abs=1e-5)
 
 
-def test_the_readmes_lines_are_ten_beside_the_imports(exported):
+def test_readmes_lines_are_ten_beside_the_imports(exported):
     lines = [line for line in read_lines(exported).splitlines() if line.strip()]
     imports = [line for line in lines if line.startswith(("import ", "from "))]
     assert len(lines) - len(imports) == 10
     assert not any("distill" in line for line in imports)
 
 
-def test_an_index_with_stems_and_half_the_digits(run_folder, tmp_path):
+def test_index_with_stems_and_half_the_digits(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     recipe = yaml.safe_load((run_folder / "recipe.yaml").read_text())
     recipe["retriever"] = {"bm25": {"language": "english", "k1": 0.9}}
@@ -119,7 +119,7 @@ def test_token_vectors_are_searched_without_sentence_transformers_and_torch(
     readme = (tmp_path / "index" / "README.md").read_text()
     assert "pip install tokenizers safetensors scipy" in readme
     assert "| `encode.py` |" in readme
-    test_the_readmes_lines_are_ten_beside_the_imports(tmp_path / "index")
+    test_readmes_lines_are_ten_beside_the_imports(tmp_path / "index")
 
 
 def test_token_vectors_behind_a_prompt_are_searched_by_sentence_transformers(
@@ -149,7 +149,7 @@ def test_terms_are_split_without_distill_as_with_it(exported, tmp_path, language
     assert any(unicodedata.category(letter) == "Cf" for text in TEXTS for letter in text)
 
 
-def test_the_folder_holds_the_passages_and_no_pickle(exported):
+def test_folder_holds_the_passages_and_no_pickle(exported):
     ids = read_json(exported / "ids.json")
     rows = pq.read_table(exported / "passages.parquet").to_pylist()
     assert {row["passage_id"]: row["text"] for row in rows} == OF_TEXTS
@@ -163,20 +163,20 @@ def test_the_folder_holds_the_passages_and_no_pickle(exported):
 
 
 @pytest.mark.bad_input("export", "an index of a model that is no run", "refused")
-def test_an_index_wants_a_run(model_folder, tmp_path):
+def test_index_wants_a_run(model_folder, tmp_path):
     with pytest.raises(UserError, match="an index holds the passages of a run"):
         export_index(str(model_folder), tmp_path / "out")
 
 
 @pytest.mark.bad_input("export", "an index of a run without passages", "refused")
-def test_an_index_wants_passages(run_folder, tmp_path):
+def test_index_wants_passages(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("passages"))
     with pytest.raises(UserError, match="has no passages to search"):
         export_index(str(tmp_path / "run"), tmp_path / "out")
 
 
 @pytest.mark.bad_input("export", "an index whose corpus changed since training", "refused")
-def test_an_index_of_a_corpus_that_changed_wants_force(run_folder, tmp_path):
+def test_index_of_a_corpus_that_changed_wants_force(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     path = tmp_path / "run" / "passages" / ".stage" / "manifest.json"
     write_json(path, read_json(path) | {"fingerprint": "0123456789abcdef"})
@@ -189,7 +189,7 @@ def test_an_index_of_a_corpus_that_changed_wants_force(run_folder, tmp_path):
 
 @pytest.mark.bad_input("command line", "an index together with formats or a push", "refused")
 @pytest.mark.parametrize("words", [["--format", "onnx"], ["--push", "me/bees"], ["--task", "mine"]])
-def test_an_index_goes_with_no_option_of_a_models_export(run_folder, tmp_path, words):
+def test_index_goes_with_no_option_of_a_models_export(run_folder, tmp_path, words):
     out = tmp_path / "out"
     done = CliRunner().invoke(
         command, [str(run_folder), "--out", str(out), "--index", "float32", *words]
@@ -199,7 +199,7 @@ def test_an_index_goes_with_no_option_of_a_models_export(run_folder, tmp_path, w
     assert not out.exists()
 
 
-def test_the_command_lists_what_it_wrote(run_folder, tmp_path):
+def test_command_lists_what_it_wrote(run_folder, tmp_path):
     out = tmp_path / "out"
     done = CliRunner().invoke(command, [str(run_folder), "--out", str(out), "--index", "float16"])
     assert done.exit_code == 0, done.output

@@ -34,7 +34,7 @@ def small_files():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_file_that_the_disk_has_no_room_for_leaves_nothing(tmp_path, small_files):
+def test_file_that_the_disk_has_no_room_for_leaves_nothing(tmp_path, small_files):
     commit_bytes(tmp_path / "kept", b"x" * 4000)
     for name in ("kept", "new"):
         with pytest.raises(UserError, match=rf"{name}: .*full.* 5.0 kB are needed.*free") as fault:
@@ -60,7 +60,7 @@ def test_threads_that_write_the_same_file_do_not_clash(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
+def test_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
     flushed = []
 
     def fsync(descriptor):
@@ -79,7 +79,7 @@ def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
     assert flushed == [["a"], ["inner"], ["file", "folder", "other"]]
 
 
-def test_a_file_system_that_flushes_no_folder_is_written_to(tmp_path, monkeypatch):
+def test_file_system_that_flushes_no_folder_is_written_to(tmp_path, monkeypatch):
     real = os.fsync
 
     def fsync(descriptor):
@@ -100,7 +100,7 @@ def test_room_is_reserved_or_refused_before_a_file_is_mapped(tmp_path, small_fil
         reserve_room(tmp_path / "map", 10**9)
 
 
-def test_a_folder_or_a_file_in_the_way_is_named(tmp_path):
+def test_folder_or_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder: is a folder where a file is expected"):
         commit_bytes(tmp_path / "folder", b"")
@@ -120,20 +120,20 @@ def test_a_folder_or_a_file_in_the_way_is_named(tmp_path):
         "database or disk is full",
     ],
 )
-def test_a_library_that_says_full_in_its_own_words_is_understood(tmp_path, said):
+def test_library_that_says_full_in_its_own_words_is_understood(tmp_path, said):
     error = explain_full_disk(RuntimeError(said), tmp_path / "model")
     assert error is not None
     assert "model: cannot be written: the disk is full" in str(error)
 
 
-def test_a_fault_behind_a_fault_is_understood_and_others_are_not(tmp_path):
+def test_fault_behind_a_fault_is_understood_and_others_are_not(tmp_path):
     fault = ValueError("could not save")
     fault.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "one"))
     assert "one: cannot be written" in str(explain_full_disk(fault))
     assert explain_full_disk(ValueError("28 rows")) is None
 
 
-def test_an_error_of_the_system_that_is_not_foreseen_keeps_its_words():
+def test_error_of_the_system_that_is_not_foreseen_keeps_its_words():
     assert "Too many open files" in str(explain_os_error(OSError(24, "Too many open files", "/a")))
 
 
@@ -147,7 +147,7 @@ def list_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_stands_when_its_writer_has_ended_and_not_before(tmp_path):
+def test_file_stands_when_its_writer_has_ended_and_not_before(tmp_path):
     with open_atomic_file(tmp_path / "weights") as beside:
         beside.write_bytes(b"new")
         assert not (tmp_path / "weights").exists()
@@ -155,7 +155,7 @@ def test_a_file_stands_when_its_writer_has_ended_and_not_before(tmp_path):
     assert list_names(tmp_path) == ["weights"]
 
 
-def test_a_writer_that_fails_leaves_the_file_of_before_and_nothing_else(tmp_path):
+def test_writer_that_fails_leaves_the_file_of_before_and_nothing_else(tmp_path):
     commit_bytes(tmp_path / "weights", b"old")
 
     def write_half():
@@ -169,7 +169,7 @@ def test_a_writer_that_fails_leaves_the_file_of_before_and_nothing_else(tmp_path
     assert list_names(tmp_path) == ["weights"]
 
 
-def test_a_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_left(tmp_path):
+def test_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_left(tmp_path):
     left = tmp_path / ".index.new"
     left.mkdir()
     (left / "half").touch()
@@ -180,7 +180,7 @@ def test_a_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_lef
     assert list_names(tmp_path / "index") == ["whole"]
 
 
-def test_a_folder_whose_writer_fails_is_not_there(tmp_path):
+def test_folder_whose_writer_fails_is_not_there(tmp_path):
     def write_half():
         with open_atomic_folder(tmp_path / "a" / "index") as beside:
             (beside / "half").touch()
@@ -195,7 +195,7 @@ def test_a_folder_whose_writer_fails_is_not_there(tmp_path):
     "disk", "a disk that fills while weights are written", "refused by file, nothing left of it"
 )
 @pytest.mark.parametrize("library", ["safetensors", "torch"])
-def test_a_disk_that_fills_while_a_library_writes_weights_is_reported_by_file(
+def test_disk_that_fills_while_a_library_writes_weights_is_reported_by_file(
     tmp_path, small_files, library
 ):
     save = {"safetensors": save_file, "torch": torch.save}[library]

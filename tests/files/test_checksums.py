@@ -46,13 +46,13 @@ def test_torn_checksums_are_an_error_with_a_remedy(folder, content):
         find_damaged_files(folder)
 
 
-def test_a_derived_folder_with_torn_checksums_is_made_again(folder):
+def test_derived_folder_with_torn_checksums_is_made_again(folder):
     (folder / ".checksums.json").write_text("{")
     discard_if_damaged(folder)
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"bytes": 300}'])
-def test_a_file_whose_record_is_torn_counts_as_damaged(folder, content):
+def test_file_whose_record_is_torn_counts_as_damaged(folder, content):
     (folder / "one.json").write_text(content)
     assert "checksum" in find_damage_beside(folder / "one", folder / "one.json")

@@ -143,19 +143,19 @@ def test_bytes_that_are_refused(tmp_path, data, says):
     assert str(tmp_path / "file") in fault.value.where
 
 
-def test_the_row_that_is_not_utf8_is_named(tmp_path):
+def test_row_that_is_not_utf8_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"a\nb\nc\xe9\n")
     with pytest.raises(UserError, match="row 3"):
         read_text(tmp_path / "file")
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path):
+def test_byte_order_mark_is_passed_over(tmp_path):
     (tmp_path / "file").write_bytes("\ufeffa: ü".encode())
     assert read_text(tmp_path / "file") == "a: ü"
 
 
 @pytest.mark.bad_input("path", "a folder where a file is expected", "refused: is a folder")
-def test_a_folder_is_no_file(tmp_path):
+def test_folder_is_no_file(tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         read_text(tmp_path)
 
@@ -179,20 +179,20 @@ def test_a_folder_is_no_file(tmp_path):
         ),
     ],
 )
-def test_a_path_that_names_no_file(tmp_path, name):
+def test_path_that_names_no_file(tmp_path, name):
     with pytest.raises(UserError) as fault:
         read_text(tmp_path / name)
     str(fault.value).encode()
 
 
 @pytest.mark.bad_input("path", "a pipe where a file is expected", "refused: no such file")
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="no such file"):
         read_text(tmp_path / "pipe")
 
 
-def test_a_value_is_found_where_it_is_written():
+def test_value_is_found_where_it_is_written():
     text = "name: x\ngenerate:\n  languages:\n  - en\n  - no\n"
     assert find_in_yaml(text, ("generate", "languages", 1)) == (5, "no")
     assert find_in_yaml(text, ("generate", "languages", 7)) == (4, None)
@@ -203,7 +203,7 @@ def test_a_value_is_found_where_it_is_written():
     ("value", "says"),
     [([], "is a list, not a mapping"), (None, "is empty, not a"), (5, "is a number \\(5\\), not")],
 )
-def test_another_shape_is_said_in_words(value, says):
+def test_json_of_another_shape_is_described_in_words(value, says):
     with pytest.raises(UserError, match=says):
         expect(value, dict, "here", "mend it")
 

@@ -19,20 +19,20 @@ SAME = [0, 1, 4, 9, 16]
 
 
 @pytest.mark.parametrize("number", range(-5, 5))
-def test_an_item_is_found_from_either_end(number):
+def test_item_is_found_from_either_end(number):
     assert Squares()[number] == SAME[number]
 
 
 @pytest.mark.parametrize("part", [slice(1, 3), slice(None, None, -2), slice(-2, 9), slice(3, 1)])
-def test_a_slice_is_a_lists(part):
+def test_slice_is_a_lists(part):
     assert Squares()[part] == SAME[part]
 
 
 @pytest.mark.parametrize("number", [-6, 5])
-def test_there_is_nothing_beyond_the_ends(number):
+def test_sequence_has_nothing_beyond_its_ends(number):
     with pytest.raises(IndexError):
         Squares()[number]
 
 
-def test_going_through_ends_at_the_last():
+def test_sequence_iteration_ends_at_the_last():
     assert list(Squares()) == SAME

@@ -42,7 +42,7 @@ def ask(folder, llm, training=(), generate=None, overwrite="never", **judged):
         )
 
 
-def test_at_most_so_many_queries_are_kept_as_are_wanted(tmp_path):
+def test_held_out_queries_are_at_most_as_many_as_wanted(tmp_path):
     llm = OverlapLLM()
     made = ask(tmp_path / "run", llm)
     assert len(llm.asked) == 12
@@ -71,7 +71,7 @@ def test_other_training_queries_leave_the_held_out_ones_as_they_are(tmp_path):
         assert next(again.folder.glob("*.parquet")).read_bytes() == shard
 
 
-def test_a_training_query_that_repeats_a_held_out_one_makes_them_anew(tmp_path):
+def test_training_query_that_repeats_a_held_out_one_makes_them_anew(tmp_path):
     first = ask(tmp_path / "run", OverlapLLM())
     repeated = first.read_rows(QUERIES)[0]["query"]
     with pytest.raises(UserError, match="queries-held-out"):
@@ -92,7 +92,7 @@ def test_keys_that_the_held_out_prompt_does_not_use_write_nothing_anew(tmp_path)
             ask(tmp_path / "run", OverlapLLM(), generate=used)
 
 
-def test_a_finished_stage_asks_nothing_again(tmp_path):
+def test_finished_stage_asks_nothing_again(tmp_path):
     first = ask(tmp_path / "run", OverlapLLM())
     llm = OverlapLLM()
     assert ask(tmp_path / "run", llm) == first
@@ -100,7 +100,7 @@ def test_a_finished_stage_asks_nothing_again(tmp_path):
 
 
 @pytest.mark.bad_input("held-out queries", "an LLM that writes one query only", "the rest dropped")
-def test_an_llm_that_writes_one_query_only(tmp_path):
+def test_llm_that_writes_one_query_only(tmp_path):
     class Same(OverlapLLM):
         def generate(self, prompts, seeds, sampling):
             return [Completion(" where do the bees dance", True) for _ in prompts]
@@ -110,7 +110,7 @@ def test_an_llm_that_writes_one_query_only(tmp_path):
 
 
 @pytest.mark.bad_input("held-out queries", "an LLM that writes refusals only", "refused")
-def test_an_llm_that_writes_refusals_only(tmp_path):
+def test_llm_that_writes_refusals_only(tmp_path):
     class Refuses(OverlapLLM):
         def generate(self, prompts, seeds, sampling):
             return [Completion(" I'm sorry, I cannot help with that.", True) for _ in prompts]

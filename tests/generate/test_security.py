@@ -60,7 +60,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 @given(title=TEXTS, text=TEXTS)
 @settings(max_examples=60, deadline=None)
-def test_a_prompt_is_the_same_but_for_one_line(name, chat, title, text):
+def test_prompt_is_the_same_but_for_one_line(name, chat, title, text):
     """Line by line, in any sense of line: only that of the passage differs from another prompt's,
     and in it only what stands behind its label."""
     plain = METHODS[name].render_prompt(PLAIN, CONDITIONS, chat).splitlines()
@@ -75,7 +75,7 @@ def test_a_prompt_is_the_same_but_for_one_line(name, chat, title, text):
 
 @given(text=TEXTS)
 @settings(max_examples=200, deadline=None)
-def test_nothing_in_a_passage_is_a_token_of_a_chat_template(text):
+def test_passage_holds_no_token_of_a_chat_template(text):
     seen = sanitize_for_prompt(text)
     assert sanitize_for_prompt(seen) == seen
     for token in ("<|", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<bos>"):
@@ -99,7 +99,7 @@ def test_jinja_in_a_passage_is_words(text):
 @pytest.mark.parametrize("name", METHODS)
 @given(text=TEXTS, before=st.sampled_from(["", "Query: ", " x\nTask: ", '{"query": "']))
 @settings(max_examples=60, deadline=None)
-def test_an_echo_of_the_passage_is_at_most_one_query_on_one_line(name, text, before):
+def test_echo_of_the_passage_is_at_most_one_query_on_one_line(name, text, before):
     parsed = METHODS[name].parse(before + text, True)
     for field in (parsed.task, parsed.query):
         assert field == sanitize_for_prompt(field)
@@ -149,7 +149,7 @@ STORABLE = TEXTS.filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in 
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_row_never_changes_another_nor_forges_one(tmp_path_factory, hostile):
+def test_row_never_changes_another_nor_forges_one(tmp_path_factory, hostile):
     quiet, loud = Echo(), Echo()
     others = ["Copper conducts.", "Bees dance.", "Owls turn their heads."]
     plain, _ = generate(tmp_path_factory.mktemp("a"), [others[0], "Yeast.", *others[1:]], quiet)

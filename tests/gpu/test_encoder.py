@@ -42,7 +42,7 @@ def test_vectors_of_a_real_model_are_those_of_the_cpu(cuda, dtype, cosine):
     assert smallest_cosine(cpu, encode(MINILM, device=cuda, dtype=dtype)) > cosine
 
 
-def test_a_cross_encoder_scores_as_on_the_cpu(device, tmp_path):
+def test_cross_encoder_scores_as_on_the_cpu(device, tmp_path):
     folder = str(tiny_cross_encoder(tmp_path / "cross"))
     requests = [(text, ("why", "a longer query of some words")) for text in TEXTS[:4]]
     cpu, there = (CrossEncoderJudge(folder, 48, d).judge(requests) for d in ("cpu", device))
@@ -61,9 +61,7 @@ def test_a_cross_encoder_scores_as_on_the_cpu(device, tmp_path):
         ),
     ],
 )
-def test_an_encoder_sees_both_ways_and_a_decoder_does_not(
-    device, kernel, encoder_folder, llm_folder
-):
+def test_encoder_sees_both_ways_and_a_decoder_does_not(device, kernel, encoder_folder, llm_folder):
     """In float32, and in bfloat16, whose rounding could hide it."""
     model = SentenceTransformer(str(encoder_folder), device="cpu").to(device).eval()
     with override_attention(model, kernel):

@@ -46,14 +46,14 @@ def run_on(device: str, recipe_file: Path, folder: Path, monkeypatch) -> list[in
 
 
 @pytest.mark.gpu
-def test_a_whole_run_trains_without_the_llm_in_memory(cuda, recipe_file, tmp_path, monkeypatch):
+def test_whole_run_trains_without_the_llm_in_memory(cuda, recipe_file, tmp_path, monkeypatch):
     assert run_on(cuda, recipe_file, tmp_path / "run", monkeypatch) == [0]
     student = SentenceTransformer(str(tmp_path / "run" / "student"), device="cpu")
     assert np.isfinite(student.encode(TEXTS)).all()
 
 
 @pytest.mark.gpu
-def test_an_llm_that_is_closed_leaves_its_memory_to_others(cuda):
+def test_llm_that_is_closed_leaves_its_memory_to_others(cuda):
     """To another process too, such as vLLM's: nothing stays reserved."""
     free_memory()
     before = torch.cuda.memory_reserved()

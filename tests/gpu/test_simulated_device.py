@@ -13,7 +13,7 @@ GPU_TESTS = Path(__file__).parent
 @pytest.mark.parametrize(
     "which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)], ids=["fast", "slow"]
 )
-def test_a_device_beside_the_cpu_computes_what_the_cpu_does(which):
+def test_device_beside_the_cpu_computes_what_the_cpu_does(which):
     own = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     own |= {"DISTILL_SIMULATED_DEVICE": "1"}
     command = [sys.executable, "-m", "pytest", str(GPU_TESTS), "-q", "-m", f"not gpu and {which}"]

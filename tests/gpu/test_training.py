@@ -82,7 +82,7 @@ def terms(curve: list[dict[str, float]]) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", SETTINGS)
-def test_the_first_steps_are_those_of_the_cpu(device, curve, tmp_path, what):
+def test_first_steps_are_those_of_the_cpu(device, curve, tmp_path, what):
     """Twenty on a GPU; the simulation is slow, and takes six."""
     epochs = 4 if device == "cuda" else 1
     cpu = terms(curve(tmp_path, "cpu", what, epochs))
@@ -93,7 +93,7 @@ def test_the_first_steps_are_those_of_the_cpu(device, curve, tmp_path, what):
 
 
 @pytest.mark.gpu
-def test_the_first_steps_in_bfloat16_are_near_those_of_the_cpu(cuda, curve, tmp_path):
+def test_first_steps_in_bfloat16_are_near_those_of_the_cpu(cuda, curve, tmp_path):
     cpu = curve(tmp_path, "cpu", "all terms", 4, dtype="float32")
     there = curve(tmp_path, cuda, "all terms", 4, dtype="bfloat16")
     for ours, theirs in zip(there, cpu, strict=True):
@@ -149,7 +149,7 @@ def test_losses_of_soft_labels_are_those_of_the_cpu(device):
 
 
 @pytest.mark.parametrize("documents", [1000, 10])
-def test_the_softmax_over_the_corpus_is_that_of_the_cpu(device, documents):
+def test_softmax_over_the_corpus_is_that_of_the_cpu(device, documents):
     """Over all documents, and over a sample; the vectors stay on the CPU, as they do on disk."""
     vectors = normalize(unit(40, 8)).numpy()
     pools = BatchPools(torch.arange(18).view(3, 6), torch.full((3, 6), 1 / 6))
@@ -166,7 +166,7 @@ def test_the_softmax_over_the_corpus_is_that_of_the_cpu(device, documents):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_a_static_encoder_is_that_of_the_cpu(device, encoder_folder):
+def test_static_encoder_is_that_of_the_cpu(device, encoder_folder):
     tokenizer = SentenceTransformer(str(encoder_folder), device="cpu").tokenizer.backend_tokenizer
     vectors = torch.nn.functional.normalize(unit(tokenizer.get_vocab_size(), 8))
 
@@ -198,7 +198,7 @@ def _train_and_die(folder: Path, encoder: Path, teacher: Path, step: int | None)
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("cuda")
-def test_a_training_that_was_killed_ends_with_the_same_weights(
+def test_training_that_was_killed_ends_with_the_same_weights(
     tmp_path, encoder_folder, teacher_folder
 ):
     """With dropout: the state of chance of the GPU is resumed too."""

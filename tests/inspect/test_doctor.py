@@ -45,7 +45,7 @@ def test_remedies_are_shown_word_for_word() -> None:
     assert "many [machines]" in shown
 
 
-def test_everything_missing_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_libraries_have_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_is_installed", lambda module: False)
     monkeypatch.setenv("DISTILL_DATA", str(tmp_path))
     missing = [found for found in run_checks() if found.state == "missing"]
@@ -76,7 +76,7 @@ def test_doctor_names_packages_that_generation_lacks_and_how_to_install_them(mon
     assert line("language filter").state == "ok"
 
 
-def test_an_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
+def test_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -87,7 +87,7 @@ def test_an_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
     assert "vllm" in found.remedy
 
 
-def test_an_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
+def test_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     assert line("API key").state == "ok"
     assert not any("sk-secret" in part for found in run_checks() for part in found)
@@ -95,7 +95,7 @@ def test_an_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
     assert line("API key").state == "off"
 
 
-def test_its_extras_are_those_of_the_package() -> None:
+def test_doctors_extras_are_those_of_the_package() -> None:
     """All but `dev`, which is for working on distill."""
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     extras = tomllib.loads(text)["project"]["optional-dependencies"]

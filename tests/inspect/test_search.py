@@ -65,7 +65,7 @@ def test_loading_the_models_is_said_where_it_takes_long(run, monkeypatch, capsys
     assert "loading the models" in capsys.readouterr().err
 
 
-def test_an_instructed_teacher_gets_the_students_default_task(run, tmp_path, teacher_folder):
+def test_instructed_teacher_gets_the_students_default_task(run, tmp_path, teacher_folder):
     shutil.copytree(run, tmp_path / "run")
     teacher = {"model": str(teacher_folder), "instruction_template": "Do {instruction}: {query}"}
     write_recipe(tmp_path / "run", teacher=teacher, student={"default_task": "find bees"})
@@ -76,7 +76,7 @@ def test_an_instructed_teacher_gets_the_students_default_task(run, tmp_path, tea
     assert [hit.similarity for hit in found] == pytest.approx(expected[:3], abs=1e-5)
 
 
-def test_the_passages_that_both_found_are_marked(run):
+def test_passages_that_both_found_are_marked(run):
     answers = search_run(run, QUERY, k=6)
     assert len(answers.shared) == 6
     text = shown(answers)
@@ -84,18 +84,18 @@ def test_the_passages_that_both_found_are_marked(run):
     assert "found by both: 6 of 6" in text
 
 
-def test_a_passage_is_shown_as_it_is_and_never_as_markup(run):
+def test_passage_is_shown_as_it_is_and_never_as_markup(run):
     text = shown(search_run(run, QUERY, k=6))
     assert "[bold]An owl[/bold]" in text
     assert "\x1b" not in text
     assert "…" in text
 
 
-def test_more_than_there_are_gives_all_there_are(run):
+def test_search_for_more_than_there_are_gives_all(run):
     assert len(search_run(run, QUERY, k=50).hits["teacher"]) == 6
 
 
-def test_a_hybrid_ranks_as_evaluation_does(run, tmp_path):
+def test_hybrid_ranks_as_evaluation_does(run, tmp_path):
     """The same documents, as a task: `student + bm25` there and in search is one ranking."""
     pytest.importorskip("mteb")
     queries = [QUERY, "slow river of ice", "owl head far", "moon, sugar and bread"]
@@ -124,26 +124,26 @@ def write_beir(folder, texts, queries):
     (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
 
 
-def test_a_query_of_unknown_words_is_searched_by_meaning_alone(run):
+def test_query_of_unknown_words_is_searched_by_meaning_alone(run):
     plain, hybrid = (search_run(run, "zebra", 6, hybrid=hybrid).hits for hybrid in (False, True))
     for role, hits in plain.items():
         assert [hit.row for hit in hybrid[f"{role} + bm25"]] == [hit.row for hit in hits]
 
 
-def test_a_hybrids_scores_are_shown_with_their_digits(run):
+def test_hybrids_scores_are_shown_with_their_digits(run):
     text = shown(search_run(run, QUERY, k=3, hybrid=True))
     assert "student + bm25" in text
     assert re.search(r"1\.\d{4}  seed", text), "more than a deviation above the mean of both"
 
 
-def test_the_corpus_is_embedded_once(run):
+def test_corpus_is_embedded_once(run):
     search_run(run, QUERY)
     before = {path: path.stat().st_mtime_ns for path in (run / "vectors").rglob("*")}
     search_run(run, "another query")
     assert {path: path.stat().st_mtime_ns for path in (run / "vectors").rglob("*")} == before
 
 
-def test_without_a_teacher_the_student_answers_alone(run, tmp_path):
+def test_student_answers_alone_without_a_teacher(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     write_recipe(tmp_path / "run")
     answers = search_run(tmp_path / "run", QUERY)
@@ -156,7 +156,7 @@ def search_lines(run, lines: bytes, *options: str):
     return CliRunner().invoke(cli, ["search", str(run), *options], input=lines)
 
 
-def test_each_line_of_the_input_is_a_query(run):
+def test_lines_of_the_input_are_queries(run):
     done = search_lines(run, f"{QUERY}\n\n  zebra  \n".encode(), "--k", "2", "--json")
     assert done.exit_code == 0, done.output
     printed = [json.loads(line) for line in done.stdout.splitlines()]
@@ -165,13 +165,13 @@ def test_each_line_of_the_input_is_a_query(run):
     assert printed[0]["hits"]["student"][0]["text"] in TEXTS.values()
 
 
-def test_an_input_without_a_query_ends_with_nothing(run):
+def test_input_without_a_query_ends_with_nothing(run):
     done = search_lines(run, b"\n")
     assert (done.exit_code, done.stdout) == (0, "")
 
 
 @pytest.mark.bad_input("command line", "a query in a file that is not UTF-8", "refused")
-def test_a_line_that_is_not_utf8(run):
+def test_line_that_is_not_utf8(run):
     done = search_lines(run, b"\xff\xfe\n")
     assert isinstance(done.exception, UserError)
     assert "write it as UTF-8" in str(done.exception)

@@ -84,14 +84,14 @@ def test_candidates_stand_in_the_order_of_fusion_with_every_rankers_rank(run):
     assert "graded" not in text
 
 
-def test_each_rankers_order_is_one_line(run):
+def test_rankers_order_is_one_line_each(run):
     lines = shown(run, "q").splitlines()
     assert "order by RRF: b > a > seed (seed) > c" in lines
     assert "order by rc: a > b > seed (seed)" in lines
     assert "order by retriever: c > seed (seed) > a > b" in lines
 
 
-def test_the_change_of_positive_is_shown_with_ranks(run):
+def test_change_of_positive_is_shown_with_ranks(run):
     text = shown(run, "q")
     assert (
         "positive CHANGED: from the seed seed (RRF 3, ql 3, rc 3, retriever 2) to "
@@ -126,7 +126,7 @@ def test_teacher_scores_of_other_examples_are_left_out(run):
         manifest.write_text(kept)
 
 
-def test_the_table_of_teacher_scores_can_be_looked_at(run):
+def test_table_of_teacher_scores_can_be_looked_at(run):
     out = StringIO()
     console = Console(file=out, width=120)
     assert list_tables(run)["teacher-scores"] is TEACHER_SCORES
@@ -174,12 +174,12 @@ def test_inspect_leaves_out_tables_that_are_not_made_yet(tmp_path):
 
 
 @pytest.mark.bad_input("command line", "inspect --query of a query that is not there", "refused")
-def test_an_unknown_query_is_named(run):
+def test_unknown_query_is_named(run):
     with pytest.raises(UserError, match="no query 'absent'"):
         shown(run, "absent")
 
 
-def test_a_run_with_a_damaged_manifest_names_it(tmp_path):
+def test_run_with_a_damaged_manifest_names_it(tmp_path):
     book = tmp_path / "passages" / ".stage"
     book.mkdir(parents=True)
     (book / "manifest.json").write_text("{}")

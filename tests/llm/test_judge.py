@@ -74,7 +74,7 @@ def test_graded_relevance_reaches_from_none_to_high():
     assert compute_expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)
 
 
-def test_one_fused_pass_gives_what_two_give(engine):
+def test_fused_pass_gives_what_two_give(engine):
     prompt = prompt_of("rc")
     fused = judge_fused(engine, prompt, REQUESTS)
     for ours, alone in zip(fused.rc, judge_rc(engine, prompt, REQUESTS), strict=True):
@@ -87,7 +87,7 @@ def test_one_fused_pass_gives_what_two_give(engine):
 
 @pytest.mark.bad_input("prompt", "a verdict that is not the prompt's end", "refused")
 @pytest.mark.parametrize("ending", [" {{ query }} or not", " {{ verdict }}: {{ query }}"])
-def test_a_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, ending):
+def test_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, ending):
     (tmp_path / "mine.jinja").write_text(f"{{{{ passage }}}}\n{CONTINUATION}{ending}\n")
     prompt = load_prompt("mine.jinja", tmp_path, parts=2)
     with pytest.raises(UserError, match=r"mine\.jinja.*does not end in the verdict"):

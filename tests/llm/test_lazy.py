@@ -35,7 +35,7 @@ def alive() -> set[int]:
     return {id(thing) for thing in gc.get_objects() if isinstance(thing, kinds)}
 
 
-def test_a_closed_engine_leaves_no_weights_behind_and_opens_anew(lazy):
+def test_closed_engine_leaves_no_weights_behind_and_opens_anew(lazy):
     engine = lazy()
     assert lazy() is engine
     weights = [weakref.ref(weight) for weight in engine.model.parameters()]
@@ -63,7 +63,7 @@ def test_room_is_made_by_what_computes_here_alone(llm_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch):
+def test_lazy_llms_are_in_memory_one_at_a_time(recipe_file, tmp_path, monkeypatch):
     """When an encoder is opened the LLM is gone, and before training everything is."""
     from distill.retrieve import corpus_index
     from distill.train import stage
@@ -90,7 +90,7 @@ def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch):
     assert at_training == [set()] * 2
 
 
-def test_a_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):
+def test_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):
     """vLLM is not installed here, so its process ends at once."""
     copy = ModelProcess("some/model", {}, None)
     with pytest.raises(EngineFailure, match="process ended") as fault:
@@ -103,7 +103,7 @@ def test_a_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):
     assert "vllm" in capfd.readouterr().err
 
 
-def test_a_fault_of_cuda_is_no_fault_of_the_input(lazy):
+def test_fault_of_cuda_is_no_fault_of_the_input(lazy):
     def broken(module, arguments, values):
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore")
 

@@ -13,13 +13,13 @@ def write(folder, source):
     return load_prompt("p.jinja", folder, parts=1)
 
 
-def test_a_prompt_ends_where_its_answer_begins(tmp_path):
+def test_prompt_ends_where_its_answer_begins(tmp_path):
     assert write(tmp_path, "Passage: {{ passage }}\nTask:\n").render(passage="x") == (
         "Passage: x\nTask:"
     )
 
 
-def test_a_name_that_is_not_given_is_named(tmp_path):
+def test_name_that_is_not_given_is_named(tmp_path):
     prompt = write(tmp_path, "{{ pasage }}")
     with pytest.raises(UserError, match=r"p\.jinja.*'pasage' is undefined[\s\S]*passage"):
         prompt.render(passage="x")
@@ -33,13 +33,13 @@ def test_broken_jinja_and_a_missing_file_are_named(tmp_path):
 
 
 @pytest.mark.bad_input("prompt", "a scoring prompt of one part", "refused")
-def test_a_scoring_prompt_has_two_parts(tmp_path):
+def test_scoring_prompt_has_two_parts(tmp_path):
     write(tmp_path, "one part")
     with pytest.raises(UserError, match="has 1 parts, 2 expected"):
         load_prompt("p.jinja", tmp_path, parts=2)
 
 
-def test_a_file_can_set_a_constant(tmp_path):
+def test_file_can_set_a_constant(tmp_path):
     sets = ['task = "Find it."', "other = passage"]
     prompt = write(tmp_path, "\n".join(f"{{% set {one} %}}" for one in sets))
     assert prompt.read_constant("task") == "Find it."
@@ -47,7 +47,7 @@ def test_a_file_can_set_a_constant(tmp_path):
     assert prompt.read_constant("absent") is None
 
 
-def test_the_naive_prompt_fixes_its_task():
+def test_naive_prompt_fixes_its_task():
     prompt = load_prompt("prompts/naive.jinja", get_packaged_folder(), parts=1)
     assert prompt.read_constant("task") == "Given a query, find the passages that answer it."
     rendered = prompt.render(passage="Swifts sleep in flight.", chat=False)
@@ -122,7 +122,7 @@ def test_words_are_counted_and_endless_ones_cut():
         ]
     ],
 )
-def test_a_template_that_fails_is_named(tmp_path, source, says):
+def test_template_that_fails_is_named(tmp_path, source, says):
     (tmp_path / "p.jinja").write_text(source)
     with pytest.raises(UserError, match=says) as fault:
         load_prompt("p.jinja", tmp_path, 1).render(a="text")
@@ -160,14 +160,14 @@ _TOO_MUCH = {
         for name, source in _TOO_MUCH.items()
     ],
 )
-def test_a_template_that_takes_too_much_is_refused(tmp_path, source):
+def test_template_that_takes_too_much_is_refused(tmp_path, source):
     (tmp_path / "p.jinja").write_text(source)
     with pytest.raises(UserError, match=r"it takes more than|it becomes longer") as fault:
         load_prompt("p.jinja", tmp_path, 1).render(a="text")
     assert fault.value.where == str(tmp_path / "p.jinja")
 
 
-def test_a_template_that_outgrows_its_first_values_is_refused(tmp_path):
+def test_template_that_outgrows_its_first_values_is_refused(tmp_path):
     source = "{% for i in a %}{% for j in a %}{% for k in a %}{% endfor %}{% endfor %}{% endfor %}b"
     prompt = write(tmp_path, source)
     assert prompt.render(a="a few letters") == "b"
@@ -187,13 +187,13 @@ def test_a_template_that_outgrows_its_first_values_is_refused(tmp_path):
         ]
     ],
 )
-def test_a_file_that_is_no_template_is_refused(tmp_path, data, says):
+def test_file_that_is_no_template_is_refused(tmp_path, data, says):
     (tmp_path / "p.jinja").write_bytes(data)
     with pytest.raises(UserError, match=says):
         load_prompt("p.jinja", tmp_path, 1)
 
 
-def test_the_row_of_a_fault_in_the_second_part(tmp_path):
+def test_row_of_a_fault_in_the_second_part(tmp_path):
     (tmp_path / "p.jinja").write_text("a\n=== continuation ===\nb\n{{ \n")
     with pytest.raises(UserError, match="row 4"):
         load_prompt("p.jinja", tmp_path, 2)

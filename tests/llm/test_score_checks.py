@@ -26,12 +26,12 @@ def test_numbers_up_to_zero_are_log_probabilities(value):
         ([], "no number"),
     ],
 )
-def test_anything_else_is_a_fault_that_is_named(value, said):
+def test_scores_of_another_kind_are_a_fault_that_is_named(value, said):
     assert not is_logprob(value)
     assert find_logprob_fault([-1.0, value, -2.0]) == f"a log-probability is {said}"
 
 
-def test_a_score_of_what_is_no_log_probability_has_a_fault_and_no_numbers():
+def test_score_of_what_is_no_log_probability_has_a_fault_and_no_numbers():
     assert check_score(Score(-3.0, 2, (-1.0,))) == Score(-3.0, 2, (-1.0,))
     spoiled = check_score(Score(-3.0, 2, (-1.0, math.nan)))
     assert spoiled.fault

@@ -26,11 +26,11 @@ REPLY = "Task: Find it.\nQuery: why do bees dance"
         "<|channel|>analysis<|message|>bees<|end|><|start|>assistant<|channel|>final<|message|>",
     ],
 )
-def test_the_reply_is_what_follows_the_thoughts(thoughts):
+def test_reply_is_what_follows_the_thoughts(thoughts):
     assert strip_thoughts(thoughts + REPLY).strip() == REPLY
 
 
-def test_an_answer_may_be_wrapped():
+def test_answer_may_be_wrapped():
     assert strip_thoughts("<think>a</think>\n<answer>\n7\n</answer>").strip() == "7"
 
 
@@ -40,7 +40,7 @@ def test_thoughts_without_an_end_hold_no_reply(text):
 
 
 @pytest.mark.parametrize("text", ["", "how to close <b> tags", "what does <think> do in a prompt"])
-def test_a_reply_that_speaks_of_tags_is_a_reply(text):
+def test_reply_that_speaks_of_tags_is_a_reply(text):
     assert strip_thoughts(text) == text
 
 
@@ -55,5 +55,5 @@ def test_a_reply_that_speaks_of_tags_is_a_reply(text):
         ("<think>\n</think>\n<answer>\n7\n</answer>", "<think>\n</think>\n<answer>\n7"),
     ],
 )
-def test_a_stop_string_ends_the_reply_and_not_the_thoughts(text, cut):
+def test_stop_string_ends_the_reply_and_not_the_thoughts(text, cut):
     assert cut_at_stop(text, ("\n",)) == cut

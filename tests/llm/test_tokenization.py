@@ -39,7 +39,7 @@ def test_text_without_special_tokens_is_tokenised_as_ever(tokenizer):
     )
 
 
-def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
+def test_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
     begun = copy.deepcopy(tokenizer)
     begun.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", begun.bos_token_id)]
@@ -52,7 +52,7 @@ def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
 
 @settings(max_examples=60)
 @given(content=st.lists(st.sampled_from(["</s>", "<s>", "[user]\n", " bees ", "s>", "</", "\n"])))
-def test_a_message_cannot_end_itself(tokenizer, content):
+def test_message_cannot_end_itself(tokenizer, content):
     """A hostile message holds as many special tokens as an empty one: the template's."""
     message = "".join(content)
     encoder = PromptTokenizer(tokenizer, "tiny")
@@ -65,7 +65,7 @@ def test_a_message_cannot_end_itself(tokenizer, content):
     assert tokenizer.decode(ids[ids.index(tokenizer.eos_token_id) + 1 :]) == "[assistant]\n"
 
 
-def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
+def test_harmless_message_is_tokenised_by_the_template(tokenizer):
     message = [{"role": "user", "content": "why do bees dance\n"}]
     expected = tokenizer.apply_chat_template(
         message, tokenize=True, add_generation_prompt=True, return_dict=False
@@ -73,13 +73,13 @@ def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
     assert PromptTokenizer(tokenizer, "tiny").tokenize_chat("why do bees dance\n") == expected
 
 
-def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
+def test_model_without_a_template_has_no_chat(llm_folder, tokenizer):
     assert not PromptTokenizer(AutoTokenizer.from_pretrained(llm_folder), "tiny").has_chat
     assert PromptTokenizer(tokenizer, "tiny").has_chat
 
 
 @pytest.mark.bad_input("models", "a chat template that fails", "refused with its words")
-def test_a_template_that_fails_is_reported(tokenizer):
+def test_template_that_fails_is_reported(tokenizer):
     broken = copy.deepcopy(tokenizer)
     broken.chat_template = "{{ raise_exception('no user here') }}"
     with pytest.raises(UserError, match="no user here"):
@@ -118,7 +118,7 @@ def encoder_of(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", [" how do bees dance", " yes", "\nyes"])
-def test_a_continuation_of_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
+def test_continuation_of_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
     encoder, prefix = encoder_of(kind), "Relevant: a\nQuery:"
     both = encoder.tokenize(prefix + text, add_bos=True)
     assert (
@@ -126,13 +126,13 @@ def test_a_continuation_of_a_prompt_has_the_tokens_of_the_joint_text(kind, text)
     )
 
 
-def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
+def test_tokenizers_judge_again_only_if_they_add_a_blank_to_one():
     adding = [kind for kind in KINDS if encoder_of(kind).is_space_added(" ")]
     assert adding == ["Mistral 7B, Mixtral, Phi-3"]
 
 
 @pytest.mark.bad_input("prompt", "its two parts meet within a token", "refused where it is read")
-def test_a_text_that_meets_the_prompt_within_a_token_is_refused():
+def test_text_that_meets_the_prompt_within_a_token_is_refused():
     with pytest.raises(UserError, match="read as one token") as fault:
         encoder_of("Mistral 7B, Mixtral, Phi-3").tokenize_continuation("Query: ho", "w")
     assert "space" in fault.value.remedy

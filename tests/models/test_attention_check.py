@@ -39,7 +39,7 @@ def saved(llm_folder, tmp_path):
         ({"use_bidirectional_attention": True}, False),
     ],
 )
-def test_a_model_whose_attention_is_as_declared_is_loaded(saved, config, declared):
+def test_model_whose_attention_is_as_declared_is_loaded(saved, config, declared):
     load_encoder(
         saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
     )
@@ -54,7 +54,7 @@ def test_a_model_whose_attention_is_as_declared_is_loaded(saved, config, declare
         ({"use_bidirectional_attention": "all"}, None),
     ],
 )
-def test_a_model_declared_bidirectional_that_runs_causally_is_refused(saved, config, declared):
+def test_model_declared_bidirectional_that_runs_causally_is_refused(saved, config, declared):
     with pytest.raises(UserError, match=r"without padding .* runs causally") as caught:
         load_encoder(
             saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
@@ -64,7 +64,7 @@ def test_a_model_declared_bidirectional_that_runs_causally_is_refused(saved, con
 
 @pytest.mark.bad_input("models", "a conversion that the mask alone makes", "refused")
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_conversion_by_the_mask_alone_is_refused(saved, attention):
+def test_conversion_by_the_mask_alone_is_refused(saved, attention):
     """llm2vec, issue 74: with padding it sees both ways, without padding it does not."""
     model = SentenceTransformer(
         saved(), device="cpu", model_kwargs={"attn_implementation": attention}
@@ -84,7 +84,7 @@ def test_a_conversion_by_the_mask_alone_is_refused(saved, attention):
         check_bidirectional(model, "converted", True)
 
 
-def test_one_that_is_causal_in_a_padded_batch_alone_is_refused(saved):
+def test_model_that_is_causal_in_a_padded_batch_alone_is_refused(saved):
     model = SentenceTransformer(saved(is_causal=False), device="cpu")
     llama = model[0].model
     plain = llama.forward
@@ -98,7 +98,7 @@ def test_one_that_is_causal_in_a_padded_batch_alone_is_refused(saved):
         check_bidirectional(model, "forgets", True)
 
 
-def test_an_encoder_by_type_is_tried_and_taken(encoder_folder, monkeypatch):
+def test_encoder_by_type_is_tried_and_taken(encoder_folder, monkeypatch):
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     check_bidirectional(model, "bert")
     bert = model[0].model

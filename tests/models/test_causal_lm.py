@@ -21,7 +21,7 @@ TEXTS = [
 
 
 @pytest.mark.slow
-def test_it_reads_and_computes_as_the_file_does():
+def test_gguf_reads_and_computes_as_the_file_does():
     folder = make_model_folder(SMOLLM2, torch.float32)
     model, tokenizer = load_causal_lm(folder, torch.float32, "cpu")
     original, of_file = load_gguf(resolve(SMOLLM2), torch.float32)
@@ -59,7 +59,7 @@ def file(tmp_path, monkeypatch, llm_folder):
     return path, loads
 
 
-def test_it_is_converted_once_for_each_kind_of_number(file):
+def test_gguf_is_converted_once_for_each_kind_of_number(file):
     path, loads = file
     folders = [make_model_folder(str(path), torch.float32) for _ in range(2)]
     assert folders[0] == folders[1]
@@ -70,7 +70,7 @@ def test_it_is_converted_once_for_each_kind_of_number(file):
     assert make_model_folder(str(path), torch.float32) != folders[0]
 
 
-def test_a_converted_model_is_read_from_a_cache_that_cannot_be_written(file):
+def test_converted_model_is_read_from_a_cache_that_cannot_be_written(file):
     path, _ = file
     folder = make_model_folder(str(path), torch.float32)
     for lock in folder.parent.glob("*.lock"):
@@ -79,7 +79,7 @@ def test_a_converted_model_is_read_from_a_cache_that_cannot_be_written(file):
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
+def test_conversion_that_was_killed_is_begun_again(file, monkeypatch):
     path, loads = file
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -96,7 +96,7 @@ def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
 @pytest.mark.bad_input(
     "disk", "too little room for a converted model", "refused before anything is written"
 )
-def test_a_full_disk_is_said_before_anything_is_written(file, monkeypatch):
+def test_full_disk_is_said_before_anything_is_written(file, monkeypatch):
     path, _ = file
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(causal_lm.shutil, "disk_usage", lambda where: full)

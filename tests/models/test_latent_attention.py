@@ -49,7 +49,7 @@ def by_hand(module: LatentAttention, states: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_it_is_the_formula():
+def test_latent_attention_is_the_formula():
     torch.manual_seed(2)
     module = LatentAttention(width=4, latents=5, heads=3)
     states = torch.randn(2, 7, 4)
@@ -74,7 +74,7 @@ def test_padding_and_neighbours_change_no_vector(tmp_path):
     assert np.allclose(model.encode(TEXTS), together, atol=1e-5)
 
 
-def test_the_same_seed_makes_the_same_dictionary_and_it_is_float32_safetensors(tmp_path):
+def test_same_seed_makes_the_same_dictionary_and_it_is_float32_safetensors(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     files = []
     for name in "ab":
@@ -83,7 +83,7 @@ def test_the_same_seed_makes_the_same_dictionary_and_it_is_float32_safetensors(t
     assert files[0] == files[1]
 
 
-def test_without_trust_the_library_refuses_it_and_ours_does_not(tmp_path):
+def test_latent_attention_needs_trust_in_the_library_and_not_in_ours(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     folder = make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder
     with pytest.raises(ValueError, match="trust_remote_code"):
@@ -91,7 +91,7 @@ def test_without_trust_the_library_refuses_it_and_ours_does_not(tmp_path):
     assert load_sentence_model(folder, "cpu").encode(TEXTS).shape == (len(TEXTS), 32)
 
 
-def test_a_student_that_an_earlier_version_saved_still_loads(tmp_path):
+def test_student_that_an_earlier_version_saved_still_loads(tmp_path):
     tiny_decoder(tmp_path / "decoder")
     folder = make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder
     expected = load_sentence_model(folder, "cpu").encode(TEXTS)

@@ -44,7 +44,7 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path, llm_folder, data):
         load_causal_lm(folder, torch.float32, "cpu")
 
 
-def test_a_whole_model_loads(llm_folder):
+def test_whole_model_loads(llm_folder):
     load_causal_lm(llm_folder, torch.float32, "cpu")
 
 

@@ -10,7 +10,7 @@ def card(folder, data):
     return read_card(folder)
 
 
-def test_the_head_is_read(tmp_path):
+def test_head_is_read(tmp_path):
     assert read_card(tmp_path) == {}
     assert card(tmp_path, "---\nlicense: mit\ntags: [a]\n---\n# A\n---\n")["license"] == "mit"
     assert card(tmp_path, "---\r\nlicense: mit\r\n---\r\n# A") == {"license": "mit"}
@@ -34,5 +34,5 @@ def test_the_head_is_read(tmp_path):
         ]
     ],
 )
-def test_a_card_that_cannot_be_read_says_nothing(tmp_path, data):
+def test_card_that_cannot_be_read_says_nothing(tmp_path, data):
     assert card(tmp_path, data) == {}

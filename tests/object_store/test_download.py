@@ -28,7 +28,7 @@ def read(path: str, folder, **settings) -> list[str]:
     return sorted(row["passage_id"] for row in rows)
 
 
-def test_a_corpus_is_read_from_a_prefix_a_file_or_by_wildcards(put, tmp_path, monkeypatch):
+def test_corpus_is_read_from_a_prefix_a_file_or_by_wildcards(put, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     put("data/docs/bees.md", TEXT)
     put("data/docs/more/birds.md", TEXT.replace("Bees", "Birds"))
@@ -56,7 +56,7 @@ def test_files_in_the_cache_are_not_downloaded_again(server, put, tmp_path):
     assert ("GET", "/bucket/docs/bees.md") not in server.requests
 
 
-def test_a_check_lists_the_objects_and_reads_none(server, put, tmp_path):
+def test_check_lists_the_objects_and_reads_none(server, put, tmp_path):
     put("docs/rows.jsonl", f'{{"_id": "a", "text": "{TEXT}"}}\n')
     recipe = load_recipe(None, ["name=mine", "corpus.path=s3://bucket/docs", "store=s3://bucket/a"])
     notices = check_recipe(recipe, tmp_path / "run", models=False).notices
@@ -65,7 +65,7 @@ def test_a_check_lists_the_objects_and_reads_none(server, put, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_first_recipe_names_the_address(put, tmp_path, monkeypatch):
+def test_first_recipe_names_the_address(put, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     put("docs/bees.md", TEXT)
     file = init("s3://bucket/docs", tmp_path / "docs.yaml").file
@@ -76,7 +76,7 @@ def test_a_first_recipe_names_the_address(put, tmp_path, monkeypatch):
 
 
 @pytest.mark.bad_input("object store", "a corpus that is not there", "refused by its address")
-def test_a_corpus_that_is_not_there_is_refused(server):
+def test_corpus_that_is_not_there_is_refused(server):
     with pytest.raises(UserError, match="holds no object") as refused:
         list_input("s3://bucket/nothing")
     assert refused.value.where == "s3://bucket/nothing"

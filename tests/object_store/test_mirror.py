@@ -55,7 +55,7 @@ def never(item: str) -> ShardResult:
     raise AssertionError(f"{item} was paid for twice")
 
 
-def test_a_store_holds_a_copy_of_the_folder(server, tmp_path):
+def test_store_holds_a_copy_of_the_folder(server, tmp_path):
     with opened(tmp_path / "run") as run:
         stage = fill(run)
         (run.folder / "prompts").mkdir()
@@ -70,7 +70,7 @@ def test_a_store_holds_a_copy_of_the_folder(server, tmp_path):
     assert stored == names
 
 
-def test_a_folder_that_is_lost_continues_from_the_store(server, tmp_path):
+def test_folder_that_is_lost_continues_from_the_store(server, tmp_path):
     """And ends with the bytes of a run that was not disturbed; what is there is not done again."""
     folder = tmp_path / "run"
 
@@ -118,7 +118,7 @@ def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_store_that_fails_now_and_then_gets_all(server, tmp_path, monkeypatch):
+def test_store_that_fails_now_and_then_gets_all(server, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "PATIENCE", 60.0)
     count = iter(range(10_000))
     server.refuse = lambda method, path: "503 Slow Down" if next(count) % 3 == 1 else None
@@ -132,9 +132,7 @@ def test_a_store_that_fails_now_and_then_gets_all(server, tmp_path, monkeypatch)
 @pytest.mark.bad_input(
     "object store", "a server that stays away", "refused at the stage's end; the run is whole"
 )
-def test_a_store_that_stays_away_ends_the_job_at_the_end_of_the_stage(
-    server, tmp_path, monkeypatch
-):
+def test_store_that_stays_away_ends_the_job_at_the_end_of_the_stage(server, tmp_path, monkeypatch):
     monkeypatch.setattr("distill.object_store.objects._RETRIES", {"max_retries": 0})
 
     def run_without_store() -> None:
@@ -154,14 +152,14 @@ def test_a_store_that_stays_away_ends_the_job_at_the_end_of_the_stage(
 
 
 @pytest.mark.bad_input("object store", "a bucket that does not exist", "refused, exit code 2")
-def test_a_bucket_that_does_not_exist_is_refused(server, tmp_path):
+def test_bucket_that_does_not_exist_is_refused(server, tmp_path):
     store = "s3://nowhere/mine"
     with pytest.raises(UserError, match="does not exist"), opened(tmp_path / "run", store=store):
         pass
 
 
 @pytest.mark.bad_input("object store", "a bucket without permission", "refused by the variables")
-def test_a_bucket_without_permission_is_refused_without_a_secret(server, tmp_path, caplog):
+def test_bucket_without_permission_is_refused_without_a_secret(server, tmp_path, caplog):
     server.refuse = lambda method, path: "403 Forbidden"
     with pytest.raises(UserError, match="HTTP 403") as refused, opened(tmp_path / "run"):
         pass
@@ -173,7 +171,7 @@ def test_a_bucket_without_permission_is_refused_without_a_secret(server, tmp_pat
 
 
 @pytest.mark.bad_input("object store", "a server without TLS", "refused unless it is allowed")
-def test_a_server_without_encryption_has_to_be_allowed(server, tmp_path, monkeypatch):
+def test_server_without_encryption_has_to_be_allowed(server, tmp_path, monkeypatch):
     monkeypatch.delenv("AWS_ALLOW_HTTP")
     with pytest.raises(UserError, match="AWS_ALLOW_HTTP=true"), opened(tmp_path / "run"):
         pass
@@ -182,7 +180,7 @@ def test_a_server_without_encryption_has_to_be_allowed(server, tmp_path, monkeyp
 @pytest.mark.bad_input(
     "object store", "two jobs on one store", "the second is refused by the first"
 )
-def test_of_two_jobs_the_second_is_refused(server, tmp_path):
+def test_second_of_two_jobs_is_refused(server, tmp_path):
     refusal = pytest.raises(UserError, match=f"process {os.getpid()} on")
     with opened(tmp_path / "run"), refusal as refused, opened(tmp_path / "other"):
         pass
@@ -191,7 +189,7 @@ def test_of_two_jobs_the_second_is_refused(server, tmp_path):
         pass
 
 
-def test_a_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
+def test_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
     server, tmp_path, monkeypatch
 ):
     """A job that sleeps for longer than its lease holds, and wakes."""
@@ -212,14 +210,14 @@ def test_a_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
     assert not [name for name in server.names("runs/mine") if name.startswith("late/")]
 
 
-def test_a_job_that_was_killed_in_the_same_folder_continues_at_once(server, tmp_path):
+def test_job_that_was_killed_in_the_same_folder_continues_at_once(server, tmp_path):
     with Run(tmp_path / "run") as run:
         mirror.StoreMirror(run.folder, mirror.ObjectFolder(mirror.parse_address(STORE)))
     with opened(tmp_path / "run") as run:
         fill(run)
 
 
-def test_other_settings_replace_a_stage_and_come_back(server, tmp_path):
+def test_stage_is_replaced_under_other_settings_and_comes_back(server, tmp_path):
     folder = tmp_path / "run"
     with opened(folder) as run:
         fill(run, size=1)
@@ -233,7 +231,7 @@ def test_other_settings_replace_a_stage_and_come_back(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stage_made_with_other_settings_elsewhere_is_kept_aside(server, tmp_path):
+def test_stage_made_with_other_settings_elsewhere_is_kept_aside(server, tmp_path):
     with opened(tmp_path / "run") as run:
         fill(run, size=1)
     with Run(tmp_path / "other") as run:  # begun before it was told of the store
@@ -290,7 +288,7 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (1,)
 
 
-def test_an_sqlite_file_that_takes_longer_to_copy_than_the_pause_between_copies(
+def test_sqlite_file_that_takes_longer_to_copy_than_the_pause_between_copies(
     server, tmp_path, monkeypatch
 ):
     put = ObjectFolder.put_file
@@ -312,7 +310,7 @@ def test_an_sqlite_file_that_takes_longer_to_copy_than_the_pause_between_copies(
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (40,)
 
 
-def test_a_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path):
+def test_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path):
     with opened(tmp_path / "run") as run:
         fill(run)
     (tmp_path / "other" / "words").mkdir(parents=True)
@@ -329,9 +327,7 @@ def test_a_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path)
 
 
 @pytest.mark.slow
-def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
-    server, tmp_path, monkeypatch
-):
+def test_run_continues_from_any_part_that_is_in_the_store(server, tmp_path, monkeypatch):
     """The network ends after so many requests, and the machine is lost."""
     monkeypatch.setattr("distill.object_store.objects._RETRIES", {"max_retries": 0})
     monkeypatch.setattr(uploads, "PATIENCE", 0.1)
@@ -364,7 +360,7 @@ def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
 
 
 @pytest.mark.slow
-def test_a_large_file_is_copied_in_parts(server, tmp_path, monkeypatch):
+def test_large_file_is_copied_in_parts(server, tmp_path, monkeypatch):
     monkeypatch.setattr("distill.object_store.objects._SINGLE_PUT", 5 * 1024**2)
     content = os.urandom(12 * 1024**2)
     with opened(tmp_path / "run") as run:
@@ -377,7 +373,7 @@ def test_a_large_file_is_copied_in_parts(server, tmp_path, monkeypatch):
     assert not [path for method, path in server.requests if path.endswith("vectors.npy")]
 
 
-def test_nothing_is_copied_twice(server, tmp_path):
+def test_files_are_not_copied_twice(server, tmp_path):
     with opened(tmp_path / "run") as run:
         fill(run)
     server.requests.clear()

@@ -46,7 +46,7 @@ def _results(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
-def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_file, tmp_path):
+def test_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_file, tmp_path):
     """The job is killed while it judges, and again while it trains, and its folder goes with the
     machine: another one takes the lease over, and in the end there is what a run that was not
     disturbed has."""
@@ -87,7 +87,7 @@ def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_f
 
 
 @pytest.mark.bad_input("object store", "the same on the command line", "exit code 2, no secret")
-def test_the_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_path):
+def test_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_path):
     def corpus(store: str):
         words = ["corpus", str(recipe_file), "--run", str(tmp_path / "run"), "-v"]
         return distill(*words, "--set", f"store={store}", **server.environment)
@@ -106,7 +106,7 @@ def test_the_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, 
     assert "log.jsonl" in server.objects("mine")
 
 
-def test_a_run_that_another_machine_has_begun_was_checked_then(server, recipe_file, tmp_path):
+def test_run_that_another_machine_has_begun_was_checked_then(server, recipe_file, tmp_path):
     """To end it, a server that wrote its queries need not be there any more."""
     gone = ["llm={engine: http, model: m, base_url: 'http://127.0.0.1:9/v1'}"]
     recipe = load_recipe(recipe_file, [*gone, "store=s3://bucket/begun"])

@@ -47,14 +47,14 @@ def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_p
 
 
 @pytest.mark.bad_input("ablation", "an arm with an unknown key", "refused by name")
-def test_an_arm_with_an_unknown_key_is_refused_by_name(recipe_file):
+def test_arm_with_an_unknown_key_is_refused_by_name(recipe_file):
     recipe = load_recipe(recipe_file)
     with pytest.raises(UserError, match=r"relabel\.negatves.*unknown key"):
         override(recipe, {"relabel.negatves": "lowest"})
 
 
 @pytest.mark.bad_input("ablation", "a recipe without arms", "refused, with how to name them")
-def test_a_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
+def test_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
     done = CliRunner().invoke(cli, ["ablate", str(recipe_file), "--run", str(tmp_path)])
     assert isinstance(done.exception, UserError)
     assert "ablation: {arms:" in done.exception.remedy

@@ -47,7 +47,7 @@ def run_folder(tmp_path_factory, recipe) -> Path:
     return folder
 
 
-def test_the_student_loads_without_distill_and_without_trust(run_folder, tmp_path):
+def test_student_loads_without_distill_and_without_trust(run_folder, tmp_path):
     student = SentenceTransformer(str(run_folder / "student"))
     found = encode_elsewhere({"student": run_folder / "student"}, TEXTS, tmp_path)
     np.testing.assert_allclose(found["student"], student.encode_query(TEXTS), atol=1e-6)
@@ -64,12 +64,12 @@ def test_documents_stay_the_teachers(run_folder, encoder_folder):
     )
 
 
-def test_the_static_encoder_has_no_copy_of_the_teacher(run_folder):
+def test_static_encoder_has_no_copy_of_the_teacher(run_folder):
     saved = SentenceTransformer(str(run_folder / "round-static/student"))
     assert set(saved[0].sub_modules) == {"query"}
 
 
-def test_the_run_is_searched_evaluated_and_exported_as_any_other(run_folder, tmp_path):
+def test_run_is_searched_evaluated_and_exported_as_any_other(run_folder, tmp_path):
     student = load_eval_model(run_folder / "student", device="cpu")
     vectors = student.encode(TEXTS, "query")
     assert vectors.shape == (2, student.dimensions)
@@ -85,7 +85,7 @@ class Killed(Exception):
     pass
 
 
-def test_an_export_has_the_query_sides_graph_and_says_what_it_is_made_of(run_folder, tmp_path):
+def test_export_has_the_query_sides_graph_and_says_what_it_is_made_of(run_folder, tmp_path):
     forms = ["sentence-transformers", "onnx"]
     written = export_model(str(run_folder), tmp_path / "out", forms, force=True)
     assert written["onnx"].path == "query/onnx/embedding.onnx"
@@ -97,7 +97,7 @@ def test_an_export_has_the_query_sides_graph_and_says_what_it_is_made_of(run_fol
     assert "round-static" not in card
 
 
-def test_a_killed_training_ends_with_the_same_student(recipe, run_folder, tmp_path, monkeypatch):
+def test_killed_training_ends_with_the_same_student(recipe, run_folder, tmp_path, monkeypatch):
     """Killed once while the static encoder learns, and once while the transformer does."""
 
     class Fatal(CheckpointCallback):
@@ -116,7 +116,7 @@ def test_a_killed_training_ends_with_the_same_student(recipe, run_folder, tmp_pa
     assert files(tmp_path / "student") == files(run_folder / "student")
 
 
-def test_another_weight_trains_the_static_encoder_no_second_time(
+def test_static_encoder_is_not_trained_again_for_another_weight(
     run_folder, recipe_file, encoder_folder, tmp_path
 ):
     again = tmp_path / "run"
@@ -151,6 +151,6 @@ def test_rounds_add_it_once_at_the_end(recipe_file, encoder_folder, tmp_path):
     ("setting", "said"),
     [("student.route=both", "set route: query"), ("student.architecture=static", "add_static is")],
 )
-def test_a_student_that_cannot_be_added_to_is_refused(recipe_file, encoder_folder, setting, said):
+def test_student_that_cannot_be_added_to_is_refused(recipe_file, encoder_folder, setting, said):
     with pytest.raises(UserError, match=said):
         adapt(recipe_file, encoder_folder, setting)

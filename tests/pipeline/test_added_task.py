@@ -36,7 +36,7 @@ def recipe(recipe_file: Path, tmp_path: Path) -> Recipe:
 
 
 @pytest.mark.slow
-def test_it_makes_nothing_anew_but_the_evaluation(recipe: Recipe, tmp_path: Path) -> None:
+def test_added_task_makes_nothing_anew_but_the_evaluation(recipe: Recipe, tmp_path: Path) -> None:
     states, scores = [], []
     for tasks in ([], ["first"], ["first", "second"], ["second"]):
         recipe.evaluate.tasks = tasks

@@ -47,9 +47,7 @@ def damage(folder: Path, harms: Sequence[Callable[[Path], None]], place: int) ->
 @pytest.mark.parametrize(
     ("harms", "place"), [([delete], 0), ([truncate, flip], -1)], ids=["deleted", "changed"]
 )
-def test_whatever_is_damaged_is_named_and_made_again(
-    whole_run, recipe_file, tmp_path, harms, place
-):
+def test_damaged_parts_are_named_and_made_again(whole_run, recipe_file, tmp_path, harms, place):
     folder = shutil.copytree(whole_run, tmp_path / "run", symlinks=True)
     undisturbed = content(folder)
     assert len(undisturbed) > 30
@@ -66,7 +64,7 @@ def test_whatever_is_damaged_is_named_and_made_again(
 
 
 @pytest.mark.slow
-def test_one_damaged_table_leaves_the_student_as_it_is(whole_run, recipe_file, tmp_path):
+def test_damaged_table_leaves_the_student_as_it_is(whole_run, recipe_file, tmp_path):
     folder = shutil.copytree(whole_run, tmp_path / "run", symlinks=True)
     before = (folder / "student" / "model.safetensors").stat().st_mtime_ns
     shard = folder / "queries" / "part-00001.parquet"

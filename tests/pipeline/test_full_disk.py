@@ -36,7 +36,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.bad_input("disk", "a disk that fills up, at eight sizes", "named with what is free")
-def test_a_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, whole_run, tmp_path):
+def test_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, whole_run, tmp_path):
     command = ("run", str(recipe_file), "--run", str(small_disk / "run"))
     cache = {"DISTILL_CACHE": str(tmp_path / "cache")}
     for size in ("64k", "160k", "400k", "700k", "1100k", "1600k", "2200k", "3m"):
@@ -55,7 +55,7 @@ def test_a_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, who
 
 
 @pytest.mark.bad_input("disk", "no room for judgements.sqlite", "named with what is free")
-def test_a_cache_of_judgements_on_a_full_disk_says_so(small_disk):
+def test_cache_of_judgements_on_a_full_disk_says_so(small_disk):
     (small_disk / "rest").write_bytes(b"0" * 40_960)
     with pytest.raises(UserError, match="the disk is full"):
         JudgementCache(small_disk / "judgements.sqlite").keep({b"0" * 32: (1.0, 1)})

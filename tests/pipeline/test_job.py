@@ -19,7 +19,7 @@ def run(whole_run, tmp_path_factory) -> Path:
     return shutil.copytree(whole_run, tmp_path_factory.mktemp("runs") / "tiny", symlinks=True)
 
 
-def test_the_verdict_is_in_summary_json(run):
+def test_verdict_is_in_summary_json(run):
     summary = json.loads((run / "summary.json").read_text())
     models = summary["models"]
     for role in ("base", "student", "teacher"):
@@ -31,7 +31,7 @@ def test_the_verdict_is_in_summary_json(run):
     assert summary["kept"] == pytest.approx(kept, abs=1e-3)
 
 
-def test_without_evaluation_tasks_the_run_ends_with_the_student(run, tmp_path, recipe_file):
+def test_run_without_evaluation_tasks_ends_with_the_student(run, tmp_path, recipe_file):
     """The stages up to the student are the evaluated run's own, but for what they are checked
     against."""
     folder = shutil.copytree(run, tmp_path / "run", symlinks=True)
@@ -48,7 +48,7 @@ def test_without_evaluation_tasks_the_run_ends_with_the_student(run, tmp_path, r
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")} == before
 
 
-def test_the_student_loads_with_sentence_transformers_alone(run):
+def test_student_loads_with_sentence_transformers_alone(run):
     student = SentenceTransformer(str(run / "student"))
     assert student.encode(["Bees dance."]).shape == (1, 32)
     assert set(student.prompts) >= {"query", "document"}
@@ -71,27 +71,27 @@ def test_every_table_follows_from_the_one_before(run):
         assert row["relabelled"] == (row["positive_id"] != row["seed_id"])
 
 
-def test_the_manifest_says_what_relabelling_did(run):
+def test_manifest_says_what_relabelling_did(run):
     figures = json.loads((run / "examples/.stage/manifest.json").read_text())["figures"]
     assert 0 <= figures["share_relabelled"] <= 1
     assert 0 <= figures["share_seed_not_retrieved"] <= 1
     assert figures["ql_first_minus_last"] != 0
 
 
-def test_a_second_run_does_nothing_again(run, recipe_file):
+def test_second_run_does_nothing_again(run, recipe_file):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     done = distill("run", str(recipe_file), "--run", str(run))
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
 
 
-def test_a_run_folder_continues_by_itself(run):
+def test_run_folder_continues_by_itself(run):
     done = distill("relabel", "--run", str(run))
     assert done.returncode == 0, done.stderr
     assert "examples" in done.stdout
 
 
-def test_the_teacher_scores_each_example(run):
+def test_teacher_scores_each_example(run):
     done = distill("score-teacher", "--run", str(run))
     assert done.returncode == 0, done.stderr
     examples = list(read_rows(EXAMPLES, run / "examples"))
@@ -102,7 +102,7 @@ def test_the_teacher_scores_each_example(run):
         assert len(row["negative_scores"]) == len(example["negatives"])
 
 
-def test_other_settings_are_refused_with_the_remedy(run, recipe_file):
+def test_run_with_other_settings_is_refused_with_the_remedy(run, recipe_file):
     kept = (run / "recipe.yaml").read_bytes()
     words = ("run", str(recipe_file), "--run", str(run), "--set", "relabel.negative_count=2")
     refused = distill(*words)

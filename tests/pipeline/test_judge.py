@@ -58,7 +58,7 @@ def run_folder(tmp_path_factory, recipe) -> Path:
     return folder
 
 
-def test_the_judge_learns_from_short_lists_of_some_queries(run_folder, recipe):
+def test_judge_learns_from_short_lists_of_some_queries(run_folder, recipe):
     inner = run_folder / "round-judge"
     assert len(open_stage(inner / "queries").read_rows(QUERIES)) == 20
     labels = open_stage(inner / "labels").read_rows(LABELS)
@@ -69,7 +69,7 @@ def test_the_judge_learns_from_short_lists_of_some_queries(run_folder, recipe):
     assert curve[-1]["step"] == figures["steps"] == math.ceil(figures["lists"] / 4) * 2
 
 
-def test_it_ranks_the_wide_lists_of_all_queries(run_folder):
+def test_judge_ranks_the_wide_lists_of_all_queries(run_folder):
     labels = open_stage(run_folder / "labels").read_rows(LABELS)
     assert len({row["query_id"] for row in labels}) > 20
     judge = CrossEncoder(str(run_folder / "judge"), max_length=40, device="cpu")
@@ -78,7 +78,7 @@ def test_it_ranks_the_wide_lists_of_all_queries(run_folder):
     assert all(row["cross_encoder"] is not None and row["bm25"] is None for row in labels)
 
 
-def test_it_is_measured_as_a_reranker_beside_the_retriever(run_folder):
+def test_judge_is_measured_as_a_reranker_beside_the_retriever(run_folder):
     figures = open_stage(run_folder / "judge-evaluation").manifest["figures"]["reranking"]
     (of,) = figures["tasks"].values()
     assert of["difference"] == pytest.approx(of["reranked"] - of["retriever"], abs=1e-5)
@@ -111,7 +111,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert files(tmp_path / "run" / "judge") == files(run_folder / "judge")
 
 
-def test_a_judge_of_the_labels_that_a_run_has(run_folder, tmp_path, recipe):
+def test_judge_of_the_labels_that_a_run_has(run_folder, tmp_path, recipe):
     """Without a round of its own: relabelling's rankers teach it, and nothing is judged again."""
     plain = override(
         recipe,
@@ -128,7 +128,7 @@ def test_a_judge_of_the_labels_that_a_run_has(run_folder, tmp_path, recipe):
     assert open_stage(tmp_path / "run" / "judge").manifest["inputs"].keys() == {"labels"}
 
 
-def test_it_is_exported_with_a_card(run_folder, tmp_path):
+def test_judge_is_exported_with_a_card(run_folder, tmp_path):
     done = CliRunner().invoke(
         cli, ["export", str(run_folder), "--out", str(tmp_path / "out"), "--judge"]
     )
@@ -146,7 +146,7 @@ def test_it_is_exported_with_a_card(run_folder, tmp_path):
 
 
 @pytest.mark.bad_input("judge", "a run without a judge, to be exported", "refused, nothing written")
-def test_a_run_without_a_judge_exports_none(run_folder, tmp_path):
+def test_run_without_a_judge_exports_none(run_folder, tmp_path):
     shutil.copytree(run_folder / "passages", tmp_path / "run" / "passages")
     with pytest.raises(UserError, match="has no judge"):
         distill.export_judge(tmp_path / "run", tmp_path / "out")
@@ -154,7 +154,7 @@ def test_a_run_without_a_judge_exports_none(run_folder, tmp_path):
 
 
 @pytest.mark.bad_input("judge", "a decoder as its encoder", "refused before anything is judged")
-def test_a_decoder_makes_no_judge(recipe, llm_folder, tmp_path):
+def test_decoder_makes_no_judge(recipe, llm_folder, tmp_path):
     with pytest.raises(UserError, match=r"judge\.encoder .* is a decoder"):
         distill.train_judge(override(recipe, {"judge.encoder": str(llm_folder)}), tmp_path / "run")
 
@@ -166,7 +166,7 @@ def test_layers_that_are_not_there(recipe, tmp_path):
 
 
 @pytest.mark.bad_input("judge", "fewer lists than it takes to learn", "refused, says how many")
-def test_too_few_lists(recipe, tmp_path):
+def test_judge_with_too_few_lists_is_refused(recipe, tmp_path):
     few = override(recipe, {"generate.methods": ["sentences"], "evaluate.tasks": []})
     with pytest.raises(UserError, match="queries have a list to learn from"):
         distill.train_judge(few, tmp_path / "run")
@@ -181,13 +181,13 @@ def test_too_few_lists(recipe, tmp_path):
         (["judge.rankers=[ql]", "judge.weights={rc: 1}"], "rc is not among judge.rankers"),
     ],
 )
-def test_a_judge_without_teachers(settings, what):
+def test_judge_without_teachers(settings, what):
     sets = ["name=r", "relabel={rankers: [cross_encoder], cross_encoder: judge}", *settings]
     with pytest.raises(UserError, match=what):
         load_recipe(None, sets)
 
 
-def test_the_plan_of_the_run_counts_the_judges_round(run_folder, recipe, tmp_path):
+def test_plan_of_the_run_counts_the_judges_round(run_folder, recipe, tmp_path):
     lines = {line.stage for line in distill.estimate(recipe, tmp_path / "run", sample=0).lines}
     assert {"round-judge/judgements-bm25", "judge", "judgements-cross_encoder"} <= lines
     assert json.loads((run_folder / "summary.json").read_text())["models"]["student"]

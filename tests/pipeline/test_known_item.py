@@ -99,7 +99,7 @@ def test_titles_ask_for_held_out_documents_among_all(recipe, tmp_path):
         assert "Annual report" not in task.queries[query]
 
 
-def test_a_task_that_is_there_is_not_made_again_and_is_equal_elsewhere(recipe, tmp_path):
+def test_task_that_is_there_is_not_made_again_and_is_equal_elsewhere(recipe, tmp_path):
     one, other = (make_task(tmp_path / name / "run", recipe) for name in "ab")
     files = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
     assert [(one / f).read_bytes() for f in files] == [(other / f).read_bytes() for f in files]
@@ -109,7 +109,7 @@ def test_a_task_that_is_there_is_not_made_again_and_is_equal_elsewhere(recipe, t
 
 
 @pytest.mark.bad_input("known-item", "too few held-out documents", "refused before anything else")
-def test_too_few_documents(recipe, tmp_path):
+def test_known_item_with_too_few_documents(recipe, tmp_path):
     few = override(recipe, {"corpus.held_out": 0.1})
     with pytest.raises(UserError, match=r"held-out documents give a query, and it takes 30"):
         make_task(tmp_path / "run", few)
@@ -125,7 +125,7 @@ def test_check_says_that_it_is_a_stand_in(recipe, tmp_path):
 
 
 @pytest.mark.bad_input("known-item", "a recipe that holds nothing out", "refused, the key is named")
-def test_nothing_held_out(recipe):
+def test_known_item_with_nothing_held_out(recipe):
     with pytest.raises(UserError, match=r"set corpus\.held_out"):
         override(recipe, {"corpus.held_out": 0.0})
 
@@ -137,7 +137,7 @@ def test_docstrings(recipe):
 
 
 @pytest.mark.slow
-def test_a_whole_run_has_a_verdict_and_says_what_it_is_worth(finished):
+def test_whole_run_has_a_verdict_and_says_what_it_is_worth(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["tasks"].keys() == {"known-item"}
     assert {"student", "teacher", "bm25", "student + bm25"} <= summary["models"].keys()
@@ -150,9 +150,7 @@ def test_a_whole_run_has_a_verdict_and_says_what_it_is_worth(finished):
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_its_task_and_results_ends_with_the_same_figures(
-    finished, recipe, tmp_path
-):
+def test_run_that_lost_its_task_and_results_ends_with_the_same_figures(finished, recipe, tmp_path):
     run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
     for name in ("known-item", "evaluation", RESULTS_FOLDER):
         shutil.rmtree(run / name)
@@ -194,7 +192,7 @@ def test_passages_that_only_an_earlier_recipe_held_out_are_not_searched(recipe, 
 
 
 @pytest.mark.slow
-def test_the_terminal_says_what_the_task_is_worth(finished, recipe):
+def test_terminal_says_what_the_task_is_worth(finished, recipe):
     file = finished / "recipe.yaml"
     done = CliRunner().invoke(cli, ["run", str(file), "--run", str(finished)])
     assert done.exit_code == 0, done.output

@@ -20,7 +20,7 @@ QUERY = (f"train.corpus_softmax={{scores: {LEARNT}, temperature: 0.5}}",)
 
 
 @pytest.mark.parametrize(("sets", "most"), [(BOTH, 5), (QUERY, 9)], ids=["both", "query"])
-def test_a_mixture_is_learnt_over_the_union_of_candidates(
+def test_mixture_is_learnt_over_the_union_of_candidates(
     tmp_path, recipe_file, encoder_folder, sets, most
 ):
     recipe = adapt(recipe_file, encoder_folder, *sets)

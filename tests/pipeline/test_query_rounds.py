@@ -58,7 +58,7 @@ def run_folder(tmp_path_factory, recipe) -> Path:
     return train(tmp_path_factory.mktemp("query-rounds") / "run", recipe)
 
 
-def test_the_student_of_a_round_searches_the_teachers_vectors_for_the_next(run_folder):
+def test_student_of_a_round_searches_the_teachers_vectors_for_the_next(run_folder):
     first = run_folder / "round-1" / "student"
     assert read_manifest(run_folder / "candidates")["settings"]["revision"] == identify_revision(
         str(first)
@@ -142,7 +142,7 @@ def test_killed_in_any_round_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert files(tmp_path / "run" / "student") == files(run_folder / "student")
 
 
-def test_a_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
+def test_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
     tmp_path, recipe_file, encoder_folder, caplog
 ):
     harmful = adapt(recipe_file, encoder_folder, "relabel.rounds=3", *VALIDATED, HARMFUL)
@@ -155,7 +155,7 @@ def test_a_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
     assert caplog.text.count("before training, whose weights are kept") == 1  # trained once
 
 
-def test_the_best_validation_is_the_student_never_below_the_start(
+def test_best_validation_is_the_student_never_below_the_start(
     tmp_path, recipe_file, encoder_folder
 ):
     run = train(tmp_path / "run", adapt(recipe_file, encoder_folder, *VALIDATED))
@@ -194,7 +194,7 @@ def test_interpolated_weights_that_do_not_help_leave_the_start(
     assert "the weights before training are kept" in caplog.text
 
 
-def test_a_static_query_encoder_goes_through_rounds_and_interpolation_too(
+def test_static_query_encoder_goes_through_rounds_and_interpolation_too(
     tmp_path, recipe_file, teacher_folder
 ):
     settings = ("relabel.rounds=2", "train.interpolation=0.0")

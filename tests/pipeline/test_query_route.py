@@ -118,9 +118,7 @@ def test_export_writes_both_routes(run_folder, tmp_path):
     np.testing.assert_allclose(exported.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-5)
 
 
-def test_an_exported_index_has_the_query_route_alone_and_finds_what_search_finds(
-    run_folder, tmp_path
-):
+def test_exported_index_has_the_query_route_alone_and_finds_what_search_finds(run_folder, tmp_path):
     out = tmp_path / "index"
     before = sorted(path.name for path in (run_folder / "vectors").iterdir())
     export_index(str(run_folder), out, force=True)
@@ -141,7 +139,7 @@ def test_an_exported_index_has_the_query_route_alone_and_finds_what_search_finds
 
 
 @pytest.mark.bad_input("export", "an index of a query encoder without its vectors", "refused")
-def test_an_index_without_the_teachers_vectors_is_refused(run_folder, tmp_path):
+def test_index_without_the_teachers_vectors_is_refused(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("vectors"))
     with pytest.raises(UserError, match="has no vectors of the passages by"):
         export_index(str(tmp_path / "run"), tmp_path / "out", force=True)
@@ -149,7 +147,7 @@ def test_an_index_without_the_teachers_vectors_is_refused(run_folder, tmp_path):
 
 
 @pytest.mark.bad_input("export", "an index of a query encoder with another teacher", "refused")
-def test_an_index_with_another_teacher_is_refused(run_folder, tmp_path, teacher_folder):
+def test_index_with_another_teacher_is_refused(run_folder, tmp_path, teacher_folder):
     shutil.copytree(run_folder, tmp_path / "run")
     path = tmp_path / "run" / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text())
@@ -159,7 +157,7 @@ def test_an_index_with_another_teacher_is_refused(run_folder, tmp_path, teacher_
         export_index(str(tmp_path / "run"), tmp_path / "out")
 
 
-def test_a_saved_folder_embeds_as_in_its_run(run_folder, recipe):
+def test_saved_folder_embeds_as_in_its_run(run_folder, recipe):
     by_path = load_eval_model(run_folder / "student", device="cpu")
     in_run = load_run_models(RunModelSettings.select(recipe), {"student": run_folder / "student"})[
         "student"
@@ -192,7 +190,7 @@ def test_documents_are_written_as_a_teacher_with_a_place_for_titles_reads_them(
 
 
 @pytest.mark.bad_input("model", "a document route that another program loads otherwise", "refused")
-def test_a_decoder_as_document_route_is_compared_after_saving(
+def test_decoder_as_document_route_is_compared_after_saving(
     tmp_path, recipe_file, encoder_folder, llm_folder, monkeypatch
 ):
     body = Transformer(str(llm_folder))
@@ -221,7 +219,7 @@ def test_a_decoder_as_document_route_is_compared_after_saving(
             save_query_route(stage, settings, SentenceTransformer(str(encoder_folder)))
 
 
-def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):
+def test_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):
     queries = SentenceTransformer(str(encoder_folder))
     queries.max_seq_length = 8
     documents = open_model(str(encoder_folder), EmbedderConfig(device="cpu", max_tokens=32))
@@ -232,7 +230,7 @@ def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder
 
 
 @pytest.mark.bad_input("export", "a query encoder worse than its base", "the teacher is advised")
-def test_in_the_place_of_a_query_encoder_that_is_worse_the_teacher_is_advised(
+def test_teacher_is_advised_in_the_place_of_a_query_encoder_that_is_worse(
     run_folder, recipe, tmp_path, monkeypatch
 ):
     worse = {"kind": "worse", "difference": -0.1, "low": -0.2, "high": -0.05}
@@ -265,7 +263,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert files(tmp_path / "run" / "student") == files(run_folder / "student")
 
 
-def test_an_encoder_of_another_width_is_projected_into_the_teachers_space(
+def test_encoder_of_another_width_is_projected_into_the_teachers_space(
     tmp_path, recipe_file, encoder_folder, teacher_folder
 ):
     recipe = adapt(
@@ -282,7 +280,7 @@ def test_an_encoder_of_another_width_is_projected_into_the_teachers_space(
     assert student.encode_query(TEXTS).shape == student.encode_document(TEXTS).shape == (2, 48)
 
 
-def test_a_fitted_layer_begins_near_the_teacher(
+def test_fitted_layer_begins_near_the_teacher(
     tmp_path, recipe_file, encoder_folder, teacher_folder
 ):
     """Another model's vectors of the passages, through the fitted layer, are like the teacher's."""
@@ -316,7 +314,7 @@ def test_a_fitted_layer_begins_near_the_teacher(
         ["student.dimensions=48", "student.route=both", "train.objective={infonce: 1.0}"],
     ],
 )
-def test_a_fitted_layer_wants_a_width_and_a_query_route(recipe_file, encoder_folder, sets):
+def test_fitted_layer_wants_a_width_and_a_query_route(recipe_file, encoder_folder, sets):
     with pytest.raises(UserError, match=r"student\.projection fitted: set"):
         adapt(recipe_file, encoder_folder, "student.projection=fitted", *sets)
 
@@ -324,7 +322,7 @@ def test_a_fitted_layer_wants_a_width_and_a_query_route(recipe_file, encoder_fol
 @pytest.mark.bad_input(
     "server", "an embedding server that changes its model after the corpus was embedded", "refused"
 )
-def test_a_server_that_changes_its_model_before_training_is_refused(
+def test_server_that_changes_its_model_before_training_is_refused(
     tmp_path, recipe_file, encoder_folder
 ):
     models = [SentenceTransformer(str(encoder_folder))]
@@ -355,9 +353,7 @@ def test_a_server_that_changes_its_model_before_training_is_refused(
         assert (run.folder / "student" / "modules.json").is_file()
 
 
-def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
-    tmp_path, recipe_file, encoder_folder
-):
+def test_teacher_behind_a_server_leaves_the_query_side_alone(tmp_path, recipe_file, encoder_folder):
     encoder = SentenceTransformer(str(encoder_folder))
 
     def embeds(path, body):
@@ -385,7 +381,7 @@ def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
 
 
 @pytest.mark.bad_input("model", "a query encoder alone, asked to embed documents", "named")
-def test_a_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, encoder_folder):
+def test_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, encoder_folder):
     queries = SentenceTransformer(str(encoder_folder))
     join_routes(queries, None).save_pretrained(str(tmp_path / "alone"))
     model = load_eval_model(tmp_path / "alone", device="cpu")
@@ -395,7 +391,7 @@ def test_a_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, enc
 
 
 @pytest.mark.bad_input("recipe", "a query encoder of another width", "named with the width to set")
-def test_a_width_that_is_not_the_teachers_is_refused(
+def test_width_that_is_not_the_teachers_is_refused(
     tmp_path, recipe_file, encoder_folder, teacher_folder
 ):
     recipe = adapt(recipe_file, teacher_folder, f"student.encoder={encoder_folder}")
@@ -416,7 +412,7 @@ def test_a_width_that_is_not_the_teachers_is_refused(
         ("relabel.rankers=[retriever]", "add bm25 to relabel.rankers"),
     ],
 )
-def test_a_query_route_that_cannot_be_trained_is_refused(
+def test_query_route_that_cannot_be_trained_is_refused(
     recipe_file, encoder_folder, setting, message
 ):
     with pytest.raises(UserError, match=message.replace("[", r"\[")):
@@ -436,7 +432,7 @@ SMALL = [
 
 
 @pytest.mark.slow
-def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
+def test_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
     """The vectors of the first run, as the file that a user brings to the second."""
     path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
     first = distill.run(load_recipe(path, SMALL), tmp_path / "first")
@@ -452,7 +448,7 @@ def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_p
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_the_packaged_recipe_of_a_query_side_is_valid():
+def test_packaged_recipe_of_a_query_side_is_valid():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "query-side.yaml")
     assert recipe.teacher.document_vectors is not None
     assert recipe.student.dimensions == 3072
@@ -460,7 +456,7 @@ def test_the_packaged_recipe_of_a_query_side_is_valid():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adapt-tiny", "adapt-static-tiny"])
-def test_the_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path, name):
+def test_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path, name):
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.yaml", SMALL)
     result = distill.run(recipe, tmp_path / "run")
     assert {"student", "teacher", "base"} <= result.summary["models"].keys()

@@ -32,7 +32,7 @@ def manifest(folder, stage):
     return read_json(folder / stage / ".stage" / "manifest.json")
 
 
-def test_the_first_rounds_student_retrieves_for_the_second(run):
+def test_first_rounds_student_retrieves_for_the_second(run):
     assert manifest(run, "round-1/student")["complete"]
     student = identify_revision(str(run / "round-1" / "student"))
     assert manifest(run, "candidates")["settings"]["revision"] == student
@@ -40,12 +40,12 @@ def test_the_first_rounds_student_retrieves_for_the_second(run):
     assert open_stage(run / "examples").complete
 
 
-def test_the_second_round_judges_only_what_the_first_has_not(run):
+def test_second_round_judges_only_what_the_first_has_not(run):
     counts = manifest(run, "judgements-ql")["counts"]
     assert 0 < counts["judged before"] < counts["pairs"]
 
 
-def test_a_run_of_rounds_continues_where_it_was(run, recipe_file):
+def test_run_of_rounds_continues_where_it_was(run, recipe_file):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     with Run(run) as again:
         Job(again, recipe(recipe_file)).relabel()
@@ -54,7 +54,7 @@ def test_a_run_of_rounds_continues_where_it_was(run, recipe_file):
 
 @pytest.mark.bad_input("runs", "a complete run that was moved or is named relatively", "continues")
 @pytest.mark.parametrize("relative", [False, True])
-def test_a_run_of_rounds_that_was_moved_continues(run, recipe_file, tmp_path, relative):
+def test_run_of_rounds_that_was_moved_continues(run, recipe_file, tmp_path, relative):
     shutil.copytree(run, tmp_path / "moved", symlinks=True)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "moved").rglob("*.parquet")}
     folder = tmp_path / "moved"
@@ -66,7 +66,7 @@ def test_a_run_of_rounds_that_was_moved_continues(run, recipe_file, tmp_path, re
     assert after == before
 
 
-def test_a_first_round_of_seeds_judges_nothing(recipe_file, tmp_path):
+def test_first_round_of_seeds_judges_nothing(recipe_file, tmp_path):
     """Gecko's initial embedder learns each query with the passage that it was written from."""
     options = ["relabel.rounds=2", "relabel.first_round=seed", "relabel.rankers=[ql, retriever]"]
     options.append("student.query_template='task: {task} | query: {query}'")
@@ -82,7 +82,7 @@ def test_a_first_round_of_seeds_judges_nothing(recipe_file, tmp_path):
 @pytest.mark.bad_input(
     "recipe", "a first round of seeds without a second", "refused, naming the key"
 )
-def test_a_first_round_needs_a_second(recipe_file):
+def test_first_round_needs_a_second(recipe_file):
     with pytest.raises(UserError, match=r"relabel\.rounds: 2"):
         load_recipe(recipe_file, ["relabel.first_round=seed"])
     soft = ["relabel.first_round=seed", "relabel.rounds=2", "train.objective={kl: 1.0}"]

@@ -68,13 +68,13 @@ def test_documents_are_the_teachers_and_training_moves_the_queries(run_folder, t
     assert np.abs(student.encode_query(TEXTS) - base.encode_query(TEXTS)).max() > 1e-3
 
 
-def test_the_student_loads_without_distill(run_folder, tmp_path):
+def test_student_loads_without_distill(run_folder, tmp_path):
     found = encode_elsewhere({"student": run_folder / "student"}, TEXTS, tmp_path)
     expected = SentenceTransformer(str(run_folder / "student")).encode_query(TEXTS)
     np.testing.assert_allclose(found["student"], expected, atol=1e-6)
 
 
-def test_the_closed_form_is_nearer_to_the_teacher_than_chance(run_folder):
+def test_closed_form_is_nearer_to_the_teacher_than_chance(run_folder):
     figures = read_json(run_folder / "base" / ".stage" / "manifest.json")["figures"]
     assert figures["cosine_to_teacher"] > 0.5
     assert figures["parameters"] == figures["vocabulary"] * 48
@@ -114,7 +114,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert files(tmp_path / "run" / "student") == files(run_folder / "student")
 
 
-def test_a_token_of_no_text_points_where_the_teacher_puts_its_word(
+def test_token_of_no_text_points_where_the_teacher_puts_its_word(
     tmp_path, recipe_file, teacher_folder
 ):
     sets = ("student.vocabulary=all", "student.static.prior=token")
@@ -144,7 +144,7 @@ def test_a_token_of_no_text_points_where_the_teacher_puts_its_word(
         ("train.kernel=sdpa", "train.kernel: take it out"),
     ],
 )
-def test_a_static_student_with_what_a_transformer_has_is_refused(
+def test_static_student_with_what_a_transformer_has_is_refused(
     recipe_file, teacher_folder, setting, message
 ):
     with pytest.raises(UserError, match=message):
@@ -152,7 +152,7 @@ def test_a_static_student_with_what_a_transformer_has_is_refused(
 
 
 @pytest.mark.bad_input("model", "a tokenizer that knows no word of the corpus", "named")
-def test_a_tokenizer_that_knows_no_word_of_the_corpus_is_refused(
+def test_tokenizer_that_knows_no_word_of_the_corpus_is_refused(
     tmp_path, recipe_file, encoder_folder, teacher_folder
 ):
     stranger = SentenceTransformer(str(encoder_folder))
@@ -186,7 +186,7 @@ def test_export_writes_both_routes_and_the_query_side_in_8_bits(run_folder, tmp_
 
 
 @pytest.mark.bad_input("export", "a static query encoder as a graph", "named")
-def test_a_static_query_encoder_has_no_graph(run_folder, tmp_path):
+def test_static_query_encoder_has_no_graph(run_folder, tmp_path):
     with pytest.raises(UserError, match="is not a text transformer"):
         export_model(str(run_folder), tmp_path / "out", ["onnx"], force=True)
 

@@ -64,7 +64,7 @@ def state(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in files}
 
 
-def test_it_ends_with_a_verdict(finished):
+def test_unnamed_task_ends_with_a_verdict(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert list(summary["models"]["student"]["tasks"]) == ["known-item"]
     assert summary["verdict"]["advice"]
@@ -74,21 +74,21 @@ def test_it_ends_with_a_verdict(finished):
     assert 0.15 < len(held_out) / DOCUMENTS < 0.45
 
 
-def test_the_choice_stands_in_the_runs_own_recipe(finished, recipe):
+def test_choice_stands_in_the_runs_own_recipe(finished, recipe):
     kept = load_recipe(finished / "recipe.yaml")
     assert kept.evaluate.tasks == ["known-item"]
     assert kept.corpus.held_out == settle(recipe, finished)[0].corpus.held_out
 
 
 @pytest.mark.parametrize("command", [distill.generate, distill.train_student, distill.run])
-def test_all_commands_agree_and_redo_nothing(finished, recipe, command, tmp_path):
+def test_commands_agree_and_redo_nothing(finished, recipe, command, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run", symlinks=True)
     before = state(folder)
     command(recipe, folder)
     assert state(folder) == before
 
 
-def test_a_task_that_is_named_later_redoes_nothing(finished, recipe, tmp_path):
+def test_task_that_is_named_later_redoes_nothing(finished, recipe, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run", symlinks=True)
     before = state(folder)
     named = change(recipe, **{"evaluate.tasks": [str(write_questions(tmp_path, finished))]})
@@ -105,7 +105,7 @@ def write_questions(folder: Path, run: Path) -> Path:
     return file
 
 
-def test_a_run_made_without_held_out_documents_keeps_its_passages(recipe, tmp_path):
+def test_run_made_without_held_out_documents_keeps_its_passages(recipe, tmp_path):
     with Run(tmp_path / "run") as run:  # as versions before made them
         from helpers.passages import make_passages
 
@@ -118,16 +118,14 @@ def test_a_run_made_without_held_out_documents_keeps_its_passages(recipe, tmp_pa
     assert done.recipe.corpus.held_out == 0
 
 
-def test_nothing_is_held_out_where_the_recipe_says_so(recipe, tmp_path):
+def test_documents_are_not_held_out_where_the_recipe_says_so(recipe, tmp_path):
     settled = settle_test(change(recipe, **{"corpus.held_out": 0}), tmp_path / "run")
     assert settled.said is None
     assert not settled.recipe.evaluate.names_tasks
 
 
 @pytest.mark.parametrize(("share", "tasks"), [(0.3, ["known-item"]), (0.02, [])])
-def test_of_a_share_that_is_named_the_task_is_chosen_if_it_is_enough(
-    recipe, tmp_path, share, tasks
-):
+def test_task_is_chosen_for_a_share_that_is_named_if_it_is_enough(recipe, tmp_path, share, tasks):
     settled = settle_test(change(recipe, **{"corpus.held_out": share}), tmp_path / "run")
     assert settled.recipe.evaluate.tasks == tasks
     assert settled.recipe.corpus.held_out == share
@@ -136,7 +134,7 @@ def test_of_a_share_that_is_named_the_task_is_chosen_if_it_is_enough(
 
 
 @pytest.mark.parametrize("tasks", [["known-item"], []])
-def test_a_run_that_has_begun_keeps_what_its_own_recipe_says(recipe, tmp_path, tasks):
+def test_run_that_has_begun_keeps_what_its_own_recipe_says(recipe, tmp_path, tasks):
     """Without a task there, versions before had begun it."""
     shared = change(recipe, **{"corpus.held_out": 0.3})
     with Run(tmp_path / "run") as run:
@@ -147,12 +145,12 @@ def test_a_run_that_has_begun_keeps_what_its_own_recipe_says(recipe, tmp_path, t
     assert settled.said is None
 
 
-def test_a_task_that_is_named_holds_nothing_out(recipe, tmp_path):
+def test_task_that_is_named_holds_nothing_out(recipe, tmp_path):
     settled = settle_test(change(recipe, **{"evaluate.tasks": ["SciFact"]}), tmp_path / "run")
     assert (settled.recipe.corpus.held_out, settled.said) == (0, None)
 
 
-def test_of_too_few_documents_none_is_held_out_and_that_is_said(few, tmp_path):
+def test_documents_that_are_too_few_are_not_held_out_and_that_is_said(few, tmp_path):
     file = few.folder / "few.yaml"
     file.write_text(dump_recipe(few))
     said = CliRunner().invoke(cli, ["check", str(file), "--run", str(tmp_path / "run")]).output
@@ -173,7 +171,7 @@ def test_check_and_print_resolved_say_what_is_chosen(recipe, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_estimate_counts_the_same_passages_as_the_run(recipe, finished, tmp_path):
+def test_estimate_counts_the_same_passages_as_the_run(recipe, finished, tmp_path):
     settled, _ = settle(recipe, tmp_path / "run")
     with Run(tmp_path / "run") as run:
         estimate(run, settled, lambda: None, sample=0)
@@ -188,7 +186,7 @@ def test_arms_are_compared_on_what_is_held_out(recipe, tmp_path):
     assert [arm.name for arm in ablate(place, settled)][:2] == ["one", "other"]
 
 
-def test_an_llm_that_the_recipe_has_anyway_judges(recipe_file, tmp_path):
+def test_llm_that_the_recipe_has_anyway_judges(recipe_file, tmp_path):
     corpus = write_corpus(tmp_path / "docs.jsonl", DOCUMENTS)
     sets = [f"corpus.path={corpus}", "evaluate.tasks=[]", "generate.filters.decontaminate=null"]
     large = load_recipe(recipe_file, [*sets, "llm.model=Qwen/Qwen2.5-7B-Instruct"])
@@ -208,7 +206,7 @@ def test_objects_with_docstrings_answer_themselves(recipe, tmp_path):
     assert settled.recipe.evaluate.tasks == ["held-out"]
 
 
-def test_a_corpus_on_a_hub_is_not_fetched_to_be_checked(recipe, tmp_path):
+def test_corpus_on_a_hub_is_not_fetched_to_be_checked(recipe, tmp_path):
     named = change(recipe, **{"corpus.path": None, "corpus.dataset": "owner/name"})
     settled = settle_test(named, tmp_path / "run", fetches=False)
     assert "chosen when the run begins" in settled.said
@@ -240,7 +238,7 @@ def write_books(file: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_of_few_large_documents_sections_are_held_out(recipe, tmp_path):
+def test_sections_of_few_large_documents_are_held_out(recipe, tmp_path):
     books = write_books(tmp_path / "books.jsonl")
     named = change(recipe, **{"corpus.path": str(books), "corpus.max_tokens": 64})
     settled = settle_test(named, tmp_path / "run")

@@ -80,7 +80,7 @@ def test_queries_are_taken_out_of_the_passages_that_they_ask_for(run_folder):
     assert all(whole[id_] == row for id_, row in passages.items() if id_ not in asked)
 
 
-def test_a_ranker_worse_than_the_retriever_is_left_out(run_folder, recipe):
+def test_ranker_worse_than_the_retriever_is_left_out(run_folder, recipe):
     found = open_stage(run_folder / "ranker-check").manifest["figures"]["rankers"]
     assert found["rc"]["left_out"]
     assert found["rc"]["high"] < 0
@@ -99,7 +99,7 @@ def test_a_ranker_worse_than_the_retriever_is_left_out(run_folder, recipe):
     assert one["rrf"] == pytest.approx(fused, rel=1e-5)
 
 
-def test_the_report_and_the_log_name_it(run_folder, recipe, caplog):
+def test_report_and_the_log_name_it(run_folder, recipe, caplog):
     with caplog.at_level(logging.WARNING):
         distill.relabel(
             recipe, run_folder, llm=ContraryLLM(), retriever=in_memory_encoder()
@@ -109,7 +109,7 @@ def test_the_report_and_the_log_name_it(run_folder, recipe, caplog):
     assert "Queries that no language model wrote" in page
 
 
-def test_where_training_learns_the_scores_they_stay(recipe, run_folder, tmp_path):
+def test_scores_that_training_learns_stay(recipe, run_folder, tmp_path):
     learns = override(recipe, {"train.objective": {"kl": 1.0}, "train.kl": {"scores": "rc"}})
     distill.relabel(learns, tmp_path / "run", llm=ContraryLLM(), retriever=in_memory_encoder())
     labels = open_stage(tmp_path / "run" / "labels")
@@ -117,7 +117,7 @@ def test_where_training_learns_the_scores_they_stay(recipe, run_folder, tmp_path
     assert all(row["rc"] is not None for row in labels.read_rows(LABELS))
 
 
-def test_the_plan_of_a_run_counts_the_check(recipe, tmp_path):
+def test_plan_of_a_run_counts_the_check(recipe, tmp_path):
     lines = [line.stage for line in distill.estimate(recipe, tmp_path / "run", sample=0).lines]
     assert lines.index("round-check/judgements-bm25") < lines.index("judgements-bm25")
 
@@ -146,7 +146,7 @@ def test_rankers_are_compared_query_by_query():
 
 
 @pytest.mark.bad_input("relabel", "weights auto of a corpus of a few short texts", "all weigh 1")
-def test_a_corpus_without_known_items_weighs_all_alike(recipe, recipe_file, tmp_path, caplog):
+def test_corpus_without_known_items_weighs_all_alike(recipe, recipe_file, tmp_path, caplog):
     few = override(recipe, {"corpus.path": str(recipe_file.parent / "corpus.jsonl")})
     with caplog.at_level(logging.WARNING):
         distill.relabel(few, tmp_path / "run", llm=OverlapLLM(), retriever=in_memory_encoder())

@@ -12,7 +12,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("key", list_known_keys(Recipe))
-def test_a_description_stands_alone(key):
+def test_description_stands_alone(key):
     text = find_key(key).get("description", "")
     assert len(text.split()) >= 3, text
     assert text.endswith(".")
@@ -20,7 +20,7 @@ def test_a_description_stands_alone(key):
     assert text.split()[0] not in {"Of", "And", "Such", "So", "By", "With", "Against"}
 
 
-def test_the_json_schema_holds_every_key_of_every_section():
+def test_json_schema_holds_every_key_of_every_section():
     schema = Recipe.model_json_schema()
     described = [
         name
@@ -39,7 +39,7 @@ def test_descriptions_are_no_part_of_what_a_run_stores():
 
 
 @pytest.mark.parametrize("name", ["demo", "nv-embed", "e5-mistral", "adapt"])
-def test_a_resolved_recipe_explains_its_keys_and_reads_back_as_it_was(tmp_path, name):
+def test_resolved_recipe_explains_its_keys_and_reads_back_as_it_was(tmp_path, name):
     recipe = load_recipe(RECIPES / f"{name}.yaml")
     file = tmp_path / "resolved.yaml"
     file.write_text(write_commented_recipe(recipe), encoding="utf-8")

@@ -10,7 +10,7 @@ def load(*sets: str):
     return load_recipe(None, ["name=mine", *sets])
 
 
-def test_its_short_form_names_who_does_the_work():
+def test_execution_in_short_names_who_does_the_work():
     assert load("execution=ray").execution.mode == "ray"
     assert load().execution.mode == "local"
 

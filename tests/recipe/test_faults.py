@@ -100,7 +100,7 @@ DEVICE = "device"
         wrong(TEMPLATE, "teacher: {instruction_template: '{x} {query}'}", "{x} is not known"),
     ],
 )
-def test_a_recipe_that_is_refused(tmp_path, text, says):
+def test_recipe_that_is_refused(tmp_path, text, says):
     file = tmp_path / "r.yaml"
     file.write_text(f"name: mine\n{text}")
     with pytest.raises(UserError, match=says.replace("{", r"\{")) as fault:
@@ -109,7 +109,7 @@ def test_a_recipe_that_is_refused(tmp_path, text, says):
 
 
 @pytest.mark.bad_input(SHAPE, "a file of questions in the place of a recipe", "refused as such")
-def test_a_file_of_questions_is_no_recipe(tmp_path):
+def test_file_of_questions_is_no_recipe(tmp_path):
     (tmp_path / "squad.json").write_text('{"version": "1.1", "data": []}')
     with pytest.raises(UserError, match="holds no key of a recipe, but 'version', 'data'") as fault:
         load_recipe(tmp_path / "squad.json")
@@ -117,7 +117,7 @@ def test_a_file_of_questions_is_no_recipe(tmp_path):
 
 
 @pytest.mark.bad_input(SHAPE, "a path that is an address with a password", "not repeated")
-def test_an_address_in_the_place_of_a_path_is_not_repeated(tmp_path):
+def test_address_in_the_place_of_a_path_is_not_repeated(tmp_path):
     address = "https://me:hunter2@example.org/docs.jsonl?sig=hunter2"
     (tmp_path / "r.yaml").write_text(f"name: mine\ncorpus: {{path: '{address}'}}")
     with pytest.raises(UserError, match=r"row 2.*is an address") as written:
@@ -147,13 +147,13 @@ def test_an_address_in_the_place_of_a_path_is_not_repeated(tmp_path):
         wrong("--set", "\udcff=1", "half a surrogate", "a key that is no UTF-8"),
     ],
 )
-def test_a_setting_that_is_refused_is_named(item, says):
+def test_setting_that_is_refused_is_named(item, says):
     with pytest.raises(UserError, match=says) as fault:
         load_recipe(None, ["name=mine", item])
     assert "--set" in fault.value.where
 
 
-def test_the_row_of_the_only_fault_is_part_of_its_place(tmp_path):
+def test_row_of_the_only_fault_is_part_of_its_place(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\nrelabel:\n  top_k: many\n")
     with pytest.raises(UserError) as fault:
@@ -161,14 +161,14 @@ def test_the_row_of_the_only_fault_is_part_of_its_place(tmp_path):
     assert fault.value.where == f"{file}, row 3"
 
 
-def test_several_faults_are_reported_at_once_with_their_rows(tmp_path):
+def test_faults_are_reported_at_once_with_their_rows(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\nrelabel:\n  top_k: many\ntrain: {epochs: 0}\n")
     with pytest.raises(UserError, match=r"row 3: relabel\.top_k.*row 4: train\.epochs"):
         load_recipe(file)
 
 
-def test_a_fault_in_a_value_of_set_is_not_looked_for_in_the_file(tmp_path):
+def test_fault_in_a_value_of_set_is_not_looked_for_in_the_file(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\nseed: 5\n")
     with pytest.raises(UserError) as fault:
@@ -179,7 +179,7 @@ def test_a_fault_in_a_value_of_set_is_not_looked_for_in_the_file(tmp_path):
 @pytest.mark.bad_input(
     "environment", "a path in a variable that is no UTF-8", "refused: half a surrogate pair"
 )
-def test_a_variable_that_no_text_can_hold(tmp_path, monkeypatch):
+def test_variable_that_no_text_can_hold(tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", "/a\udcff")
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\ncorpus: {path: '${PLACE}'}")
@@ -188,7 +188,7 @@ def test_a_variable_that_no_text_can_hold(tmp_path, monkeypatch):
 
 
 @pytest.mark.bad_input("ablation", "a key within one that is no section: seed.x", "refused by name")
-def test_an_arm_that_goes_into_a_number():
+def test_arm_that_goes_into_a_number():
     with pytest.raises(UserError, match="'seed' is not a section"):
         override(load_recipe(None, ["name=mine"]), {"seed.x": 1})
 

@@ -155,7 +155,7 @@ def test_fingerprint_of_the_judge_holds_every_key_that_its_training_reads(tmp_pa
         assert find_missing_keys("judge", make, recipe, reads) <= speed
 
 
-def test_a_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):
+def test_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):
     recipe = Recipe(name="mine")
 
     def make(recipe: Recipe):

@@ -210,7 +210,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_fingerprint_is_that_of_earlier_runs(tmp_path, name):
+def test_fingerprint_is_that_of_earlier_runs(tmp_path, name):
     case = CASES[name]
     stage = case.stage or name
     with Run(tmp_path / "run", "stale") as run:

@@ -25,7 +25,7 @@ def test_defaults_then_file_then_flags(tmp_path):
 
 
 @pytest.mark.bad_input("shape of a recipe", "an unknown key", "refused, the nearest named")
-def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
+def test_unknown_key_names_the_nearest_known_one(tmp_path):
     file = write(tmp_path, "name: mine\nrelabel: {topk: 7}")
     with pytest.raises(UserError, match=r"r\.yaml.*relabel\.topk.*'relabel\.top_k'"):
         load_recipe(file)
@@ -55,12 +55,12 @@ def test_faults_of_a_recipe_are_named(tmp_path, text, said):
 
 
 @pytest.mark.bad_input("path", "a recipe that is not there", "refused")
-def test_a_missing_recipe(tmp_path):
+def test_missing_recipe(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_recipe(tmp_path / "absent.yaml")
 
 
-def test_an_unset_variable_falls_back_to_null(tmp_path, monkeypatch):
+def test_unset_variable_falls_back_to_null(tmp_path, monkeypatch):
     file = write(tmp_path, "name: mine\ncorpus: {path: '${DISTILL_DATA}/x', dataset: a/b}")
     monkeypatch.delenv("DISTILL_DATA", raising=False)
     assert load_recipe(file).corpus.path is None
@@ -69,7 +69,7 @@ def test_an_unset_variable_falls_back_to_null(tmp_path, monkeypatch):
 
 
 @pytest.mark.bad_input("environment", "a store in a variable that is not set", "refused by name")
-def test_a_store_whose_variable_is_not_set_is_not_left_out(tmp_path, monkeypatch):
+def test_store_whose_variable_is_not_set_is_not_left_out(tmp_path, monkeypatch):
     file = write(tmp_path, "name: mine\nstore: '${BUCKET}/runs'")
     monkeypatch.delenv("BUCKET", raising=False)
     with pytest.raises(UserError, match="store names the variable BUCKET, which is not set"):
@@ -78,7 +78,7 @@ def test_a_store_whose_variable_is_not_set_is_not_left_out(tmp_path, monkeypatch
     assert load_recipe(file).store == "s3://ours/runs"
 
 
-def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
+def test_resolved_recipe_reads_back_as_itself(tmp_path):
     recipe = load_recipe(write(tmp_path, "name: mine\nstudent: {layers: [0, 5]}"))
     again = load_recipe(write(tmp_path, dump_recipe(recipe)))
     assert again == recipe

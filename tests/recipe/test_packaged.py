@@ -56,7 +56,7 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_part_of_the_demo(tmp_path):
+def test_first_part_of_the_demo(tmp_path):
     """A query encoder over the teacher's vectors, and no LLM."""
     small = ["corpus.packages=[numpy]", "corpus.limit=60", "corpus.held_out=0.02"]
     small += ["generate.free.queries=60", "evaluate.speed_texts=8"]
@@ -72,7 +72,7 @@ def test_the_first_part_of_the_demo(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_recipe_that_distils_a_judge(tmp_path):
+def test_recipe_that_distils_a_judge(tmp_path):
     """The LLM judges a few short lists, and the judge that learns from them all others."""
     sets = {
         "corpus.limit": 80,
@@ -100,7 +100,7 @@ def test_the_recipe_that_distils_a_judge(tmp_path):
     assert "reordered by the judge" in (tmp_path / "run" / "report.md").read_text()
 
 
-def test_both_parts_of_the_demo_have_one_corpus_and_one_teacher():
+def test_demos_two_parts_have_one_corpus_and_one_teacher():
     adapt, main = (load_recipe(RECIPES / f"{name}.yaml") for name in ("demo-adapt", "demo"))
     assert adapt.corpus == main.corpus
     assert adapt.teacher == main.teacher
@@ -139,7 +139,7 @@ def shared(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_tiny_recipe_of_a_system(system, shared, tmp_path, recipe_file):
+def test_tiny_recipe_of_a_system(system, shared, tmp_path, recipe_file):
     """It runs through with its real models, and its student loads by itself."""
     folder, sets = (shared, dict(TINY))
     if system == "e5-mistral":
@@ -174,5 +174,5 @@ def assert_brainstormed_in_form(run: Path) -> None:
 
 
 @pytest.mark.parametrize("system", [*SYSTEMS, *(f"{name}-tiny" for name in SYSTEMS)])
-def test_the_recipe_of_a_system_is_valid(system):
+def test_recipe_of_a_system_is_valid(system):
     assert load_recipe(RECIPES / f"{system}.yaml").name == system

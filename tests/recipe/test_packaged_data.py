@@ -80,7 +80,7 @@ def sources(rows: list[Row]) -> set[str]:
 
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("name", FULL)
-def test_everything_that_a_recipe_makes_is_trained_on(tmp_path, name, labelled):
+def test_tables_that_a_recipe_makes_are_trained_on(tmp_path, name, labelled):
     recipe = load(name, labelled)
     assert find_untrained_stages(recipe.train, recipe.generate) == []
     seen = trained_on(recipe, tmp_path / "run")
@@ -88,7 +88,7 @@ def test_everything_that_a_recipe_makes_is_trained_on(tmp_path, name, labelled):
 
 
 @pytest.mark.parametrize("name", ["gecko", "gte-qwen2"])
-def test_the_first_stage_is_of_titles_that_its_corpus_has(tmp_path, name):
+def test_first_stage_is_of_titles_that_its_corpus_has(tmp_path, name):
     first, second = trained_on(load(name, labelled=True), tmp_path / "run").values()
     assert sources(first) == {"title"}
     assert sources(second) == {"examples", "examples-labelled"}
@@ -131,7 +131,7 @@ def test_examples_that_are_in_no_mixture_are_warned_of(tmp_path, caplog):
 @pytest.mark.bad_input(
     "recipe", "a mixture that names no examples", "refused before the LLM is asked"
 )
-def test_a_mixture_of_what_is_not_there_is_refused_at_once(tmp_path):
+def test_mixture_of_what_is_not_there_is_refused_at_once(tmp_path):
     recipe = override(load("gecko-256"), {"train.mixture": [{"path": "exmaples"}]})
     with pytest.raises(UserError, match="'exmaples'"):
         check_sources(tmp_path, recipe.train, recipe.generate, None)

@@ -73,7 +73,7 @@ def by_query(stage):
     return list(found.values())
 
 
-def test_they_are_the_nearest_and_the_seed_is_there_in_any_case(make, products):
+def test_candidates_are_the_nearest_and_the_seed_in_any_case(make, products):
     """Every other query is of the passage that is furthest from it."""
     seeds = [int((row.argmax, row.argmin)[n % 2]()) for n, row in enumerate(products)]
     asked = [(f"p{seed}", query) for seed, (_, query) in zip(seeds, ASKED, strict=True)]
@@ -90,7 +90,7 @@ def test_they_are_the_nearest_and_the_seed_is_there_in_any_case(make, products):
     assert "figures" not in stage.manifest  # the index is exact
 
 
-def test_a_shard_holds_its_queries_whatever_shards_they_came_in(make):
+def test_shard_holds_its_queries_whatever_shards_they_came_in(make):
     stage = make(shard_size=5)
     held = [
         [row["query_id"] for row in read_shard(CANDIDATES, p)] for p in list_shards(stage.folder)
@@ -124,7 +124,7 @@ def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch,
         assert loads_one_by_one == parts + shards * (parts - 1)
 
 
-def test_a_lost_shard_is_made_again_with_the_same_bytes(make):
+def test_lost_shard_is_made_again_with_the_same_bytes(make):
     paths = list_shards(make().folder)
     before = paths[1].read_bytes()
     paths[1].unlink()
@@ -134,7 +134,7 @@ def test_a_lost_shard_is_made_again_with_the_same_bytes(make):
     assert paths[1].read_bytes() == before
 
 
-def test_fewer_passages_than_asked(make):
+def test_candidates_of_fewer_passages_than_asked(make):
     for rows in by_query(make(top_k=40)):
         assert [row["rank"] for row in rows] == list(range(1, len(TEXTS) + 1))
 
@@ -148,7 +148,7 @@ def test_exact_indexes_give_the_same_bytes_and_fingerprint(make, settings):
         assert a.read_bytes() == b.read_bytes()
 
 
-def test_an_approximate_index_has_its_recall_measured(make):
+def test_approximate_index_has_its_recall_measured(make):
     pytest.importorskip("faiss")
     all_lists = make(index="IVF4,Flat", effort=4)
     assert all_lists.manifest["figures"] == {"recall_at_k": 1.0, "k": 3}
@@ -161,7 +161,7 @@ def test_an_approximate_index_has_its_recall_measured(make):
     assert one_list.manifest["figures"]["recall_at_k"] == pytest.approx(hits / 3 / len(ASKED))
 
 
-def test_an_index_that_finds_too_few_leaves_it_at_that(make):
+def test_index_that_finds_too_few_leaves_it_at_that(make):
     pytest.importorskip("faiss")
     stage = make(top_k=len(TEXTS), index="IVF4,Flat", effort=1)
     for rows in by_query(stage):
@@ -181,7 +181,7 @@ def test_bm25_finds_the_seed_whose_words_the_query_repeats(make):
         assert max(scores) > 1  # no cosine
 
 
-def test_a_union_holds_the_first_of_each_source_with_a_similarity_of_all(make, products):
+def test_union_holds_the_first_of_each_source_with_a_similarity_of_all(make, products):
     dense, bm25 = by_query(make()), by_query(make(name="bm25", sources=["bm25"]))
     union = by_query(make(name="union", sources=["dense", "bm25"], merge="union"))
     larger = 0
@@ -197,7 +197,7 @@ def test_a_union_holds_the_first_of_each_source_with_a_similarity_of_all(make, p
     assert larger
 
 
-def test_a_seed_without_the_querys_words_has_a_bm25_score_of_zero(make):
+def test_seed_without_the_querys_words_has_a_bm25_score_of_zero(make):
     asked = [("p0", "zebra"), ("p1", "copper zebra")]
     none, one = by_query(make(sources=["bm25"], asked=asked))[:2]
     assert [(row["passage_id"], row["rank"], row["similarity"]) for row in none] == [
@@ -220,7 +220,7 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
     assert from_bm25_alone
 
 
-def test_a_query_encoder_searches_what_its_teacher_embeds(make, encoder_folder):
+def test_query_encoder_searches_what_its_teacher_embeds(make, encoder_folder):
     teacher = recipe(
         teacher={"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     ).teacher
@@ -241,7 +241,7 @@ def test_queries_that_find_nothing_are_reported(make, caplog):
 
 
 @pytest.mark.bad_input("corpus", "fewer passages than relabel.top_k", "said, with the remedy")
-def test_a_corpus_smaller_than_top_k_is_said(make, caplog):
+def test_corpus_smaller_than_top_k_is_said(make, caplog):
     stage = make(top_k=50)
     assert all(len(rows) == len(TEXTS) for rows in by_query(stage))
     assert "fewer than relabel.top_k (50)" in caplog.text
@@ -249,7 +249,7 @@ def test_a_corpus_smaller_than_top_k_is_said(make, caplog):
 
 
 @pytest.mark.bad_input("corpus", "one passage", "refused before anything is judged")
-def test_a_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
+def test_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     with Run(tmp_path / "run") as run:
         passages, queries = passages_of(run, 1), queries_of(run, [("p0", "bees")])
@@ -259,7 +259,7 @@ def test_a_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
 
 
 @pytest.mark.bad_input("corpus", "duplicates alone", "refused, the duplicates named")
-def test_a_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_folder):
+def test_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_folder):
     path = tmp_path / "same.jsonl"
     rows = [{"id": f"p{n}", "text": TEXTS[0]} for n in range(4)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -272,13 +272,13 @@ def test_a_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_
             make_candidates(run, settings.retriever, settings.relabel, passages, queries)
 
 
-def test_a_query_without_a_seed_has_the_nearest_alone(make):
+def test_query_without_a_seed_has_the_nearest_alone(make):
     stage = make(asked=[("", query) for _, query in ASKED])
     assert all([row["rank"] for row in rows] == [1, 2, 3] for rows in by_query(stage))
     assert stage.manifest["counts"] == {"without a seed passage": len(ASKED)}
 
 
-def test_without_embeddings_no_embedder_is_asked_for(make):
+def test_candidates_without_embeddings_ask_for_no_embedder(make):
     stage = make(sources=["bm25"], model="nobody/no-such-model")
     assert stage.manifest["settings"]["sources"] == ["bm25"]
     assert "model" not in stage.manifest["settings"]

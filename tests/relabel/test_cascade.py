@@ -27,7 +27,7 @@ def engine(llm_folder) -> TransformersEngine:
     return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
 
 
-def test_the_first_rankers_choose_who_is_judged_further(tmp_path, llm_folder, engine):
+def test_first_rankers_choose_who_is_judged_further(tmp_path, llm_folder, engine):
     rule = {
         "rankers": ["ql", "rc", "retriever"],
         "cascade": {"by": ["retriever"], "keep": 2},

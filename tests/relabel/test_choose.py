@@ -43,25 +43,25 @@ def judged(**by_id):
     ]
 
 
-def test_the_first_by_fusion_becomes_positive_and_the_last_negative():
+def test_first_by_fusion_becomes_positive_and_the_last_negative():
     assert chosen(negative_count=2) == ("b", ["c", "d"])
 
 
-def test_the_seed_can_be_kept():
+def test_seed_can_be_kept():
     assert chosen(positive="seed") == ("seed", ["c"])
 
 
 @pytest.mark.parametrize(("margin", "positive"), [(0.9, "b"), (1.0, "b"), (1.1, "seed")])
-def test_the_first_must_lead_the_seed_by_the_margin(margin, positive):
+def test_first_must_lead_the_seed_by_the_margin(margin, positive):
     assert chosen(positive="margin", positive_margin=margin)[0] == positive
 
 
-def test_the_seed_is_never_a_negative():
+def test_seed_is_never_a_negative():
     rows = labels({"a": 0.5, "b": 2.0, "seed": 0.1})
     assert chosen(rows, negative_count=5) == ("b", ["a"])
 
 
-def test_a_range_of_ranks():
+def test_range_of_ranks():
     positive, negatives = chosen(negatives="range", negative_range=(2, 3), negative_count=5)
     assert positive == "b"
     assert sorted(negatives) == ["c", "d"]
@@ -80,7 +80,7 @@ def mined(**rule):
     return chosen(rows, dict.fromkeys(SIMILAR, "") | {i: i * 3 for i in SIMILAR}, **rule)
 
 
-def test_the_hardest_that_are_not_too_similar_are_negatives():
+def test_hardest_that_are_not_too_similar_are_negatives():
     """TopK-PercPos: the first so many below 0.95 of the positive's similarity, all of them found
     however many were rejected before them."""
     assert mined(**MINING, negatives="hardest", negative_count=3) == ("seed", ["b", "c", "d"])
@@ -88,7 +88,7 @@ def test_the_hardest_that_are_not_too_similar_are_negatives():
     assert mined(**by_fusion, negatives="hardest", negative_count=2) == ("seed", ["e", "d"])
 
 
-def test_a_range_is_counted_after_the_rejections():
+def test_range_is_counted_after_the_rejections():
     found = mined(**MINING, negatives="range", negative_range=(1, 2), negative_count=2)
     assert (found[0], sorted(found[1])) == ("seed", ["b", "c"])
 
@@ -100,17 +100,17 @@ def test_sampled_negatives_depend_on_the_seed_alone():
     assert set(first[1]) < {"a", "c", "d"}
 
 
-def test_fewer_than_asked_stays_fewer():
+def test_negatives_fewer_than_asked_stay_fewer():
     assert len(chosen(negatives="sampled", negative_count=50)[1]) == 3
 
 
 @pytest.mark.parametrize(("rankers", "positive"), [(["retriever", "ql"], "a"), (["ql"], "b")])
-def test_the_first_named_ranker_breaks_ties(rankers, positive):
+def test_first_named_ranker_breaks_ties(rankers, positive):
     rows = labels({"a": 1.0, "b": 1.0, "seed": 0.5, "c": 0.1})
     assert chosen(rows, rankers=rankers)[0] == positive
 
 
-def test_a_passage_that_the_first_ranker_of_a_cascade_has_not_judged_loses_ties():
+def test_passage_that_the_first_ranker_of_a_cascade_has_not_judged_loses_ties():
     rows = [
         label("a", 1.0, 1),
         label("b", 1.0, 2, ql=-1.0, ql_rank=2),
@@ -140,7 +140,7 @@ def test_negatives_must_be_less_similar_than_the_positive(rule, negatives, count
 
 
 @pytest.mark.parametrize(("similarity", "kept"), [(-0.2, False), (-0.205, False), (-0.22, True)])
-def test_the_share_lies_below_a_positive_of_negative_similarity(similarity, kept):
+def test_share_lies_below_a_positive_of_negative_similarity(similarity, kept):
     rows = [
         label("b", 2.0, 1, similarity=-0.2),
         label("seed", 1.0, 2, similarity=-0.1),
@@ -149,7 +149,7 @@ def test_the_share_lies_below_a_positive_of_negative_similarity(similarity, kept
     assert (chosen(rows, max_negative_share=0.95)[1] == ["a"]) is kept
 
 
-def test_a_negative_that_the_llm_confirms_may_be_similar():
+def test_negative_that_the_llm_confirms_may_be_similar():
     rows = judged(b=2.0, seed=1.0, a=-0.5, c=0.5, d=None)
     rule = {"rankers": ["rc"], "max_negative_share": 0.1, "negative_count": 5}
     assert chosen(rows, **rule) == ("b", [])
@@ -159,7 +159,7 @@ def test_a_negative_that_the_llm_confirms_may_be_similar():
     assert choice.counts["negatives rejected by max_negative_share"] == 2
 
 
-def test_a_graded_relevance_below_low_confirms_a_negative():
+def test_graded_relevance_below_low_confirms_a_negative():
     rows = [
         label("b", 2.0, 1, graded=2.5, graded_rank=1),
         label("seed", 1.0, 2, graded=1.5, graded_rank=2),
@@ -187,12 +187,12 @@ def test_near_duplicates_of_the_seed_or_the_positive_are_no_negatives():
     assert chosen(ROWS, same, negative_count=5, near_duplicates=None) == ("b", ["d", "a"])
 
 
-def test_a_near_duplicate_of_the_seed_may_be_the_positive():
+def test_near_duplicate_of_the_seed_may_be_the_positive():
     texts = {**OF_TEXTS, "b": OF_TEXTS["seed"].lower()}
     assert chosen(ROWS, texts) == ("b", ["c"])
 
 
-def test_a_query_that_no_candidate_answers_is_none():
+def test_query_that_no_candidate_answers_is_none():
     rows = judged(b=0.2, seed=-1.0, a=None)
     assert made(rows, rankers=["rc"], min_relevance=0.3) is None
     assert chosen(rows, rankers=["rc"], min_relevance=0.2)[0] == "b"
@@ -297,7 +297,7 @@ def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
     assert "q1" in write_report(tmp_path / "run").read_text("utf-8")
 
 
-def test_fewer_negatives_than_asked_are_counted(tmp_path):
+def test_negatives_fewer_than_asked_are_counted(tmp_path):
     with Run(tmp_path / "run") as run:
         prepared = prepare(run, three_queries(), two_shards_of_labels())
         stage = examples_of(tmp_path, prepared, run, rankers=["rc"], negative_count=2)
@@ -305,7 +305,7 @@ def test_fewer_negatives_than_asked_are_counted(tmp_path):
     assert stage.manifest["counts"]["fewer negatives than asked"] == 2
 
 
-def test_a_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
+def test_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
     files = {}
     for name in ("whole", "lost"):
         with Run(tmp_path / name) as run:
@@ -324,7 +324,7 @@ def test_a_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
 
 
 @pytest.mark.bad_input("replies of the LLM", "no example is left", "refused with the counts")
-def test_nothing_left_is_an_error_each_time(tmp_path):
+def test_examples_of_none_left_are_an_error_each_time(tmp_path):
     with Run(tmp_path / "run") as run:
         prepared = prepare(run, three_queries(), two_shards_of_labels())
         for _ in range(2):
@@ -344,7 +344,7 @@ def test_nothing_left_is_an_error_each_time(tmp_path):
         ({"negative_margin": 0.1}, True),
     ],
 )
-def test_the_fingerprint_holds_what_changes_the_choice(tmp_path, rule, changes):
+def test_fingerprint_holds_what_changes_the_choice(tmp_path, rule, changes):
     marks = []
     for number, of in enumerate(({}, rule)):
         with Run(tmp_path / str(number)) as run:

@@ -162,7 +162,7 @@ def fuse_seeds(folder, **rule):
         return by_pair, labels.manifest.get("figures", {})
 
 
-def test_the_seeds_mean_margin_is_taken_off_its_score_alone(tmp_path):
+def test_seeds_mean_margin_is_taken_off_its_score_alone(tmp_path):
     plain, none = fuse_seeds(tmp_path / "plain", shard_size=2, ql_per_token=True)
     less, figures = fuse_seeds(tmp_path / "less", seed_margin="auto", ql_per_token=True)
     assert none == {}
@@ -178,7 +178,7 @@ def test_the_seeds_mean_margin_is_taken_off_its_score_alone(tmp_path):
     assert sum(margins) == pytest.approx(0)
 
 
-def test_a_margin_is_of_tokens_also_where_scores_are_of_whole_queries(tmp_path):
+def test_margin_is_of_tokens_also_where_scores_are_of_whole_queries(tmp_path):
     by_token, figures = fuse_seeds(tmp_path / "token", seed_margin="auto", ql_per_token=True)
     whole, of_whole = fuse_seeds(tmp_path / "whole", seed_margin="auto")
     assert figures == of_whole
@@ -188,7 +188,7 @@ def test_a_margin_is_of_tokens_also_where_scores_are_of_whole_queries(tmp_path):
 
 
 @pytest.mark.bad_input("recipe", "a seed's margin without a ranker that is the LLM", "refused")
-def test_a_margin_of_no_ranker_is_refused():
+def test_margin_of_no_ranker_is_refused():
     with pytest.raises(ValidationError, match="seed_margin needs the ranker ql, rc or graded"):
         Relabel(rankers=["bm25", "retriever"], seed_margin="auto")
     assert Relabel(rankers=["rc"], seed_margin="auto").seed_margin == "auto"

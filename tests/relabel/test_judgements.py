@@ -128,7 +128,7 @@ def test_judgements_of_passages_that_a_limit_does_not_cut_are_kept_under_another
     assert scores(again) == scores(before)
 
 
-def test_a_passage_that_another_limit_cuts_is_judged_anew(tmp_path, llm_folder, engine):
+def test_passage_that_another_limit_cuts_is_judged_anew(tmp_path, llm_folder, engine):
     judge(tmp_path, rankers(llm_folder), engine)
     with pytest.raises(AssertionError, match="judged again"):
         judge(tmp_path, rankers(llm_folder, max_passage_words=5), Unasked())
@@ -160,7 +160,7 @@ def test_judgements_that_earlier_versions_stored_are_found(tmp_path, llm_folder,
     assert scores(again) == scores(before)
 
 
-def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
+def test_judgements_of_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
     fewer = [ids[:2] for ids in FOUND]
     first = judge(tmp_path, rankers(llm_folder), engine, found=fewer)
     more = judge(tmp_path, rankers(llm_folder), engine, found=[[*ids, "p9"] for ids in fewer])
@@ -208,7 +208,7 @@ class Unsure:
 
 
 @pytest.mark.parametrize("name", ["ql", "fused"])
-def test_a_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
+def test_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
     tmp_path, llm_folder, engine, name
 ):
     whole = judge(tmp_path / "whole", rankers(llm_folder), engine, name)
@@ -222,7 +222,7 @@ def test_a_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
     assert scores(again) == pytest.approx(scores(whole), abs=1e-3)
 
 
-def test_a_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engine):
+def test_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engine):
     unsure = Unsure(engine, lambda prefix, text: True)
     with pytest.raises(UserError, match="no usable score"):
         judge(tmp_path, rankers(llm_folder, shard_size=100), unsure)

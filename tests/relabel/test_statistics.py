@@ -57,7 +57,7 @@ def test_statistics_shares_and_gaps_are_means_over_the_run(figures):
     assert figures["rrf_first_minus_last"] == pytest.approx((2 / 3 + 3 / 4 + 1 / 2) / 3, abs=1e-4)
 
 
-def test_the_rank_of_the_seed_is_reported_by_ranker(figures):
+def test_rank_of_the_seed_is_reported_by_ranker(figures):
     assert figures["seed_rank"]["ql"] == {
         "share_first": pytest.approx(2 / 3, abs=1e-4),
         "share_within_3": pytest.approx(2 / 3, abs=1e-4),

@@ -40,7 +40,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "url"), [(n, url) for n, urls in BAD.items() for url in urls])
 @pytest.mark.bad_input("network", "HTTP_PROXY or ALL_PROXY that is no proxy", "refused by variable")
-def test_a_proxy_that_is_none_is_refused(monkeypatch, name, url):
+def test_proxy_that_is_none_is_refused(monkeypatch, name, url):
     monkeypatch.setenv(name, url)
     with pytest.raises(UserError, match=f"{name}: names what is no proxy"):
         Connections(address("http://server.example/v1"), {})
@@ -57,7 +57,7 @@ def test_socks_without_its_module_is_refused_without_the_password(monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_this_machine_is_asked_without_a_proxy(monkeypatch, host):
+def test_localhost_is_asked_without_a_proxy(monkeypatch, host):
     for name in VARIABLES[:3]:
         monkeypatch.setenv(name, "socks5://proxy.example:1080")
     assert find_proxy(address(f"http://{host}:8000/v1")) is None
@@ -74,7 +74,7 @@ def test_no_proxy_is_heeded_and_a_scheme_goes_before_all(monkeypatch):
     assert find_proxy(address("https://outside.example/v1")).url == "http://tls.example:2"
 
 
-def test_a_server_of_this_machine_is_reached_in_spite_of_a_dead_proxy(monkeypatch, tmp_path):
+def test_server_of_this_machine_is_reached_in_spite_of_a_dead_proxy(monkeypatch, tmp_path):
     for name in VARIABLES[:3]:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with serving() as server:
@@ -84,7 +84,7 @@ def test_a_server_of_this_machine_is_reached_in_spite_of_a_dead_proxy(monkeypatc
 
 
 @pytest.mark.bad_input("network", "HTTP_PROXY that does not answer", "named in the error")
-def test_a_proxy_that_does_not_answer_is_named(monkeypatch, tmp_path):
+def test_proxy_that_does_not_answer_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("HTTP_PROXY", "http://me:hush@127.0.0.1:9")
     settings = LanguageModel(
         engine="http", model="m", base_url="http://server.example/v1", retries=0
@@ -110,7 +110,7 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path, conte
 
 
 @pytest.mark.bad_input("network", "https:// to a server without TLS", "told at once, with a remedy")
-def test_a_server_without_tls_is_reported_at_once(tmp_path):
+def test_server_without_tls_is_reported_at_once(tmp_path):
     with serving() as server:
         url = server.url.replace("http:", "https:")
         settings = LanguageModel(engine="http", model="m", base_url=url, retries=9)

@@ -77,7 +77,7 @@ def test_requests_are_sent_again_after_a_fault_that_may_pass(make, server, fault
     assert len(server.seen) == len(PROMPTS) + 3
 
 
-def test_a_bad_day(make, server):
+def test_bad_day(make, server):
     server.rule = at_random(
         status(429), status(500), drops, servers.truncates, body_is(b"{"), share=0.3
     )
@@ -85,14 +85,14 @@ def test_a_bad_day(make, server):
 
 
 @pytest.mark.parametrize("fault", [trickles(3), lambda handler, body: time.sleep(3)])
-def test_a_slow_reply_is_given_up_and_asked_again(make, server, fault):
+def test_slow_reply_is_given_up_and_asked_again(make, server, fault):
     server.faults.append(fault)
     engine = make(server.url, timeout=0.5)
     assert engine.generate(PROMPTS[:2], SEEDS[:2], SAMPLED) == TEXTS[:2]
     assert engine.tokens["failures"] == 1
 
 
-def test_an_overloaded_server_is_asked_less_at_once_and_then_more(make):
+def test_overloaded_server_is_asked_less_at_once_and_then_more(make):
     with serving(servers.writes(seconds=0.002)) as server:
         engine = make(server.url, concurrency=8, retries=50)
         limit = engine.client.server.limit
@@ -115,7 +115,7 @@ def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
 
 
 @pytest.mark.bad_input("server", "errors until retries end", "what arrived is kept")
-def test_when_retries_are_exhausted_what_arrived_is_kept(make, server):
+def test_replies_are_kept_when_retries_are_exhausted(make, server):
     def rule(body):
         return status(500, "out of memory") if body["prompt"] == PROMPTS[3] else None
 
@@ -135,13 +135,13 @@ def test_when_retries_are_exhausted_what_arrived_is_kept(make, server):
 
 
 @pytest.mark.bad_input("server", "nobody listens", "refused with the address")
-def test_a_server_that_is_not_there(make):
+def test_server_that_is_not_there(make):
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/v1: did not answer.*Connect"):
         make("http://127.0.0.1:9/v1", retries=1).generate(PROMPTS, SEEDS, SAMPLED)
 
 
 @pytest.mark.bad_input("server", "a model that the server has not", "refused, the right one named")
-def test_a_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
+def test_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
     with pytest.raises(UserError) as caught:
         make(server.url, model="gpt-0", concurrency=1).generate(PROMPTS, SEEDS, SAMPLED)
     assert server.url in str(caught.value)
@@ -152,7 +152,7 @@ def test_a_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
 
 @pytest.mark.bad_input("secrets", "a key that is refused", "refused, not shown")
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_ends_the_job_and_is_not_shown(make, server, code):
+def test_refused_key_ends_the_job_and_is_not_shown(make, server, code):
     server.rule = lambda body: status(code, f"Incorrect API key provided: {KEY}.")
     with pytest.raises(UserError, match=r"refuses the key in OPENAI_API_KEY") as caught:
         make(server.url, concurrency=1).generate(PROMPTS, SEEDS, SAMPLED)
@@ -162,7 +162,7 @@ def test_a_refused_key_ends_the_job_and_is_not_shown(make, server, code):
 
 
 @pytest.mark.bad_input("secrets", "a key that is missing", "refused, the variable named")
-def test_a_missing_key_is_asked_for(make, server, monkeypatch):
+def test_missing_key_is_asked_for(make, server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     server.rule = lambda body: status(401, "no key")
     with pytest.raises(UserError, match="there is none in OPENAI_API_KEY"):
@@ -171,7 +171,7 @@ def test_a_missing_key_is_asked_for(make, server, monkeypatch):
 
 
 @pytest.mark.bad_input("server", "an account without money", "ends at once")
-def test_an_empty_account_is_not_asked_again(make, server):
+def test_empty_account_is_not_asked_again(make, server):
     broke = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     server.rule = lambda body: lambda handler, _: handler.reply(429, broke)
     with pytest.raises(UserError, match="exceeded your quota"):
@@ -192,7 +192,7 @@ def test_redirects_are_not_followed(make, server):
 # --- refusals of one prompt, and of a field -------------------------------------------------------
 
 
-def test_a_refused_prompt_is_a_fault_of_its_row(make, server):
+def test_refused_prompt_is_a_fault_of_its_row(make, server):
     too_long = "This model's maximum context length is 8 tokens; 'max_tokens' is too large"
 
     def rule(body):
@@ -206,7 +206,7 @@ def test_a_refused_prompt_is_a_fault_of_its_row(make, server):
     assert engine.tokens["failures"] == 1
 
 
-def test_a_filtered_text_is_a_fault_of_its_row(make):
+def test_filtered_text_is_a_fault_of_its_row(make):
     with serving(says("", end="content_filter")) as server:
         [written] = make(server.url).generate(["a"], [1], SAMPLED)
     assert not written.finished
@@ -214,7 +214,7 @@ def test_a_filtered_text_is_a_fault_of_its_row(make):
 
 
 @pytest.mark.bad_input("server", "every prompt is refused", "the job ends")
-def test_a_server_that_refuses_every_prompt_ends_the_job(make, server):
+def test_server_that_refuses_every_prompt_ends_the_job(make, server):
     server.rule = lambda body: status(400, "no chat template is defined")
     with pytest.raises(UserError, match=r"refuses every prompt.*no chat template") as caught:
         make(server.url).generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True))
@@ -222,7 +222,7 @@ def test_a_server_that_refuses_every_prompt_ends_the_job(make, server):
     assert "relabel.max_passage_words" in caught.value.remedy
 
 
-def test_a_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):
+def test_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):
     server.rule = lambda body: status(400, "Unknown parameter: 'effort'")
     with pytest.raises(UserError, match="Unknown parameter") as caught:
         make(server.url, extra_body={"effort": "low"}).generate(PROMPTS, SEEDS, SAMPLED)
@@ -230,7 +230,7 @@ def test_a_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server
     assert "effort" in caught.value.remedy
 
 
-def test_a_field_that_the_server_does_not_know_is_left_out(make, server, caplog):
+def test_field_that_the_server_does_not_know_is_left_out(make, server, caplog):
     def rule(body):
         if "response_format" in body:
             return status(400, "Unrecognized request argument supplied: response_format")
@@ -257,7 +257,7 @@ def test_max_tokens_goes_by_its_new_name_where_the_server_wants_it(make, server)
     assert server.seen[-1].body["max_completion_tokens"] == 20
 
 
-def test_a_message_about_length_is_not_about_a_field():
+def test_message_about_length_is_not_about_a_field():
     long = ErrorBody(
         "'max_tokens' is too large: unsupported. The context length is 8.", "", "max_tokens"
     )
@@ -266,7 +266,7 @@ def test_a_message_about_length_is_not_about_a_field():
     assert find_unknown_field(ErrorBody("seed is not supported", "", ""), {"prompt": ""}) is None
 
 
-def test_a_reply_of_any_status_of_success_is_read(make, server):
+def test_reply_of_any_status_of_success_is_read(make, server):
     """Some frameworks answer every POST with 201, and what was written is paid for."""
     server.rule = lambda body: (
         lambda handler, sent: handler.reply(201, handler.server.answer(handler.path, sent))

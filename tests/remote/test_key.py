@@ -44,7 +44,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.bad_input("server", "an error that repeats the key, spelt in any way", "[key]")
-def test_the_key_is_taken_out_however_it_is_spelt(spelt):
+def test_key_is_taken_out_however_it_is_spelt(spelt):
     found = ApiKey(SECRET).redact(f'before "{spelt}" after')
     assert found.startswith('before "')
     assert found.endswith('" after')
@@ -60,7 +60,7 @@ def test_redaction_leaves_text_that_is_no_key():
     assert ApiKey("about").redact_written("about bees") == "about bees"
 
 
-def test_a_long_text_is_searched_fast_enough():
+def test_long_text_is_searched_fast_enough():
 
     text = "".join(f'{{"token": " word{n}", "logprob": -{n}.{n}}}, ' for n in range(20_000))
     begun = time.perf_counter()
@@ -68,7 +68,7 @@ def test_a_long_text_is_searched_fast_enough():
     assert time.perf_counter() - begun < 5
 
 
-def test_a_key_goes_into_the_header_that_is_named(monkeypatch):
+def test_key_goes_into_the_header_that_is_named(monkeypatch):
     monkeypatch.setenv("SOME_KEY", SECRET)
     assert read_key("SOME_KEY").header == {"Authorization": f"Bearer {SECRET}"}
     assert read_key("SOME_KEY", "api-key").header == {"api-key": SECRET}
@@ -78,20 +78,20 @@ def test_a_key_goes_into_the_header_that_is_named(monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "api key", "x:y", "Host", "content-length", "é", "a\nb"])
 @pytest.mark.bad_input("server", "api_key_header that is no header", "refused by name")
-def test_an_api_key_header_that_is_no_header_is_refused(name):
+def test_api_key_header_that_is_no_header_is_refused(name):
     with pytest.raises(UserError, match=r"llm\.api_key_header"):
         check_header(name, "llm.api_key_header")
 
 
 @pytest.mark.parametrize("name", ["sk-proj-12345", "", "A B", "1A", "${KEY}"])
 @pytest.mark.bad_input("server", "a key in the place of its variable's name", "refused, not shown")
-def test_a_key_in_the_place_of_a_name_is_not_shown(name):
+def test_key_in_the_place_of_a_name_is_not_shown(name):
     with pytest.raises(UserError, match="no name of an environment variable") as caught:
         check_variable(name, "llm.api_key_variable")
     assert not name or name not in str(caught.value)
 
 
-def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_is_not(monkeypatch):
+def test_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_is_not(monkeypatch):
     token = base64.urlsafe_b64encode(bytes(range(256)) * 5).decode()
     key = ApiKey(token)
     begun = time.perf_counter()
@@ -101,7 +101,7 @@ def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_i
 
 
 @pytest.mark.bad_input("server", "a key of 100,000 characters", "refused, not shown")
-def test_a_key_that_is_too_long_for_a_header_is_refused(monkeypatch):
+def test_key_that_is_too_long_for_a_header_is_refused(monkeypatch):
     monkeypatch.setenv("LONG_KEY", "secret" * 20_000)
     with pytest.raises(UserError, match="LONG_KEY: holds 120,000 characters") as fault:
         read_key("LONG_KEY")

@@ -44,19 +44,19 @@ WAYS = [
 
 @pytest.mark.parametrize(("encoding", "pack"), WAYS)
 @pytest.mark.parametrize("chunk", [1, 7, 65_536])
-def test_a_body_is_unpacked_whatever_its_chunks(encoding, pack, chunk):
+def test_body_is_unpacked_whatever_its_chunks(encoding, pack, chunk):
     assert read(pack(TEXT), encoding, chunk=chunk) == TEXT
 
 
 @pytest.mark.parametrize(("encoding", "pack"), WAYS[1:])
 @pytest.mark.bad_input("server", "a reply that is a bomb of gzip", "refused, unread")
-def test_a_bomb_is_refused_before_it_goes_off(encoding, pack):
+def test_bomb_is_refused_before_it_goes_off(encoding, pack):
     with pytest.raises(InvalidBody, match="100 times its length"):
         read(pack(b" " * (16 << 20)), encoding)
 
 
 @pytest.mark.parametrize("encoding", [None, "gzip"])
-def test_a_body_is_read_up_to_its_limit(encoding):
+def test_body_is_read_up_to_its_limit(encoding):
     content = b"".join(b"%d" % (n * n) for n in range(200_000))
     packed = gzip.compress(content) if encoding else content
     with pytest.raises(InvalidBody, match="more than 1 MiB"):
@@ -64,7 +64,7 @@ def test_a_body_is_read_up_to_its_limit(encoding):
     assert read(packed, encoding) == content
 
 
-def test_a_reply_in_an_unknown_compression_is_refused():
+def test_reply_in_an_unknown_compression_is_refused():
     with pytest.raises(InvalidBody, match="'br', which was not asked for"):
         read(b"\x0b\x02\x80", "br")
 
@@ -72,7 +72,7 @@ def test_a_reply_in_an_unknown_compression_is_refused():
 @pytest.mark.parametrize(
     "content", [b"no gzip at all", gzip.compress(TEXT, mtime=0)[:10] + b"\xff" * 40]
 )
-def test_a_reply_with_damaged_compression_says_so(content):
+def test_reply_with_damaged_compression_says_so(content):
     with pytest.raises(TruncatedBody, match="gzip is damaged"):
         read(content, "gzip")
 
@@ -80,7 +80,7 @@ def test_a_reply_with_damaged_compression_says_so(content):
 @pytest.mark.parametrize(
     "text", ["", "<html>", "[" * 100_000, "1" * 5_000, '{"a": ', "\ufffd", "[" * 100_000 + "]" * 9]
 )
-def test_a_reply_that_is_no_json_says_so(text):
+def test_reply_that_is_no_json_says_so(text):
     with pytest.raises(InvalidBody, match="JSON"):
         parse_json(text)
 
@@ -118,7 +118,7 @@ def test_escape_sequences_of_a_reply_are_not_shown(escape):
     assert make_plain("no such model\x1b") == "no such model"
 
 
-def test_the_beginning_of_a_text_is_one_line():
+def test_beginning_of_a_text_is_one_line():
     assert shorten_text(" one\n\ttwo ") == "one two"
     assert len(shorten_text("word " * 10_000)) <= 300
     assert shorten_text("half \ud83d") == "half ?"

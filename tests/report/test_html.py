@@ -54,7 +54,7 @@ def page(page_file) -> Page:
     return page_of(page_file)
 
 
-def test_the_verdict_stands_before_every_section(page):
+def test_verdict_stands_before_every_section(page):
     assert list(page.sections)[1:] == [
         "results",
         "losses",
@@ -68,7 +68,7 @@ def test_the_verdict_stands_before_every_section(page):
     )
 
 
-def test_a_task_has_its_scores_and_its_differences_with_interval_p_and_counts(page):
+def test_task_has_its_scores_and_its_differences_with_interval_p_and_counts(page):
     assert (
         "mine Retrieval nDCG@10 0.3000 0.4000 0.5000 "
         "−0.1000 −0.1200 to −0.0800 0.020 30 / 5 / 15 "
@@ -76,7 +76,7 @@ def test_a_task_has_its_scores_and_its_differences_with_interval_p_and_counts(pa
     ) in page.sections["results"]
 
 
-def test_a_task_without_single_items_says_that_it_has_no_interval(page):
+def test_task_without_single_items_says_that_it_has_no_interval(page):
     assert "pairs STS Spearman 0.6000 0.7000 0.8000 −0.1000 – +0.1000 –" in page.sections["results"]
     assert "no values of single items: pairs." in page.sections["results"]
 
@@ -100,7 +100,7 @@ def test_categories_are_averaged_over_categories(page):
     assert "student 0.4000 0.7000 0.5500" in page.sections["results"].split("Means by category")[-1]
 
 
-def test_the_funnel_tells_what_each_step_dropped(page):
+def test_funnel_tells_what_each_step_dropped(page):
     told = page.sections["funnel"]
     assert "80 80.0% dropped: unfinished 15, malformed 5" in told
     assert "60 75.0% dropped: round trip 20" in told
@@ -159,7 +159,7 @@ def test_training_tells_what_was_before_first(tmp_path):
         assert 0 < text.index("cosine to teacher before") < text.index("cosine to teacher after")
 
 
-def test_the_footer_names_the_commit_of_a_checkout(page_file):
+def test_footer_names_the_commit_of_a_checkout(page_file):
     commit = find_commit()
     assert (commit is not None) == (Path(distill.__file__).parents[1] / ".git").exists()
     named = f"Written by distill {distill.__version__}" + (
@@ -177,7 +177,7 @@ def test_lineage_has_revisions_licences_seconds_and_tokens(page):
     assert "name: bees llm: model: owner/llm" in told
 
 
-def test_a_page_asks_for_nothing_outside_it(page):
+def test_page_asks_for_nothing_outside_it(page):
     links = ("src", "href", "xlink:href")
     named = [value for _, of in page.elements for key, value in of.items() if key in links]
     assert named
@@ -213,7 +213,7 @@ def test_hostile_text_stays_text(hostile_file):
     assert "\u202e" not in html
 
 
-def test_a_hostile_models_name_stays_text_in_the_plots(tmp_path):
+def test_hostile_models_name_stays_text_in_the_plots(tmp_path):
     folder = write_run(tmp_path / "bees")
     changed = summary()
     changed["models"][HOSTILE + "$x"] = changed["models"]["base"] | {"model": HOSTILE}
@@ -226,7 +226,7 @@ def test_a_hostile_models_name_stays_text_in_the_plots(tmp_path):
     assert tags.count("script") == 1
 
 
-def test_the_same_run_gives_the_same_bytes(run_folder, page_file, tmp_path):
+def test_same_run_gives_the_same_bytes(run_folder, page_file, tmp_path):
     again = write_html(run_folder, tmp_path / "made" / "again.html")
     assert again.read_bytes() == page_file.read_bytes()
 
@@ -244,7 +244,7 @@ def test_html_report_of_an_unfinished_run_says_which_stages_are_missing(tmp_path
     assert "passages 3" in told["lineage"]
 
 
-def test_an_incomplete_stage_is_reported_and_counts_for_nothing(tmp_path):
+def test_incomplete_stage_is_reported_and_counts_for_nothing(tmp_path):
     with Run(tmp_path) as run:
         passages = run.open_stage("passages", {})
         passages.finish(rows=3, counts={"kept": 3})
@@ -254,7 +254,7 @@ def test_an_incomplete_stage_is_reported_and_counts_for_nothing(tmp_path):
     assert "Nothing has been generated" in told["funnel"]
 
 
-def test_the_verdict_on_another_student_is_not_reported(tmp_path):
+def test_verdict_on_another_student_is_not_reported(tmp_path):
     folder = write_run(tmp_path / "bees")
     with Run(folder, "stale") as run:
         run.open_stage("student", {"seed": 1}).finish(seconds=1.0)
@@ -283,7 +283,7 @@ def written_run(tmp_path):
 
 
 @pytest.mark.bad_input("two writers", "a report into a run that is being written", "refused")
-def test_beside_a_process_that_writes_the_run_the_page_goes_elsewhere(written_run, tmp_path):
+def test_page_goes_elsewhere_beside_a_process_that_writes_the_run(written_run, tmp_path):
     before = sorted(written_run.rglob("*"))
     with pytest.raises(UserError, match="another process is writing this run"):
         write_html(written_run)
@@ -293,21 +293,21 @@ def test_beside_a_process_that_writes_the_run_the_page_goes_elsewhere(written_ru
     assert sorted(written_run.rglob("*")) == before
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no stage of a run"):
         write_html(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.bad_input("damage", "a summary of another version", "refused")
-def test_a_summary_of_another_version_is_refused(tmp_path):
+def test_summary_of_another_version_is_refused(tmp_path):
     folder = write_run(tmp_path / "bees")
     write_json(folder / "evaluation" / "summary.json", {"student": {"ndcg_at_10": 0.4}})
     with pytest.raises(UserError, match="another version"):
         write_html(folder)
 
 
-def test_the_command_says_where_the_page_is(run_folder, tmp_path):
+def test_command_says_where_the_page_is(run_folder, tmp_path):
     out = tmp_path / "page.html"
     result = CliRunner().invoke(report, [str(run_folder), "--out", str(out)])
     assert result.exit_code == 0

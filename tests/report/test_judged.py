@@ -16,7 +16,7 @@ from distill.report.judged import describe_judged
         ("Qwen/Qwen2.5-7B-Instruct", "of which Qwen/Qwen2.5-7B-Instruct judged 160 passages"),
     ],
 )
-def test_the_judge_is_named_without_the_checksum_of_its_wheel(judge, named):
+def test_judge_is_named_without_the_checksum_of_its_wheel(judge, named):
     systems = {
         "student": SystemFigures(0.5, 0.4, 1.0, 0.0),
         "base": SystemFigures(0.4, 0.3, 0.9, 0.0),

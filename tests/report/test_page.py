@@ -75,7 +75,7 @@ def open_page(browser):
         context.close()
 
 
-def test_it_renders_in_silence_and_asks_for_nothing(open_page, page_file):
+def test_page_renders_in_silence_and_requests_nothing(open_page, page_file):
     opened = open_page(page_file)
     assert opened.page.title() == "bees: report of distill"
     assert opened.said == []
@@ -90,7 +90,7 @@ def test_hostile_text_does_nothing(open_page, hostile_file):
     assert opened.asked == [hostile_file.as_uri()]
 
 
-def test_one_tab_is_open_by_click_key_and_address(open_page, page_file):
+def test_tab_is_open_by_click_key_and_address(open_page, page_file):
     opened = open_page(page_file)
     assert opened.shown() == ["results"]
     opened.page.click("#tab-relabelling")
@@ -122,7 +122,7 @@ def test_tables_sort_by_value_and_by_name(open_page, page_file):
     assert heading.filter(has_text="on disk").get_attribute("aria-sort") is None
 
 
-def test_the_theme_follows_the_system_until_it_is_chosen(open_page, page_file):
+def test_theme_follows_the_system_until_it_is_chosen(open_page, page_file):
     light = open_page(page_file, color_scheme="light")
     dark = open_page(page_file, color_scheme="dark")
     colours = light.colour(), dark.colour()
@@ -161,7 +161,7 @@ def test_printing_unfolds_and_folds_again(open_page, page_file):
     assert opened.page.evaluate(folded) == before
 
 
-def test_nothing_but_tables_and_plots_is_wider_than_a_telephone(open_page, page_file):
+def test_page_is_no_wider_than_a_telephone_but_for_tables_and_plots(open_page, page_file):
     opened = open_page(page_file)
     opened.page.set_viewport_size({"width": 360, "height": 800})
     for tab in ("results", "losses", "training", "funnel", "relabelling", "lineage"):
@@ -169,9 +169,7 @@ def test_nothing_but_tables_and_plots_is_wider_than_a_telephone(open_page, page_
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360, tab
 
 
-def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(
-    open_page, run_folder, tmp_path
-):
+def test_models_side_by_side_need_no_scrolling_on_a_large_screen(open_page, run_folder, tmp_path):
     """With three measures beside the score, as retrieval has them, and the spread of speed."""
     folder = shutil.copytree(run_folder, tmp_path / "bees")
     for file in (folder / "summary.json", folder / "evaluation" / "summary.json"):
@@ -188,7 +186,7 @@ def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(
     assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
 
 
-def test_without_scripts_everything_is_there(open_page, page_file):
+def test_page_is_complete_without_scripts(open_page, page_file):
     opened = open_page(page_file, java_script_enabled=False)
     for section in ("results", "losses", "training", "funnel", "relabelling", "lineage"):
         assert opened.page.is_visible(f"#{section}")

@@ -9,7 +9,7 @@ from distill.report.plots.pareto import draw_pareto, find_front
 from distill.report.plots.scatter import draw_scatter
 
 
-def test_the_front_is_what_no_other_beats_in_both():
+def test_front_is_what_no_other_beats_in_both():
     points = [(10.0, 0.9), (20.0, 0.8), (15.0, 0.7), (30.0, 0.8), (5.0, 0.9), (40.0, 0.1)]
     assert find_front(points, more_is_better=True) == [(10.0, 0.9), (30.0, 0.8), (40.0, 0.1)]
     assert find_front(points, more_is_better=False) == [(5.0, 0.9)]
@@ -25,7 +25,7 @@ def test_text_stays_text_and_takes_the_pages_colours():
     assert "font-family" not in drawn
 
 
-def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
+def test_cost_that_one_model_alone_is_known_by_has_no_panel():
     models = summary()["models"]
     for name in ("base", "teacher"):
         models[name]["texts_per_second"] = None
@@ -39,14 +39,14 @@ def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
     assert "size on disk" not in str(draw_pareto(models, "nDCG@10"))
 
 
-def test_nothing_known_is_no_plot():
+def test_plot_of_nothing_known_is_none():
     assert draw_pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
     assert draw_differences({}, []) is None
     assert draw_curves([{"step": 1, "loss": 0.3}]) is None
     assert draw_histograms({}) is None
 
 
-def test_two_plots_share_no_id():
+def test_plots_share_no_id():
     pairs = {"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}
     first = str(draw_differences(pairs, ["a"]))
     second = str(draw_curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
@@ -61,14 +61,14 @@ def test_costs_within_a_hundredth_are_the_same():
     assert find_front([(100.0, 0.7), (100.5, 0.5)], more_is_better=True) == [(100.0, 0.7)]
 
 
-def test_a_cost_that_is_alike_in_all_models_has_no_panel():
+def test_cost_that_is_alike_in_all_models_has_no_panel():
     models = {role: summary()["models"][role] for role in ("base", "student", "teacher")}
     drawn = str(draw_pareto(models, "nDCG@10"))
     assert "index of" not in drawn
     assert "size on disk" in drawn
 
 
-def test_the_scatter_counts_queries_on_either_side():
+def test_scatter_counts_queries_on_either_side():
     items = {
         "mine": {
             "test/default/1": {"student": 0.9, "teacher": 0.5},

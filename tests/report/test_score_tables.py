@@ -118,7 +118,7 @@ def test_facts_tell_share_intervals_costs_and_what_to_do_in_that_order(plain):
     ]
 
 
-def test_a_note_tells_the_repetitions(plain):
+def test_note_tells_the_repetitions(plain):
     told = " ".join(screen(plain).split())
     assert "paired bootstrap over items (B = 5,000 draws)" in told
     assert "permutation test (9,999 swaps)." in told
@@ -151,14 +151,14 @@ def beside_bm25():
     return found
 
 
-def test_the_share_of_the_teacher_is_the_same_in_sentence_and_table():
+def test_share_of_the_teacher_is_the_same_in_sentence_and_table():
     found = summary_of({"student": {"mine": 0.452245}, "teacher": {"mine": 0.5}})
     found["kept"] = 0.9045  # of 0.90449; rounded once more it would be 90.5 %
     assert told_of(found)[0].startswith("kept: 90.4% of the teacher's")
     assert "90.4%" in screen(found)
 
 
-def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside_bm25):
+def test_headline_says_what_to_ship_and_how_the_student_stands(plain, beside_bm25):
     assert write_headline(plain) == (
         "Ship the student: the student is better than the base model, better than the base model 2 "
         "and worse than the teacher."
@@ -178,7 +178,7 @@ def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside
     ) in told
 
 
-def test_the_headline_says_where_an_llm_judged_the_answers():
+def test_headline_says_where_an_llm_judged_the_answers():
     alone, beside = (
         summary_of({"student": dict.fromkeys(tasks, 0.6), "base": dict.fromkeys(tasks, 0.5)})
         for tasks in (["judged"], ["judged", "mine"])
@@ -190,14 +190,14 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
     assert to_do.endswith("first let a person check the LLM that judged, with `distill judge RUN`")
 
 
-def test_the_headline_says_that_documents_were_searched_for_by_their_titles(beside_bm25):
+def test_headline_says_that_documents_were_searched_for_by_their_titles(beside_bm25):
     beside_bm25["verdict"] = draw_verdict(beside_bm25, {"known-item": "titles"}, None)
     assert write_headline(beside_bm25).startswith(
         "By a search for documents by their titles: Ship the hybrid, student + BM25: the student"
     )
 
 
-def test_by_sentences_nothing_is_said_of_bm25_and_the_reason_is_told(beside_bm25):
+def test_bm25_is_not_mentioned_by_sentences_and_the_reason_is_told(beside_bm25):
     beside_bm25["verdict"] = draw_verdict(beside_bm25, {"known-item": "sentences"}, None)
     assert write_headline(beside_bm25) == (
         "By a search for documents by sentences, which does not decide on BM25: Ship the student: "
@@ -236,7 +236,7 @@ def test_scores_of_a_task_that_an_llm_judged_stand_beside_the_verdict():
     assert "mean (task)" not in screen(found)
 
 
-def test_an_unclear_verdict_names_the_difference_that_would_show(plain):
+def test_unclear_verdict_names_the_difference_that_would_show(plain):
     gap = plain["differences"]["student - teacher"]["overall"]
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
     assert "not told apart from the teacher" in write_headline(plain)
@@ -262,7 +262,7 @@ def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
     assert "BM25" not in costs
 
 
-def test_a_base_that_the_student_does_not_beat_is_said_first():
+def test_base_that_the_student_does_not_beat_is_said_first():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.5}, "teacher": {"a": 0.6}})
     labels = [label for label, _ in list_facts(summary)]
     assert labels.index("student - base model") < labels.index("student - teacher")
@@ -271,7 +271,7 @@ def test_a_base_that_the_student_does_not_beat_is_said_first():
     assert line.endswith("p = 1.000, which may be chance")
 
 
-def test_a_gain_that_may_be_chance_is_not_called_better():
+def test_gain_that_may_be_chance_is_not_called_better():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.51}})
     gap = summary["differences"]["student - base"]["overall"]
     gap |= {"low": -0.01, "high": 0.03, "p": 0.3, "difference": 0.01}
@@ -284,13 +284,13 @@ def test_a_gain_that_may_be_chance_is_not_called_better():
     ]
 
 
-def test_without_a_teacher_the_score_is_reported():
+def test_score_is_reported_without_a_teacher():
     summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
     assert told_of(summary)[0] == "student: nDCG@10 0.5000"
     assert not any("teacher" in line for line in told_of(summary))
 
 
-def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained():
+def test_metrics_of_several_kinds_are_called_a_mean_and_a_missing_interval_is_explained():
     scores = {
         "student": {"a": 0.5, "STSBenchmark": 0.8},
         "teacher": {"a": 0.6, "STSBenchmark": 0.9},
@@ -338,7 +338,7 @@ def test_tables_have_a_row_a_model_and_a_row_a_task(plain):
         assert header in text
 
 
-def test_the_screen_is_no_wider_than_a_hundred_columns():
+def test_screen_is_no_wider_than_a_hundred_columns():
     names = [f"AVeryLongNameOfATaskClassification.v{i}" for i in range(3)]
     scores = dict.fromkeys(names, 0.5)
     summary = summary_of({"base": scores, "student": scores, "teacher": scores})
@@ -357,7 +357,7 @@ def test_the_screen_is_no_wider_than_a_hundred_columns():
     assert "+0.0000 [+0.0000, +0.0000]" in text, "numbers are not cut"
 
 
-def test_on_a_screen_of_eighty_columns_no_number_is_cut(plain):
+def test_numbers_are_not_cut_on_a_screen_of_eighty_columns(plain):
     rows = [line.split() for line in screen(plain, width=80).splitlines()]
     assert ["teacher", "22.7M", "91.0", "MB", "384", "120.5", "8.2", "1.5", "GB"] in rows
     told = "-0.1000 [-0.1000, -0.1000] < 0.001 0/0/30"
@@ -367,7 +367,7 @@ def test_on_a_screen_of_eighty_columns_no_number_is_cut(plain):
 @pytest.mark.bad_input(
     "damage", "a summary of an earlier version", "refused, with the command that makes it anew"
 )
-def test_a_summary_of_an_earlier_distill_is_refused(plain, tmp_path):
+def test_summary_of_an_earlier_distill_is_refused(plain, tmp_path):
     path = tmp_path / "summary.json"
     write_json(path, plain)
     assert read_summary(path) == plain

@@ -56,7 +56,7 @@ def test_bm25_never_finds_passages_without_words(run):
     assert index.search(["moon"], 3)[1].tolist() == [[2, NO_RESULT, NO_RESULT]]
 
 
-def test_a_corpus_without_any_words_has_nothing_to_find(run):
+def test_corpus_without_any_words_has_nothing_to_find(run):
     index = open_bm25(run, passages_of(run, 2, text=lambda i: "..."), BM25())
     assert index.search(["moon"], 2)[1].tolist() == [[NO_RESULT, NO_RESULT]]
 
@@ -115,7 +115,7 @@ def test_bm25_takes_k1_and_b_of_the_recipe(run):
         np.testing.assert_allclose(own, theirs.get_scores(["moon"]), rtol=1e-6)
 
 
-def test_a_stemmer_that_is_not_installed(run, monkeypatch):
+def test_stemmer_that_is_not_installed(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs PyStemmer") as fault:
         open_bm25(run, passages_of(run), BM25(language="english"))

@@ -52,7 +52,7 @@ def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monk
     "an index that FAISS does not know",
     "refused before the corpus is embedded",
 )
-def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(tmp_path, encoder):
+def test_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(tmp_path, encoder):
     pytest.importorskip("faiss")
     settings = recipe(retriever={"model": "m", "index": "IVF999,Flat"}).retriever
     with Run(tmp_path / "run") as run:
@@ -62,7 +62,7 @@ def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(t
         assert not (run.folder / "vectors").exists()
 
 
-def test_where_others_search_an_index_it_is_made_before_they_do(tmp_path, encoder):
+def test_index_is_made_before_others_search_it(tmp_path, encoder):
     """Else each worker would train one of its own, and never twice the same."""
     pytest.importorskip("faiss")
     settings = {"model": "m", "index": "IVF2,Flat", "index_rows": 6}

@@ -39,7 +39,7 @@ def logit(folder, query, passage, max_tokens=64) -> float:
         return float(model(**read).logits[0, 0])
 
 
-def test_each_pair_gets_its_raw_logit(judge, folder):
+def test_pairs_get_their_raw_logit(judge, folder):
     judged = judge.judge(REQUESTS)
     assert [len(of_passage) for of_passage in judged] == [3, 2, 0, 1]
     for (passage, queries), of_passage in zip(REQUESTS, judged, strict=True):
@@ -60,7 +60,7 @@ def test_scores_do_not_depend_on_what_is_judged_beside(judge, monkeypatch):
     assert judge.judge([]) == []
 
 
-def test_a_long_pair_loses_the_end_of_its_passage(folder):
+def test_long_pair_loses_the_end_of_its_passage(folder):
     short = CrossEncoderJudge(str(folder), 24, "cpu")
     passage = " ".join(TEXTS)
     [[(score, _)]] = short.judge([(passage, QUERIES[:1])])
@@ -86,7 +86,7 @@ def test_models_that_give_a_pair_no_single_score_are_refused(tmp_path, encoder_f
 
 
 @pytest.mark.bad_input("models", "a cross-encoder whose files lack its last layer", "refused")
-def test_a_cross_encoder_without_its_last_layer_is_refused(tmp_path, folder):
+def test_cross_encoder_without_its_last_layer_is_refused(tmp_path, folder):
     shutil.copytree(folder, tmp_path / "cut")
     file = tmp_path / "cut" / "model.safetensors"
     weights = load_file(file)
@@ -105,7 +105,7 @@ def test_code_of_a_cross_encoder_is_not_run(folder, tmp_path):
 
 
 @pytest.mark.bad_input("models", "a cross-encoder whose weights are cut short", "refused by name")
-def test_a_cross_encoder_that_is_cut_short_is_refused(folder, tmp_path):
+def test_cross_encoder_that_is_cut_short_is_refused(folder, tmp_path):
     torn = shutil.copytree(folder, tmp_path / "torn") / "model.safetensors"
     torn.write_bytes(torn.read_bytes()[:-100])
     with pytest.raises(UserError, match="cannot be loaded as a cross-encoder"):

@@ -74,7 +74,7 @@ class CountingVectors(np.ndarray):
 
 
 @pytest.mark.parametrize("settings", [{}, {"index": "faiss-flat"}, {"device": "torch"}])
-def test_the_corpus_is_gone_through_once_for_all_queries(settings, monkeypatch, tmp_path):
+def test_corpus_is_gone_through_once_for_all_queries(settings, monkeypatch, tmp_path):
     monkeypatch.setattr(search, "_QUERIES_AT_ONCE", 4)
     vectors, queries = unit(500, 24, 3), unit(30, 24, 5)
     counting = vectors.view(CountingVectors)

@@ -46,7 +46,7 @@ def test_batches_find_what_each_finds_alone_and_load_each_part_once(tmp_path, ki
         assert np.array_equal(one[1], other[1])
 
 
-def test_the_best_of_all_parts_are_those_of_their_proposals_together(tmp_path):
+def test_best_of_all_parts_are_those_of_their_proposals_together(tmp_path):
     """Parts of lists, of which one is probed, propose few rows; merged part by part, nothing is
     lost of them."""
     settings = Retriever(index="IVF32,Flat", effort=1, index_rows=1000)
@@ -64,7 +64,7 @@ def test_the_best_of_all_parts_are_those_of_their_proposals_together(tmp_path):
         assert (rows[place][len(order) :] == NO_RESULT).all()
 
 
-def test_a_pass_through_the_corpus_is_for_more_queries_where_it_takes_longer():
+def test_pass_through_the_corpus_is_for_more_queries_where_it_takes_longer():
     def choose(passages, **settings):
         vectors = np.broadcast_to(np.float32(0), (passages, 384))
         return choose_queries_at_once(Retriever(**settings), vectors)
@@ -142,7 +142,7 @@ def test_faiss_index_is_made_once_and_read_again(tmp_path, monkeypatch):
         ({"index": "SQ8", "effort": 3}, "retriever.effort"),
     ],
 )
-def test_an_impossible_index_is_refused_before_anything_is_embedded(settings, named, monkeypatch):
+def test_impossible_index_is_refused_before_anything_is_embedded(settings, named, monkeypatch):
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     with pytest.raises(UserError, match=named.replace(".", r"\.")):
         check_index(Retriever(**settings), 32, 3000)

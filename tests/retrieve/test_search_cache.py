@@ -58,7 +58,7 @@ def test_kept_results_are_those_of_a_search(run, vectors, precision):
         assert index.searched == len(QUERIES)  # the deepest alone
 
 
-def test_a_query_of_another_task_is_searched(run):
+def test_query_of_another_task_is_searched(run):
     vectors, queries = unit(300, 24, 3), unit(30, 24, 5)
     opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
     searches, index = opened(run, vectors)

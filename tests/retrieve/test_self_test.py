@@ -47,14 +47,14 @@ def test_pairs_are_a_passage_with_its_own_words_and_one_without_them(reader):
     assert len({pair.own for pair in pairs}) == 32
 
 
-def test_a_reranker_that_knows_its_pairs_passes(reader, caplog):
+def test_reranker_that_knows_its_pairs_passes(reader, caplog):
     result = check_reranker(score_words, reader, "model 'words'")
     assert result == SelfTest(32, 32)
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize(("won", "at_random"), [(16, True), (23, True), (24, False), (32, False)])
-def test_a_self_test_that_chance_would_pass_is_no_success(won, at_random):
+def test_self_test_that_chance_would_pass_is_no_success(won, at_random):
     assert SelfTest(32, won).at_random is at_random
     assert not SelfTest(15, 0).at_random  # too few to say
 
@@ -67,7 +67,7 @@ def test_equal_scores_are_not_won():
     assert run_self_test(score_words, []).share == 1
 
 
-def test_a_weak_reranker_is_named_in_a_warning(reader, caplog):
+def test_weak_reranker_is_named_in_a_warning(reader, caplog):
     others = {pair.own for pair in draw_known_pairs(reader)[:6]}
 
     def score(requests):
@@ -82,7 +82,7 @@ def test_a_weak_reranker_is_named_in_a_warning(reader, caplog):
 
 
 @pytest.mark.bad_input("models", "a reranker that ranks at random", "refused before it judges")
-def test_a_reranker_of_random_weights_is_refused(tmp_path):
+def test_reranker_of_random_weights_is_refused(tmp_path):
     """Its folder is whole, with a head: nothing but a known pair tells."""
     model = str(tiny_cross_encoder(tmp_path / "random"))
     rule = {"rankers": ["cross_encoder"], "cross_encoder": model, "cross_encoder_tokens": 64}

@@ -23,7 +23,7 @@ from distill.runtime.devices import check_device
         ]
     ],
 )
-def test_a_device_that_is_not_there_is_refused(monkeypatch, device):
+def test_device_that_is_not_there_is_refused(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda:7")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -70,7 +70,7 @@ def test_stages_of_this_process_need_its_gpu_on_a_cluster_too(no_gpu, key, setti
         check_devices(recipe)
 
 
-def test_a_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
+def test_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for key in ("llm", "retriever", "train"):
         with pytest.raises(UserError, match=f"{key}.device cuda: is not on this machine"):

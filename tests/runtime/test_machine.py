@@ -7,7 +7,7 @@ import platform
 from distill.runtime.machine import describe_machine, format_machine
 
 
-def test_the_machine_is_described_without_names_of_people_or_hosts():
+def test_machine_is_described_without_names_of_people_or_hosts():
     machine = describe_machine()
     assert machine["cores"] >= 1
     assert machine["processor"]
@@ -16,7 +16,7 @@ def test_the_machine_is_described_without_names_of_people_or_hosts():
     assert f'"{getpass.getuser()}"' not in told
 
 
-def test_one_line_has_gpus_first_and_equal_ones_once():
+def test_machine_in_one_line_has_gpus_first_and_equal_ones_once():
     machine = {
         "system": "Linux x86_64",
         "processor": "AMD EPYC",

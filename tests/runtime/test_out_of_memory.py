@@ -40,7 +40,7 @@ def forget_what_was_said():
 
 @pytest.mark.bad_input("device", "a batch that does not fit into memory", "halved, told once")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_half_is_done_once_and_in_order(fault, caplog):
+def test_halves_are_done_once_and_in_order(fault, caplog):
     done = []
 
     def work(items):
@@ -53,7 +53,7 @@ def test_each_half_is_done_once_and_in_order(fault, caplog):
     assert [r.getMessage().count("llm.batch_tokens") for r in caplog.records] == [1]
 
 
-def test_another_fault_is_raised_as_it_is():
+def test_fault_other_than_memory_is_raised_as_it_is():
     def work(items):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -62,7 +62,7 @@ def test_another_fault_is_raised_as_it_is():
 
 
 @pytest.mark.parametrize("constrained", [False, True])
-def test_the_engine_writes_the_same(llm_folder, constrained, caplog):
+def test_engine_writes_the_same(llm_folder, constrained, caplog):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(12, 0.9, regex="[a-z ]{3,9}" if constrained else None)
     seeds = list(range(len(TEXTS)))
@@ -73,7 +73,7 @@ def test_the_engine_writes_the_same(llm_folder, constrained, caplog):
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
 
 
-def test_the_engine_scores_the_same(llm_folder):
+def test_engine_scores_the_same(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     requests = [ScoreRequest(text, (" why", " how so"), (" yes", " no")) for text in TEXTS]
     expected = engine.score(requests)
@@ -126,7 +126,7 @@ def test_headers_that_are_kept_make_room(llm_folder, caplog):
 
 
 @pytest.mark.bad_input("device", "a single text that does not fit into memory", "refused")
-def test_a_single_text_that_does_not_fit_is_refused(llm_folder):
+def test_single_text_that_does_not_fit_is_refused(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     with limit_rows(engine.model.base_model, 0):
         with pytest.raises(UserError, match=r"lower llm\.batch_tokens"):
@@ -135,7 +135,7 @@ def test_a_single_text_that_does_not_fit_is_refused(llm_folder):
             engine.score([ScoreRequest(text, (" why",)) for text in TEXTS])
 
 
-def test_the_cross_encoder_scores_the_same(tmp_path):
+def test_cross_encoder_scores_the_same(tmp_path):
     judge = CrossEncoderJudge(str(tiny_cross_encoder(tmp_path / "m")), 64, "cpu")
     requests = [(text, TEXTS[:3]) for text in TEXTS]
     expected = np.array(judge.judge(requests))
@@ -143,7 +143,7 @@ def test_the_cross_encoder_scores_the_same(tmp_path):
         np.testing.assert_allclose(np.array(judge.judge(requests)), expected, atol=1e-5)
 
 
-def test_the_embedder_gives_the_same_vectors(encoder_folder):
+def test_embedder_gives_the_same_vectors(encoder_folder):
     embedder = LocalEmbedder(open_model(str(encoder_folder), EmbedderConfig(device="cpu")))
     model = embedder.model
     expected = embedder.embed(TEXTS, "", None)

@@ -30,7 +30,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def test_a_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
+def test_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
     with Progress("generations", 100, "prompts") as bar:
         for _ in range(10):
             clock.now += 8
@@ -43,7 +43,7 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
     ]
 
 
-def test_an_amount_without_a_total_is_counted(clock, capsys):
+def test_amount_without_a_total_is_counted(clock, capsys):
     with Progress("reading the corpus", None, "documents") as bar:
         for _ in range(4):
             clock.now += 16
@@ -55,7 +55,7 @@ def test_an_amount_without_a_total_is_counted(clock, capsys):
     ]
 
 
-def test_a_long_shard_counts_within(clock):
+def test_long_shard_counts_within(clock):
     with Progress("parsed-free", 25, "passages") as bar:
         progress.count_within_shard(4)
         assert bar.amount == "4 of 25 passages"
@@ -87,7 +87,7 @@ def test_progress_within_a_shard_counts_answered_requests(clock):
         assert bar.amount == "0 of 40 passages"
 
 
-def test_a_log_has_lines_while_nothing_ends(monkeypatch, capsys):
+def test_log_has_lines_while_nothing_ends(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.02)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)
     with Progress("generations", 100, "prompts"):
@@ -95,19 +95,19 @@ def test_a_log_has_lines_while_nothing_ends(monkeypatch, capsys):
         assert capsys.readouterr().err.count("writing queries: 0 of 100 prompts") >= 2
 
 
-def test_an_activity_of_a_few_seconds_leaves_no_line(clock, capsys):
+def test_activity_of_a_few_seconds_leaves_no_line(clock, capsys):
     with progress.show_activity("loading the LLM"):
         clock.now += 9
     assert capsys.readouterr().err == ""
 
 
-def test_an_activity_that_takes_long_says_how_long_it_took(clock, capsys):
+def test_activity_that_takes_long_says_how_long_it_took(clock, capsys):
     with progress.show_activity("loading the LLM"):
         clock.now += 75
     assert capsys.readouterr().err == "loading the LLM in 1 min 15 s\n"
 
 
-def test_between_stages_the_time_counts_from_the_end_of_the_last(clock, capsys):
+def test_time_between_stages_counts_from_the_end_of_the_last(clock, capsys):
     with progress.follow_plan(RunPlan([PlannedStage("train", 20.0, "student")], {})):
         with Progress("train", 10, "steps") as bar:
             clock.now += 60
@@ -116,7 +116,7 @@ def test_between_stages_the_time_counts_from_the_end_of_the_last(clock, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == "[1/1] preparing the next step in 12 s"
 
 
-def test_an_activity_around_other_work_counts_from_its_own_begin(clock, capsys):
+def test_activity_around_other_work_counts_from_its_own_begin(clock, capsys):
     with progress.show_activity("evaluating"):
         clock.now += 20
         with Progress("embed passages", 10, "texts") as bar:
@@ -133,7 +133,7 @@ def test_work_that_is_interrupted_says_how_far_it_came(clock, capsys):
     assert capsys.readouterr().err == said
 
 
-def test_a_note_stands_among_the_figures(clock, capsys):
+def test_note_stands_among_the_figures(clock, capsys):
     with Progress("train", 10, "steps") as bar:
         clock.now += 5
         bar.note = "loss 0.25"
@@ -141,7 +141,7 @@ def test_a_note_stands_among_the_figures(clock, capsys):
     assert capsys.readouterr().err == "training: 10 of 10 steps, in 5 s, loss 0.25, 2.0 steps/s\n"
 
 
-def test_a_note_that_changes_while_nothing_is_done_is_shown_as_it_stands(clock):
+def test_note_that_changes_while_nothing_is_done_is_shown_as_it_stands(clock):
     workers = ["2 workers"]
     with Progress("generations", 10, "prompts", tell=lambda: workers[-1]) as bar:
         bar.advance()
@@ -218,7 +218,7 @@ def test_time_left_of_the_run_is_exact_where_every_speed_is_known(clock, plan):
         assert bar.figures == "10 s, 40 s left, run: 10 s, 1 min 40 s left, 1.0 pairs/s"
 
 
-def test_other_work_is_part_of_the_stage_before_it(clock, plan):
+def test_work_outside_stages_is_part_of_the_stage_before_it(clock, plan):
     with Progress("judgements-ql", 50, "pairs"):
         pass
     with Progress("embed passages", 10, "texts") as bar:
@@ -255,7 +255,7 @@ def test_scoring_shows_prompt_tokens(clock):
         assert bar.figures == "1 s, 12,345 prompt tokens/s"
 
 
-def test_a_few_slow_units_give_no_time_left(clock):
+def test_few_slow_units_give_no_time_left(clock):
     with Progress("generations", 14_000, "prompts") as bar:
         clock.now += 60
         bar.advance(2)
@@ -308,7 +308,7 @@ with show_activity("loading the LLM"):
 """
 
 
-def test_a_terminal_shows_one_live_line_and_keeps_the_finished_ones():
+def test_terminal_shows_one_live_line_and_keeps_the_finished_ones():
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
     subprocess.run([sys.executable, "-c", CHILD], stderr=theirs, env=environment, check=True)

@@ -15,7 +15,7 @@ def _lines(folder):
     return [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
 
 
-def test_a_log_has_one_json_object_a_line_with_begin_and_end(tmp_path):
+def test_log_has_one_json_object_a_line_with_begin_and_end(tmp_path):
     with log_to(tmp_path):
         log_event("progress", stage="train", done=3)
         logging.getLogger("distill.llm").warning("the server refused %s", "a field")
@@ -45,7 +45,7 @@ def test_bad_input_is_logged_with_its_place_and_remedy(tmp_path):
     assert "traceback" not in last
 
 
-def test_an_engine_that_failed_is_logged_with_its_place_and_remedy(tmp_path):
+def test_engine_that_failed_is_logged_with_its_place_and_remedy(tmp_path):
     with pytest.raises(EngineFailure), log_to(tmp_path):
         raise EngineFailure("llm.engine vllm", "its process ended", "lower llm.gpu_memory")
     last = _lines(tmp_path)[-1]
@@ -53,7 +53,7 @@ def test_an_engine_that_failed_is_logged_with_its_place_and_remedy(tmp_path):
     assert "traceback" not in last
 
 
-def test_an_unexpected_error_is_logged_with_its_traceback(tmp_path):
+def test_unexpected_error_is_logged_with_its_traceback(tmp_path):
     with pytest.raises(ZeroDivisionError), log_to(tmp_path):
         1 / 0  # noqa: B018
     assert "ZeroDivisionError" in _lines(tmp_path)[-1]["traceback"]
@@ -82,7 +82,7 @@ def test_control_characters_cannot_forge_a_line(tmp_path):
     assert "\x1b" not in (tmp_path / LOG_NAME).read_text()
 
 
-def test_the_log_is_readable_by_its_owner_alone(tmp_path):
+def test_log_is_readable_by_its_owner_alone(tmp_path):
     with log_to(tmp_path):
         pass
     assert stat.S_IMODE((tmp_path / LOG_NAME).stat().st_mode) == 0o600

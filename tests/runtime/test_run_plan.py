@@ -21,13 +21,13 @@ def test_speeds_are_kept_and_added_to(tmp_path):
     assert read_speeds(tmp_path / "cache") == later
 
 
-def test_a_tiny_run_does_not_replace_the_speed_of_a_larger_one(tmp_path):
+def test_tiny_run_does_not_replace_the_speed_of_a_larger_one(tmp_path):
     add_speeds(tmp_path, {"a": SPEED, "b": MeasuredSpeed(2.0, 8)})
     add_speeds(tmp_path, {"a": MeasuredSpeed(3.0, 1), "b": MeasuredSpeed(1.0, 9)})
     assert read_speeds(tmp_path) == {"a": SPEED, "b": (1.0, 9)}
 
 
-def test_the_speed_of_a_tiny_run_says_nothing_of_a_large_one():
+def test_speed_of_a_tiny_run_says_nothing_of_a_large_one():
     stages = [PlannedStage("queries", 10.0), PlannedStage("train", 1000.0)]
     plan = RunPlan(stages, {make_speed_key(stages[1]): MeasuredSpeed(9.0, 10)})
     plan.begin("queries")
@@ -65,12 +65,12 @@ def test_speeds_that_cannot_be_kept_stop_nothing(tmp_path):
         '{"a": [1], "b": [true, 1], "c": [-1, 1], "d": [1, 0]}',
     ],
 )
-def test_a_damaged_file_of_speeds_is_no_reason_to_stop(tmp_path, content):
+def test_damaged_file_of_speeds_is_no_reason_to_stop(tmp_path, content):
     (tmp_path / "speeds.json").write_text(content)
     assert read_speeds(tmp_path) == {}
 
 
-def test_a_stage_is_timed_by_the_models_that_work_in_it():
+def test_stage_is_timed_by_the_models_that_work_in_it():
     one, other = PlannedStage("train", 5, "tiny"), PlannedStage("train", 5, "large")
     assert make_speed_key(one) != make_speed_key(other)
     assert make_speed_key(one) == make_speed_key(PlannedStage("round-1/train", 5, "tiny"))

@@ -43,7 +43,7 @@ def faults(recipe, folder):
     return [str(fault) for fault in check_recipe(recipe, folder).faults]
 
 
-def test_a_recipe_that_runs_has_no_fault(written, tmp_path):
+def test_recipe_that_runs_has_no_fault(written, tmp_path):
     assert faults(written(), tmp_path / "run") == []
     assert not (tmp_path / "run").exists()
 
@@ -64,7 +64,7 @@ def test_checking_a_recipe_and_surveying_a_corpus_show_progress(
 @pytest.mark.bad_input(
     "recipe before a run", "a column that no row of a large corpus has", "named by `distill check`"
 )
-def test_an_absent_column_of_a_large_corpus_is_named(written, tmp_path):
+def test_absent_column_of_a_large_corpus_is_named(written, tmp_path):
     file = tmp_path / "large.jsonl"
     file.write_text('{"_id": "a", "headline": "Swifts", "text": "They sleep on the wing."}\n' * 150)
     found = faults(
@@ -118,7 +118,7 @@ BAD = [
         for name, settings, says in BAD
     ],
 )
-def test_a_fault_is_named(written, tmp_path, settings, says):
+def test_fault_is_named(written, tmp_path, settings, says):
     assert any(says in fault for fault in faults(written(**settings), tmp_path / "run"))
 
 
@@ -130,7 +130,7 @@ def write_texts(folder, *texts):
 
 
 @pytest.mark.bad_input("corpus", "one passage", "refused by `distill check`, the file named")
-def test_a_corpus_that_gives_no_negative_is_a_fault(written, tmp_path):
+def test_corpus_that_gives_no_negative_is_a_fault(written, tmp_path):
     one = "Bees dance to tell other bees where the flowers are."
     file = write_texts(tmp_path, one, one)
     (fault,) = faults(written(corpus__path=file), tmp_path / "run")
@@ -140,7 +140,7 @@ def test_a_corpus_that_gives_no_negative_is_a_fault(written, tmp_path):
 
 
 @pytest.mark.bad_input("corpus", "fewer passages than relabel.top_k", "a notice, with the remedy")
-def test_a_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
+def test_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
     file = write_texts(tmp_path, "Bees dance for other bees.", "Salt keeps the roads free of ice.")
     checked = check_recipe(written(corpus__path=file), tmp_path / "run")
     assert checked.faults == []
@@ -179,7 +179,7 @@ def test_documents_that_cannot_be_searched_for_do_not_count_within_a_limit(writt
     assert "about 0 are held out" in fault
 
 
-def test_a_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
+def test_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
     assert faults(written(evaluate__tasks=["judged"]), tmp_path / "run") == []
 
 
@@ -192,7 +192,7 @@ def test_labelled_files_and_logs_are_read(written, tmp_path):
     assert "no.txt: no such file" in found
 
 
-def test_all_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
+def test_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
     bad = [one for one in BAD if "evaluate__judged" not in one[1]]
     together = {key: value for _, settings, _ in bad for key, value in settings.items()}
     written(**{k: v for k, v in together.items() if "column" not in k})
@@ -214,7 +214,7 @@ def test_run_and_estimate_check_first(written, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
-def test_one_fault_is_raised_as_it_is(written):
+def test_single_fault_is_raised_as_it_is(written):
     fault = UserError("a", "b", "c")
     with pytest.raises(UserError) as raised:
         raise_faults(written(), [fault])
@@ -227,14 +227,14 @@ def test_no_task_is_a_notice(written, tmp_path):
     assert any("no evaluation task" in notice for notice in result.notices)
 
 
-def test_a_server_that_has_the_model(written, tmp_path):
+def test_server_that_has_the_model(written, tmp_path):
     with serving() as server:
         settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
         assert faults(written(**settings), tmp_path / "run") == []
 
 
 @pytest.mark.bad_input("server", "a model that it does not serve", "refused, its models named")
-def test_a_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path):
+def test_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path):
     with serving() as server:
         settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": "another"}
         (said,) = faults(written(**settings), tmp_path / "run")
@@ -242,14 +242,14 @@ def test_a_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path
 
 
 @pytest.mark.bad_input("server", "nobody answers at llm.base_url", "named by `distill check`")
-def test_a_server_that_is_not_there(written, tmp_path):
+def test_server_that_is_not_there(written, tmp_path):
     settings = {"llm__engine": "http", "llm__base_url": "http://127.0.0.1:9/v1", "llm__model": "m"}
     (said,) = faults(written(**settings), tmp_path / "run")
     assert "no server answers there" in said
 
 
 @pytest.mark.bad_input("task folder", "an empty file of a task", "named by `distill check`")
-def test_a_task_folder_with_an_empty_file(written, tmp_path):
+def test_task_folder_with_an_empty_file(written, tmp_path):
     (tmp_path / "tasks" / "mine").mkdir(parents=True)
     (tmp_path / "tasks" / "mine" / "corpus.jsonl").write_text("")
     recipe = written(evaluate__tasks=["mine"], evaluate__task_data=str(tmp_path / "tasks"))
@@ -257,7 +257,7 @@ def test_a_task_folder_with_an_empty_file(written, tmp_path):
 
 
 @pytest.mark.bad_input("disk", "less room than a run may need", "said before it begins")
-def test_a_disk_without_room(written, tmp_path, monkeypatch):
+def test_disk_without_room(written, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("distill.start.check_machine.shutil.disk_usage", lambda path: usage)
     (notice,) = check_disk(written(), tmp_path / "run")
@@ -279,7 +279,7 @@ def test_packages_that_are_not_installed(written, tmp_path, monkeypatch):
     assert any("needs matplotlib" in fault and "[eval]" in fault for fault in said)
 
 
-def test_a_larger_corpus_needs_more_room(written, tmp_path):
+def test_larger_corpus_needs_more_room(written, tmp_path):
     rows = [{"_id": str(n), "text": "some words of a text " * 200} for n in range(1000)]
     (tmp_path / "large.jsonl").write_text("\n".join(map(json.dumps, rows)))
     large = written(corpus__path=str(tmp_path / "large.jsonl"))
@@ -296,11 +296,11 @@ def test_a_larger_corpus_needs_more_room(written, tmp_path):
         ("gpt-4o-mini", None),
     ],
 )
-def test_the_size_of_a_model_by_its_name(model, parameters):
+def test_size_of_a_model_by_its_name(model, parameters):
     assert guess_parameters(model) == parameters
 
 
-def test_a_tiny_llm_as_judge_is_warned_of(written, tmp_path):
+def test_tiny_llm_as_judge_is_warned_of(written, tmp_path):
     recipe = written(relabel__rankers=["ql", "rc"])
     notices = check_recipe(recipe, tmp_path / "run").notices
     assert any("have done harm" in notice for notice in notices)

@@ -60,16 +60,14 @@ def surveyed(notes):
     return survey_corpus(notes, 256)
 
 
-def test_a_folder_of_markdown(notes, surveyed):
+def test_folder_of_markdown(notes, surveyed):
     assert surveyed.documents == surveyed.passages == len(TEXTS)
     assert surveyed.language == "en"
     assert surveyed.form == "a folder of 12 .md files"
     assert surveyed.is_whole
 
 
-def test_of_packed_files_and_others_that_are_not_read_those_that_are_read_are_counted(
-    tmp_path, monkeypatch
-):
+def test_files_that_are_read_are_counted_packed_or_not(tmp_path, monkeypatch):
     monkeypatch.setattr(survey, "_SAMPLE", 5)
     for number in range(20):
         text = f"The {number}th note says that bees dance. " * 30
@@ -100,11 +98,11 @@ def test_files_that_give_no_text_are_counted_and_named(notes):
     assert "12 documents" in done.output
 
 
-def test_nothing_is_left_out_where_all_files_give_text(notes):
+def test_files_that_all_give_text_are_not_left_out(notes):
     assert "without" not in CliRunner().invoke(cli, ["init", str(notes)]).output
 
 
-def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
+def test_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
     done = CliRunner().invoke(cli, ["init", str(notes)], catch_exceptions=False)
     assert done.exit_code == 0
     file = tmp_path / "my-notes.yaml"
@@ -125,7 +123,7 @@ def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
 
 
 @pytest.mark.bad_input("init", "a recipe's file that exists", "never overwritten unless asked")
-def test_a_file_that_exists_is_not_overwritten(notes, tmp_path):
+def test_file_that_exists_is_not_overwritten(notes, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
@@ -136,7 +134,7 @@ def test_a_file_that_exists_is_not_overwritten(notes, tmp_path):
     assert load_recipe(file).name == "other"
 
 
-def test_a_table_with_unusual_columns_is_read_by_what_they_hold(tmp_path):
+def test_table_with_unusual_columns_is_read_by_what_they_hold(tmp_path):
     rows = [[f"d{n}", f"Note {n}", text, "x"] for n, text in enumerate(TEXTS)]
     file = write_csv(tmp_path / "odd.csv", ["docno", "kopfzeile", "inhalt", "flag"], rows)
     assert guess_columns(file) == Columns("docno", "kopfzeile", "inhalt")
@@ -146,7 +144,7 @@ def test_a_table_with_unusual_columns_is_read_by_what_they_hold(tmp_path):
 
 
 @pytest.mark.bad_input("init", "a table without texts", "refused, its columns listed")
-def test_a_table_without_texts_lists_its_columns(tmp_path):
+def test_table_without_texts_lists_its_columns(tmp_path):
     file = write_csv(tmp_path / "numbers.csv", ["height", "width"], [[1, 2], [3, 4]])
     with pytest.raises(UserError, match=r"height.*width"):
         propose_recipe(file)
@@ -160,21 +158,21 @@ def test_json_lines(tmp_path):
 
 
 @pytest.mark.bad_input("init", "an empty folder", "refused")
-def test_an_empty_folder_is_refused(tmp_path):
+def test_empty_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
         propose_recipe(tmp_path / "empty")
 
 
 @pytest.mark.bad_input("init", "a path that is not there", "refused, the whole path named")
-def test_a_path_that_is_not_there_is_named_whole(tmp_path):
+def test_path_that_is_not_there_is_named_whole(tmp_path):
     from pathlib import Path
 
     with pytest.raises(UserError, match="no such file or folder in /"):
         propose_recipe(Path("nowhere"))
 
 
-def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
+def test_server_named_by_the_environment_is_used(notes, monkeypatch):
     with serving() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         for number in range(200):
@@ -188,7 +186,7 @@ def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
 
 
 @pytest.mark.parametrize("served", [[], [ServedLLM("SmolLM2-135M", "http://x/v1", "vLLM")]])
-def test_without_an_llm_of_a_billion_parameters_queries_come_from_the_texts(surveyed, served):
+def test_queries_come_from_the_texts_without_an_llm_of_a_billion_parameters(surveyed, served):
     available = replace(LAPTOP, served=served)
     chosen = settings_for(surveyed, available)
     assert chosen["generate.methods"] == ["sentences", "titles", "keywords"]
@@ -197,13 +195,13 @@ def test_without_an_llm_of_a_billion_parameters_queries_come_from_the_texts(surv
     assert not any(key.startswith("llm.") for key in chosen)
 
 
-def test_of_a_server_that_may_give_no_log_probabilities_verdicts_are_asked(surveyed):
+def test_verdicts_are_asked_of_a_server_that_may_give_no_log_probabilities(surveyed):
     served = ServedLLM("llama3.1:8b", "http://localhost:11434/v1", "Ollama")
     available = replace(LAPTOP, served=[served])
     assert settings_for(surveyed, available)["relabel.rankers"] == ["rc", "retriever"]
 
 
-def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
+def test_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
     served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     available = replace(LAPTOP, served=[served])
     chosen = settings_for(surveyed, available)
@@ -216,7 +214,7 @@ def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [((20, 50), "roughly 1 min"), ((100, 500), "roughly 2 to 9 min")]
 )
-def test_the_guess_of_time_is_a_number_of_minutes_or_a_range(seconds, minutes):
+def test_guess_of_time_is_a_number_of_minutes_or_a_range(seconds, minutes):
     assert describe_guess(RunGuess(0, 0, 0, 0, seconds)) == f"{minutes} on this machine"
 
 
@@ -226,7 +224,7 @@ def large(notes, surveyed):
     return replace(surveyed, documents=400, whole_documents=400, passages=900)
 
 
-def test_with_an_llm_documents_are_held_out_for_it_to_judge(large):
+def test_documents_are_held_out_for_an_llm_to_judge(large):
     served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     available = replace(LAPTOP, served=[served])
     chosen = settings_for(large, available)
@@ -239,7 +237,7 @@ def test_with_an_llm_documents_are_held_out_for_it_to_judge(large):
     assert f"{with_judging.pairs:,} judged pairs" in describe_guess(with_judging)
 
 
-def test_without_an_llm_documents_are_searched_for_by_their_titles(large):
+def test_documents_are_searched_for_by_their_titles_without_an_llm(large):
     chosen = settings_for(replace(large, searchable=300), LAPTOP)
     assert chosen["corpus.held_out"] == 0.2
     assert chosen["evaluate.tasks"] == ["known-item"]
@@ -255,14 +253,14 @@ def test_documents_that_say_too_little_are_not_searched_for(tmp_path, surveyed):
     assert surveyed.searchable == 0
 
 
-def test_of_few_documents_none_is_held_out(surveyed):
+def test_documents_that_are_few_are_not_held_out(surveyed):
     served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     chosen = settings_for(surveyed, replace(LAPTOP, served=[served]))
     assert "corpus.held_out" not in chosen
     assert "evaluate.tasks" not in chosen
 
 
-def test_an_llm_on_a_cpu_judges_fewer_queries(large):
+def test_llm_on_a_cpu_judges_fewer_queries(large):
     llm = CachedModel("Qwen/Qwen2.5-1.5B-Instruct", 3 * 10**9)
     chosen = settings_for(large, replace(LAPTOP, llms=[llm]))
     assert chosen["evaluate.judged"]["queries"] < 100
@@ -293,7 +291,7 @@ def test_cached_models_are_taken_where_they_fit(surveyed):
     assert chosen["teacher.model"] == fitting.repo
 
 
-def test_a_gpu_and_the_hub_give_larger_models(surveyed):
+def test_gpu_and_the_hub_give_larger_models(surveyed):
     available = Available(
         cores=16, memory=2**36, gpu="H100", gpu_memory=80 * 2**30, hub=True, small_embedder=SMALL
     )
@@ -317,7 +315,7 @@ def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
     assert settings_for(corpus, machine)["generate.languages"] == ["de"]
 
 
-def test_a_larger_corpus_takes_longer(surveyed):
+def test_larger_corpus_takes_longer(surveyed):
     chosen = settings_for(surveyed, LAPTOP)
     low, high = guess_run(chosen, surveyed, LAPTOP).seconds
     more = guess_run({**chosen, "generate.free": {"queries": 10**6}}, surveyed, LAPTOP)
@@ -363,7 +361,7 @@ def test_run_with_a_corpus_alone_ends_with_a_student_and_keeps_the_recipe(
     assert (run / "student" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_corpus_in_the_place_of_the_recipes(notes, recipe_file):
+def test_corpus_in_the_place_of_the_recipes(notes, recipe_file):
     command = ["run", str(recipe_file), "--corpus", str(notes), "--print-resolved"]
     done = CliRunner().invoke(cli, command, catch_exceptions=False)
     corpus = yaml.safe_load(done.output)["corpus"]
@@ -371,7 +369,7 @@ def test_a_corpus_in_the_place_of_the_recipes(notes, recipe_file):
 
 
 @pytest.mark.bad_input("run --corpus", "another corpus in a run's folder", "refused")
-def test_the_run_of_another_corpus_is_refused(notes, tmp_path):
+def test_run_of_another_corpus_is_refused(notes, tmp_path):
     command = ["run", "--run", str(tmp_path / "run"), "--print-resolved", "--corpus"]
     CliRunner().invoke(cli, [*command, str(notes)], catch_exceptions=False)
     with pytest.raises(UserError, match="the run of another corpus"):
@@ -379,7 +377,7 @@ def test_the_run_of_another_corpus_is_refused(notes, tmp_path):
 
 
 @pytest.mark.bad_input("run --corpus", "the corpus as the run's folder", "refused, nothing written")
-def test_a_run_is_not_written_into_its_corpus(notes):
+def test_run_is_not_written_into_its_corpus(notes):
     before = sorted(notes.rglob("*"))
     with pytest.raises(UserError, match="is the corpus"):
         CliRunner().invoke(

@@ -17,7 +17,7 @@ def test_section_key_old_and_new_value():
     assert said == "generate.filters.max_words: 40 -> 30"
 
 
-def test_a_key_of_a_section_of_its_own_has_no_other_before_it():
+def test_key_of_a_section_of_its_own_has_no_other_before_it():
     assert changes("generations", {"llm": {"model": "a"}}, {"llm": {"model": "b"}}) == (
         'llm.model: "a" -> "b"'
     )
@@ -34,11 +34,11 @@ def test_inputs_are_named():
     assert said == "what it is made from: candidates"
 
 
-def test_a_long_value_is_shown_by_its_beginning():
+def test_long_value_is_shown_by_its_beginning():
     said = changes("generations", {"prompt": "a" * 500}, {"prompt": "b" * 500})
     assert len(said) < 200
     assert said.startswith('generate.prompt: "aaaa')
 
 
-def test_of_many_changes_the_first_are_shown_and_the_others_counted():
+def test_first_of_many_changes_are_shown_and_the_others_counted():
     assert changes("base", {}, {f"k{n:02}": n for n in range(20)}).endswith("; and 12 more")

@@ -77,7 +77,7 @@ def begun(tmp_path, monkeypatch):
 @pytest.mark.bad_input(
     "cluster", "a stage that was begun on one kind of GPU and goes on on another", "refused, named"
 )
-def test_a_stage_that_goes_on_on_another_device_is_refused(begun):
+def test_stage_that_goes_on_on_another_device_is_refused(begun):
     with Run(begun) as run, pytest.raises(UserError) as refused:
         fill(run, OnDevice("A100"))
     assert refused.value.where == "stage words"
@@ -87,7 +87,7 @@ def test_a_stage_that_goes_on_on_another_device_is_refused(begun):
     assert len(list((begun / "words").glob("*.parquet"))) == 1
 
 
-def test_a_stage_that_goes_on_on_its_device_is_made(begun):
+def test_stage_that_goes_on_on_its_device_is_made(begun):
     with Run(begun) as run:
         execution = fill(run, OnDevice("H100")).manifest["execution"]
     assert execution == {"on": "others", "devices": ["H100"], "workers": 1, "workers_lost": 2}

@@ -53,7 +53,7 @@ def made_again(folder: Path, work: Callable[[str], ShardResult] = shard_of) -> l
 
 
 @pytest.mark.parametrize("harm", DAMAGE)
-def test_a_damaged_shard_of_a_complete_stage_is_made_again(
+def test_damaged_shard_of_a_complete_stage_is_made_again(
     tmp_path, caplog, harm: Callable[[Path], None]
 ):
     stage = fill(tmp_path / "run", {})
@@ -66,7 +66,7 @@ def test_a_damaged_shard_of_a_complete_stage_is_made_again(
 
 
 @pytest.mark.parametrize("harm", DAMAGE)
-def test_a_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
+def test_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
     whole = content(fill(tmp_path / "whole", {}).folder)
     with Run(tmp_path / "run") as run:
         stage = run.open_stage("words", {})
@@ -77,7 +77,7 @@ def test_a_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
 
 
 @pytest.mark.bad_input("damage", "a deleted shard of a run of before", "made again")
-def test_a_run_of_before_without_checksums_goes_on(tmp_path):
+def test_run_of_before_without_checksums_goes_on(tmp_path):
     stage = fill(tmp_path / "run", {})
     _forget_checksums(stage)
     assert made_again(tmp_path / "run") == []
@@ -136,14 +136,14 @@ def _unfinished(stage: Stage) -> dict[str, object]:
     return manifest
 
 
-def test_a_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
+def test_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
     stage = fill(tmp_path / "run", {}, work=drops_a_row)
     (stage.folder / "part-00001.parquet").unlink()
     made_again(tmp_path / "run")
     assert [*dropped_tables(stage)] == [f"dropped-part-{n:05d}.parquet" for n in (0, 2)]
 
 
-def test_other_dropped_rows_leave_what_was_made_from_the_stage(tmp_path):
+def test_dropped_rows_that_change_leave_what_was_made_from_the_stage(tmp_path):
     def run(work: Callable[[str], ShardResult]) -> None:
         integrity._verified.clear()
         fill(tmp_path / "run", {}, work=work)
@@ -158,7 +158,7 @@ def test_other_dropped_rows_leave_what_was_made_from_the_stage(tmp_path):
 
 
 @pytest.mark.parametrize("harm", [delete, truncate, flip])
-def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm):
+def test_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm):
     def finish() -> Stage:
         integrity._verified.clear()
         with Run(tmp_path) as run:
@@ -179,7 +179,7 @@ def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm
 @pytest.mark.bad_input("damage", "a shard or dropped rows, for a command that reads", "refused")
 @pytest.mark.parametrize("harm", [delete, truncate, flip])
 @pytest.mark.parametrize("name", ["part-00001.parquet", ".stage/dropped-part-00001.parquet"])
-def test_a_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
+def test_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
     stage = fill(tmp_path / "run", {}, work=drops_a_row)
     paths = sorted([*stage.folder.glob("*.parquet"), *stage.metadata_dir.glob("*.parquet")])
     assert [*integrity.check_files(stage, paths)] == paths
@@ -210,7 +210,7 @@ def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
         )
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, content):
+def test_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, content):
     stage = fill(tmp_path / "run", {})
     (stage.metadata_dir / "manifest.json").write_text(content)
     with pytest.raises(UserError) as refused:
@@ -222,7 +222,7 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, cont
 
 
 @pytest.mark.bad_input("damage", "a manifest of a newer distill", "refused, the update named")
-def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
+def test_manifest_of_a_newer_distill_is_refused(tmp_path):
     with Run(tmp_path) as run:
         path = run.open_stage("words", {}).metadata_dir / "manifest.json"
         write_json(path, read_json(path) | {"format": 2})
@@ -230,7 +230,7 @@ def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
             run.open_stage("words", {})
 
 
-def test_a_stage_made_from_shards_with_other_bytes_is_made_again(tmp_path):
+def test_stage_made_from_shards_with_other_bytes_is_made_again(tmp_path):
     def two_stages(word: str) -> list[str]:
         done: list[str] = []
         integrity._verified.clear()
@@ -257,7 +257,7 @@ def test_a_stage_made_from_shards_with_other_bytes_is_made_again(tmp_path):
 
 
 @pytest.mark.bad_input("damage", "a file of a model that a stage made", "refused, or made again")
-def test_any_file_of_a_stage_is_compared(tmp_path):
+def test_files_of_a_stage_are_all_compared(tmp_path):
     def train(run: Run) -> Stage:
         stage = run.open_stage("student", {})
         if not stage.complete:
@@ -278,7 +278,7 @@ def test_any_file_of_a_stage_is_compared(tmp_path):
     assert (stage.metadata_dir / "damaged" / "model.safetensors").read_bytes() == b"weighta"
 
 
-def test_a_table_is_opened_by_its_manifest_alone(tmp_path, monkeypatch):
+def test_table_is_opened_by_its_manifest_alone(tmp_path, monkeypatch):
     stage = fill(tmp_path, {})
     monkeypatch.setattr("distill.store.tables.count_rows", None)
     assert len(Reader(DROPPED, open_stage(stage.folder).folder)) == 3

@@ -44,11 +44,11 @@ def test_judgement_that_was_first_stays(tmp_path):
         (MARK, ("q", "p")),
     ],
 )
-def test_another_ranker_model_prompt_or_text_is_another_pair(mark, texts):
+def test_judged_pair_differs_by_ranker_model_prompt_and_text(mark, texts):
     assert make_judgement_key(mark, *texts) != make_judgement_key(MARK, "p", "q")
 
 
-def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tmp_path):
+def test_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tmp_path):
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"old": (1.0, 1)})
         judged.keep({b"since": (2.0, 2)}, JudgementOrigin(1, 0))
@@ -60,9 +60,7 @@ def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tm
 
 
 @pytest.mark.parametrize("order", [(3, 5), (5, 3)])
-def test_of_two_shards_that_judged_the_same_the_first_one_stays_whichever_was_done_first(
-    tmp_path, order
-):
+def test_first_of_two_shards_that_judged_the_same_stays_whichever_was_done_first(tmp_path, order):
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         for shard in order:
             judged.keep({b"k": (float(shard), shard)}, JudgementOrigin(1, shard))
@@ -83,7 +81,7 @@ def test_judgements_of_before_there_were_checksums_are_found(tmp_path):
 
 
 @pytest.mark.bad_input("damage", "judgements.sqlite with another score", "judged again, said")
-def test_a_judgement_that_was_changed_is_none(tmp_path, caplog):
+def test_judgement_that_was_changed_is_none(tmp_path, caplog):
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"a": (1.0, 1), b"b": (2.0, 2)})
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
@@ -102,7 +100,7 @@ def stage(tmp_path):
         yield run.open_stage("judgements-ql", {})
 
 
-def test_a_stage_keeps_its_turn_whatever_is_judged_since(tmp_path, stage):
+def test_stage_keeps_its_turn_whatever_is_judged_since(tmp_path, stage):
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         turn = judged.begin(stage)
         judged.keep({b"k": (1.0, 1)}, JudgementOrigin(turn + 5, 0))
@@ -113,7 +111,7 @@ def test_a_stage_keeps_its_turn_whatever_is_judged_since(tmp_path, stage):
 
 @pytest.mark.bad_input("damage", "another turn in a stage of judgements", "refused by file")
 @pytest.mark.parametrize("damage", [{"turn": 7}, {"turn": None}, {"sha256": "00"}], ids=str)
-def test_a_turn_that_is_not_what_was_written_is_refused(tmp_path, stage, damage):
+def test_turn_that_is_not_what_was_written_is_refused(tmp_path, stage, damage):
     path = stage.metadata_dir / "judging.json"
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.begin(stage)

@@ -99,7 +99,7 @@ def test_passages_by_number_by_id_and_one_after_the_other_are_the_same(tmp_path)
 
 
 @pytest.mark.bad_input("damage", "a passage that is no longer there", "refused by id")
-def test_a_passage_that_is_not_there_is_named(tmp_path):
+def test_passage_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="has no passage 'gone'"):
         PassageReader(write_passages(tmp_path, [2])).find(["p1", "gone"])
 
@@ -163,7 +163,7 @@ def test_passages_are_laid_out_once(finished_corpus, monkeypatch):
 @pytest.mark.bad_input(
     "damage", "the memory-mapped copy of the passages with one changed byte", "made again"
 )
-def test_a_damaged_copy_of_the_passages_is_made_again(finished_corpus, monkeypatch):
+def test_damaged_copy_of_the_passages_is_made_again(finished_corpus, monkeypatch):
     PassageReader(finished_corpus).find(["p1"])
     (name,) = list_lookups(finished_corpus)
     path = finished_corpus / ".stage" / name / "rows.arrow"
@@ -174,7 +174,7 @@ def test_a_damaged_copy_of_the_passages_is_made_again(finished_corpus, monkeypat
     assert path.read_bytes() == whole
 
 
-def test_a_copy_of_other_passages_is_not_taken(finished_corpus):
+def test_copy_of_other_passages_is_not_taken(finished_corpus):
     PassageReader(finished_corpus).find(["p1"])
     before = list_lookups(finished_corpus)
     other = [make_row(number) | {"text": "Another."} for number in range(3)]

@@ -100,7 +100,7 @@ def test_request_cache_waits_for_another_process_that_is_making_the_file(tmp_pat
 
 
 @pytest.mark.bad_input("damage", "requests.sqlite that is no database", "moved aside, said")
-def test_a_file_that_is_no_database_is_moved_aside_as_it_is(tmp_path, caplog):
+def test_file_that_is_no_database_is_moved_aside_as_it_is(tmp_path, caplog):
     file = tmp_path / "requests.sqlite"
     file.write_text("these are my notes " * 100)
     cache = RequestCache(file)
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_database_is_moved_aside_as_it_is(tmp_path, caplog):
     ids=["cut", "no JSON", "no text", "another", "nested"],
 )
 @pytest.mark.bad_input("damage", "a reply in requests.sqlite that was changed", "asked for again")
-def test_a_reply_that_was_changed_is_none_and_can_be_kept_again(tmp_path, reply, caplog):
+def test_reply_that_was_changed_is_none_and_can_be_kept_again(tmp_path, reply, caplog):
     file = tmp_path / "requests.sqlite"
     cache = RequestCache(file)
     cache.keep(b"k", {"text": "a"})
@@ -142,7 +142,7 @@ def test_replies_of_before_there_were_checksums_are_found(tmp_path):
 
 
 @pytest.mark.bad_input("disk", "a cache that cannot be written", "refused with the path")
-def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+def test_cache_that_cannot_be_written_says_so(tmp_path):
     cache = RequestCache(tmp_path / "requests.sqlite")
     other = sqlite3.connect(tmp_path / "requests.sqlite")
     other.execute("DROP TABLE replies")

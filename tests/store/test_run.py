@@ -99,7 +99,7 @@ def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
     assert stage.manifest["rows"] == 25
 
 
-def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
+def test_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("distill.store.stage._MANY_SHARDS", 2)
     with Run(tmp_path) as run:
         stage = run.open_stage("words", {})
@@ -141,7 +141,7 @@ def test_manifest_holds_settings_versions_rows_and_seconds(tmp_path):
 @pytest.mark.bad_input(
     "run", "other settings than the run was made with", "refused, the keys named"
 )
-def test_other_settings_are_refused_and_named(tmp_path):
+def test_stage_with_other_settings_is_refused_and_they_are_named(tmp_path):
     before = fill(tmp_path, {"size": 3, "seed": 1})
     kept = content(before.folder)
     with pytest.raises(UserError, match=r"changed: size: 3 -> 4(.|\n)*--overwrite stale"):
@@ -172,7 +172,7 @@ def test_overwrite_always_makes_complete_stages_again(tmp_path):
 
 
 @pytest.mark.bad_input("run", "a folder that is no stage in the way", "refused, not written over")
-def test_a_folder_that_is_no_stage_is_not_written_over(tmp_path):
+def test_folder_that_is_no_stage_is_not_written_over(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "mine.txt").write_text("keep me")
     with pytest.raises(UserError, match="other settings or inputs"):
@@ -187,7 +187,7 @@ def _hold(folder: Path, held, release) -> None:
 
 
 @pytest.mark.bad_input("run", "a second process in the same run", "refused")
-def test_a_second_writer_is_refused(tmp_path):
+def test_second_writer_is_refused(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(tmp_path, held, release))
@@ -203,7 +203,7 @@ def test_a_second_writer_is_refused(tmp_path):
         pass
 
 
-def test_a_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
+def test_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
     import datasets
 
     stage = fill(tmp_path, {})
@@ -289,7 +289,7 @@ class Child:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, number):
+def test_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, number):
     with Child(tmp_path / "cut") as cut:
         cut.end("one")
         cut.wait_for_beginning("two")
@@ -311,7 +311,7 @@ def test_the_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, numb
     assert len(content(whole.shards)) == 3
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path):
+def test_second_ctrl_c_does_not_wait(tmp_path):
     with Child(tmp_path / "cut") as cut:
         cut.end("one")
         cut.wait_for_beginning("two")
@@ -335,7 +335,7 @@ def test_signal_handlers_come_back(tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_stage_may_run_outside_the_main_thread(tmp_path):
+def test_stage_may_run_outside_the_main_thread(tmp_path):
     thread = threading.Thread(target=fill, args=(tmp_path, {}))
     thread.start()
     thread.join()
@@ -377,7 +377,7 @@ def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
     assert most <= 2
 
 
-def test_a_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tmp_path):
+def test_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tmp_path):
     def settings(path: str) -> dict:
         return {"model": name_model(path), "revision": "abc", "also": [{"m": name_model(path)}]}
 
@@ -393,14 +393,14 @@ def test_a_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tm
 
 
 @pytest.mark.bad_input("paths", "a file where a run's folder is expected", "named, exit code 2")
-def test_a_file_in_the_place_of_a_run_is_named(tmp_path):
+def test_file_in_the_place_of_a_run_is_named(tmp_path):
     (tmp_path / "run").write_text("notes")
     with pytest.raises(UserError, match=r"in the way|a folder is expected"), Run(tmp_path / "run"):
         pass
 
 
 @pytest.mark.bad_input("paths", "a run's name of 300 letters", "named, exit code 2")
-def test_a_name_too_long_for_the_disk_is_named(tmp_path):
+def test_name_too_long_for_the_disk_is_named(tmp_path):
     with pytest.raises(UserError, match="longer than the disk allows"), Run(tmp_path / ("r" * 300)):
         pass
 

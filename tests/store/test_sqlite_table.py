@@ -144,13 +144,13 @@ def test_caches_of_replies_and_judgements_are_readable_by_the_owner_alone(tmp_pa
 
 @pytest.mark.parametrize("make", [RequestCache, JudgementCache])
 @pytest.mark.bad_input("paths", "a folder where requests.sqlite is to be", "named, exit 2")
-def test_a_folder_in_its_place_is_named(tmp_path, make):
+def test_folder_in_its_place_is_named(tmp_path, make):
     (tmp_path / "one.sqlite").mkdir()
     with pytest.raises(UserError, match=r"one\.sqlite"):
         make(tmp_path / "one.sqlite")
 
 
-def test_a_database_of_something_else_is_named_and_left_alone(tmp_path):
+def test_database_of_something_else_is_named_and_left_alone(tmp_path):
     with closing(sqlite3.connect(tmp_path / "one.sqlite")) as other:
         other.execute("CREATE TABLE judged (name TEXT)")
         other.commit()

@@ -36,14 +36,14 @@ def test_rows_come_back_and_equal_rows_give_equal_bytes(tmp_path):
         (ROW | {"text": 3}, "passages"),
     ],
 )
-def test_a_wrong_row_is_refused_and_leaves_nothing(tmp_path, row, said):
+def test_wrong_row_is_refused_and_leaves_nothing(tmp_path, row, said):
     with pytest.raises(UserError, match=said):
         write_shard(PASSAGES, tmp_path / "part.parquet", [row])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.bad_input("damage", "a broken shard, or a table of another kind", "refused by name")
-def test_a_table_of_another_kind_and_a_broken_file_are_named(tmp_path):
+def test_table_of_another_kind_and_a_broken_file_are_named(tmp_path):
     write_shard(PASSAGES, tmp_path / "part.parquet", [ROW])
     with pytest.raises(UserError, match=r"part\.parquet.*other columns"):
         read_shard(DROPPED, tmp_path / "part.parquet")
@@ -63,14 +63,14 @@ def test_shards_are_in_the_order_of_their_numbers_whatever_the_width_of_their_na
     assert [reader[i]["passage_id"] for i in range(len(reader))] == expected
 
 
-def test_all_names_of_a_table_are_as_wide_as_its_last_and_five_digits_at_least():
+def test_shard_names_of_a_table_are_as_wide_as_its_last_and_five_digits_at_least():
     assert make_shard_name(7, 100) == "part-00007"
     assert make_shard_name(7, 100_000) == "part-00007"
     assert make_shard_name(7, 100_001) == "part-000007"
     assert make_shard_name(100_000, 100_001) == "part-100000"
 
 
-def test_a_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_has_it(tmp_path):
+def test_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_has_it(tmp_path):
     row = dict.fromkeys(LABELS.columns) | {
         "query_id": "q",
         "passage_id": "p",
@@ -85,7 +85,7 @@ def test_a_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_h
     assert read_shard(LABELS, tmp_path / "older.parquet") == [row]
 
 
-def test_a_newer_column_is_written_where_it_holds_something_and_else_read_as_null(tmp_path):
+def test_newer_column_is_written_where_it_holds_something_and_else_read_as_null(tmp_path):
     row = dict.fromkeys(LABELS.columns) | {
         "query_id": "q",
         "passage_id": "p",

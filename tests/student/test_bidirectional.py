@@ -53,7 +53,7 @@ def test_every_family_sees_both_ways_after_saving_and_keeps_its_vectors(tmp_path
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_window_stays_and_reaches_to_both_sides(tmp_path, attention):
+def test_window_stays_and_reaches_to_both_sides(tmp_path, attention):
     tiny_decoder(tmp_path / "decoder", "mistral", sliding_window=4)
     model = base(tmp_path / "run", tmp_path / "decoder")
     model[0].model.set_attn_implementation(attention)
@@ -79,14 +79,14 @@ def test_causal_stays_causal(tmp_path):
     assert not can_see_later_tokens(model[0], model.tokenizer, padded=True)
 
 
-def test_an_encoder_cannot_be_causal(tmp_path, encoder_folder):
+def test_encoder_cannot_be_causal(tmp_path, encoder_folder):
     with pytest.raises(UserError, match="do see those behind"):
         base(tmp_path / "run", encoder_folder, attention="causal", pooling="last")
     assert not (tmp_path / "run" / "base" / "config.json").exists()
 
 
 @pytest.mark.bad_input("models", "a decoder that stays causal", "refused")
-def test_a_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
+def test_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
     """As with a transformers that does not know `is_causal`, or a family that does not heed it."""
     tiny_decoder(tmp_path / "decoder")
     encoder = load_encoder(str(tmp_path / "decoder"))

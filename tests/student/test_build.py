@@ -42,7 +42,7 @@ def test_chosen_layers_are_the_encoders_own_in_order():
     assert not torch.equal(cut(tokens).last_hidden_state, whole(tokens).last_hidden_state)
 
 
-def test_all_layers_change_nothing():
+def test_student_of_all_layers_is_unchanged():
     whole = bert()
     same = copy.deepcopy(whole)
     resize_layers(same, range(4))
@@ -50,7 +50,7 @@ def test_all_layers_change_nothing():
     assert torch.equal(same(tokens).last_hidden_state, whole(tokens).last_hidden_state)
 
 
-def test_another_architectures_layers_are_found_too():
+def test_layers_of_another_architecture_are_found():
     config = DistilBertConfig(vocab_size=50, dim=16, hidden_dim=32, n_layers=3, n_heads=2)
     encoder = DistilBertModel(config)
     resize_layers(encoder, [1])
@@ -59,7 +59,7 @@ def test_another_architectures_layers_are_found_too():
 
 @pytest.mark.bad_input("student", "layers or widths that the encoder has not", "refused by name")
 @pytest.mark.parametrize("layers", [[0, 4], [-1], [1, 0], [0, 0], []])
-def test_a_choice_that_is_not_there_is_refused_by_name(layers):
+def test_choice_that_is_not_there_is_refused_by_name(layers):
     with pytest.raises(UserError, match=r"student\.layers.*") as caught:
         resize_layers(bert(), layers)
     assert "4" in caught.value.remedy
@@ -70,7 +70,7 @@ def base(folder, recipe):
         return build_base(run, recipe.student, recipe.seed)
 
 
-def test_other_users_can_read_the_weights(tmp_path, encoder_folder):
+def test_weights_are_readable_by_other_users(tmp_path, encoder_folder):
     with Run(tmp_path) as run:
         recipe = make_recipe(encoder_folder)
         folder = build_base(run, recipe.student, recipe.seed).folder
@@ -78,7 +78,7 @@ def test_other_users_can_read_the_weights(tmp_path, encoder_folder):
     assert modes["model.safetensors"] == modes["config.json"]
 
 
-def test_the_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_folder):
+def test_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_folder):
     template = "task: {task} | query: {query}"
     student = {
         "layers": [0, 2],
@@ -109,14 +109,14 @@ def test_the_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_fold
     assert figures["vocabulary"] == figures["vocabulary_before"] == len(model.tokenizer)
 
 
-def test_all_layers_without_dimensions_is_the_encoder_itself(tmp_path, encoder_folder):
+def test_student_of_all_layers_without_dimensions_is_the_encoder_itself(tmp_path, encoder_folder):
     stage = base(tmp_path / "run", make_recipe(encoder_folder))
     ours, theirs = SentenceTransformer(str(stage.folder)), SentenceTransformer(str(encoder_folder))
     assert np.array_equal(ours.encode(TEXTS), theirs.encode(TEXTS))
     assert ours.prompts == {"query": "", "document": ""}
 
 
-def test_the_same_recipe_gives_the_same_bytes_and_float32_safetensors(tmp_path, encoder_folder):
+def test_same_recipe_gives_the_same_bytes_and_float32_safetensors(tmp_path, encoder_folder):
     recipe = make_recipe(encoder_folder, student={"layers": [0, 2], "dimensions": 8})
     folders = [base(tmp_path / name, recipe).folder for name in "ab"]
     files = [
@@ -134,20 +134,20 @@ def test_the_same_recipe_gives_the_same_bytes_and_float32_safetensors(tmp_path, 
     assert not [p for p in folders[0].rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pth")]
 
 
-def test_a_plain_encoder_without_pooling_will_do(tmp_path):
+def test_plain_encoder_without_pooling_will_do(tmp_path):
     tiny_encoder(tmp_path / "encoder")
     stage = base(tmp_path / "run", make_recipe(tmp_path / "encoder-plain"))
     assert SentenceTransformer(str(stage.folder)).encode(TEXTS).shape == (len(TEXTS), 32)
 
 
-def test_a_layer_that_is_not_there_leaves_no_stage_behind(tmp_path, encoder_folder):
+def test_layer_that_is_not_there_leaves_no_stage_behind(tmp_path, encoder_folder):
     with pytest.raises(UserError, match="no layer 7: the encoder has 3 layers"):
         base(tmp_path / "run", make_recipe(encoder_folder, student={"layers": [0, 7]}))
     assert not (tmp_path / "run" / "base").exists()
 
 
 @pytest.mark.bad_input("models", "a student from what is no encoder", "refused")
-def test_a_student_of_a_folder_that_is_no_encoder_is_refused(tmp_path):
+def test_student_of_a_folder_that_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"student\.encoder"):
@@ -158,7 +158,7 @@ def test_a_student_of_a_folder_that_is_no_encoder_is_refused(tmp_path):
     "model", "modules.json is a list of nothing, a mapping or torn", "refused by name"
 )
 @pytest.mark.parametrize("content", ["[]", "{}", "[1]", "[{", "[" * 10_000])
-def test_an_encoder_whose_list_of_modules_is_none_is_refused(tmp_path, content):
+def test_encoder_whose_list_of_modules_is_none_is_refused(tmp_path, content):
     folder = tiny_encoder(tmp_path / "encoder")
     (folder / "modules.json").write_text(content)
     recipe = make_recipe(folder)

@@ -13,7 +13,7 @@ PROMPT = {"query_template": "Query:\n{query}", "pool_prompt": False}
 LATENT = {"pooling": "latent", "latent": {"latents": 6, "heads": 2}}
 
 
-def test_all_architectures(tmp_path):
+def test_students_of_all_architectures_load_in_a_fresh_process(tmp_path):
     bert = tiny_encoder(tmp_path / "bert")
     modern = tiny_modernbert(tmp_path / "modern", "unigram")
     llama = tiny_decoder(tmp_path / "llama")

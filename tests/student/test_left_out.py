@@ -48,22 +48,22 @@ def test_pooling_layers_and_prompts_are_named(said, embedder):
     assert "student.query_template" in prompt
 
 
-def test_only_parts_that_the_student_leaves_out_are_named(said, embedder):
+def test_parts_that_the_student_leaves_out_are_named_alone(said, embedder):
     found = said(embedder, pooling="cls", query_template="find: {query}")
     assert len(found) == 1
     assert "Dense" in found[0]
 
 
-def test_nothing_is_said_of_an_encoder_that_is_taken_over_whole(said, encoder_folder):
+def test_encoder_that_is_taken_over_whole_has_no_notice(said, encoder_folder):
     assert said(encoder_folder, pooling="mean") == []
 
 
-def test_nothing_is_said_of_a_language_model(said, llm_folder):
+def test_language_model_has_no_notice(said, llm_folder):
     assert said(llm_folder, pooling="mean") == []
 
 
 @pytest.mark.bad_input("student", "a RoBERTa of few positions as encoder", "texts are cut to them")
-def test_a_student_reads_no_more_than_it_has_positions_for(tmp_path):
+def test_student_reads_no_more_than_it_has_positions_for(tmp_path):
     from embed.test_open_model import save_roberta
 
     folder = save_roberta(tmp_path)
@@ -74,7 +74,7 @@ def test_a_student_reads_no_more_than_it_has_positions_for(tmp_path):
 
 
 @pytest.mark.bad_input("student", "an encoder whose files lack a weight", "refused, named")
-def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
+def test_encoder_that_lacks_weights_is_refused(tmp_path):
     from embed.test_open_model import lacking_a_weight
 
     folder = tiny_encoder(tmp_path / "torn")
@@ -85,7 +85,7 @@ def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("student", "an encoder with code of its own", "refused, never run")
-def test_an_encoder_with_code_of_its_own_is_refused(tmp_path):
+def test_encoder_with_code_of_its_own_is_refused(tmp_path):
     from helpers.published_models import edit_json
 
     folder = tiny_encoder(tmp_path / "jina")
@@ -99,7 +99,7 @@ def test_an_encoder_with_code_of_its_own_is_refused(tmp_path):
 @pytest.mark.bad_input(
     "student", "an encoder with code of its own to load it", "refused, never run"
 )
-def test_the_advice_to_trust_code_is_not_passed_on(tmp_path, module):
+def test_advice_to_trust_code_is_not_passed_on(tmp_path, module):
     folder = tiny_encoder(tmp_path / "coded")
     name = make_code_of_its_own(folder, module)
     recipe = make_recipe(folder, folder, student={"encoder": str(folder)})

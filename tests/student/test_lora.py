@@ -47,7 +47,7 @@ def train(model: SentenceTransformer, folder, resume: str | None = None, steps: 
     trainer.train(resume_from_checkpoint=resume)
 
 
-def test_it_changes_nothing_at_first_and_trains_little(base):
+def test_lora_changes_nothing_at_first_and_trains_little(base):
     plain, adapted = load(base), load(base)
     add_lora(adapted, LORA, seed=1)
     assert np.allclose(plain.encode(TEXTS), adapted.encode(TEXTS), atol=1e-6)
@@ -57,7 +57,7 @@ def test_it_changes_nothing_at_first_and_trains_little(base):
     assert sum("lora_A" in name for name in trained) == 2 * 7  # layers x their linear layers
 
 
-def test_the_same_seed_gives_the_same_matrices(base):
+def test_same_seed_gives_the_same_matrices(base):
     models = [load(base) for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
         add_lora(model, LORA, seed)
@@ -84,7 +84,7 @@ def test_merged_is_an_ordinary_model_with_the_trained_vectors(tmp_path, base):
     assert again[0].model.config.is_causal is False
 
 
-def test_an_adapter_is_small_and_finds_its_base(tmp_path, base, monkeypatch):
+def test_adapter_is_small_and_finds_its_base(tmp_path, base, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = SentenceTransformer("run/base", device="cpu")  # as a run's relative path gives it
     add_lora(model, LORA, seed=1)
@@ -118,7 +118,7 @@ def test_gradient_checkpointing_still_trains_the_matrices(base):
     assert any(w.grad is not None for n, w in model.named_parameters() if "lora_B" in n)
 
 
-def test_an_encoders_own_head_is_left_alone(tmp_path):
+def test_encoders_own_head_is_left_alone(tmp_path):
     tiny_encoder(tmp_path / "encoder")
     model = load(make_base(tmp_path / "run", tmp_path / "encoder"))
     add_lora(model, LORA, seed=1)
@@ -165,7 +165,7 @@ def test_frozen_weights_can_be_half_as_large(tmp_path):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "latent"])
-def test_a_student_is_trained_over_frozen_bfloat16(tmp_path, pooling):
+def test_student_is_trained_over_frozen_bfloat16(tmp_path, pooling):
     tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
     student = {"lora": {"rank": 4}, "pooling": pooling, "latent": {"latents": 4, "heads": 2}}
     train = {"dtype": "bfloat16", "base_dtype": "auto", "epochs": 2, "weight_decay": 0.1}

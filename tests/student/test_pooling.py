@@ -38,7 +38,7 @@ def unit(vector: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(vector, dim=-1).numpy()
 
 
-def test_each_pooling_is_what_it_is_called(decoder):
+def test_pooling_is_what_it_is_called(decoder):
     expected = {"mean": lambda s: s.mean(0), "last": lambda s: s[-1], "cls": lambda s: s[0]}
     for pooling, by_hand in expected.items():
         model = build_student(student_recipe(decoder, pooling=pooling).student, seed=1)
@@ -47,7 +47,9 @@ def test_each_pooling_is_what_it_is_called(decoder):
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_last_ends_in_the_end_of_sequence_also_when_cut_and_after_saving(tmp_path, family):
+def test_last_token_pooling_ends_in_the_end_of_sequence_also_when_cut_and_after_saving(
+    tmp_path, family
+):
     tiny_decoder(tmp_path / "decoder", family)
     student = {"pooling": "last", "attention": "causal", "max_tokens": 12}
     model = load(make_base(tmp_path / "run", tmp_path / "decoder", **student))
@@ -58,7 +60,7 @@ def test_last_ends_in_the_end_of_sequence_also_when_cut_and_after_saving(tmp_pat
     assert short.count(model.tokenizer.eos_token_id) == 1
 
 
-def test_the_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, decoder):
+def test_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, decoder):
     """Llama's and Gemma's tokenizers begin a text with a token of their own."""
     AutoTokenizer.from_pretrained(decoder, add_bos_token=True).save_pretrained(decoder)
     model = load(make_base(tmp_path / "run", decoder, pooling="last"))
@@ -68,13 +70,13 @@ def test_the_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, de
     assert not set(ends) & set(ids[1:-1])
 
 
-def test_an_encoder_already_ends_in_a_special_token(encoder_folder):
+def test_encoder_already_ends_in_a_special_token(encoder_folder):
     model = build_student(student_recipe(encoder_folder, pooling="last").student, seed=1)
     ids = model.preprocess(["The sea."])["input_ids"][0].tolist()
     assert model.tokenizer.convert_ids_to_tokens(ids).count("[SEP]") == 1
 
 
-def test_a_decoder_gets_padding_without_giving_a_row_up(tmp_path, decoder):
+def test_decoder_gets_padding_without_giving_a_row_up(tmp_path, decoder):
     model = load(make_base(tmp_path / "run", decoder))
     assert model.tokenizer.pad_token == model.tokenizer.eos_token
     assert model[0].model.get_input_embeddings().padding_idx is None
@@ -114,7 +116,7 @@ def test_prompts_are_pooled_or_not(decoder, student):
     assert np.allclose(without.encode_query(TEXTS[0]), unit(body.mean(0)), atol=1e-5)
 
 
-def test_in_training_each_row_leaves_its_own_prompt_out(decoder):
+def test_pooling_in_training_leaves_each_rows_own_prompt_out(decoder):
     """As encoding does with one prompt at a time, on either side of padding, the features kept."""
     model = build_student(student_recipe(decoder, **PROMPT, pool_prompt=False).student, seed=1)
     prompts = ["Instruct: Find it.\nQuery:\n", "", "Another, a longer one.\nQuery:\n"]
@@ -138,7 +140,7 @@ def test_in_training_each_row_leaves_its_own_prompt_out(decoder):
     hook.remove()
 
 
-def test_a_prompt_that_shares_a_token_with_its_text_is_refused_where_it_is_left_out(
+def test_prompt_that_shares_a_token_with_its_text_is_refused_where_it_is_left_out(
     tmp_path, decoder
 ):
     student = {"query_template": "Query: {query}", "pool_prompt": False}
@@ -160,7 +162,7 @@ def test_pooling_that_contradicts_prompts_or_attention_is_refused(student, fault
 
 
 @pytest.mark.slow
-def test_the_prompt_of_nv_embed_is_left_out_whole():
+def test_prompt_of_nv_embed_is_left_out_whole():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
     tokenizer = AutoTokenizer.from_pretrained(make_model_folder(SMOLLM2, torch.float32))
     check_prompts(tokenizer, recipe.student, list_prompts(recipe.student))

@@ -61,7 +61,7 @@ def test_texts_of_kept_tokens_have_the_vectors_that_they_had(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_any_text_that_had_tokens_still_has(tmp_path, kind):
+def test_text_that_had_tokens_still_has(tmp_path, kind):
     encoder = ENCODERS[kind](tmp_path / "encoder")
     whole = load(make_base(tmp_path / "whole", encoder))
     small = load(cut(tmp_path / "cut", encoder, CORPUS))
@@ -81,7 +81,7 @@ def test_prompts_and_an_appended_end_survive(tmp_path):
     assert tokens(model, "Zebra: " + CORPUS[0]) == tokens(whole, "Zebra: " + CORPUS[0])
 
 
-def test_another_corpus_is_another_base(tmp_path, encoder_folder):
+def test_base_differs_by_corpus(tmp_path, encoder_folder):
     cut(tmp_path / "run", encoder_folder, CORPUS)
     with Run(tmp_path / "run", "stale") as run:
         stage = run.open_stage("passages", {"another": True})
@@ -91,7 +91,7 @@ def test_another_corpus_is_another_base(tmp_path, encoder_folder):
         assert fresh.manifest["inputs"] == {"passages": stage.fingerprint}
 
 
-def test_the_whole_vocabulary_asks_for_no_corpus(tmp_path, encoder_folder):
+def test_whole_vocabulary_asks_for_no_corpus(tmp_path, encoder_folder):
     with Run(tmp_path) as run:
         recipe = student_recipe(encoder_folder)
         stage = build_base(run, recipe.student, recipe.seed)
@@ -99,14 +99,14 @@ def test_the_whole_vocabulary_asks_for_no_corpus(tmp_path, encoder_folder):
     assert stage.manifest["figures"]["parameters_saved"] == 0
 
 
-def test_a_recipe_without_a_corpus_is_refused(tmp_path, encoder_folder):
+def test_recipe_without_a_corpus_is_refused(tmp_path, encoder_folder):
     recipe = student_recipe(encoder_folder, vocabulary="corpus")
     with Run(tmp_path) as run, pytest.raises(UserError, match="no corpus whose tokens"):
         build_base(run, recipe.student, recipe.seed)
 
 
 @pytest.mark.bad_input("models", "a tokenizer of whole words, to be cut", "refused")
-def test_a_tokenizer_of_whole_words_is_refused(tmp_path):
+def test_tokenizer_of_whole_words_is_refused(tmp_path):
     tiny_modernbert(tmp_path / "encoder", "wordpiece")
     words = {"[UNK]": 0, "[PAD]": 1, **{f"w{i}": i for i in range(2, 40)}}
     PreTrainedTokenizerFast(

@@ -35,7 +35,7 @@ def swollen(draw, asked):
 
 
 @given(st.data())
-def test_any_run_of_an_evaluation_query_is_caught(data):
+def test_run_of_words_of_an_evaluation_query_is_caught(data):
     length = data.draw(st.integers(3, 8))
     query = data.draw(st.lists(WORD, min_size=3, max_size=12))
     runs = NgramIndex([" ".join(query)], length)
@@ -45,7 +45,7 @@ def test_any_run_of_an_evaluation_query_is_caught(data):
 
 
 @given(st.lists(WORD, min_size=1, max_size=10), st.lists(WORD, min_size=1, max_size=10))
-def test_nothing_else_is_caught(query, text):
+def test_decontamination_catches_nothing_else(query, text):
     """Against the definition, with sets of word tuples."""
     query, text = " ".join(query), " ".join(text)
     size = min(4, len(split_comparable_words(query)))
@@ -84,11 +84,11 @@ def test_matches_of_query_and_seed_passage_are_distinguished():
         ("arrays in numpy that are large and of many dimensions", False),
     ],
 )
-def test_part_of_a_short_evaluation_query_is_caught(query, is_caught):
+def test_evaluation_query_that_is_short_is_caught_in_part(query, is_caught):
     assert known("how to sort arrays in numpy").overlaps(query) is is_caught
 
 
-def test_part_of_a_long_evaluation_query_is_not():
+def test_evaluation_query_that_is_long_is_not_caught_in_part():
     asked = known("how to sort arrays in numpy by their second axis")
     assert not asked.overlaps("sort arrays in numpy")
 
@@ -100,7 +100,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("language", ASKED)
-def test_in_scripts_without_spaces_letters_are_parts_of_words(language):
+def test_letters_are_parts_of_words_in_scripts_without_spaces(language):
     query = ASKED[language]
     checks = known(query)
     assert checks.overlaps(f"请问{query}？")
@@ -147,7 +147,7 @@ def make_decontaminator(asked, held_out):
     return Decontaminator(sets, filters.decontaminate_words) if sets else None
 
 
-def test_it_is_on_when_the_recipe_evaluates():
+def test_decontamination_is_on_when_the_recipe_evaluates():
     assert make_decontaminator(evaluating([]), None) is None
     assert make_decontaminator(evaluating(["mine"], decontaminate=False), None) is None
     with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):
@@ -170,7 +170,7 @@ def test_tasks_and_held_out_are_read(tmp_path):
     assert checks.overlaps_document(TEXTS[3])
 
 
-def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
+def test_held_out_task_alone_needs_no_mteb(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mteb", None)
     with Run(tmp_path / "run") as run:
         held_out = run.open_stage("held-out", {})
@@ -182,13 +182,13 @@ def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
 
 
 @pytest.mark.bad_input("evaluation", "decontamination by a task that is not known", "refused")
-def test_an_unknown_task_is_refused_with_the_way_round(tmp_path):
+def test_unknown_task_is_refused_with_the_way_round(tmp_path):
     pytest.importorskip("mteb")
     with pytest.raises(UserError) as fault:
         make_decontaminator(evaluating(["no-such-task"], tmp_path), None)
     assert "generate.filters.decontaminate: false" in fault.value.remedy
 
 
-def test_a_run_that_holds_nothing_out_is_refused():
+def test_run_that_holds_nothing_out_is_refused():
     with pytest.raises(UserError, match="holds nothing out"):
         make_decontaminator(evaluating(["held-out"]), None)

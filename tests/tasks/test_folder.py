@@ -26,7 +26,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_files_of_a_folder_tell_its_category_and_metric(kind, every_kind):
+def test_files_of_a_folder_tell_its_category_and_metric(kind, every_kind):
     task = load_task(kind, every_kind)
     metadata = task.metadata
     assert (metadata.type, metadata.main_score) == KINDS[kind][:2]
@@ -35,7 +35,7 @@ def test_the_files_of_a_folder_tell_its_category_and_metric(kind, every_kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_official_name_keeps_its_class_and_has_the_folders_data(kind, every_kind):
+def test_official_name_keeps_its_class_and_has_the_folders_data(kind, every_kind):
     own, name = load_task(kind, every_kind), KINDS[kind][2]
     (every_kind / kind).rename(every_kind / name)
     if kind == "clustering":
@@ -49,7 +49,7 @@ def test_an_official_name_keeps_its_class_and_has_the_folders_data(kind, every_k
 
 
 @pytest.mark.parametrize("kind", ["reranking", "sts", "classification"])
-def test_own_folder_is_evaluated_on_dev_where_there_is_no_test(kind, every_kind):
+def test_folder_is_evaluated_on_dev_where_there_is_no_test(kind, every_kind):
     (file,) = (every_kind / kind).glob("test.*")
     file.rename(file.with_stem("dev"))
     assert list(load_task(kind, every_kind).eval_splits) == ["dev"]
@@ -117,7 +117,7 @@ FAULTS = [
 
 @pytest.mark.bad_input("task folder", "a row that is broken", "refused with the row")
 @pytest.mark.parametrize(("kind", "name", "right", "wrong", "message"), FAULTS)
-def test_a_faulty_row_is_named(kind, name, right, wrong, message, every_kind):
+def test_faulty_row_is_named(kind, name, right, wrong, message, every_kind):
     file = every_kind / kind / name
     file.write_text(file.read_text().replace(right, wrong), encoding="utf-8")
     with pytest.raises(UserError, match=message) as fault:
@@ -153,7 +153,7 @@ def test_missing_files_are_named(every_kind):
 @pytest.mark.bad_input(
     "task folder", "files of no kind of task, or of two", "refused, kinds listed"
 )
-def test_a_folder_of_no_kind_or_of_two_is_refused(every_kind):
+def test_folder_of_no_kind_or_of_two_is_refused(every_kind):
     (every_kind / "empty").mkdir()
     with pytest.raises(UserError, match=r"no kind of task\n.*data\.tsv \(text, label\)"):
         load_task("empty", every_kind)
@@ -184,7 +184,7 @@ def test_mtebs_first_clustering_tasks_need_their_sets(every_kind):
 
 
 @pytest.mark.bad_input("task folder", "a copy that is too small", "refused")
-def test_a_copy_too_small_for_the_share_that_mteb_reads_is_refused(every_kind):
+def test_copy_too_small_for_the_share_that_mteb_reads_is_refused(every_kind):
     (every_kind / "clustering").rename(every_kind / "RedditClustering.v2")
     with pytest.raises(
         UserError, match=r"has 24 rows, of which RedditClustering\.v2 reads 4%: none"

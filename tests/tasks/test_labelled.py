@@ -61,7 +61,7 @@ def as_sets(data):
     return sorted(map(str, data.corpus.values())), asked
 
 
-def test_a_squad_file_is_a_task(tmp_path, caplog):
+def test_squad_file_is_a_task(tmp_path, caplog):
     data, _ = read_labelled(write_squad(tmp_path / "train.json"), USUAL, None)
     assert as_sets(data) == as_sets(EXPECTED)
     assert "1 questions without an answer are left out" in caplog.text
@@ -82,7 +82,7 @@ def test_squad_questions_with_an_empty_list_of_answers_are_left_out(tmp_path, ca
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv.gz", "pairs.jsonl", "pairs.json"])
-def test_a_table_of_questions_and_passages_is_a_task(tmp_path, name):
+def test_table_of_questions_and_passages_is_a_task(tmp_path, name):
     file = tmp_path / name
     rows = [dict(zip(("question", "title", "context"), pair, strict=True)) for pair in PAIRS]
     if "json" in name:
@@ -106,7 +106,7 @@ def test_columns_are_named_and_a_row_may_have_several_passages(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json"])
-def test_a_column_that_the_first_row_lacks_is_read(tmp_path, name):
+def test_column_that_the_first_row_lacks_is_read(tmp_path, name):
     file = tmp_path / name
     first = {"question": "What flows?", "text": "Slow rivers."}
     other = {"question": "Who moves?", "text": "They dance.", "title": "Bees", "score": 3}
@@ -124,7 +124,7 @@ def write_rows(file, rows):
     file.write_text("\n".join(lines) if file.suffix == ".jsonl" else f"[{', '.join(lines)}]")
 
 
-def test_a_column_that_is_none_is_not_read(tmp_path):
+def test_column_that_is_none_is_not_read(tmp_path):
     file = tmp_path / "pairs.csv"
     file.write_text("question,text,label,title\nWho moves?,They dance.,relevant,Bees\n")
     columns = LabelledColumns(score="none", title="none")
@@ -192,7 +192,7 @@ def test_document_ids_are_those_of_the_corpus(tmp_path, caplog):
     assert "'zz' in row 4" in caplog.text
 
 
-def test_a_file_name_stands_for_all_its_sections(tmp_path):
+def test_file_name_stands_for_all_its_sections(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "bees.md").write_text("# Bees\nThey dance.\n## Food\nNectar.")
     file = tmp_path / "q.csv"
@@ -206,7 +206,7 @@ def open_tasks(recipe):
     return open_recipe_tasks(asked, recipe.own_corpus, recipe.seed, asked.tasks)
 
 
-def test_a_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
+def test_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
     file = write_ids(tmp_path)
     recipe = Recipe(
         name="x",
@@ -221,13 +221,13 @@ def test_a_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_corpus_beside_the_file_is_searched(tmp_path):
+def test_corpus_beside_the_file_is_searched(tmp_path):
     file = write_ids(tmp_path)
     (tmp_path / "docs.jsonl").rename(tmp_path / "corpus.jsonl")
     assert len(list(iterate_corpus_texts(load_task(str(file))))) == 2
 
 
-def test_the_revision_follows_file_columns_and_corpus(tmp_path):
+def test_revision_follows_file_columns_and_corpus(tmp_path):
     file = write_ids(tmp_path)
     (tmp_path / "docs.jsonl").rename(tmp_path / "corpus.jsonl")
     revisions = [load_task(str(file)).metadata.revision for _ in range(2)]
@@ -282,7 +282,7 @@ def test_faulty_rows_are_named_together(tmp_path):
 
 
 @pytest.mark.bad_input("labelled file", "a SQuAD file with a broken paragraph", "place named")
-def test_a_broken_squad_file_is_refused(tmp_path):
+def test_broken_squad_file_is_refused(tmp_path):
     file = tmp_path / "dev.json"
     file.write_text(json.dumps({"data": [{"title": "a", "paragraphs": [{"qas": []}]}]}))
     with pytest.raises(UserError, match="article 1, paragraph 1: has no text 'context'"):
@@ -290,7 +290,7 @@ def test_a_broken_squad_file_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("labelled file", "two of one name", "refused")
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_labelled_files_of_one_name_are_refused(tmp_path):
     with pytest.raises(UserError, match="is the name of two tasks"):
         load_tasks(["a/questions.csv", "b/questions.jsonl"])
     with pytest.raises(UserError, match=r"no such file"):
@@ -298,7 +298,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.bad_input("labelled file", "the name of a task of the run or of mteb", "refused")
-def test_a_file_with_the_name_of_another_task_is_refused(tmp_path):
+def test_file_with_the_name_of_another_task_is_refused(tmp_path):
     for name in ("held-out", "judged", "SciFact"):
         file = tmp_path / f"{name}.csv"
         file.write_text("question,text\nWho moves?,They dance.\n")
@@ -310,7 +310,7 @@ def test_a_file_with_the_name_of_another_task_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("labelled sets", "the name of a table as an id", "refused, the id named")
-def test_the_name_of_a_table_is_no_id_of_its_numbered_rows(tmp_path):
+def test_name_of_a_table_is_no_id_of_its_numbered_rows(tmp_path):
     (tmp_path / "docs.csv").write_text("id,text\n1,They dance.\n2,Slow rivers.\n")
     (tmp_path / "asked.csv").write_text("query,doc_id\nWhat flows?,docs\n")
     corpus = open_auto(tmp_path / "docs.csv", Columns())

@@ -19,13 +19,13 @@ def test_official_task_from_a_folder_keeps_its_class_split_and_metric(task_data)
     assert data["relevant_docs"]["q3"] == {"d3": 1}
 
 
-def test_without_a_folder_the_hub_is_read_at_the_official_revision(tmp_path):
+def test_hub_is_read_at_the_official_revision_without_a_folder(tmp_path):
     task = load_task("SciFact", tmp_path)
     assert not task.data_loaded
     assert task.metadata.revision == mteb.get_task("SciFact").metadata.revision
 
 
-def test_own_folder_is_evaluated_on_the_split_that_it_judges(task_data):
+def test_folder_is_evaluated_on_the_split_that_it_judges(task_data):
     task = load_task("mine", task_data)
     assert task.metadata.name == "mine"
     assert list(task.eval_splits) == ["dev"]
@@ -37,7 +37,7 @@ def test_own_folder_is_evaluated_on_the_split_that_it_judges(task_data):
     assert task.dataset["default"]["test"]["queries"]["id"] == ["q1"]
 
 
-def test_two_tasks_of_ones_own_do_not_share_their_metadata(task_data):
+def test_tasks_from_folders_do_not_share_their_metadata(task_data):
     (task_data / "mine").rename(task_data / "yours")
     (task_data / "SciFact").rename(task_data / "mine")
     first, second = load_task("mine", task_data), load_task("yours", task_data)
@@ -62,7 +62,7 @@ def test_judgments_of_another_split_do_not_stand_in(task_data):
 
 
 @pytest.mark.bad_input("evaluation", "a task of one's own without judgements", "refused")
-def test_own_folder_without_judgments_is_refused(task_data):
+def test_folder_without_judgments_is_refused(task_data):
     (task_data / "mine" / "qrels" / "dev.tsv").unlink()
     with pytest.raises(UserError, match=r"none of qrels/test\.tsv, qrels/validation\.tsv, "):
         load_task("mine", task_data)
@@ -81,12 +81,12 @@ def test_unknown_name_says_what_there_is_and_what_is_near(task_data):
 
 
 @pytest.mark.bad_input("evaluation", "a task with images", "refused")
-def test_a_task_over_more_than_text_is_refused():
+def test_task_over_more_than_text_is_refused():
     with pytest.raises(UserError, match=r"is a task over .*image"):
         load_task("CIFAR10Clustering")
 
 
-def test_an_average_names_its_parts_and_is_loaded_as_them(make_beir, tmp_path):
+def test_average_names_its_parts_and_is_loaded_as_them(make_beir, tmp_path):
     with pytest.raises(UserError, match="CQADupstackTexRetrieval"):
         load_task("CQADupstackRetrieval")
     make_beir(tmp_path / "CQADupstackTexRetrieval")
@@ -96,7 +96,7 @@ def test_an_average_names_its_parts_and_is_loaded_as_them(make_beir, tmp_path):
     assert [task.metadata.name for task in parts if task.data_loaded] == ["CQADupstackTexRetrieval"]
 
 
-def test_a_benchmark_brings_its_tasks_in_its_languages_each_once(task_data, every_kind):
+def test_benchmark_brings_its_tasks_in_its_languages_each_once(task_data, every_kind):
     (every_kind / "sts").rename(task_data / "STS22.v2")
     tasks = load_tasks(["SciFact", "STS12"], ["MTEB(eng, v2)"], task_data)
     names = [task.metadata.name for task in tasks]

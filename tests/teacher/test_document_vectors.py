@@ -144,7 +144,7 @@ def test_vectors_that_are_not_the_teachers_are_refused(
 
 
 @pytest.mark.bad_input("vectors", "a compressed FAISS index, or a file that is none", "refused")
-def test_a_faiss_index_without_the_teachers_own_vectors_is_refused(tmp_path, settings, vectors):
+def test_faiss_index_without_the_teachers_own_vectors_is_refused(tmp_path, settings, vectors):
     path = write_faiss(tmp_path, vectors, kind="PQ4x2")
     with Run(tmp_path / "run") as run:
         with pytest.raises(UserError, match=r"mine\.faiss.*cosine"):
@@ -155,7 +155,7 @@ def test_a_faiss_index_without_the_teachers_own_vectors_is_refused(tmp_path, set
 
 
 @pytest.mark.bad_input("vectors", "a file of vectors that changed after its import", "refused")
-def test_a_file_that_changed_after_its_import_is_refused(tmp_path, settings, vectors):
+def test_file_that_changed_after_its_import_is_refused(tmp_path, settings, vectors):
     with Run(tmp_path / "run") as run:
         import_in(run, settings, write_npy(tmp_path, vectors))
         import_in(run, settings, write_npy(tmp_path, vectors))  # the same again
@@ -167,7 +167,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
 
-def test_an_import_that_was_killed_takes_every_row_of_the_next_file(
+def test_import_that_was_killed_takes_every_row_of_the_next_file(
     tmp_path, settings, vectors, monkeypatch
 ):
     record, noisy = vector_store._record, vectors + 0.003
@@ -210,7 +210,7 @@ def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same
 
 @pytest.mark.bad_input("vectors", "a file of vectors that is none", "named, with the two forms")
 @pytest.mark.parametrize("name", ["none.npy", "none.parquet", "pickled.npy", "columns.parquet"])
-def test_a_file_that_holds_no_vectors_is_refused(tmp_path, settings, name):
+def test_file_that_holds_no_vectors_is_refused(tmp_path, settings, name):
     (tmp_path / "pickled.txt").write_text("p0\n")
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object))
     pq.write_table(pa.table({"id": ["p0"], "embedding": [[1.0]]}), tmp_path / "columns.parquet")

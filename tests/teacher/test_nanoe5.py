@@ -117,13 +117,13 @@ def run_recipe(recipe: Path, address: str, german: Path, run: Path, **small: obj
     return json.loads((run / "summary.json").read_text())["models"]
 
 
-def test_the_recipe_adapts_a_student_in_two_languages(address, german, tmp_path):
+def test_recipe_adapts_a_student_in_two_languages(address, german, tmp_path):
     speed = {"evaluate__speed_texts": 8}
     scores = run_recipe(RECIPE, address, german, tmp_path / "run", **speed)
     assert scores["teacher"]["score"] > scores["base"]["score"]
 
 
-def test_a_local_query_encoder_searches_the_servers_documents(address, german, tmp_path):
+def test_local_query_encoder_searches_the_servers_documents(address, german, tmp_path):
     recipe = RECIPE.with_name("query-side-multilingual.yaml")
     run, speed = tmp_path / "run", {"evaluate__speed_texts": 0}
     scores = run_recipe(recipe, address, german, run, **speed)

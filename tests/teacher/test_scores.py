@@ -100,7 +100,7 @@ def test_scores_are_the_cosines_of_sentence_transformers(tmp_path, prompted):
     assert stage.manifest["rows"] == 5
 
 
-def test_each_text_is_embedded_once_a_side(tmp_path, prompted, monkeypatch):
+def test_texts_are_embedded_once_a_side(tmp_path, prompted, monkeypatch):
     asked = Counter()
     encode = Encoder.encode_prompted
     monkeypatch.setattr(
@@ -192,7 +192,7 @@ def test_settings_that_change_teacher_scores_change_the_fingerprint(
 
 
 @pytest.mark.bad_input("shape of a recipe", "scores without a teacher", "refused")
-def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
+def test_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
     with Run(tmp_path) as run:
         with pytest.raises(UserError, match=r"set teacher\.model"):
             make_teacher_scores(run, recipe().teacher, examples_of(run))

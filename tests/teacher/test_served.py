@@ -64,7 +64,9 @@ def recipe(**teacher) -> Recipe:
     return Recipe.model_validate({"name": "tiny", "teacher": teacher})
 
 
-def test_its_vectors_are_those_of_the_model_and_are_asked_for_once(server, teacher, tmp_path):
+def test_served_teachers_vectors_are_those_of_the_model_and_are_asked_for_once(
+    server, teacher, tmp_path
+):
     def of(name, **settings):
         with Run(tmp_path / name) as run:
             rows = embed_with_teacher(run, recipe(**settings).teacher, QUERIES, DOCUMENTS)
@@ -78,7 +80,7 @@ def test_its_vectors_are_those_of_the_model_and_are_asked_for_once(server, teach
     assert len(server.seen) == asked + 1  # how many dimensions it has
 
 
-def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
+def test_served_teachers_address_is_no_part_of_a_fingerprint(server):
     here = Teacher(**served(server))
     elsewhere = Teacher(**served(server) | {"base_url": "http://localhost:1/v1", "retries": 0})
     assert identify_teacher(here, MODEL) == identify_teacher(elsewhere, MODEL)
@@ -87,7 +89,9 @@ def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
     assert identify_teacher(here, MODEL) != identify_teacher(other, MODEL)
 
 
-def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, encoder_folder):
+def test_served_teacher_is_evaluated_under_its_prompts_or_the_tasks_instructions(
+    server, encoder_folder
+):
     settings = RunModelSettings.select(recipe(**served(server)))
     found = load_run_models(settings, {"base": encoder_folder})["teacher"]
     assert found.name == f"served/{MODEL}"
@@ -160,7 +164,7 @@ def test_compare_takes_it_from_the_command_line(server, teacher, encoder_folder,
 
 
 @pytest.mark.bad_input("secrets", "a teacher's key that is refused", "the variable named alone")
-def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatch):
+def test_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatch):
     monkeypatch.setenv("TEACHERS_KEY", "sk-not-for-anyone")
     server.faults.append(status(401, "no such key: sk-not-for-anyone"))
     with pytest.raises(UserError, match=r"TEACHERS_KEY.*teacher\.api_key_variable") as caught:
@@ -168,7 +172,7 @@ def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatc
     assert "sk-not" not in str(caught.value)
 
 
-def test_its_licence_is_not_known(server):
+def test_served_teachers_licence_is_not_known(server):
     found = {of.role: of for of in list_ingredients(recipe(**served(server)))}
     assert (found["teacher"].name, found["teacher"].licence) == (MODEL, NOT_STATED)
 

@@ -28,7 +28,7 @@ def recipe(teacher, **settings) -> Recipe:
     return Recipe.model_validate({"name": "tiny", "teacher": of})
 
 
-def test_the_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
+def test_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
     told = recipe(teacher, query_template=TEMPLATE)
     queries, tasks = {"q0": "bees", "q1": "bees"}, {"q0": "find", "q1": "sort"}
     with Run(tmp_path) as run:
@@ -74,7 +74,7 @@ def test_scores_are_under_each_querys_task(tmp_path, teacher):
     assert scored[0]["positive_score"] == pytest.approx(float(query @ positive), abs=1e-5)
 
 
-def test_the_query_template_of_a_teacher_is_part_of_fingerprints(teacher):
+def test_query_template_of_a_teacher_is_part_of_fingerprints(teacher):
     plain, told = recipe(teacher).teacher, recipe(teacher, query_template=TEMPLATE).teacher
     assert identify_teacher(plain, str(teacher)) != identify_teacher(told, str(teacher))
     assert not uses_tasks(plain)

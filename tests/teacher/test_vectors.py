@@ -69,7 +69,7 @@ def test_vectors_of_the_retriever_are_not_computed_again_for_the_teacher(
         assert asked == []
 
 
-def test_a_row_that_is_not_there_is_refused():
+def test_row_that_is_not_there_is_refused():
     rows = TeacherRows([np.zeros((2, 3), np.float32), np.ones((1, 3), np.float32)])
     assert rows.take(torch.tensor([2])).tolist() == [[1, 1, 1]]
     assert rows.take(torch.tensor([], dtype=torch.long)).shape == (0, 3)

@@ -39,7 +39,7 @@ def test_text_format_is_saved_with_the_model(tmp_path, encoder_folder):
     assert loaded.prompts["document"] == "title: none | text: "
 
 
-def test_an_older_recipes_document_prompt_is_a_template():
+def test_older_recipes_document_prompt_is_a_template():
     older = Student.model_validate({"document_prompt": "text: "})
     assert older.document_template == "text: {text}"
     assert older.list_fingerprinted()["document_prompt"] == "text: "
@@ -51,12 +51,12 @@ def test_an_older_recipes_document_prompt_is_a_template():
     "recipe", "a document template that does not end in its text", "refused, naming the key"
 )
 @pytest.mark.parametrize("template", ["{text} of {title}", "{title} {title} {text}", ""])
-def test_a_template_that_is_none_is_refused(template):
+def test_template_that_is_none_is_refused(template):
     with pytest.raises(ValidationError, match="document_template"):
         Student(document_template=template)
 
 
-def test_a_key_that_came_later_changes_no_fingerprint():
+def test_key_that_came_later_changes_no_fingerprint():
     settings = Student().list_fingerprinted()
     assert settings["document_prompt"] == ""
     assert not {"symmetric", "document_template"} & settings.keys()

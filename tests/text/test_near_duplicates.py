@@ -42,16 +42,16 @@ def test_near_duplicates_without_words_are_equal_texts():
     assert not NearDuplicates(["***"], 0.1).contains("---")
 
 
-def test_without_a_share_only_equal_texts_are_the_same():
+def test_near_duplicates_without_a_share_are_equal_texts_alone():
     assert NearDuplicates([TEXT], None).contains(TEXT)
     assert not NearDuplicates([TEXT], None).contains(TEXT.lower())
 
 
-def test_a_text_is_compared_with_each_original():
+def test_text_is_compared_with_each_original():
     assert NearDuplicates(["something else entirely", TEXT], 0.8).contains(TEXT.upper())
 
 
-def test_a_language_without_spaces_is_compared_by_characters():
+def test_language_without_spaces_is_compared_by_characters():
     assert NearDuplicates(["蜜蜂用舞蹈告诉同伴花在哪里。"], 0.8).contains(
         "蜜蜂用舞蹈告诉同伴花在哪里了"
     )

@@ -33,7 +33,7 @@ NAMES = ("task", "query")
         )
     ],
 )
-def test_all_else_than_its_names_is_refused(template):
+def test_template_names_that_are_not_its_own_are_refused(template):
     with pytest.raises(ValueError, match=r"retriever\.query_template"):
         check_template(template, NAMES, "retriever.query_template")
     with pytest.raises(ValueError, match="template"):
@@ -55,7 +55,7 @@ def test_template_names_are_found():
 @pytest.mark.parametrize(
     "template", ["{foo}{query}", "{{query}}", "{query", "}{query}", "{qu{query}"]
 )
-def test_a_plain_template_has_no_brace_beside_its_names(template):
+def test_plain_template_has_no_brace_beside_its_names(template):
     with pytest.raises(ValueError, match=r"student\.query_template: .* is not known"):
         check_plain_template(template, NAMES, "student.query_template")
     check_plain_template("{task}: {query}", NAMES, "student.query_template")

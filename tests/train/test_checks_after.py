@@ -25,19 +25,19 @@ def slope(rise: float) -> list[dict[str, float]]:
     return curve(1 + rise * k / 60 + 0.1 * (k % 3) for k in range(60))
 
 
-def test_a_loss_that_falls_stays_or_is_too_short_to_tell_is_neither_refused_nor_warned_of():
+def test_loss_that_falls_stays_or_is_too_short_to_tell_is_neither_refused_nor_warned_of():
     for losses in (slope(0), slope(-1), curve(range(49)), curve([1.0] * 60)):
         assert check_loss_curve(losses, ROSE, best=False) is None
 
 
-def test_a_steep_rise_is_refused():
+def test_steep_rise_is_refused():
     verdict = check_loss_curve(slope(1), [], best=False)
     assert verdict is not None
     assert verdict.refuse
     assert "the loss rose from 1.1" in verdict.what
 
 
-def test_a_slight_rise_is_warned_of_and_refused_only_if_the_validation_fell_too():
+def test_slight_rise_is_warned_of_and_refused_only_if_the_validation_fell_too():
     slight = slope(0.2)
     assert check_loss_curve(slight, [], best=False).refuse is False
     assert check_loss_curve(slight, ROSE, best=False).refuse is False
@@ -48,7 +48,7 @@ def test_a_slight_rise_is_warned_of_and_refused_only_if_the_validation_fell_too(
 
 
 @pytest.mark.parametrize("lines", [50, 100, 300])
-def test_a_loss_that_only_varies_is_seldom_warned_of_and_all_but_never_refused(lines):
+def test_loss_that_only_varies_is_seldom_warned_of_and_all_but_never_refused(lines):
     draw = np.random.default_rng(lines)
     verdicts = [
         check_loss_curve(curve(2 + draw.normal(size=lines)), [], False) for _ in range(2000)
@@ -57,7 +57,7 @@ def test_a_loss_that_only_varies_is_seldom_warned_of_and_all_but_never_refused(l
     assert sum(verdict.refuse for verdict in verdicts if verdict) <= 1
 
 
-def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
+def test_refused_training_is_kept_and_the_same_command_goes_on_with_it(
     tmp_path, encoder_folder, monkeypatch, caplog
 ):
     recipe = make_recipe(encoder_folder)
@@ -73,7 +73,7 @@ def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
     assert "the loss rose" in caplog.text
 
 
-def test_a_training_may_lie_in_a_short_path(monkeypatch):
+def test_training_may_lie_in_a_short_path(monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
     train = Train(device="cpu", trackers=["tensorboard"])
     args = _make_arguments(train, 1, Path("/w"), None, "mine", {})

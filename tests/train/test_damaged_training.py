@@ -76,7 +76,7 @@ def write_zipped_pickle(path: Path) -> None:
 )
 @pytest.mark.parametrize("damage", [unlink, cut, flip, write_garbage])
 @pytest.mark.bad_input("damage", "a checkpoint's file cut, flipped, gone", "the one before, said")
-def test_a_damaged_file_of_a_checkpoint_is_found(tmp_path, killed, name, damage):
+def test_damaged_file_of_a_checkpoint_is_found(tmp_path, killed, name, damage):
     checkpoint = tmp_path / "checkpoint-6"
     shutil.copytree(next(killed.rglob("checkpoint-6")), checkpoint)
     assert find_fault(checkpoint) is None
@@ -90,7 +90,7 @@ def test_a_damaged_file_of_a_checkpoint_is_found(tmp_path, killed, name, damage)
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 @pytest.mark.parametrize("write", [write_pickle, write_zipped_pickle])
 @pytest.mark.bad_input("security", "a pickle in a checkpoint", "not run; the one before, said")
-def test_a_pickle_in_a_checkpoint_is_not_run(tmp_path, killed, name, write):
+def test_pickle_in_a_checkpoint_is_not_run(tmp_path, killed, name, write):
     checkpoint = tmp_path / "checkpoint-6"
     shutil.copytree(next(killed.rglob("checkpoint-6")), checkpoint)
     write(checkpoint / name)
@@ -123,7 +123,7 @@ def test_damaged_weights_that_are_kept_are_trained_again(
 
 
 @pytest.mark.parametrize("damage", [cut, flip])
-def test_a_stage_whose_weights_are_damaged_is_trained_again(tmp_path, recipe, damage, caplog):
+def test_stage_whose_weights_are_damaged_is_trained_again(tmp_path, recipe, damage, caplog):
     stages = [{"name": "one", "epochs": 2}, {"name": "two", "epochs": 2}]
     two = recipe.model_copy(deep=True)
     two = Recipe.model_validate(two.model_dump() | {"train": {**TRAIN, "stages": stages}})
@@ -145,6 +145,6 @@ def test_weights_without_checksums_are_kept(tmp_path):
     assert kept.list_steps() == [5]
 
 
-def test_the_marker_of_a_checkpoint_names_its_files(killed):
+def test_marker_of_a_checkpoint_names_its_files(killed):
     marker = json.loads((next(killed.rglob("checkpoint-6")) / MARKER).read_text())
     assert {"model.safetensors", "optimizer.pt", "rng_state.pth"} <= marker.keys()

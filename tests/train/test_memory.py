@@ -64,7 +64,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
     [({}, {"epochs": 1}, False), (TITLED, VALIDATED, False), (TITLED, ALIGNED, True)],
     ids=["plain", "titled", "aligned"],
 )
-def test_a_corpus_fifty_times_as_large_takes_no_more_memory_in_training(
+def test_corpus_fifty_times_as_large_takes_no_more_memory_in_training(
     tmp_path, monkeypatch, encoder_folder, teacher_folder, student, train, has_teacher
 ):
     monkeypatch.setattr(vector_store, "CHUNK", ROWS_A_SHARD)

@@ -114,7 +114,7 @@ def test_training_that_a_process_refuses_is_refused_as_in_this_process(
 
 
 @pytest.mark.slow
-def test_a_training_of_a_cluster_that_was_stopped_continues_to_the_same_bytes(
+def test_training_of_a_cluster_that_was_stopped_continues_to_the_same_bytes(
     cluster, encoder_folder, stopped, undisturbed
 ):
     train_on(stopped, put_on(cluster, make_recipe(encoder_folder, train=TRAIN)))
@@ -125,7 +125,7 @@ def test_a_training_of_a_cluster_that_was_stopped_continues_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_the_process_that_a_person_started_shows_the_steps_of_a_cluster(undisturbed):
+def test_process_that_a_person_started_shows_the_steps_of_a_cluster(undisturbed):
     lines = [line for line in undisturbed.printed.splitlines() if line.startswith("training:")]
     assert [line.partition(",")[0] for line in lines] == ["training: 6 of 6 steps"]
     assert "loss " in lines[0]
@@ -171,7 +171,7 @@ def test_two_processes_of_a_cluster_train_what_torchrun_trains_though_a_node_is_
 
 
 @pytest.mark.slow
-def test_a_recipe_trains_its_student_on_the_cluster_and_goes_on(
+def test_recipe_trains_its_student_on_the_cluster_and_goes_on(
     cluster, whole_run, recipe_file, tmp_path
 ):
     from safetensors.torch import load_file
@@ -193,9 +193,7 @@ def test_a_recipe_trains_its_student_on_the_cluster_and_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.bad_input("cluster", "more processes than it has places for", "refused by what it has")
-def test_more_processes_than_the_cluster_has_room_for_are_refused(
-    cluster, encoder_folder, tmp_path
-):
+def test_processes_beyond_the_room_of_the_cluster_are_refused(cluster, encoder_folder, tmp_path):
     recipe = make_recipe(encoder_folder, train=TRAIN)
     recipe = put_on(cluster, recipe, workers={"train": 3}, patience=1)
     with pytest.raises(UserError) as refused:

@@ -53,7 +53,7 @@ def trained(tmp_path_factory, teacher_folder) -> dict[int, Path]:
     return {processes: folder / str(processes) / "student" for processes in (1, 2)}
 
 
-def test_the_others_wait_for_days(monkeypatch):
+def test_others_wait_for_days(monkeypatch):
     given = {}
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("accelerate.PartialState", lambda **settings: given.update(settings))
@@ -71,7 +71,7 @@ def test_two_processes_give_the_weights_of_one(trained):
 
 
 @pytest.mark.slow
-def test_they_take_as_many_steps_and_one_of_them_writes(trained):
+def test_processes_take_as_many_steps_and_one_of_them_writes(trained):
     one, two = (json.loads((trained[n] / "training.json").read_text()) for n in (1, 2))
     assert one["stages"][0]["steps"] == two["stages"][0]["steps"] == 4
     assert one["stages"][0]["examples"] == len([r for r in example_rows() if r["negatives"]]) - 2
@@ -101,7 +101,7 @@ SPREAD = Path(__file__).parents[2] / "recipes" / "accelerate" / "fsdp.yaml"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("of", ["mini-batches", "lora"])
-def test_a_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
+def test_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
     encoder = without_dropout(tiny_encoder(tmp_path / "encoder"))
     train = {"epochs": 4, "learning_rate": 1e-3, "soup": 2, "validation": {"every": 1}}
     train |= {"infonce": {"cross_device": True}, "checkpoint_steps": 2}
@@ -121,7 +121,7 @@ def test_a_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of
 
 
 @pytest.mark.slow
-def test_a_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
+def test_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
     train = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
     recipe = make_recipe(encoder_folder, train=train)
     start(tmp_path / "whole", recipe, 2, config=SPREAD)
@@ -147,7 +147,7 @@ def test_auxiliary_parameters_are_refused_where_fsdp_spreads_the_model(monkeypat
 
 
 @pytest.mark.slow
-def test_the_command_trains_in_two_processes_and_the_first_one_speaks(tmp_path, recipe_file):
+def test_command_trains_in_two_processes_and_the_first_one_speaks(tmp_path, recipe_file):
     run = str(tmp_path / "run")
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     relabelled = distill("relabel", str(recipe_file), "--run", run)

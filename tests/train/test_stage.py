@@ -37,7 +37,7 @@ BOTH = {"infonce": 1.0, "align": 1.0}
 ALIGNED = {"objective": BOTH, "align": {"passages": 8, "sentences": 8, "batch_size": 3}}
 
 
-def test_a_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folder):
+def test_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folder):
     train = {"epochs": 40, "learning_rate": 1e-3, "widths": [32, 8]}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
     student = SentenceTransformer(str(stage.folder))
@@ -57,9 +57,7 @@ def test_a_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_fol
     assert figures["cosine_to_teacher_after"] is None
 
 
-def test_the_folder_holds_a_model_its_curve_and_nothing_else(
-    tmp_path, encoder_folder, teacher_folder
-):
+def test_folder_holds_a_model_its_curve_and_nothing_else(tmp_path, encoder_folder, teacher_folder):
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=ALIGNED))
     base = files(tmp_path / "run" / "base")
     assert set(files(stage.folder)) == {*base, "training.json"}
@@ -111,7 +109,7 @@ def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):
     assert line["loss"] == pytest.approx(0.5 * line["infonce"] + 3 * line["align"], rel=1e-4)
 
 
-def test_the_prompts_of_the_base_stay(tmp_path, encoder_folder):
+def test_prompts_of_the_base_stay(tmp_path, encoder_folder):
     student = {"query_template": "ask: {task} {query}", "document_prompt": "text: "}
     recipe = make_recipe(encoder_folder, student=student | {"dimensions": 8})
     stage = train_in(tmp_path / "run", recipe)
@@ -157,7 +155,7 @@ def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_f
     }
 
 
-def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
+def test_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
     train = {"objective": BOTH, "epochs": 15, "learning_rate": 1e-3}
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
@@ -244,7 +242,7 @@ def limit(encoder_folder, teacher_folder, most: int) -> Recipe:
     return make_recipe(encoder_folder, teacher_folder, train=train, student=student)
 
 
-def test_most_steps_end_a_training_within_its_epochs(tmp_path, encoder_folder, teacher_folder):
+def test_max_steps_end_a_training_within_its_epochs(tmp_path, encoder_folder, teacher_folder):
     recipe = limit(encoder_folder, teacher_folder, 5)
     whole = files(train_in(tmp_path / "whole", recipe).folder)
     curve = json.loads(whole["training.json"])["curve"]
@@ -255,7 +253,7 @@ def test_most_steps_end_a_training_within_its_epochs(tmp_path, encoder_folder, t
     assert files(train_in(tmp_path / "run", recipe).folder) == whole
 
 
-def test_a_limit_above_the_epochs_changes_nothing(
+def test_limit_above_the_epochs_changes_nothing(
     tmp_path, encoder_folder, teacher_folder, undisturbed
 ):
     recipe = limit(encoder_folder, teacher_folder, 18)
@@ -283,7 +281,7 @@ def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
-def test_a_checkpoint_has_no_model_card(tmp_path, resumable):
+def test_checkpoint_has_no_model_card(tmp_path, resumable):
     train_and_die(tmp_path / "run", resumable, "step", 8)
     checkpoint = tmp_path / "run" / "student/.stage/training/0-train/checkpoint-6"
     assert (checkpoint / "complete").exists()
@@ -310,14 +308,14 @@ def train_and_end(folder: Path, recipe_json: str, threads: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
+def test_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
     recipe, threads = resumable.model_dump_json(), torch.get_num_threads()
     done = call(train_and_end, tmp_path / "run", recipe, threads)
     assert done.returncode == 9, done.stderr
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
-def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monkeypatch):
+def test_complete_student_is_not_trained_again(tmp_path, encoder_folder, monkeypatch):
     recipe = make_recipe(encoder_folder)
     before = files(train_in(tmp_path / "run", recipe).folder)
     faster = recipe.model_copy(deep=True)
@@ -327,7 +325,9 @@ def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monke
 
 
 @pytest.mark.bad_input("student", "a run that goes on with other processes", "refused")
-def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undisturbed, monkeypatch):
+def test_training_goes_on_with_as_many_processes_as_began(
+    tmp_path, resumable, undisturbed, monkeypatch
+):
     train_and_die(tmp_path / "run", resumable, "step", 5)
     with monkeypatch.context() as patch:
         patch.setattr("distill.train.stage.processes.count_processes", lambda: 2)
@@ -339,7 +339,7 @@ def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undistu
 
 
 @pytest.mark.bad_input("damage", "a base that has become causal", "refused")
-def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
+def test_base_that_has_become_causal_is_not_trained(tmp_path):
     recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
     with Run(tmp_path / "run") as run:
         config = build_base(run, recipe.student, recipe.seed).folder / "config.json"
@@ -349,7 +349,7 @@ def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
 
 
 @pytest.mark.bad_input("models", "a student that loads as another model", "refused, not finished")
-def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folder, monkeypatch):
+def test_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folder, monkeypatch):
     def other(folder: Path, device: str | None = None) -> SentenceTransformer:
         model = load_sentence_model(folder, device)
         if folder.name == "model.part":
@@ -362,7 +362,9 @@ def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folde
     assert not (tmp_path / "run" / "student" / "config.json").exists()
 
 
-def test_nothing_asks_the_network(tmp_path, encoder_folder, teacher_folder, monkeypatch):
+def test_training_asks_nothing_of_the_network(
+    tmp_path, encoder_folder, teacher_folder, monkeypatch
+):
     """Not even where the hub is allowed, as it is for whoever trains on a hub's models."""
     asked = []
 
@@ -394,7 +396,7 @@ def test_no_examples_are_refused(tmp_path, encoder_folder):
 
 
 @pytest.mark.bad_input("student", "a loss that is no number", "the run ends, nothing saved of it")
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, monkeypatch):
+def test_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, monkeypatch):
     def give_nan(self, *arguments: object, **options: object) -> torch.Tensor:
         return compute(self, *arguments, **options) * torch.nan
 

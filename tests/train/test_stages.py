@@ -80,7 +80,7 @@ def test_each_stage_has_its_data_its_objective_and_its_part_of_the_curve(whole):
     assert "infonce" in set().union(*(terms[s] for s in steps if s > align["last_step"]))
 
 
-def test_the_student_is_looked_at_before_and_on_the_way(whole):
+def test_student_is_looked_at_before_and_on_the_way(whole):
     looks = curves(whole[0])["looks"]
     assert looks[0]["step"] == 0
     assert {"ndcg@10", "uniformity", "alignment", "effective_rank"} <= set(looks[-1])
@@ -90,7 +90,7 @@ def test_the_student_is_looked_at_before_and_on_the_way(whole):
     }
 
 
-def test_the_best_are_kept(whole):
+def test_best_are_kept(whole):
     told = curves(whole[0])
     first = told["stages"][0]
     looks = [line for line in told["looks"] if 0 < line["step"] <= first["steps"]]
@@ -114,7 +114,7 @@ def test_killed_in_any_stage_it_ends_with_the_undisturbed_bytes(
     assert files(train_in(tmp_path / "run", staged).folder) == whole[1]
 
 
-def test_in_bfloat16_too(tmp_path, encoder_folder, teacher_folder):
+def test_stages_are_trained_in_bfloat16_too(tmp_path, encoder_folder, teacher_folder):
     """What a stage ends with is looked at in float32, whether or not the run was interrupted."""
     train = {"dtype": "bfloat16", "objective": {"align": 1.0}, "learning_rate": 1e-2}
     train |= {"stages": [{"name": "one"}, {"name": "two"}]}
@@ -137,13 +137,13 @@ def test_titles_that_are_not_there_are_missed_before_the_first_stage(
         train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
 
 
-def test_a_stage_that_is_done_is_not_trained_again(tmp_path, staged, whole, monkeypatch):
+def test_stage_that_is_done_is_not_trained_again(tmp_path, staged, whole, monkeypatch):
     train_and_die(tmp_path / "run", staged, "move", 0)
     monkeypatch.setattr("distill.train.training_stage.fit", None)
     assert files(train_in(tmp_path / "run", staged).folder) == whole[1]
 
 
-def test_a_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
+def test_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
     train = {"epochs": 2, "learning_rate": 1e-3, "validation": {"every": 1}}
     runs = {}
     for soup in (1, 2):
@@ -157,7 +157,7 @@ def test_a_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
 
 
 @pytest.mark.parametrize("student", [{}, {"lora": {"rank": 2}}], ids=["all", "lora"])
-def test_a_student_interpolated_with_nothing_of_its_training_is_its_base(
+def test_student_interpolated_with_nothing_of_its_training_is_its_base(
     tmp_path, encoder_folder, student
 ):
     """Of several stages, the end is interpolated with what was there before the first one."""
@@ -212,7 +212,7 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
     assert told["steps_by_source"] == {"examples": told["steps"]}
 
 
-def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_path, encoder_folder):
+def test_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_path, encoder_folder):
     """Beside a contrast in which the third candidate has no part, it becomes the nearest."""
     rows = [row for row in example_rows() if row["negatives"]]
     third = {row["query_id"]: f"p{(n + 9) % 12}" for n, row in enumerate(rows)}
@@ -247,7 +247,7 @@ def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_pa
     assert ((queries * wanted).sum(1) > (queries * positives).sum(1)).all()
 
 
-def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, caplog):
+def test_relevance_that_a_judge_found_is_all_learnt(tmp_path, encoder_folder, caplog):
     """Two positives of each query become nearer than what was judged to be none. The seed, which
     lost its place and was judged irrelevant, is no negative."""
     rows = [row | {"seed_id": "p11"} for row in example_rows() if row["negatives"]]
@@ -309,7 +309,7 @@ def test_steps_are_reported_by_source(tmp_path, encoder_folder, teacher_folder):
     assert set(steps) == {"examples", "titles", "texts to align"}
 
 
-def test_how_fast_it_trains_does_not_change_what_is_learnt(tmp_path, encoder_folder):
+def test_speed_settings_do_not_change_the_student(tmp_path, encoder_folder):
     plain = train_in(tmp_path / "run", make_recipe(encoder_folder))
     train = {"gradient_checkpointing": True, "mini_batch_tokens": 64}
     slower = make_recipe(encoder_folder, train=train)
@@ -332,7 +332,7 @@ def test_types_of_task_without_in_batch_negatives_have_their_own_alone(
 
 
 @pytest.mark.parametrize("save", ["merged", "adapter"])
-def test_an_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save):
+def test_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save):
     student = {"lora": {"rank": 4, "save": save}, "pool_prompt": False}
     stages = [{"name": "one"}, {"name": "two", "soup": 2}]
     train = {"stages": stages, "checkpoint_steps": 2, "learning_rate": 1e-2}
@@ -354,7 +354,7 @@ def test_an_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save)
     "installation", "a tracker that is not installed", "refused, the extra named"
 )
 @pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
-def test_a_tracker_that_is_not_installed_is_named(tmp_path, encoder_folder):
+def test_tracker_that_is_not_installed_is_named(tmp_path, encoder_folder):
     recipe = make_recipe(encoder_folder, train={"trackers": ["wandb"]})
     with pytest.raises(UserError, match=r"wandb.*not installed"):
         train_in(tmp_path / "run", recipe)

@@ -5,7 +5,7 @@ from distill.workers.batch_queue import BatchQueue, sort_results
 from distill.workers.protocol import BatchResult
 
 
-def test_each_worker_goes_on_with_its_group_and_then_helps_with_the_longest():
+def test_workers_go_on_with_their_group_and_then_help_with_the_longest():
     queue = BatchQueue(7, lambda number: number // 3)  # groups 0 1 2, 3 4 5, 6
     first, second = queue.take(None), queue.take(None)
     assert (first, second) == (0, 3)

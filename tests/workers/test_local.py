@@ -26,6 +26,6 @@ def _live(folder: str) -> None:
     assert "ray" not in sys.modules
 
 
-def test_a_run_in_this_process_does_not_import_ray(tmp_path):
+def test_run_in_this_process_does_not_import_ray(tmp_path):
     done = call(_live, str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr

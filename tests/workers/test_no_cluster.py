@@ -42,7 +42,7 @@ def check_refused(done, address: str) -> None:
 
 
 @pytest.mark.bad_input("cluster", "an address at which nobody answers", "refused after 10 seconds")
-def test_a_cluster_that_does_not_answer_is_refused(recipe_file, tmp_path):
+def test_cluster_that_does_not_answer_is_refused(recipe_file, tmp_path):
     done = generate(recipe_file, tmp_path / "run", "127.0.0.1:9")
     check_refused(done, "127.0.0.1:9")
     assert "Connection refused" in done.stderr
@@ -50,12 +50,12 @@ def test_a_cluster_that_does_not_answer_is_refused(recipe_file, tmp_path):
 
 
 @pytest.mark.bad_input("cluster", "RAY_ADDRESS of a cluster that is gone", "refused, named")
-def test_a_cluster_that_the_environment_names_and_that_is_gone_is_refused(recipe_file, tmp_path):
+def test_cluster_that_the_environment_names_and_that_is_gone_is_refused(recipe_file, tmp_path):
     done = generate(recipe_file, tmp_path / "run", "auto", RAY_ADDRESS="127.0.0.1:9")
     check_refused(done, "auto")
     assert "127.0.0.1:9" in done.stderr
 
 
 @pytest.mark.bad_input("cluster", "the address of a server that is no Ray", "refused in a minute")
-def test_a_server_that_is_no_ray_is_refused(recipe_file, tmp_path, other_server):
+def test_server_that_is_no_ray_is_refused(recipe_file, tmp_path, other_server):
     check_refused(generate(recipe_file, tmp_path / "run", other_server), other_server)

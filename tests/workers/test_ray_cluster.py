@@ -89,19 +89,19 @@ def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, loc
     assert [row["item_id"] for row in stage.read_rows(DROPPED)] == items
 
 
-def test_a_batch_that_fails_is_tried_on_another_worker_where_there_is_one(on_cluster):
+def test_batch_that_fails_is_tried_on_another_worker_where_there_is_one(on_cluster):
     items = ["fails here", *ITEMS]
     stage = on_cluster(items, tries=2)
     assert sorted(row["item_id"] for row in stage.read_rows(DROPPED)) == sorted(items)
     assert stage.manifest["execution"]["batches_tried_again"] == 1
 
 
-def test_a_batch_that_fails_on_the_only_worker_is_tried_there_again(on_cluster):
+def test_batch_that_fails_on_the_only_worker_is_tried_there_again(on_cluster):
     stage = on_cluster(["fails once"], tries=2, workers={"cpu": 1})
     assert stage.manifest["execution"]["batches_tried_again"] == 1
 
 
-def test_a_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, locally, tmp_path):
+def test_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, locally, tmp_path):
     commit, killed = Stage.commit_shard, []
 
     def deadly(self, path, *rest):
@@ -120,7 +120,7 @@ def test_a_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, loc
     assert stage.manifest["execution"]["workers_lost"] >= 1
 
 
-def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
+def test_run_without_any_node_left_waits_for_one_and_goes_on(
     cluster, on_cluster, locally, tmp_path
 ):
     commit, check, killed = Stage.commit_shard, RayTeam._check_patience, []
@@ -151,7 +151,7 @@ def test_when_all_nodes_are_lost_the_run_waits_for_one_and_goes_on(
 
 
 @pytest.mark.bad_input("cluster", "a shard that ends its worker each time", "refused by its item")
-def test_a_poison_shard_ends_the_run_with_what_was_done_kept(on_cluster, tmp_path):
+def test_poison_shard_ends_the_run_with_what_was_done_kept(on_cluster, tmp_path):
     with pytest.raises(UserError) as refused:
         on_cluster([*ITEMS[:2], "poison"], tries=2)
     assert "'poison'" in refused.value.where
@@ -169,7 +169,7 @@ def test_bad_input_is_refused_as_in_this_process(on_cluster):
 
 
 @pytest.mark.bad_input("cluster", "no node has what a worker asks for", "refused after a while")
-def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(on_cluster):
+def test_run_without_a_place_for_workers_ends_and_says_what_the_cluster_has(on_cluster):
     with pytest.raises(UserError) as refused:
         on_cluster(cpus={"cpu": 64}, patience=3)
     assert "64 CPUs" in refused.value.what
@@ -177,7 +177,7 @@ def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(
 
 
 @pytest.mark.bad_input("cluster", "no GPU for an engine", "refused, with what the cluster has")
-def test_an_engine_for_a_gpu_is_refused_by_a_cluster_without_one(cluster, tmp_path):
+def test_engine_for_a_gpu_is_refused_by_a_cluster_without_one(cluster, tmp_path):
     needs = WorkerNeeds("llm", device="cuda", gpus=2)
     with Run(tmp_path / "run") as run:
         run.use_workers(cluster.workers(run.folder, patience=1))
@@ -199,7 +199,7 @@ def copy_code(folder: Path) -> str:
 
 
 @pytest.mark.bad_input("cluster", "a node with another checkout of the code", "refused, node named")
-def test_a_node_with_other_code_is_refused(cluster, on_cluster, tmp_path, monkeypatch):
+def test_node_with_other_code_is_refused(cluster, on_cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # Ray has workers look for code in the driver's folder first
     cluster.add_node(PYTHONPATH=copy_code(tmp_path / "other"))
     try:
@@ -214,7 +214,7 @@ def test_a_node_with_other_code_is_refused(cluster, on_cluster, tmp_path, monkey
 
 
 @pytest.mark.bad_input("cluster", "a shard that fails on each worker", "refused by its item")
-def test_a_shard_that_always_fails_ends_the_run_with_the_last_error(on_cluster, tmp_path):
+def test_shard_that_always_fails_ends_the_run_with_the_last_error(on_cluster, tmp_path):
     with pytest.raises(UserError) as refused:
         on_cluster([*ITEMS[:2], "always fails"], tries=2)
     assert refused.value.where == "stage words, batch 2 ('always fails')"
@@ -236,7 +236,7 @@ def _live_as_command(address: str, folder: Path, marks: Path, patience: float) -
 
 
 @pytest.mark.bad_input("cluster", "all nodes are lost and none comes back", "refused after a while")
-def test_a_run_whose_nodes_are_all_lost_for_good_ends_and_continues(
+def test_run_whose_nodes_are_all_lost_for_good_ends_and_continues(
     cluster, on_cluster, locally, tmp_path
 ):
     run, marks = tmp_path / "run", tmp_path / "marks"
@@ -277,7 +277,7 @@ def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
         fill(run, partial(open_lengths, marks, 0.1))
 
 
-def test_a_driver_that_is_killed_continues_and_leaves_no_worker(
+def test_driver_that_is_killed_continues_and_leaves_no_worker(
     cluster, on_cluster, locally, tmp_path
 ):
     arguments = (cluster.address, tmp_path / "run", tmp_path / "marks", 3)
@@ -290,7 +290,7 @@ def test_a_driver_that_is_killed_continues_and_leaves_no_worker(
     assert begun(tmp_path) <= len(ITEMS) + 4
 
 
-def test_a_node_that_is_lost_while_its_worker_opens_a_model_costs_no_shard(
+def test_node_that_is_lost_while_its_worker_opens_a_model_costs_no_shard(
     cluster, on_cluster, locally, tmp_path
 ):
     marks, check, killed = tmp_path / "marks", RayTeam._check_patience, []

@@ -40,7 +40,7 @@ def make_llm(folder, requests) -> RecipeLLM:
     return RecipeLLM(LanguageModel(model=str(folder), dtype="float32", device="cpu"), requests)
 
 
-def test_an_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_comes(
+def test_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_comes(
     answers, llm_folder, tmp_path
 ):
     llm = make_llm(llm_folder, tmp_path / "requests.sqlite")
@@ -55,7 +55,7 @@ def test_an_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_com
 
 
 @pytest.mark.bad_input("cluster", "a model that a worker may not open", "refused at once")
-def test_a_model_that_a_worker_refuses_ends_the_run_with_its_own_words(answers, tmp_path):
+def test_model_that_a_worker_refuses_ends_the_run_with_its_own_words(answers, tmp_path):
     (tmp_path / "marks").mkdir()
     with pytest.raises(UserError) as refused:
         answers((partial(open_sent, RefusesToArrive(tmp_path / "marks")), ENCODER))

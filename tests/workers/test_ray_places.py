@@ -46,7 +46,7 @@ def test_workers_with_and_without_gpus_make_room_for_one_another(processes):
     assert len(first | llm | second | again) == 4
 
 
-def test_a_model_stays_on_its_gpu_where_others_have_half_of_their_places(gpu_cluster, processes):
+def test_model_stays_on_its_gpu_where_others_have_half_of_their_places(gpu_cluster, processes):
     gpu_cluster.add_node()
     llm, _, again = processes(GPU, CPU, GPU)
     assert llm == again

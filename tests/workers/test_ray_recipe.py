@@ -82,7 +82,7 @@ def list_differences(whole: dict[str, bytes], made: dict[str, bytes]) -> list[st
     return [name for name in {**whole, **made} if whole.get(name) != made.get(name)]
 
 
-def test_a_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monkeypatch):
+def test_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr(vector_store, "CHUNK", 4)
     retriever = load_recipe(recipe_file).retriever
     encoder = open_embedder(retriever, retriever.model)
@@ -166,7 +166,7 @@ def _run_as_a_person_does(*words: str) -> None:
     command("run", *words)
 
 
-def test_a_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_this_process(
+def test_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_this_process(
     cluster, whole_run, recipe_file, tmp_path
 ):
     run = tmp_path / "ray"

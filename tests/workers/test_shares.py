@@ -109,7 +109,7 @@ def test_shards_that_are_missing_or_damaged_are_computed_by_the_writer(
     assert count_begun(marks) == len(ITEMS) + 2
 
 
-def test_a_writer_killed_between_two_commits_goes_on(tmp_path, marks, whole, monkeypatch):
+def test_writer_killed_between_two_commits_goes_on(tmp_path, marks, whole, monkeypatch):
     folder = tmp_path / "run"
     open_for_shares(folder, marks)
     compute(folder, marks, 0, 1)
@@ -141,7 +141,7 @@ def test_shares_of_two_devices_are_refused_unless_they_may_be(tmp_path, marks, w
 
 
 @pytest.mark.bad_input("cluster", "a share by another version of the program", "refused")
-def test_a_share_by_another_program_is_refused(tmp_path, marks, monkeypatch):
+def test_share_by_another_program_is_refused(tmp_path, marks, monkeypatch):
     folder = tmp_path / "run"
     open_for_shares(folder, marks)
     monkeypatch.setattr("distill.workers.proof.hash_source", lambda: "other")
@@ -152,7 +152,7 @@ def test_a_share_by_another_program_is_refused(tmp_path, marks, monkeypatch):
         fill(run, marks)
 
 
-def test_a_share_begins_and_writes_nothing_of_the_run(tmp_path, marks):
+def test_share_begins_and_writes_nothing_of_the_run(tmp_path, marks):
     folder = tmp_path / "run"
     folder.mkdir()
     assert "words is not open for shares" in compute(folder, marks, 0, 1)
@@ -160,7 +160,7 @@ def test_a_share_begins_and_writes_nothing_of_the_run(tmp_path, marks):
 
 
 @pytest.mark.bad_input("cluster", "a run is written while a share is computed", "refused")
-def test_a_writer_and_shares_keep_apart(tmp_path):
+def test_writer_and_shares_keep_apart(tmp_path):
     with Run(tmp_path):
         pass
     with lock_share(tmp_path, 0, 2), lock_share(tmp_path, 1, 2):
@@ -172,7 +172,7 @@ def test_a_writer_and_shares_keep_apart(tmp_path):
         pass
 
 
-def test_a_shard_is_packed_with_all_that_belongs_to_it():
+def test_shard_is_packed_with_all_that_belongs_to_it():
     shard = EncodedShard(b"rows\n", 2, Counter(kept=2), b"dropped", 1, {b"\0\xff": (0.1, 3)})
     assert unpack_shard(pack_shard(shard)) == shard
     without = EncodedShard(b"", 0, Counter(), None, 0, None)
@@ -181,7 +181,7 @@ def test_a_shard_is_packed_with_all_that_belongs_to_it():
 
 @pytest.mark.bad_input("command", "a share that is none of its count", "refused")
 @pytest.mark.parametrize("share", ["8/8", "1", "a/b", "-1/2"])
-def test_a_share_that_is_none_of_its_count_is_refused(recipe_file, share):
+def test_share_that_is_none_of_its_count_is_refused(recipe_file, share):
     result = CliRunner().invoke(cli, ["run", str(recipe_file), "--shard", share])
     assert result.exit_code == 2
     assert "is no share: of eight they are 0/8 to 7/8" in result.output
@@ -195,7 +195,7 @@ def test_shares_are_not_for_ray(recipe_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path):
+def test_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     with Run(tmp_path / "here") as run:
         Job(run, recipe).relabel()

@@ -26,7 +26,7 @@ def recipe(seed: int = 13, **corpus: object) -> Recipe:
     )
 
 
-def test_each_public_object_once_under_its_shortest_name(tinydocs: str) -> None:
+def test_public_objects_are_documented_once_under_their_shortest_name(tinydocs: str) -> None:
     found, _ = find_public_objects((tinydocs,))
     assert [thing.name for thing in found] == [
         "tinydocs.Shape",
@@ -45,7 +45,7 @@ def test_modules_that_cannot_be_imported_are_counted(tinydocs: str) -> None:
     assert find_public_objects((tinydocs,))[1] == 2
 
 
-def test_nothing_is_imported_or_printed_here(
+def test_documented_packages_are_not_imported_here_and_print_nothing(
     tinydocs: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     find_public_objects((tinydocs,))
@@ -67,7 +67,7 @@ def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
     assert read_package_versions((tinydocs,)) == {"tinydocs": "2.5"}
 
 
-def test_a_package_that_is_installed_meanwhile_is_found(tinydocs: str, tmp_path: Path) -> None:
+def test_package_that_is_installed_meanwhile_is_found(tinydocs: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'later' is not installed"):
         read_package_versions(("later",))
     info = tmp_path / "site" / "later-1.0.dist-info"

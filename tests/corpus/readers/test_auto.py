@@ -75,7 +75,7 @@ def test_rows_of_every_form_give_the_same_documents(tmp_path, name):
     assert read(write_all(tmp_path)[name]) == EXPECTED
 
 
-def test_a_jsonl_corpus_has_the_same_fingerprint_as_by_its_own_source(tmp_path):
+def test_jsonl_corpus_has_the_same_fingerprint_as_by_its_own_source(tmp_path):
     file = write_all(tmp_path)["rows.jsonl"]
     sources = [
         open_source(Corpus(source=source, path=str(file)), 13) for source in ("auto", "jsonl")
@@ -100,13 +100,13 @@ def test_columns_that_are_not_found_are_listed(tmp_path):
 
 
 @pytest.mark.bad_input("corpus", "a title column that is named and not there", "columns listed")
-def test_a_named_column_that_is_not_there_is_refused(tmp_path):
+def test_named_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no column 'headlin'"):
         read(write_all(tmp_path)["rows.csv"], Columns(title="headlin"))
 
 
 @pytest.mark.bad_input("corpus", "a CSV file with a broken row", "refused, row and remedy")
-def test_a_broken_row_of_a_csv_file_is_named(tmp_path):
+def test_broken_row_of_a_csv_file_is_named(tmp_path):
     file = tmp_path / "docs.csv"
     file.write_text('text,title\n"a ""b"" c",t\none,two,three\nx,y\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"row 2.*has 3 fields where the header has 2"):
@@ -125,7 +125,7 @@ def write_texts(folder: Path) -> None:
     (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
 
 
-def test_a_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
+def test_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
     write_texts(tmp_path)
     assert read(tmp_path) == [
         ("README", "", "All about nature."),
@@ -136,7 +136,7 @@ def test_a_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
     assert "files not read, by ending: .png 1" in caplog.text
 
 
-def test_the_command_reads_whatever_lies_at_the_path(tmp_path):
+def test_command_reads_whatever_lies_at_the_path(tmp_path):
     """And in a run that has begun, as the run's recipe says."""
     write_texts(tmp_path / "texts")
     command = ["corpus", "--run", str(tmp_path / "run"), "--path", str(tmp_path / "texts")]
@@ -148,7 +148,7 @@ def test_the_command_reads_whatever_lies_at_the_path(tmp_path):
     assert len(list(read_rows(PASSAGES, tmp_path / "run" / "passages"))) == 4
 
 
-def test_a_run_inside_its_corpus_is_no_part_of_it(tmp_path):
+def test_run_inside_its_corpus_is_no_part_of_it(tmp_path):
     write_texts(tmp_path)
     before = open_auto(tmp_path, Columns()).identity
     run = tmp_path / "artifacts" / "mine"
@@ -169,7 +169,7 @@ def test_texts_become_passages_of_their_files(tmp_path):
     assert [row["source"] for row in rows][:2] == ["README", "guide/bees.md"]
 
 
-def test_a_readme_beside_rows_is_no_corpus(tmp_path):
+def test_readme_beside_rows_is_no_corpus(tmp_path):
     (tmp_path / "README.md").write_text("Rows.")
     lines = "".join(json.dumps(row | {"_id": f"{n}"}) + "\n" for n, row in enumerate(ROWS * 20))
     (tmp_path / "docs.jsonl").write_text(lines)
@@ -177,7 +177,7 @@ def test_a_readme_beside_rows_is_no_corpus(tmp_path):
 
 
 @pytest.mark.bad_input("corpus", "a folder of rows and of texts alike", "refused, both named")
-def test_a_folder_of_rows_and_texts_is_refused(tmp_path):
+def test_folder_of_rows_and_texts_is_refused(tmp_path):
     write_texts(tmp_path)
     (tmp_path / "docs.csv").write_text("text\nThey dance.\nSlow rivers.\nAll of nature.\n")
     with pytest.raises(UserError, match=r"both rows \(docs.csv\) and texts \(README, "):
@@ -185,13 +185,13 @@ def test_a_folder_of_rows_and_texts_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("corpus", "an empty folder", "refused, what is read is told")
-def test_an_empty_folder_is_refused(tmp_path):
+def test_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no file\n.*these are read"):
         read(tmp_path)
 
 
 @pytest.mark.bad_input("corpus", "a folder of pictures", "refused, named")
-def test_a_folder_without_texts_is_refused(tmp_path):
+def test_folder_without_texts_is_refused(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     with pytest.raises(UserError, match=r"no file that can be read, but photo.png"):
         read(tmp_path)
@@ -210,14 +210,14 @@ def test_files_that_are_no_text_are_named_together_or_left_out(tmp_path):
 
 
 @pytest.mark.bad_input("text file", "none of the files is text, with skip", "refused")
-def test_where_no_file_is_text_it_is_refused(tmp_path):
+def test_folder_without_text_files_is_refused(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(UserError, match="not UTF-8"):
         read(tmp_path, skips=True)
 
 
 @pytest.mark.bad_input("corpus", "a compressed file that is cut off", "refused")
-def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
+def test_compressed_file_that_is_cut_off_is_refused(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[0]).encode() * 99)[:-9])
     with pytest.raises(UserError, match="cannot be decompressed as gzip"):
         read(tmp_path)
@@ -234,7 +234,7 @@ def test_texts_of_every_compression_give_the_same_document(tmp_path, ending):
     assert read(file) == [(file.name, "Bees", "They dance.")]
 
 
-def test_a_folder_of_pdf_and_word_files_is_read(tmp_path):
+def test_folder_of_pdf_and_word_files_is_read(tmp_path):
     (tmp_path / "a.pdf").write_bytes(make_pdf([["They dance."]], title="Bees"))
     (tmp_path / "b.docx").write_bytes(make_docx([("Title", "Ice"), ("Normal", "Slow rivers.")]))
     (tmp_path / "c.pdf").write_bytes(make_pdf([[]]))
@@ -285,7 +285,7 @@ def test_commas_within_a_quoted_header_are_no_delimiters(tmp_path, header):
     assert read(file) == [("a", "Bees", "They dance.")]
 
 
-def test_a_readme_is_a_text_whatever_follows_its_name(tmp_path, caplog):
+def test_readme_is_a_text_whatever_follows_its_name(tmp_path, caplog):
     write_texts(tmp_path)
     for name in ("README.source", "README.C++", "News.old", "README.png", "README.sh"):
         (tmp_path / name).write_text(f"What {name} says.", encoding="utf-8")

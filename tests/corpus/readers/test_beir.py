@@ -116,7 +116,7 @@ def test_empty_texts_stay(tmp_path: Path, text: str | None) -> None:
 
 
 @bad_data("a judgement of a document that is not there", "counted as not retrieved, and said")
-def test_a_judgement_of_an_unknown_document_stays(tmp_path: Path, caplog) -> None:
+def test_judgement_of_an_unknown_document_stays(tmp_path: Path, caplog) -> None:
     folder = write_beir(tmp_path / "x")
     append(folder / "qrels" / "test.tsv", "q1\td9\t1\n")
     assert read_beir(folder).qrels == {"q1": {"d1": 2, "d2": 0, "d9": 1}}
@@ -125,7 +125,7 @@ def test_a_judgement_of_an_unknown_document_stays(tmp_path: Path, caplog) -> Non
 
 
 @bad_data("a judgement of a query that is not there", "passed over, and said")
-def test_a_judgement_of_an_unknown_query_goes(tmp_path: Path, caplog) -> None:
+def test_judgement_of_an_unknown_query_goes(tmp_path: Path, caplog) -> None:
     folder = write_beir(tmp_path / "x")
     append(folder / "qrels" / "test.tsv", "q9\td1\t1\n")
     assert list(read_beir(folder).qrels) == ["q1"]
@@ -133,7 +133,7 @@ def test_a_judgement_of_an_unknown_query_goes(tmp_path: Path, caplog) -> None:
 
 
 @bad_data("a pair that is judged twice", "the last row holds, as for mteb")
-def test_the_last_judgement_of_a_pair_holds(tmp_path: Path) -> None:
+def test_last_judgement_of_a_pair_holds(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "x")
     append(folder / "qrels" / "test.tsv", "q1\td1\t1\n")
     assert read_beir(folder).qrels["q1"]["d1"] == 1
@@ -179,7 +179,7 @@ def test_scifact(data_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
-def test_a_compressed_folder_is_read_as_an_unpacked_one(tmp_path: Path, ending: str) -> None:
+def test_compressed_folder_is_read_as_an_unpacked_one(tmp_path: Path, ending: str) -> None:
     folder = write_beir(tmp_path / "plain")
     packed = tmp_path / "packed"
     shutil.copytree(folder, packed)
@@ -191,7 +191,7 @@ def test_a_compressed_folder_is_read_as_an_unpacked_one(tmp_path: Path, ending: 
 
 
 @pytest.mark.bad_input("BEIR folder", "a file both compressed and not", "refused, both are named")
-def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "x")
     shutil.copy(folder / "corpus.jsonl", tmp_path / "kept")
     pack(folder / "corpus.jsonl", ".gz")

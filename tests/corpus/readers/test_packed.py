@@ -15,7 +15,7 @@ _PACKERS = {"gz": gzip.compress, "xz": lzma.compress}
 
 @pytest.mark.bad_input("compressed file", "no permission to read it", "refused by that name")
 @pytest.mark.parametrize("ending", _PACKERS)
-def test_a_packed_file_without_permission_is_refused_by_that_name(tmp_path, ending):
+def test_packed_file_without_permission_is_refused_by_that_name(tmp_path, ending):
     file = tmp_path / f"docs.jsonl.{ending}"
     file.write_bytes(_PACKERS[ending](b'{"text": "They dance."}\n'))
     file.chmod(0)

@@ -51,7 +51,7 @@ def read(source, path, **columns):
         ),
     ],
 )
-def test_a_row_of_json_that_is_refused(tmp_path, line, says):
+def test_row_of_json_that_is_refused(tmp_path, line, says):
     file = tmp_path / "texts.jsonl"
     file.write_bytes(b'{"_id": "a", "text": "b"}\n' + line + b"\n")
     with pytest.raises(UserError, match=says) as fault:
@@ -70,7 +70,7 @@ def test_a_row_of_json_that_is_refused(tmp_path, line, says):
         wrong("JSONL file", "Parquet named .jsonl", b"PAR1....", "is a Parquet file"),
     ],
 )
-def test_a_file_in_another_form_is_named_as_that(tmp_path, data, says):
+def test_file_in_another_form_is_named_as_that(tmp_path, data, says):
     file = tmp_path / "texts.jsonl"
     file.write_bytes(data)
     with pytest.raises(UserError, match=f"(?s){says}") as fault:
@@ -119,7 +119,7 @@ def test_rows_that_are_numbered_are_said_to_be(tmp_path, caplog, source):
 @pytest.mark.bad_input("columns", "an id column that is misspelt", "refused, columns listed")
 @pytest.mark.parametrize("source", ["jsonl", "parquet"])
 @pytest.mark.parametrize("column", ["id_column", "title_column", "text_column"])
-def test_a_column_that_is_misspelt(tmp_path, source, column):
+def test_column_that_is_misspelt(tmp_path, source, column):
     rows = [{"id": "x", "name": "T", "body": "a"}]
     file = tmp_path / f"texts.{source}"
     if source == "jsonl":
@@ -149,13 +149,13 @@ def test_parquet_with_bytes_that_are_no_text(tmp_path):
         wrong("Parquet", "cut short", b"PAR1" + b"\0" * 40, "is not a readable Parquet file"),
     ],
 )
-def test_a_file_that_is_no_parquet(tmp_path, data, says):
+def test_file_that_is_no_parquet(tmp_path, data, says):
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(UserError, match=says):
         read("parquet", tmp_path / "x.parquet")
 
 
-def test_a_folder_of_parquet_files_that_are_compressed(tmp_path):
+def test_folder_of_parquet_files_that_are_compressed(tmp_path):
     pq.write_table(pa.table({"_id": ["a"], "text": ["one"]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"_id": ["b"], "text": ["two"]}), tmp_path / "plain")
     (tmp_path / "2.parquet.gz").write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
@@ -178,7 +178,7 @@ def test_a_folder_of_parquet_files_that_are_compressed(tmp_path):
         wrong("Parquet", "gzip of text", gzip.compress(b"a"), "is not a readable Parquet file"),
     ],
 )
-def test_a_compressed_file_that_is_no_parquet(tmp_path, data, says):
+def test_compressed_file_that_is_no_parquet(tmp_path, data, says):
     (tmp_path / "x.parquet.gz").write_bytes(data)
     with pytest.raises(UserError, match=says) as fault:
         read("parquet", tmp_path / "x.parquet.gz")
@@ -186,7 +186,7 @@ def test_a_compressed_file_that_is_no_parquet(tmp_path, data, says):
 
 
 @pytest.mark.bad_input("Parquet", "compressed, no room to unpack it", "refused, with the folder")
-def test_a_disk_that_is_full_where_parquet_is_unpacked(tmp_path, monkeypatch):
+def test_disk_that_is_full_where_parquet_is_unpacked(tmp_path, monkeypatch):
     pq.write_table(pa.table({"_id": ["a"], "text": ["one"]}), tmp_path / "x")
     (tmp_path / "x.parquet.gz").write_bytes(gzip.compress((tmp_path / "x").read_bytes()))
     # /dev/full answers every write as a full disk does.
@@ -197,20 +197,20 @@ def test_a_disk_that_is_full_where_parquet_is_unpacked(tmp_path, monkeypatch):
 
 
 @pytest.mark.bad_input("path", "a relative path that is not there", "told from where it was sought")
-def test_a_relative_path_says_from_where(tmp_path, monkeypatch):
+def test_relative_path_says_from_where(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"no such file or folder in {tmp_path}, where the command"):
         read("jsonl", "docs.jsonl")
 
 
 @pytest.mark.bad_input("path", "~nobody", "refused: whose home is not known")
-def test_the_home_of_nobody():
+def test_home_of_nobody():
     with pytest.raises(UserError, match="home of a user who is not known"):
         read("jsonl", "~nobody-of-this-name/docs.jsonl")
 
 
 @pytest.mark.bad_input("path", "a corpus named by 300 letters", "refused: longer than allowed")
-def test_a_name_that_is_too_long():
+def test_name_that_is_too_long():
     with pytest.raises(UserError, match="longer than the disk allows"):
         read("jsonl", "n" * 300)
 
@@ -227,7 +227,7 @@ def beir(folder, qrels):
 @pytest.mark.parametrize(
     "header", ["qid\tdocid\trelevance", "query-id\tcorpus-id\tscore", "a\tb\tRel"]
 )
-def test_a_header_of_other_names_is_a_header(tmp_path, header):
+def test_header_of_other_names_is_a_header(tmp_path, header):
     assert read_beir(beir(tmp_path, f"{header}\nq1\td1\t1\n")).qrels == {"q1": {"d1": 1}}
 
 
@@ -258,7 +258,7 @@ def test_judgements_that_are_refused(tmp_path, qrels, says):
 
 
 @pytest.mark.bad_input("attack", "a dataset that is a script", "refused, never run")
-def test_a_dataset_that_is_a_script_is_not_run(tmp_path):
+def test_dataset_that_is_a_script_is_not_run(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
@@ -268,7 +268,7 @@ def test_a_dataset_that_is_a_script_is_not_run(tmp_path):
 
 
 @pytest.mark.bad_input("Parquet", "the text column twice", "refused")
-def test_a_column_that_is_there_twice(tmp_path):
+def test_column_that_is_there_twice(tmp_path):
     arrays = [pa.array(["a"]), pa.array(["one"]), pa.array(["another"])]
     table = pa.Table.from_arrays(arrays, names=["_id", "text", "text"])
     pq.write_table(table, tmp_path / "a.parquet")
@@ -288,7 +288,7 @@ def test_a_column_that_is_there_twice(tmp_path):
         for name in ("b.jsonl.7z", "b.JSONL", "b.jsonl.zip")
     ],
 )
-def test_a_folder_of_which_a_part_would_not_be_read(tmp_path, name):
+def test_folder_of_which_a_part_would_not_be_read(tmp_path, name):
     (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "b"}\n')
     (tmp_path / "README.md").write_text("of no corpus")
     assert len(read("jsonl", tmp_path)) == 1
@@ -297,7 +297,7 @@ def test_a_folder_of_which_a_part_would_not_be_read(tmp_path, name):
         read("jsonl", tmp_path)
 
 
-def test_a_file_that_the_system_cannot_read_on(monkeypatch, tmp_path):
+def test_file_that_the_system_cannot_read_on(monkeypatch, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "b"}\n')
 
     def breaks(*_):

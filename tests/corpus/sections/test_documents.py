@@ -29,7 +29,7 @@ They do so always.
 """
 
 
-def test_a_pdf_has_its_title_and_its_paragraphs():
+def test_pdf_has_its_title_and_its_paragraphs():
     lines = ["Bees dance in the dark hive, and others fol-", "low them.", "They do so always."]
     assert read_pdf(make_pdf([lines], title="Bees"), "a.pdf") == [
         TextSection(
@@ -54,13 +54,13 @@ def test_running_heads_and_page_numbers_of_a_pdf_are_left_out():
 
 
 @pytest.mark.bad_input("text file", "a PDF of scanned pages, without text", "refused, with remedy")
-def test_a_pdf_without_text_is_refused():
+def test_pdf_without_text_is_refused():
     with pytest.raises(UserError, match=r"a.pdf: holds no text on its 2 pages.*\n.*ocrmypdf"):
         read_pdf(make_pdf([[], []]), "a.pdf")
 
 
 @pytest.mark.bad_input("text file", "a PDF behind a password", "refused, with remedy")
-def test_an_encrypted_pdf_is_refused_unless_it_opens_without_a_password():
+def test_encrypted_pdf_is_refused_unless_it_opens_without_a_password():
     with pytest.raises(UserError, match=r"is encrypted"):
         read_pdf(make_pdf([["They dance."]], password="honey"), "a.pdf")
     assert read_pdf(make_pdf([["They dance."]], password=""), "a.pdf")[0].text == "They dance."
@@ -81,7 +81,7 @@ def test_damaged_documents_are_refused():
         read_word(half, "a.docx")
 
 
-def test_a_word_file_has_its_headings():
+def test_word_file_has_its_headings():
     paragraphs = [("Title", "Bees"), ("Normal", "They dance."), ("Heading 1", "Food")]
     paragraphs += [("Normal", "Nectar."), ("Normal", "Pollen, too."), ("Heading 2", "Winter")]
     paragraphs += [("Normal", "Honey."), ("Heading 1", "Homes"), ("Normal", "Hives.")]
@@ -94,7 +94,7 @@ def test_a_word_file_has_its_headings():
 
 
 @needs_groff
-def test_a_manual_page_has_its_headings_and_reads_no_other_file():
+def test_manual_page_has_its_headings_and_reads_no_other_file():
     assert is_man_page(PAGE)
     assert read_man_page(PAGE, "dance.7") == [
         TextSection(("dance(7)", "Name"), "dance - tell where flowers are"),
@@ -122,7 +122,7 @@ def test_a_manual_page_has_its_headings_and_reads_no_other_file():
     ],
 )
 @pytest.mark.bad_input("corpus", "a manual page that reads another file", "the file is not read")
-def test_a_manual_page_reads_no_file_by_a_hidden_request(tmp_path, request_of_file):
+def test_manual_page_reads_no_file_by_a_hidden_request(tmp_path, request_of_file):
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret\n")
     page = f"{PAGE}\n{request_of_file.format(secret)}\nBees sleep.\n"
@@ -136,7 +136,7 @@ def test_a_manual_page_reads_no_file_by_a_hidden_request(tmp_path, request_of_fi
     "before",
     [".ds hidden mso\n.\\*[hidden] {}\n", ".am TH\n.mso {}\n..\n", ".rn mso other\n.other {}\n"],
 )
-def test_nothing_runs_before_the_title_of_a_manual_page(tmp_path, before):
+def test_manual_page_runs_no_request_before_its_title(tmp_path, before):
     secret = tmp_path / "secret.txt"
     secret.write_text(".SH NAME\nthe secret\n")
     text = str(read_man_page(before.format(secret) + PAGE, "dance.7"))
@@ -145,7 +145,7 @@ def test_nothing_runs_before_the_title_of_a_manual_page(tmp_path, before):
 
 
 @needs_groff
-def test_a_continued_title_of_a_manual_page_hides_no_request(tmp_path):
+def test_continued_title_of_a_manual_page_hides_no_request(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret\n")
     page = f".TH DANCE 7 \\\n.SH NAME\nBees sleep.\n.if n .mso {secret}\n"
@@ -156,14 +156,14 @@ def test_a_continued_title_of_a_manual_page_hides_no_request(tmp_path):
 
 @needs_groff
 @pytest.mark.bad_input("corpus", "a manual page that prints the environment", "nothing is printed")
-def test_a_manual_page_does_not_see_the_environment(monkeypatch):
+def test_manual_page_does_not_see_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     text = str(read_man_page(PAGE + "\n.PP\nMy key is \\V[OPENAI_API_KEY].\n", "dance.7"))
     assert "sk-secret" not in text
     assert "My key is" in text
 
 
-def test_a_reader_that_was_missing_when_its_files_were_skipped_is_part_of_the_identity(
+def test_reader_that_was_missing_when_its_files_were_skipped_is_part_of_the_identity(
     tmp_path, monkeypatch
 ):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
@@ -175,7 +175,7 @@ def test_a_reader_that_was_missing_when_its_files_were_skipped_is_part_of_the_id
 
 
 @pytest.mark.bad_input("corpus", "PDF files without the extra `documents`", "count, and remedy")
-def test_a_missing_reader_is_named_with_its_files(tmp_path, monkeypatch):
+def test_missing_reader_is_named_with_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     files = {tmp_path / f"{n}.pdf": ".pdf" for n in range(4)}
     with pytest.raises(UserError, match=r"4 .pdf files \(.*pypdf.*not installed\n.*documents"):

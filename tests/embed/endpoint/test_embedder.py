@@ -103,7 +103,7 @@ def test_retry_after_is_honoured(server, as_date):
 
 
 @pytest.mark.bad_input("server", "an embeddings server that asks for an hour", "the job ends")
-def test_a_server_that_asks_for_too_much_patience_ends_the_job(server):
+def test_server_that_asks_for_too_much_patience_ends_the_job(server):
     encoder = open_encoder(retriever(server))
     server.faults.append(status(429, retry_after="86400"))
     with pytest.raises(UserError, match="pause of 1440 minutes"):
@@ -146,7 +146,7 @@ def test_refusals_name_url_model_and_remedy_but_never_the_key(server, code, reme
 
 
 @pytest.mark.parametrize("fault", [echoes(500), body_is(f"<{SECRET}>".encode())])
-def test_the_key_is_not_in_what_passes_either(server, fault):
+def test_key_is_not_in_what_passes_either(server, fault):
     server.rule = lambda body: fault
     with pytest.raises(UserError) as caught:
         open_encoder(retriever(server, retries=0))
@@ -170,7 +170,7 @@ def test_another_width_is_refused(server):
         encoder.encode(["one"], "query")
 
 
-def test_where_and_how_it_is_asked_is_no_part_of_its_identity(server, tmp_path):
+def test_endpoint_address_and_batching_are_no_part_of_identity(server, tmp_path):
     plain = retriever(server)
     with serving(embeds) as other:
         moved = retriever(other, concurrency=1, timeout=9, retries=1, batch_tokens=99)

@@ -85,7 +85,7 @@ def test_garbage_now_and_then_leaves_no_trace(server, share):
 
 
 @pytest.mark.parametrize("wait", [None, "0", "0.02", "-5", formatdate(0, usegmt=True), "soon"])
-def test_a_storm_of_429_is_outlasted(server, wait):
+def test_storm_of_429_is_outlasted(server, wait):
     refuses = status(429, retry_after=wait) if wait else status(429)
     encoder = opened(server, retries=4)
     server.rule = at_random(refuses, share=0.6)
@@ -93,7 +93,7 @@ def test_a_storm_of_429_is_outlasted(server, wait):
 
 
 @pytest.mark.parametrize("wait", ["3600", "1e999", "a date"])
-def test_a_server_that_asks_for_an_hour_ends_the_job(server, wait):
+def test_server_that_asks_for_an_hour_ends_the_job(server, wait):
     if wait == "a date":
         wait = formatdate(time.time() + 7200, usegmt=True)
     encoder = opened(server)
@@ -102,7 +102,7 @@ def test_a_server_that_asks_for_an_hour_ends_the_job(server, wait):
         encoder.encode(TEXTS, "document")
 
 
-def test_a_server_that_dies_and_comes_back(server, monkeypatch):
+def test_server_that_dies_and_comes_back(server, monkeypatch):
     monkeypatch.setattr(client, "_FIRST_WAIT", 0.1)
     encoder = opened(server)
     port = server.server_address[1]
@@ -125,7 +125,7 @@ def test_a_server_that_dies_and_comes_back(server, monkeypatch):
 
 @pytest.mark.parametrize("fault", [trickles(20), lambda handler, body: time.sleep(3)])
 @pytest.mark.bad_input("server", "embeddings that come a byte a second", "given up, asked again")
-def test_a_slow_reply_is_given_up_and_asked_again(server, fault):
+def test_slow_reply_is_given_up_and_asked_again(server, fault):
     encoder = opened(server, timeout=0.4)
     server.faults.append(fault)
     begun = time.monotonic()
@@ -153,14 +153,14 @@ def test_headers_that_never_end_are_given_up(server):
     "fault", [servers.endless, servers.packed(gzip.compress(b" " * (1 << 25)))]
 )
 @pytest.mark.bad_input("server", "embeddings without end, or a bomb of gzip", "refused, unread")
-def test_a_reply_beyond_its_limits_is_not_read(server, fault):
+def test_reply_beyond_its_limits_is_not_read(server, fault):
     encoder = opened(server, retries=0)
     server.faults.append(fault)
     with pytest.raises(UserError, match=r"more than \d+ MiB|100 times its length"):
         encoder.encode(["a"], "query")
 
 
-def test_a_lasting_fault_is_reported_by_its_kind(server):
+def test_lasting_fault_is_reported_by_its_kind(server):
     cases = [
         (status(500, "out of memory"), r"failed for model .* in 3 tries \(500: out of memory\)"),
         (drops, r"did not answer for model .* in 3 tries \(.*Error"),
@@ -174,7 +174,7 @@ def test_a_lasting_fault_is_reported_by_its_kind(server):
         server.rule = lambda body: None
 
 
-def test_a_server_that_is_not_there_did_not_answer():
+def test_server_that_is_not_there_did_not_answer():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -194,7 +194,7 @@ def test_redirects_are_not_followed(server):
 
 @pytest.mark.parametrize("spelt", [SECRET, SECRET.replace("/", "\\/"), "sk-not%2Ffor%2Banyone%3D"])
 @pytest.mark.parametrize("code", [400, 401, 500])
-def test_the_key_is_in_no_error_and_no_log(server, caplog, spelt, code):
+def test_key_is_in_no_error_and_no_log(server, caplog, spelt, code):
     reply = f'{{"error": {{"message": "\x1b[31mnot {spelt}"}}}}'.encode()
     server.rule = lambda body: lambda handler, _: handler.reply(code, reply)
     with pytest.raises(UserError) as caught:
@@ -214,7 +214,7 @@ def test_waiting_requests_are_not_sent_once_the_job_has_failed(server):
     assert len(server.seen) <= 4
 
 
-def test_in_an_event_loop_too(server):
+def test_endpoint_embeds_inside_an_event_loop(server):
     """As in a notebook."""
     encoder = opened(server)
 

@@ -133,7 +133,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("form", "said"), WRONG.values(), ids=WRONG)
 @pytest.mark.bad_input("server", "embeddings that are misnumbered, nested, ...", "named at once")
-def test_a_form_that_cannot_be_read_is_named_at_once(form, said):
+def test_form_that_cannot_be_read_is_named_at_once(form, said):
     with served(form) as server, pytest.raises(UserError, match=said) as caught:
         opened(server, concurrency=1, retries=9).encode(TEXTS, "document")
     assert "gave no usable reply" in str(caught.value)
@@ -165,7 +165,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_the_form_of_numbers_is_left_out_where_it_is_refused(server, refusal):
+def test_form_of_numbers_is_left_out_where_it_is_refused(server, refusal):
     server.rule = lambda body: refusal if "encoding_format" in body else None
     check(opened(server))
 
@@ -191,7 +191,7 @@ def test_fields_of_ones_own_go_along_by_side(server):
     ]
 
 
-def test_a_field_that_is_missing_is_named_with_the_keys_that_send_it(server):
+def test_field_that_is_missing_is_named_with_the_keys_that_send_it(server):
     server.rule = lambda body: (
         None if "input_type" in body else status(400, "'input_type' parameter is required")
     )
@@ -239,7 +239,7 @@ MESSAGES = [
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("code", [400, 413, 422])
 @pytest.mark.bad_input("server", "at most 10 texts a request", "divided, and remembered")
-def test_a_server_that_takes_few_texts_is_sent_few(server, caplog, message, code):
+def test_server_that_takes_few_texts_is_sent_few(server, caplog, message, code):
     server.rule = takes(10, message, code)
     encoder = opened(server, concurrency=1)
     check(encoder, TEXTS[:32])
@@ -252,7 +252,7 @@ def test_a_server_that_takes_few_texts_is_sent_few(server, caplog, message, code
     assert caplog.text.count("retriever.batch_texts") == 1
 
 
-def test_a_server_that_takes_one_text_is_sent_one(server):
+def test_server_that_takes_one_text_is_sent_one(server):
     server.rule = takes(1, "only a text, no list of several")
     encoder = opened(server, concurrency=1)
     check(encoder)
@@ -268,7 +268,7 @@ def test_batch_texts_is_heeded(server):
     assert max(len(seen.body["input"]) for seen in server.seen) == 40
 
 
-def test_a_server_that_takes_few_tokens_a_request_is_sent_shorter_ones(server, caplog):
+def test_server_that_takes_few_tokens_a_request_is_sent_shorter_ones(server, caplog):
     """Few long texts, and then many short ones."""
     texts = [f"{n} " + "long " * 100 for n in range(12)] + TEXTS
 
@@ -316,7 +316,7 @@ LONG = [
 )
 @pytest.mark.parametrize("code", [400, 413])
 @pytest.mark.bad_input("server", "Chinese text beyond a server's 512 tokens", "cut, said once")
-def test_a_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog, message, code):
+def test_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog, message, code):
     def rule(body):
         n = max(map(tokens, body["input"]))
         return status(code, message.format(n=n)) if n > 512 else None
@@ -337,7 +337,7 @@ def test_a_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog,
         np.testing.assert_array_equal(alone.encode([text], "document")[0], vector)
 
 
-def test_one_text_that_is_too_long_costs_no_other_its_batch(server):
+def test_text_that_is_too_long_costs_no_other_its_batch(server):
     def rule(body):
         n = max(map(tokens, body["input"]))
         return status(400, f"{n} tokens, and at most 512 fit") if n > 512 else None
@@ -353,7 +353,7 @@ def test_one_text_that_is_too_long_costs_no_other_its_batch(server):
 
 
 @pytest.mark.bad_input("server", "a text that the server refuses at any length", "named")
-def test_a_text_that_is_refused_for_another_reason_is_named(server):
+def test_text_that_is_refused_for_another_reason_is_named(server):
     server.rule = lambda body: (
         status(400, "contains what is not allowed")
         if any("bees" in t for t in body["input"])
@@ -364,7 +364,7 @@ def test_a_text_that_is_refused_for_another_reason_is_named(server):
         encoder.encode([*TEXTS, "about bees"], "document")
 
 
-def test_a_server_that_refuses_every_length_ends_the_job(server):
+def test_server_that_refuses_every_length_ends_the_job(server):
     encoder = opened(server)
     server.rule = lambda body: status(413, "too long")
     with pytest.raises(UserError, match="refuses a text"):
@@ -384,11 +384,11 @@ def test_a_server_that_refuses_every_length_ends_the_job(server):
         ("400: model-7 gives no", 32, None),
     ],
 )
-def test_the_most_texts_that_a_refusal_names(reason, sent, most):
+def test_most_texts_that_a_refusal_names(reason, sent, most):
     assert find_named_limit(reason, sent) == most
 
 
-def test_how_much_of_a_text_fits():
+def test_length_of_text_that_fits_is_read_from_a_refusal():
     said = "413: `inputs` must have less than 512 tokens. Given: 976"
     assert estimate_fitting_share(said, 3_000) == pytest.approx(0.95 * 512 / 976)
     assert estimate_fitting_share("400: too long for text-embedding-004", 3_000) == 0.7

@@ -41,7 +41,7 @@ def test_rankings_of_other_data_or_a_damaged_file_do_not_count(tmp_path):
     assert not has_rankings(path, {"revision": 1})
 
 
-def test_a_cut_keeps_the_first_documents_of_the_only_part():
+def test_cut_keeps_the_first_documents_of_the_only_part():
     assert cut_rankings({"test/default": {"q": {"a": 3, "b": 2, "c": 1}}}, 2) == {"q": ["a", "b"]}
     with pytest.raises(ValueError, match="too many"):
         cut_rankings(RANKINGS, 2)

@@ -36,7 +36,7 @@ def test_bm25_finds_words_of_title_and_text():
     }
 
 
-def test_a_query_without_a_word_of_the_corpus_finds_nothing():
+def test_query_without_a_word_of_the_corpus_finds_nothing():
     assert search(["glacier"]) == {"glacier": {NO_DOCUMENT: 0.0}}
 
 
@@ -74,7 +74,7 @@ def test_hybrid_ranks_by_the_scores_of_both():
     assert ranked["none"] == {NO_DOCUMENT: 0.0}
 
 
-def test_other_settings_or_sources_have_results_of_their_own():
+def test_baseline_results_differ_by_settings_and_sources():
     assert BM25Search(BM25()).revision != BM25Search(BM25(k1=2)).revision
     one, other = (FusedSearch("own/fused", {"dense": name}, list) for name in ("a", "b"))
     assert one.revision != other.revision

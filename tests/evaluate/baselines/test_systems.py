@@ -73,7 +73,7 @@ def test_results_without_rankings_are_ranked_from_their_vectors(
     assert score_baselines({"student": student}, task, out, BM25()) == first
 
 
-def test_a_folder_named_from_the_working_directory_is_the_same_one(
+def test_folder_named_from_the_working_directory_is_the_same_one(
     task, models, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -82,7 +82,7 @@ def test_a_folder_named_from_the_working_directory_is_the_same_one(
     assert rank_systems(student, task, tmp_path / "out", BM25(), depth=3) == found
 
 
-def test_only_retrieval_takes_baselines(task, tmp_path):
+def test_baselines_are_for_retrieval_alone(task, tmp_path):
     assert takes_baselines(task)
     task.skip_first_result = True
     assert not takes_baselines(task)

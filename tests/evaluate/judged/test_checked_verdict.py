@@ -28,7 +28,7 @@ def judge(run: Path, count: int) -> None:
     distill.judge(run, ask, pairs=count)
 
 
-def test_without_a_person_the_verdict_is_the_llms_and_the_judge_is_unverified(run):
+def test_verdict_without_a_person_is_the_llms_and_the_judge_is_unverified(run):
     summary = distill.open_run(run).summary
     assert (summary["verdict"]["kind"], summary["verdict"]["against"]) == ("worse", "base")
     assert summary["verdict"]["rests_on"] == {"judged": "llm"}
@@ -40,7 +40,7 @@ def test_without_a_person_the_verdict_is_the_llms_and_the_judge_is_unverified(ru
         refuse_worse_student(run, None)
 
 
-def test_a_persons_verdicts_turn_the_verdict_of_a_wrong_llm(run):
+def test_persons_verdicts_turn_the_verdict_of_a_wrong_llm(run):
     judge(run, 60)
     summary = json.loads((run / "summary.json").read_text())
     verdict = summary["verdict"]
@@ -69,7 +69,7 @@ def test_reports_are_written_anew_and_say_what_the_verdict_rests_on(run):
         assert "UNVERIFIED" not in text
 
 
-def test_a_handful_of_verdicts_leaves_the_llms_verdict(run):
+def test_handful_of_verdicts_leaves_the_llms_verdict(run):
     judge(run, 5)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["verdict"]["kind"] == "worse"
@@ -94,7 +94,7 @@ def test_pairs_that_an_earlier_version_drew_leave_the_verdict_and_tell_student_a
     assert "which tell student minus teacher alone" in (run / "report.md").read_text()
 
 
-def test_the_command_says_the_new_verdict_and_what_it_has_written(run):
+def test_command_says_the_new_verdict_and_what_it_has_written(run):
     keys = "".join(
         "y\n" if is_answer((pair.query_id, pair.passage_id)) else "n\n"
         for pair in open_sheet(run).pairs[:60]
@@ -106,7 +106,7 @@ def test_the_command_says_the_new_verdict_and_what_it_has_written(run):
     assert "written anew: summary.json and reports in" in words
 
 
-def test_a_verdict_by_a_person_sets_the_exit_code(run):
+def test_verdict_by_a_person_sets_the_exit_code(run):
     from distill.cli.verdict import exit_on_verdict
 
     with pytest.raises(SystemExit):

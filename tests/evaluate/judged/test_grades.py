@@ -20,7 +20,7 @@ def test_pairs_are_graded_by_the_scores_themselves_where_these_differ():
     assert not found.is_relative
 
 
-def test_where_all_have_one_grade_seed_passages_say_what_is_relevant():
+def test_seed_passages_say_what_is_relevant_where_all_have_one_grade():
     found = grade_pairs([0.05, 0.1, 0.2, 0.3], [False, False, True, True], "rc", "judge")
     assert found.grades == [0, 0, 0, 1]
     assert found.relevant == [False, False, False, True]
@@ -36,6 +36,6 @@ def test_where_all_have_one_grade_seed_passages_say_what_is_relevant():
         ([0.1, 0.2, 0.3, 0.4], "all 4 pairs have the grade 0"),
     ],
 )
-def test_an_llm_that_tells_nothing_apart_is_refused(scores, message):
+def test_llm_that_tells_nothing_apart_is_refused(scores, message):
     with pytest.raises(UserError, match=message):
         grade_pairs(scores, NO_SEEDS[: len(scores)], "rc", "judge")

@@ -31,7 +31,7 @@ def judge(llm: OverlapLLM, cache: Path, form: str = "graded") -> list[float]:
 
 
 @pytest.mark.parametrize("form", ["graded", "rc"])
-def test_a_passage_that_answers_is_judged_more_relevant(tmp_path, form):
+def test_passage_that_answers_is_judged_more_relevant(tmp_path, form):
     scores = judge(OverlapLLM(), tmp_path / "judged.sqlite", form)
     own = [score for score, pair in zip(scores, PAIRS, strict=True) if pair.query in pair.passage]
     assert len(own) >= len(TEXTS)
@@ -64,7 +64,7 @@ def test_resumed_judging_ends_as_undisturbed(tmp_path):
     assert stopped.scored + going_on.scored == len(PAIRS)
 
 
-def test_an_engine_without_log_probabilities_grades_in_words(tmp_path):
+def test_engine_without_log_probabilities_grades_in_words(tmp_path):
     class Words(OverlapLLM):
         can_compare_verdicts = can_score = False
 
@@ -88,7 +88,7 @@ def test_pairs_of_a_query_are_not_judged_one_after_the_other(tmp_path):
     assert len(set(seen[: len(TEXTS)])) > 4
 
 
-def test_a_pair_without_a_usable_score_has_none(tmp_path):
+def test_pair_without_a_usable_score_has_none(tmp_path):
     class Broken(OverlapLLM):
         def _judge(self, prefix, text, endings):
             found = super()._judge(prefix, text, endings)

@@ -59,7 +59,7 @@ def judge(run: Path, *options: str, keys: str = "") -> str:
     return " ".join(done.output.split())
 
 
-def test_nothing_of_a_held_out_passage_is_trained_on(finished):
+def test_held_out_passages_are_not_trained_on(finished):
     out = {row["passage_id"] for row in read_rows(PASSAGES, finished / "passages-held-out")}
     trained = {row["passage_id"] for row in read_rows(PASSAGES, finished / "passages")}
     seeds = {row["seed_id"] for row in read_rows(QUERIES, finished / "queries")}
@@ -76,7 +76,7 @@ def test_held_out_queries_are_written_after_other_prompts_and_examples(first_llm
     assert len(first_llm.asked) > len(held_out)
 
 
-def test_the_pool_is_a_retrieval_task_that_the_summary_holds(finished):
+def test_pool_is_a_retrieval_task_that_the_summary_holds(finished):
     pool = read_beir(finished / "judged")
     assert len(pool.queries) <= 12
     assert {grade for judged in pool.qrels.values() for grade in judged.values()} <= {0, 1, 2, 3}
@@ -127,7 +127,7 @@ def test_queries_of_a_log_are_judged_and_none_of_them_is_trained_on(
     assert "was written for is among" not in report
 
 
-def test_the_same_command_judges_nothing_again(run, recipe_file):
+def test_same_command_judges_nothing_again(run, recipe_file):
     llm = OverlapLLM()
     before = (run / "judged" / "judgements.jsonl").read_bytes()
     distill.run(load(recipe_file), run, llm=llm)
@@ -135,7 +135,7 @@ def test_the_same_command_judges_nothing_again(run, recipe_file):
     assert (run / "judged" / "judgements.jsonl").read_bytes() == before
 
 
-def test_a_pool_that_was_lost_is_made_again_without_the_llm(run, recipe_file):
+def test_pool_that_was_lost_is_made_again_without_the_llm(run, recipe_file):
     before = (run / "judged" / "judgements.jsonl").read_bytes()
     shutil.rmtree(run / "judged")
     llm = OverlapLLM()
@@ -144,7 +144,7 @@ def test_a_pool_that_was_lost_is_made_again_without_the_llm(run, recipe_file):
     assert (run / "judged" / "judgements.jsonl").read_bytes() == before
 
 
-def test_a_later_student_is_measured_on_the_same_pool(run, recipe_file):
+def test_later_student_is_measured_on_the_same_pool(run, recipe_file):
     before = (run / "judged" / "judgements.jsonl").read_bytes()
     other = load(recipe_file, **{"train.epochs": 1, "train.seed": 5})
     distill.run(other, run, "stale", llm=OverlapLLM())
@@ -152,7 +152,7 @@ def test_a_later_student_is_measured_on_the_same_pool(run, recipe_file):
     assert 0 <= read_results(run).systems["student"].unjudged < 1
 
 
-def test_a_person_judges_in_the_terminal_stops_and_goes_on(run):
+def test_person_judges_in_the_terminal_stops_and_goes_on(run):
     output = judge(run, "--pairs", "20", keys="y\nn\ns\nq\n")
     assert "a person has judged 2 of its pairs" in output
     judge(run, "--pairs", "20", keys="y\n" * 17)
@@ -165,7 +165,7 @@ def test_a_person_judges_in_the_terminal_stops_and_goes_on(run):
     assert "95 % interval" in judge(run, "--pairs", "20")
 
 
-def test_a_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay(run):
+def test_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay(run):
     judge(run, keys="y\ny\nn\nq\n")
     (old,) = (run / "verdicts").glob("*/verdicts.jsonl")
     before = old.read_bytes()
@@ -179,7 +179,7 @@ def test_a_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay
     assert old.read_bytes() == before
 
 
-def test_a_csv_file_gives_the_same_verdicts_as_the_terminal(run, finished, tmp_path):
+def test_csv_file_gives_the_same_verdicts_as_the_terminal(run, finished, tmp_path):
     file = tmp_path / "pairs.csv"
     assert "written" in judge(run, "--csv", str(file), "--pairs", "15")
     with file.open(newline="", encoding="utf-8-sig") as source:
@@ -195,7 +195,7 @@ def test_a_csv_file_gives_the_same_verdicts_as_the_terminal(run, finished, tmp_p
     assert read_results(other).difference == by_csv.difference
 
 
-def test_a_cleared_cell_takes_its_verdict_back_and_no_other(run, tmp_path):
+def test_cleared_cell_takes_its_verdict_back_and_no_other(run, tmp_path):
     file = tmp_path / "pairs.csv"
     judge(run, "--csv", str(file), "--pairs", "15")
     with file.open(newline="", encoding="utf-8-sig") as source:
@@ -217,7 +217,7 @@ def test_a_cleared_cell_takes_its_verdict_back_and_no_other(run, tmp_path):
 
 
 @pytest.mark.bad_input("judge", "input that ends, without a terminal", "refused, --csv is named")
-def test_without_a_terminal_the_csv_is_named_and_verdicts_are_kept(run):
+def test_csv_is_named_without_a_terminal_and_verdicts_are_kept(run):
     with pytest.raises(UserError, match="ended before pair 3 had an answer") as fault:
         CliRunner().invoke(cli, ["judge", str(run)], input="y\nn\n", catch_exceptions=False)
     assert "--csv FILE" in str(fault.value)
@@ -239,7 +239,7 @@ def write_csv(file: Path, rows: list[dict[str, str]]) -> None:
         ("verdict", "perhaps", "row 2: 'perhaps' is no verdict"),
     ],
 )
-def test_a_csv_with_an_unknown_pair_or_verdict(run, tmp_path, column, value, message):
+def test_csv_with_an_unknown_pair_or_verdict(run, tmp_path, column, value, message):
     file = tmp_path / "pairs.csv"
     distill.judge(run, csv=file, pairs=12)
     with file.open(newline="", encoding="utf-8-sig") as source:
@@ -252,7 +252,7 @@ def test_a_csv_with_an_unknown_pair_or_verdict(run, tmp_path, column, value, mes
 
 
 @pytest.mark.bad_input("judge", "an LLM that judges all pairs alike", "refused, the student stays")
-def test_an_llm_that_judges_all_alike(recipe_file, tmp_path):
+def test_llm_that_judges_all_alike(recipe_file, tmp_path):
     class Alike(OverlapLLM):
         def score(self, requests):
             return InMemoryLLM.score(self, requests)
@@ -263,7 +263,7 @@ def test_an_llm_that_judges_all_alike(recipe_file, tmp_path):
 
 
 @pytest.mark.bad_input("judge", "a run without a judged pool", "refused")
-def test_a_run_without_a_pool(tmp_path):
+def test_run_without_a_pool(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="has no judged pool"):
         distill.judge(tmp_path / "run")

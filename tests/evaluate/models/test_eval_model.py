@@ -40,7 +40,7 @@ def card(folder, head):
         ("license: [", None),
     ],
 )
-def test_the_licence_is_the_model_cards(folder, head, expected):
+def test_licence_is_the_model_cards(folder, head, expected):
     card(folder, head)
     assert read_licence(folder) == expected
 
@@ -64,7 +64,7 @@ def test_metadata_for_mteb_holds_all_that_is_known(folder):
     )
 
 
-def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
+def test_licence_that_mteb_does_not_know_is_kept_from_it(folder):
     card(folder, "license: other\nlicense_name: mine")
     eval_model = load_eval_model(folder)
     assert eval_model.licence == "mine"
@@ -80,7 +80,7 @@ def test_settings_that_depart_from_the_model_are_an_experiment(folder):
 
 
 @pytest.mark.bad_input("models", "a folder that is no model", "refused by name")
-def test_a_folder_that_is_no_model_is_named(tmp_path):
+def test_folder_that_is_no_model_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="does not load"):
         load_eval_model(tmp_path)
@@ -97,13 +97,13 @@ def test_files_that_are_not_loaded_do_not_count_as_size(folder):
     assert load_eval_model(folder).bytes_on_disk == before + 7
 
 
-def test_the_models_of_one_wheel_have_names_of_their_own():
+def test_models_of_one_wheel_have_names_of_their_own():
     one, other = (f"wheel:pack==1.0/{path}/model#sha256=00" for path in ("small", "large"))
     assert make_mteb_name(one) == "wheel/pack-small-model"
     assert make_mteb_name(one) != make_mteb_name(other)
 
 
-def test_a_model_without_a_limit_departs_from_nothing(folder):
+def test_model_without_a_limit_departs_from_nothing(folder):
     config = folder / "sentence_bert_config.json"
     config.unlink(missing_ok=True)
     tokenizer = folder / "tokenizer_config.json"

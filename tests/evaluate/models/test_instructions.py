@@ -61,7 +61,7 @@ def before(eval_model, task, side):
         ("TwentyNewsgroupsClustering.v2", "topic"),
     ],
 )
-def test_a_student_gets_each_task_and_both_sides_are_queries(base, task, words):
+def test_student_gets_each_task_and_both_sides_are_queries(base, task, words):
     told = before(load_eval_model(base, device="cpu"), task, None)
     assert told.startswith("Instruct: ")
     assert words in told
@@ -84,7 +84,7 @@ def test_switched_off_one_task_stands_for_all(base):
     assert before(eval_model, "STSBenchmark", None) == ""
 
 
-def test_a_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path):
+def test_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path):
     """Its configuration holds the prompt of one task alone."""
     query = "Instruct: Find bees.\nQuery: "
     folder = tiny_encoder(tmp_path / "student", prompts={"query": query, "document": ""})
@@ -102,7 +102,7 @@ def test_a_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path)
     assert before(load_eval_model(folder, device="cpu"), "SciFact", "query") == SCIENTIFIC
 
 
-def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
+def test_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
     folder = tiny_encoder(tmp_path / "student", prompts={"query": "find: ", "document": ""})
     student = {"query_template": "find: {query}", "default_task": "x", "document_prompt": ""}
     (folder / ".stage").mkdir()
@@ -192,7 +192,7 @@ def test_search_writes_them_so_too(base):
     assert np.allclose(found, expected, atol=1e-6)
 
 
-def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, teacher_folder):
+def test_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, teacher_folder):
     settings = EmbedderConfig(device="cpu", max_tokens=32, query_template="do {task}: {query}")
     from distill.embed.open_embedder import open_embedder
 

@@ -43,7 +43,7 @@ def open_with_known(folder, run):
 
 
 @pytest.mark.parametrize("prompts", [{}, {"query": "q: ", "document": "d: "}])
-def test_a_passage_of_the_store_is_not_encoded_again(tmp_path, run_of, encoded, prompts):
+def test_passage_of_the_store_is_not_encoded_again(tmp_path, run_of, encoded, prompts):
     folder = tiny_encoder(tmp_path / "model", prompts=prompts)
     run = run_of(folder)
     texts = [*reversed(TEXTS), STRANGER]
@@ -79,13 +79,13 @@ def test_vectors_that_keep_their_own_length_are_computed(tmp_path, run_of, encod
     assert sorted(encoded) == sorted(TEXTS)
 
 
-def test_a_run_without_a_corpus_knows_nothing(tmp_path, encoded):
+def test_run_without_a_corpus_knows_nothing(tmp_path, encoded):
     model = open_with_known(tiny_encoder(tmp_path / "model"), Run(tmp_path / "run"))
     ask(wrap_for_mteb(model, tmp_path / "v"), TEXTS, "SciFact", "document")
     assert sorted(encoded) == sorted(TEXTS)
 
 
-def test_a_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, encoded):
+def test_run_without_vectors_of_the_model_knows_nothing(tmp_path, run_of, encoded):
     run = run_of(tiny_encoder(tmp_path / "model"))
     other = tiny_encoder(tmp_path / "other", seed=5)
     encoded.clear()

@@ -73,7 +73,7 @@ def test_scores_are_those_of_mteb_alone_cached_or_not(
     assert encoded == []
 
 
-def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
+def test_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
     eval_model = load_eval_model(tiny_encoder(tmp_path / "model"), device="cpu")
     model = wrap_for_mteb(eval_model, tmp_path)
     twice = ask(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
@@ -84,7 +84,7 @@ def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
     assert encoded == TEXTS[:6]
 
 
-def test_each_prompt_and_length_has_vectors_of_its_own(prompted_folder, tmp_path, encoded):
+def test_vectors_differ_by_prompt_and_length(prompted_folder, tmp_path, encoded):
     whole = load_eval_model(prompted_folder, device="cpu")
     short = load_eval_model(prompted_folder, 12, "cpu")
     for eval_model in (whole, short):
@@ -134,14 +134,14 @@ def test_batches_keep_to_their_tokens_longest_first(eval_model, monkeypatch):
     np.testing.assert_allclose(found, eval_model.model.encode(TEXTS), atol=1e-6)
 
 
-def test_a_corpus_of_many_texts_tells_its_progress(eval_model, tmp_path, monkeypatch, capfd):
+def test_corpus_of_many_texts_tells_its_progress(eval_model, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
     ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side="document")
     (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12 of 12 texts" in x]
     assert line.startswith("distill/")
 
 
-def test_a_served_model_is_asked_under_its_prompts(tmp_path):
+def test_served_model_is_asked_under_its_prompts(tmp_path):
     def embeds(path, body):
         rows = [[len(text), text.count("e"), 1.0] for text in body["input"]]
         return {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}

@@ -38,7 +38,7 @@ NAMED = {
         ("AskUbuntuDupQuestions", "query", "q: "),
     ],
 )
-def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
+def test_most_particular_of_the_models_prompts_is_taken(task, side, expected):
     wording = choose_prompts(EmbedderConfig(), "model", NAMED, NOTHING_PUBLISHED)
     assert (
         EvalPrompts(NAMED, wording=wording).choose_prompt(mteb.get_task(task).metadata, side)
@@ -46,7 +46,7 @@ def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected
     )
 
 
-def test_without_sides_only_a_named_default_is_taken():
+def test_default_prompt_is_taken_without_sides_only_if_named():
     task = mteb.get_task("Banking77Classification").metadata
     assert (
         EvalPrompts({"query": "q: ", "cls": "c: "}, default="cls").choose_prompt(task, None)
@@ -55,14 +55,14 @@ def test_without_sides_only_a_named_default_is_taken():
     assert EvalPrompts({"query": "q: "}).choose_prompt(task, None) == ""
 
 
-def test_a_documents_prompt_may_be_called_passage():
+def test_documents_prompt_may_be_called_passage():
     task = mteb.get_task("SciFact").metadata
     named = {"passage": "p: "}
     wording = choose_prompts(EmbedderConfig(), "model", named, NOTHING_PUBLISHED)
     assert EvalPrompts(named, wording=wording).choose_prompt(task, "document") == "p: "
 
 
-def test_an_instructed_model_gets_the_task_for_queries_and_not_for_documents():
+def test_instructed_model_gets_the_task_for_queries_and_not_for_documents():
     prompts = EvalPrompts({}, wording=EmbedderPrompts("Instruct: {task}\nQuery: {query}"))
     scifact = mteb.get_task("SciFact").metadata
     assert prompts.choose_prompt(scifact, "document") == ""
@@ -110,14 +110,14 @@ def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
 
 
 @pytest.mark.bad_input("models", "a student whose configuration was changed", "refused")
-def test_a_configuration_changed_since_training_is_refused(folder):
+def test_configuration_changed_since_training_is_refused(folder):
     trained_with(folder, query_template="{task} {query}", default_task="Find it.")
     with pytest.raises(UserError, match=r"'find: '.*trained with 'Find it. '"):
         check_prompts(load_eval_model(folder), {})
     check_prompts(load_eval_model(folder), {}, force=True)
 
 
-def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
+def test_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
     prompts = {"query": "find: books\n", "document": ""}
     folder = tiny_encoder(tmp_path / "student", prompts=prompts)
     trained_with(folder, query_template="find: {task}\n{query}", default_task="books")
@@ -132,6 +132,6 @@ def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
         check_prompts(other, {})
 
 
-def test_a_model_that_says_nothing_of_prompts_takes_any(tmp_path):
+def test_model_that_says_nothing_of_prompts_takes_any(tmp_path):
     eval_model = load_eval_model(tiny_encoder(tmp_path / "model"))
     assert check_prompts(eval_model, {"query": "query: "}).prompts.get_prompt("query") == "query: "

@@ -45,7 +45,7 @@ def copy(measured, tmp_path):
     return work
 
 
-def test_a_folder_of_results_is_read_back(measured, tasks, teacher_folder):
+def test_folder_of_results_is_read_back(measured, tasks, teacher_folder):
     out, scores = measured
     eval_model = load_eval_model(teacher_folder)
     (found,) = read_published([out / "results"], tasks).values()
@@ -57,12 +57,12 @@ def test_a_folder_of_results_is_read_back(measured, tasks, teacher_folder):
     assert all(not score.by_item for score in found.scores)
 
 
-def test_a_file_is_named_by_its_folders(copy, tasks):
+def test_file_is_named_by_its_folders(copy, tasks):
     (name,) = read_published([copy()], tasks)
     assert name == "some/model"
 
 
-def test_it_is_a_column_without_speed_or_interval(
+def test_published_model_is_a_column_without_speed_or_interval(
     copy, measured, tasks, tmp_path, prompted_folder, teacher_folder
 ):
     eval_models = {
@@ -90,13 +90,13 @@ def test_it_is_a_column_without_speed_or_interval(
 @pytest.mark.bad_input(
     "published results", "results on another revision of the data", "refused, both named"
 )
-def test_other_data_is_refused(copy, tasks):
+def test_published_results_of_other_data_are_refused(copy, tasks):
     with pytest.raises(UserError, match="at revision d56462d; compared is local-"):
         read_published([copy(dataset_revision="d56462d")], tasks, accept_versions=True)
 
 
 @pytest.mark.bad_input("published results", "results of another mteb", "refused unless accepted")
-def test_another_mteb_is_refused_unless_accepted(copy, tasks):
+def test_published_results_of_another_mteb_are_refused_unless_accepted(copy, tasks):
     file = copy(mteb_version="1.12.48")
     with pytest.raises(UserError, match=r"measured by mteb 1\.12\.48") as caught:
         read_published([file], tasks)
@@ -106,7 +106,7 @@ def test_another_mteb_is_refused_unless_accepted(copy, tasks):
 
 
 @pytest.mark.bad_input("published results", "another metric or split", "refused")
-def test_another_metric_or_split_is_refused(copy, tasks):
+def test_published_results_of_another_metric_or_split_are_refused(copy, tasks):
     scores = {"test": [{"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.5}]}
     with pytest.raises(UserError, match="has no ndcg_at_10"):
         read_published([copy(scores=scores)], tasks)
@@ -190,7 +190,7 @@ def test_files_that_are_no_results_are_refused(copy, tasks, data, says):
         for meta in ("[]", "{}", '{"name": 5}', "{", "null")
     ],
 )
-def test_a_description_of_the_model_that_is_none(copy, tasks, meta):
+def test_description_of_the_model_that_is_none(copy, tasks, meta):
     file = copy()
     (file.parent / "model_meta.json").write_text(meta)
     with pytest.raises(UserError, match=r"model_meta\.json"):

@@ -34,7 +34,7 @@ def variants(student):
     return make_variants(student, [16, 8], ["int8", "binary"])
 
 
-def test_their_names_widths_and_bytes(student, variants):
+def test_variants_have_names_widths_and_bytes(student, variants):
     figures = {name: (v.dimensions, v.bytes_per_vector) for name, v in variants.items()}
     assert figures == {
         "student@16": (16, 64),
@@ -48,12 +48,12 @@ def test_their_names_widths_and_bytes(student, variants):
 
 @pytest.mark.bad_input("evaluation", "a width beyond the model's", "refused")
 @pytest.mark.parametrize("width", [0, 32, 64])
-def test_a_width_that_is_none_is_refused(student, width):
+def test_width_that_is_none_is_refused(student, width):
     with pytest.raises(UserError, match="from 1 to 31"):
         make_variants(student, [width], [])
 
 
-def test_a_narrow_variant_scores_as_the_truncated_model(
+def test_narrow_variant_scores_as_the_truncated_model(
     student, variants, prompted_folder, task_data
 ):
     task = load_task("SciFact", task_data)
@@ -101,7 +101,7 @@ def test_binary_is_signs_under_the_querys_floats_and_hamming_between_stored(stud
     np.testing.assert_allclose(model.similarity(stored, stored), 1 - hamming / 16, atol=1e-6)
 
 
-def test_a_later_block_of_a_corpus_has_the_ranges_of_the_first(student):
+def test_later_block_of_a_corpus_has_the_ranges_of_the_first(student):
     exact = vectors_of(student, "document")
     storage = Quantizer(VectorFormat(precision="int8"))
     first = storage.quantize(exact[:8], "document", "a corpus")
@@ -115,7 +115,7 @@ def test_a_later_block_of_a_corpus_has_the_ranges_of_the_first(student):
     assert not np.array_equal(other, later)
 
 
-def test_they_cost_no_encoding_and_their_results_stand_apart(
+def test_variants_cost_no_encoding_and_their_results_stand_apart(
     student, variants, task_data, tmp_path, monkeypatch
 ):
     task = load_task("SciFact", task_data)
@@ -143,7 +143,7 @@ def test_they_cost_no_encoding_and_their_results_stand_apart(
         assert read[key].task_results[0].get_score() == found[name].get_score()
 
 
-def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_path):
+def test_students_queries_over_the_teachers_documents(student, teacher, tmp_path):
     both = make_asymmetric(student, teacher)
     model = wrap_for_mteb(both, tmp_path)
     assert np.array_equal(ask(model, TEXTS, side="query"), vectors_of(student, "query"))

@@ -41,7 +41,7 @@ def test_queries_have_the_tasks_own_metric(kind, metric, with_metric, folder, tm
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
 
 
-def test_a_query_that_is_asked_in_several_ways_counts_once(every_kind, folder, tmp_path):
+def test_query_that_is_asked_in_several_ways_counts_once(every_kind, folder, tmp_path):
     plain = load_task("reranking", every_kind).dataset["default"]["test"]
     task = mteb.get_task("MindSmallReranking")
     of = {
@@ -60,7 +60,7 @@ def test_a_query_that_is_asked_in_several_ways_counts_once(every_kind, folder, t
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
 
 
-def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path):
+def test_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path):
     task = load_task("reranking", every_kind)
     (score,) = score_tasks(load_eval_model(folder), [task], tmp_path)
     model, data = SentenceTransformer(str(folder)), task.dataset["default"]["test"]
@@ -73,7 +73,7 @@ def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path)
         assert score.by_item[f"test/default/{query['id']}"] == pytest.approx(1 / rank)
 
 
-def test_a_text_has_the_share_of_experiments_that_classified_it_correctly(
+def test_text_has_the_share_of_experiments_that_classified_it_correctly(
     every_kind, folder, tmp_path
 ):
     task = load_task("classification", every_kind)
@@ -85,7 +85,7 @@ def test_a_text_has_the_share_of_experiments_that_classified_it_correctly(
     assert score.score > 0
 
 
-def test_a_score_that_is_no_mean_has_no_items(with_metric, every_kind, folder, tmp_path):
+def test_score_that_is_no_mean_has_no_items(with_metric, every_kind, folder, tmp_path):
     tasks = [load_task(kind, every_kind) for kind in ("sts", "pairs", "clustering")]
     scores = score_tasks(
         load_eval_model(folder), [*tasks, with_metric("classification", "f1")], tmp_path

@@ -48,7 +48,7 @@ def told(seed, texts=40, runs=3, most=1) -> LabelPredictions:
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted"])
-def test_a_text_that_is_drawn_twice_counts_twice(average):
+def test_text_that_is_drawn_twice_counts_twice(average):
     of = told(1)
     weights = np.random.default_rng(2).integers(0, 3, (40, 5)).astype(np.float64)
     found = make_weighted_f1(of, average)(weights)
@@ -60,7 +60,7 @@ def test_a_text_that_is_drawn_twice_counts_twice(average):
         assert value == pytest.approx(expected)
 
 
-def test_a_text_may_have_several_labels():
+def test_text_may_have_several_labels():
     of = told(3, most=2)
     binarizer = MultiLabelBinarizer().fit(of.gold)
     gold = binarizer.transform(of.gold)
@@ -69,7 +69,7 @@ def test_a_text_may_have_several_labels():
     assert compute_f1(of, "macro") == pytest.approx(expected)
 
 
-def test_the_interval_is_that_of_a_loop():
+def test_interval_is_that_of_a_loop():
     ours = told(4)
     theirs = LabelPredictions(ours.gold, told(5).given)
     found = resampling.resample_labels("macro", ours, theirs, np.random.default_rng(0))
@@ -99,7 +99,7 @@ def test_models_that_give_the_same_labels_do_not_differ():
 
 
 @pytest.mark.parametrize("metric", ["f1", "f1_weighted"])
-def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, tmp_path):
+def test_f1_of_a_classification_has_an_interval(metric, every_kind, folders, tmp_path):
     task = with_metric(load_task("classification", every_kind), metric)
     ours, theirs = (score_tasks(load_eval_model(folder), [task], tmp_path) for folder in folders)
     (told_of,) = group_labels_by_subset(ours[0].labels).values()
@@ -115,7 +115,7 @@ def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, 
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
-def test_several_labels_have_an_interval(metric, folders, tmp_path):
+def test_multilabel_classification_has_an_interval(metric, folders, tmp_path):
     task = with_metric(mock_tasks.MockMultilabelClassification(), metric)
     ours, theirs = (score_tasks(load_eval_model(folder), [task], tmp_path) for folder in folders)
     assert ours[0].items
@@ -124,7 +124,7 @@ def test_several_labels_have_an_interval(metric, folders, tmp_path):
         assert np.mean([*ours[0].by_item.values()]) == pytest.approx(ours[0].score, abs=1e-5)
 
 
-def test_other_texts_are_refused(every_kind, folders, tmp_path):
+def test_labels_of_other_texts_are_refused(every_kind, folders, tmp_path):
     task = with_metric(load_task("classification", every_kind), "f1")
     (score,) = score_tasks(load_eval_model(folders[0]), [task], tmp_path)
     other = {key: (["other"], given) for key, (_, given) in score.labels.items()}
@@ -132,7 +132,7 @@ def test_other_texts_are_refused(every_kind, folders, tmp_path):
         compare_scores([score], [score.__class__(**{**vars(score), "labels": other})])
 
 
-def test_a_score_of_another_kind_is_no_f1(every_kind):
+def test_score_of_another_kind_is_no_f1(every_kind):
     task = load_task("classification", every_kind)
     assert not has_labels(task)  # accuracy has values of single texts
     assert not has_labels(load_task("sts", every_kind))

@@ -24,7 +24,7 @@ def folders(tmp_path_factory):
     return tiny_encoder(folder / "student"), tiny_encoder(folder / "other", seed=3)
 
 
-def test_a_pair_has_its_gold_value_and_the_models_cosine(every_kind, folders, tmp_path):
+def test_pair_has_its_gold_value_and_the_models_cosine(every_kind, folders, tmp_path):
     task = load_task("sts", every_kind)
     (score,) = score_tasks(load_eval_model(folders[0]), [task], tmp_path)
     rows = task.dataset["default"]["test"]
@@ -74,7 +74,7 @@ def test_every_language_counts_the_same(folders, tmp_path):
     assert compare_scores(ours, theirs)["overall"]["p"] is not None
 
 
-def test_other_pairs_are_refused(every_kind, folders, tmp_path):
+def test_scores_of_other_pairs_are_refused(every_kind, folders, tmp_path):
     (score,) = score_tasks(load_eval_model(folders[0]), [load_task("sts", every_kind)], tmp_path)
     file = every_kind / "sts" / "test.tsv"
     file.write_text(file.read_text().replace("5.0", "2.0"), encoding="utf-8")
@@ -85,7 +85,7 @@ def test_other_pairs_are_refused(every_kind, folders, tmp_path):
         compare_scores([score], [other])
 
 
-def test_a_score_of_another_kind_is_not_drawn_of_pairs():
+def test_score_of_another_kind_is_not_drawn_of_pairs():
     assert get_pair_statistic("STS", "cosine_spearman") == "spearman"
     assert get_pair_statistic("PairClassification", "max_ap") == "average_precision"
     assert get_pair_statistic("STS", "cosine_pearson") is None

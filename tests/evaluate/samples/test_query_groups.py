@@ -33,7 +33,7 @@ def test_kinds_are_found_by_the_id_even_with_a_slash():
     }
 
 
-def test_a_role_that_lacks_a_query_has_no_mean():
+def test_role_that_lacks_a_query_has_no_mean():
     some = values(4)
     del some["test/default/q/0"]["base"]
     (found,) = group_queries(some, {item: n for n, item in enumerate(some, start=1)}, {})

@@ -37,7 +37,7 @@ def folders(tmp_path_factory):
     return [tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
 
 
-def test_a_text_has_the_correlation_of_its_summaries(folders, tmp_path):
+def test_text_has_the_correlation_of_its_summaries(folders, tmp_path):
     (score,) = score_tasks(load_eval_model(folders[0]), [Summaries()], tmp_path)
     model = SentenceTransformer(str(folders[0]))
     assert [*score.by_item] == [f"test/default/{n}" for n in range(5)]
@@ -49,7 +49,7 @@ def test_a_text_has_the_correlation_of_its_summaries(folders, tmp_path):
         assert found == pytest.approx(spearmanr(ROWS["relevance"][n], similar).statistic)
 
 
-def test_two_models_differ_by_an_interval(folders, tmp_path):
+def test_difference_of_two_models_has_an_interval(folders, tmp_path):
     ours, theirs = (
         score_tasks(load_eval_model(folder), [Summaries()], tmp_path) for folder in folders
     )
@@ -59,7 +59,7 @@ def test_two_models_differ_by_an_interval(folders, tmp_path):
     assert 0 < found["p"] <= 1
 
 
-def test_a_model_that_tells_no_summaries_apart_has_no_such_scores(folders, tmp_path, monkeypatch):
+def test_model_that_tells_no_summaries_apart_has_no_such_scores(folders, tmp_path, monkeypatch):
     alike = ROWS | {"machine_summaries": [ROWS["machine_summaries"][0], *[["alike"] * 4] * 5]}
     monkeypatch.setattr(f"{__name__}.ROWS", alike)
     (score,) = score_tasks(load_eval_model(folders[0]), [Summaries()], tmp_path)

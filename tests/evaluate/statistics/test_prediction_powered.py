@@ -57,14 +57,14 @@ def test_weights_are_what_a_relevant_passage_adds_to_the_difference() -> None:
     assert weights["c"] == -weights["d"] == pytest.approx(1 / 2)
 
 
-def test_with_every_pair_judged_the_estimate_is_the_true_difference() -> None:
+def test_estimate_with_every_pair_judged_is_the_true_difference() -> None:
     found = estimate(1, QUERIES * PAIRS, np.zeros(QUERIES * PAIRS))
     assert found.difference == pytest.approx(true_difference())
     assert found.low < found.difference < found.high
 
 
 @pytest.mark.parametrize("judge", ["right", "inverted", "same for all"])
-def test_the_mean_estimate_is_the_true_difference_whatever_the_judge(judge: str) -> None:
+def test_mean_estimate_is_the_true_difference_whatever_the_judge(judge: str) -> None:
     relevant = make_pairs(0)[2]
     scores = {"right": relevant, "inverted": 1 - relevant, "same for all": np.full(960, 0.5)}
     found = [estimate(seed, 60, scores[judge]).difference for seed in range(300)]
@@ -72,7 +72,7 @@ def test_the_mean_estimate_is_the_true_difference_whatever_the_judge(judge: str)
     assert abs(np.mean(found) - true_difference()) < 4 * spread + 0.01
 
 
-def test_a_right_judge_narrows_the_interval_and_a_wrong_one_hardly_counts() -> None:
+def test_right_judge_narrows_the_interval_and_a_wrong_one_hardly_counts() -> None:
     relevant = make_pairs(0)[2]
     right, wrong = estimate(1, 100, relevant), estimate(1, 100, 1 - relevant)
     assert right.tuning > 0.8
@@ -99,7 +99,7 @@ def test_too_few_verdicts_give_no_interval() -> None:
     assert estimate_difference(QUERIES, query, weights, ones, told, ones) is None
 
 
-def test_each_beginning_of_the_order_sums_without_bias() -> None:
+def test_beginnings_of_the_order_sum_without_bias() -> None:
     """The number of pairs, estimated from the first few drawn alone."""
     sizes = compute_draw_sizes(make_pairs(0)[1])
     sums = []
@@ -118,7 +118,7 @@ def test_skipped_pairs_are_taken_to_be_like_the_others() -> None:
     assert np.allclose(half, compute_inclusion(sizes, keys, order) / 2)
 
 
-def test_the_draw_of_a_pair_depends_on_seed_and_pair_alone() -> None:
+def test_draw_of_a_pair_depends_on_seed_and_pair_alone() -> None:
     assert draw_uniform(1, "q", "d") == draw_uniform(1, "q", "d") != draw_uniform(2, "q", "d")
     assert 0 < draw_uniform(1, "q", "d") < 1
 
@@ -152,7 +152,7 @@ def test_pairs_drawn_for_several_differences_give_each_an_interval_that_holds() 
     assert min(held.values()) >= 190
 
 
-def test_each_difference_counts_the_same_in_a_draw_whatever_its_size() -> None:
+def test_differences_count_the_same_in_a_draw_whatever_their_size() -> None:
     small, large, none = np.array([0.01, 0.0, 0.0]), np.array([0.0, 5.0, 0.0]), np.zeros(3)
     assert combine_weights([small, large, none]).tolist() == [1.5, 1.5, 0.0]
     assert combine_weights([none]).tolist() == [0.0, 0.0, 0.0]

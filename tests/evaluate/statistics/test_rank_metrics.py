@@ -19,7 +19,7 @@ ITEMS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), min_size=2, ma
 
 
 @given(ITEMS, st.data())
-def test_a_weight_is_as_many_copies_of_an_item(items, data):
+def test_weight_is_as_many_copies_of_an_item(items, data):
     gold, predicted = np.array(items, float).T
     times = data.draw(st.lists(st.integers(0, 3), min_size=len(items), max_size=len(items)))
     copies = np.repeat(np.arange(len(items)), times)
@@ -34,7 +34,7 @@ def test_a_weight_is_as_many_copies_of_an_item(items, data):
         assert found == pytest.approx(precision)
 
 
-def test_many_weightings_are_each_by_themselves():
+def test_rank_metrics_of_many_weightings_are_each_by_themselves():
     rng = np.random.default_rng(0)
     gold, predicted, weights = rng.random(30), rng.random(30), rng.integers(0, 3, (30, 7)) * 1.0
     for statistic, of in ((make_spearman, gold), (make_average_precision, gold.round())):

@@ -62,7 +62,7 @@ def test_permutation_swaps_the_ranks_of_a_pair(statistic):
 
 
 @KINDS
-def test_the_scale_of_a_models_cosines_is_no_difference(statistic):
+def test_scale_of_a_models_cosines_is_no_difference(statistic):
     gold, ours, theirs = pairs(3)
     plainly = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
     squeezed = resample_pairs(statistic, gold, 0.9 + 0.01 * ours, theirs, np.random.default_rng(1))
@@ -93,7 +93,7 @@ def test_samples_of_one_set_are_draws_already():
     assert p == pytest.approx(expected, abs=0.01)
 
 
-def test_the_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
+def test_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
     rng = np.random.default_rng(3)
 
     def sample(size):

@@ -13,7 +13,7 @@ def values(pairs, role_of_teacher="teacher"):
     }
 
 
-def test_the_share_is_that_of_the_means():
+def test_share_is_that_of_the_means():
     found = estimate_retention({"a": values([(0.5, 1.0), (0.7, 0.8), (0.3, 0.2)] * 10)}, ["a"])
     assert found["share"] == pytest.approx(1.5 / 2.0)
     assert found["low"] < found["share"] < found["high"]
@@ -32,13 +32,13 @@ def test_tasks_and_their_languages_count_the_same():
     assert estimate_retention(items, items)["share"] == pytest.approx(1.2 / 1.4)
 
 
-def test_a_student_that_is_its_teacher_keeps_all_for_certain():
+def test_student_that_is_its_teacher_keeps_all_for_certain():
     rng = np.random.default_rng(0)
     found = estimate_retention({"a": values([(x, x) for x in rng.random(40)])}, ["a"])
     assert [found["share"], found["low"], found["high"]] == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_the_interval_holds_the_true_share_in_most_samples():
+def test_interval_holds_the_true_share_in_most_samples():
     held, repetitions, rng = 0, 60, np.random.default_rng(1)
     for _ in range(repetitions):
         teacher = rng.random(60)
@@ -63,5 +63,5 @@ def test_retention_without_items_or_teacher_has_no_interval(items):
     assert estimate_retention(items, ["a"]) is None
 
 
-def test_a_task_without_single_values_leaves_the_share_without_an_interval():
+def test_task_without_single_values_leaves_the_share_without_an_interval():
     assert estimate_retention({"a": values([(0.5, 1.0)] * 5)}, ["a", "pairs"]) is None

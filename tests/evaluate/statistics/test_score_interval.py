@@ -8,15 +8,15 @@ def make_score(values: list[float]) -> TaskScore:
     return TaskScore("mine", "Retrieval", "ndcg_at_10", sum(values) / len(values), by_item)
 
 
-def test_it_holds_the_score():
+def test_score_interval_holds_the_score():
     low, high = make_score([0.2, 0.9, 0.4, 0.7, 0.5, 0.1] * 5).interval
     assert 0 < low < 0.4667 < high < 1
 
 
-def test_of_few_items_it_is_widened_and_yet_no_score_is_above_1_or_below_0():
+def test_score_interval_of_few_items_is_widened_within_0_and_1():
     assert make_score([1.0] * 18 + [0.0, 0.4]).interval[1] == 1
     assert make_score([0.0] * 18 + [1.0, 0.6]).interval[0] == 0
 
 
-def test_of_one_item_there_is_none():
+def test_score_interval_of_one_item_is_none():
     assert make_score([0.5]).interval is None

@@ -34,7 +34,7 @@ def test_difference_is_that_of_the_means_over_tasks():
     assert found == compare_scores(ours, theirs), "the same seed, the same interval"
 
 
-def test_a_task_is_judged_alike_whatever_the_other_tasks_are():
+def test_task_is_judged_alike_whatever_the_other_tasks_are():
     rng = np.random.default_rng(1)
     ours = [score("a", rng.random(30)), score("b", rng.random(50))]
     theirs = [score("a", rng.random(30)), score("b", rng.random(50))]
@@ -64,7 +64,7 @@ def test_interval_agrees_with_the_normal_one():
 
 
 @pytest.mark.parametrize("size", [8, 40])
-def test_p_is_that_of_scipys_permutation_test(size):
+def test_p_value_is_that_of_scipys_permutation_test(size):
     rng = np.random.default_rng(3)
     values = rng.normal(0.1, 0.25, size)
     ours = compare_scores([score("a", values)], [score("a", np.zeros(size))])["overall"]["p"]
@@ -113,7 +113,7 @@ def test_holm_is_as_in_the_textbook():
     assert correct_holm({}) == {}
 
 
-def test_p_is_corrected_over_the_tasks_that_have_one():
+def test_p_value_is_corrected_over_the_tasks_that_have_one():
     rng = np.random.default_rng(5)
     better = [score(task, rng.normal(0.1, 0.2, 30)) for task in "ab"]
     zero = [score(task, np.zeros(30)) for task in "ab"]
@@ -137,13 +137,13 @@ def test_no_interval_without_values_of_single_items():
     assert compare_scores([single], [single])["overall"]["low"] is None
 
 
-def test_a_task_that_the_other_lacks_leaves_no_overall_difference():
+def test_task_that_the_other_lacks_leaves_no_overall_difference():
     found = compare_scores([score("a", [1, 0]), score("b", [1, 1])], [bare("b", 0.5)])
     assert found["tasks"]["a"]["difference"] is None
     assert found["tasks"]["b"]["difference"] == 0.5
     assert found["overall"]["difference"] is None
 
 
-def test_other_items_are_refused():
+def test_difference_over_other_items_is_refused():
     with pytest.raises(ValueError, match="not the same items"):
         compare_scores([score("a", [0.1, 0.2])], [score("a", [0.1, 0.2, 0.3])])

@@ -56,7 +56,7 @@ def test_every_form_and_snippet_gives_the_query_the_same_vector(
     np.testing.assert_allclose(ours, queries.encode_query(QUERIES[:1]), atol=1e-5)
 
 
-def test_a_graph_alone_has_its_tokenizer_beside_it(queries, tmp_path):
+def test_graph_alone_has_its_tokenizer_beside_it(queries, tmp_path):
     join_routes(queries, None).save_pretrained(str(tmp_path / "student"))
     export_model(str(tmp_path / "student"), tmp_path / "out", ["onnx"])
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}

@@ -169,7 +169,7 @@ def figures_of(stage: Stage, name: str) -> dict[str, Any]:
 # --- the whole way --------------------------------------------------------------------------------
 
 
-def test_each_group_brings_examples_of_its_form(tmp_path, make):
+def test_group_brings_examples_of_its_form(tmp_path, make):
     stage = brainstorm(tmp_path / "run", make(), Scripted())
     examples = stage.read_rows(EXAMPLES)
     written = {row["item_id"]: row for row in rows(stage, "brainstorm-generations", BRAINSTORM)}
@@ -239,14 +239,14 @@ def test_placeholders_are_recorded_and_in_the_prompt(tmp_path, make):
         ("completion", True, False),
     ],
 )
-def test_the_form_follows_the_model_unless_the_recipe_says(tmp_path, make, form, has_chat, chat):
+def test_form_follows_the_model_unless_the_recipe_says(tmp_path, make, form, has_chat, chat):
     llm = Scripted(has_chat=has_chat)
     brainstorm(tmp_path / "run", make(llm={"prompt_format": form}), llm)
     assert {sampling.chat for _, sampling in llm.asked} == {chat}
     assert {prompt.endswith("\nJSON:") for prompt, _ in llm.asked} == {not chat}
 
 
-def test_without_constraint_no_schema_is_asked_for(tmp_path, make):
+def test_schema_is_not_asked_for_without_constraint(tmp_path, make):
     llm = Scripted(lambda prompt, seed, sampling: "Sure! Here are the tasks: 1. Find books.")
     with pytest.raises(UserError, match="no task was written well"):
         brainstorm(
@@ -257,7 +257,7 @@ def test_without_constraint_no_schema_is_asked_for(tmp_path, make):
     assert {sampling.json_schema for _, sampling in llm.asked} == {None}
 
 
-def test_a_real_engine_held_to_the_form_behind_a_users_own_prompts(tmp_path, make, llm_folder):
+def test_real_engine_held_to_the_form_behind_a_users_own_prompts(tmp_path, make, llm_folder):
     """The model has learnt nothing, and yet whatever it has room to end is well formed."""
     (tmp_path / "mine").mkdir()
     for step, text in (("tasks", "{{ count }} tasks:"), ("example", "{{ task }} {{ language }}:")):
@@ -431,14 +431,14 @@ def test_brainstormed_examples_that_repeat_the_prompt_are_dropped(tmp_path, make
 
 
 @pytest.mark.parametrize(("has_chat", "stop"), [(True, ()), (False, ("\n",))])
-def test_a_continued_text_without_a_forced_form_ends_with_its_line(tmp_path, make, has_chat, stop):
+def test_continued_text_without_a_forced_form_ends_with_its_line(tmp_path, make, has_chat, stop):
     llm = Scripted(lambda *_: example("one two", "three four", "five six"), has_chat)
     recipe = make(brainstorm=STS, generate={"constrain": False})
     brainstorm(tmp_path / "run", recipe, llm)
     assert {sampling.stop for _, sampling in llm.asked} == {stop}
 
 
-def test_the_refusal_filter_can_be_off(tmp_path, make):
+def test_refusal_filter_can_be_off(tmp_path, make):
     reply = example("I'm sorry, but I cannot write that.", "A b c", "D e f")
     recipe = make(brainstorm=STS, generate={"filters": {"refusals": False}})
     stage = brainstorm(tmp_path / "run", recipe, with_replies(reply))
@@ -472,7 +472,7 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path, make):
 
 
 @pytest.mark.bad_input("evaluation", "a task that is not there", "refused before the LLM is asked")
-def test_an_evaluation_task_that_is_not_there_stops_it_before_the_first_prompt(tmp_path, make):
+def test_evaluation_task_that_is_not_there_stops_it_before_the_first_prompt(tmp_path, make):
     llm = Scripted()
     recipe = make(evaluate={"tasks": ["absent"], "task_data": str(tmp_path)})
     with pytest.raises(UserError, match="absent"):
@@ -489,7 +489,7 @@ def test_translations_need_two_languages(tmp_path, make):
     assert not (tmp_path / "run" / "brainstorm-tasks").exists()
 
 
-def test_a_group_without_a_task_leaves_its_share_to_the_others(tmp_path, make):
+def test_group_without_a_task_leaves_its_share_to_the_others(tmp_path, make):
     def reply(prompt, seed, sampling):
         if "long document has to find another" in prompt:
             return "no list"
@@ -512,7 +512,7 @@ def test_every_group_has_its_prompts():
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("chat", [True, False])
-def test_an_example_prompt_names_each_key_of_its_form(make, group, chat):
+def test_example_prompt_names_each_key_of_its_form(make, group, chat):
     recipe = make()
     prompt = load_prompts(recipe.generate.brainstorm, recipe.folder, "example", [group])[group]
     placeholders = draw_placeholders(group, recipe.generate.brainstorm, 1, "x")
@@ -521,7 +521,7 @@ def test_an_example_prompt_names_each_key_of_its_form(make, group, chat):
         assert f'"{key}"' in text
 
 
-def test_a_task_is_data_in_the_prompt_of_its_example(make):
+def test_task_is_data_in_the_prompt_of_its_example(make):
     recipe = make()
     prompt = load_prompts(recipe.generate.brainstorm, recipe.folder, "example", ["short-long"])[
         "short-long"
@@ -592,7 +592,7 @@ def reply_of(output: str, finished: bool = True, fault: str | None = None):
 @pytest.mark.bad_input(
     "replies of the LLM", "JSON in prose, cut short, of another form", "dropped with the reason"
 )
-def test_a_reply_is_read_strictly():
+def test_reply_is_read_strictly():
     good = '{"tasks": ["a"]}'
     assert reply_of(f"\n{good} ").value == {"tasks": ["a"]}
     assert reply_of(f"```json\n{good}\n```").value == {"tasks": ["a"]}

@@ -50,7 +50,7 @@ def engine(llm_folder):
     return TransformersEngine(str(llm_folder), "float32", "cpu", 512)
 
 
-def test_likeliest_is_by_the_mean_over_its_tokens(tmp_path, engine):
+def test_likeliest_query_is_by_the_mean_over_its_tokens(tmp_path, engine):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     asked = ["the heart", "bees dance to tell other bees where the flowers are", "zzz qqq"]
@@ -78,7 +78,7 @@ def test_equal_draws_keep_their_order(tmp_path, engine):
 
 
 @pytest.mark.bad_input("engines", "best_by ql without log-probabilities", "refused")
-def test_an_engine_without_log_probabilities_is_refused(tmp_path):
+def test_engine_without_log_probabilities_is_refused(tmp_path):
     class Mute:
         name = "mute"
         can_score = False

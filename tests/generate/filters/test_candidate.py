@@ -51,7 +51,7 @@ def test_each_row_gets_its_passage(folder):
 
 
 @pytest.mark.bad_input("damage", "a passage that is no longer there", "refused by id")
-def test_a_passage_that_is_not_there_is_named(folder):
+def test_passage_that_is_not_there_is_named(folder):
     rows = [parsed("a", "how high"), parsed("gone", "how high")]
     with pytest.raises(UserError, match="has no passage 'gone'"):
         attach_passages(rows, PassageReader(folder))

@@ -24,17 +24,17 @@ def test_share(query, share):
     assert compute_copied_share(query, TEXT) == pytest.approx(share)
 
 
-def test_a_frequent_word_is_no_junk():
+def test_frequent_word_is_no_junk():
     """difflib would leave out words that make up more than 1 % of a long passage."""
     assert compute_copied_share("the sea the sea", "the sea " * 300) == 1.0
 
 
-def test_more_than_the_limit_is_dropped():
+def test_copied_text_beyond_the_limit_is_dropped():
     assert make_copy_filter(0.75)(draw("what pumps blood through", TEXT)) is None
     assert make_copy_filter(0.7)(draw("what pumps blood through", TEXT)) == "copies the passage"
 
 
-def test_the_title_is_part_of_the_passage():
+def test_title_is_part_of_the_passage():
     titled = GeneratedQuery(
         parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0
     )

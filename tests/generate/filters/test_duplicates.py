@@ -69,7 +69,7 @@ def test_bands_find_pairs_at_the_threshold():
     assert [choose_band_rows(t) for t in (0.01, 0.5, 0.8, 0.95)] == [1, 3, 6, 16]
 
 
-def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
+def test_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
     queries = ["how high do swifts fly", "how high do owls fly", "how high do swifts fly at night"]
     with QueryDeduplicator(tmp_path / "seen", True, 0.9) as seen:
         for _ in range(2):

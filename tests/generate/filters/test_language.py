@@ -10,7 +10,7 @@ GERMAN = "Wie funktioniert ein Kühlschrank?"
 ENGLISH = "what is the capital of France"
 
 
-def test_another_language_is_dropped():
+def test_query_in_another_language_is_dropped():
     assert make_language_filter(["en"])(draw(GERMAN)) == "another language"
     assert make_language_filter(["de"])(draw(ENGLISH)) == "another language"
     assert make_language_filter(["fr", "en"])(draw(GERMAN)) == "another language"
@@ -28,7 +28,7 @@ def test_language_filter_passes_queries_of_an_uncertain_language(query):
     assert make_language_filter(["en"])(draw(query)) is None
 
 
-def test_a_row_is_held_to_the_language_it_was_written_for():
+def test_row_is_held_to_the_language_it_was_written_for():
     assert make_language_filter(None)(draw(ENGLISH, language="de")) == "another language"
     assert make_language_filter(["en"])(draw(ENGLISH, language="de")) == "another language"
     assert make_language_filter(["en"])(draw(GERMAN, language="de")) is None
@@ -37,7 +37,7 @@ def test_a_row_is_held_to_the_language_it_was_written_for():
 
 
 @pytest.mark.bad_input("shape of a recipe", "a filter for a language that is not known", "refused")
-def test_an_unknown_language_is_refused():
+def test_unknown_language_is_refused():
     with pytest.raises(UserError, match=r"generate\.filters\.languages: english: cannot"):
         make_language_filter(["en", "english"])
 

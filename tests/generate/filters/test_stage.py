@@ -70,7 +70,7 @@ MIXED = [
 ]
 
 
-def test_each_drop_is_counted_and_kept_with_its_reason(make):
+def test_dropped_queries_are_counted_and_kept_with_their_reason(make):
     filters = {"languages": ["en"], "max_copied": 0.8, "near_duplicates": 0.8}
     stage = make(MIXED, recipe(generate={"filters": filters}))
     assert kept(stage) == [
@@ -92,7 +92,7 @@ def test_each_drop_is_counted_and_kept_with_its_reason(make):
     assert len(list(stage.folder.glob("*.parquet"))) == 2
 
 
-def test_the_bar_counts_every_draw_within_its_shard(make, monkeypatch):
+def test_bar_counts_every_draw_within_its_shard(make, monkeypatch):
     counts = []
     monkeypatch.setattr(
         "distill.generate.filters.apply.count_within_shard", lambda count=1: counts.append(count)
@@ -102,7 +102,7 @@ def test_the_bar_counts_every_draw_within_its_shard(make, monkeypatch):
     assert len(counts) > len(MIXED)
 
 
-def test_without_filters_all_is_kept_but_its_ids_of_draws(make):
+def test_queries_are_all_kept_without_filters_but_their_ids_of_draws(make):
     off = {"min_words": 1, "refusals": False, "exact_duplicates": False}
     stage = make(MIXED, recipe(generate={"filters": off}))
     assert [row["query_id"] for row in stage.read_rows(QUERIES)] == [f"p{n}~0" for n in range(9)]
@@ -110,7 +110,7 @@ def test_without_filters_all_is_kept_but_its_ids_of_draws(make):
     assert first == {key: MIXED[0][0][key] for key in QUERIES.columns}
 
 
-def test_nothing_is_embedded_unless_a_filter_asks(make, tmp_path):
+def test_queries_are_not_embedded_unless_a_filter_asks(make, tmp_path):
     make(MIXED, recipe())
     assert not (tmp_path / "run" / "vectors").exists()
 
@@ -131,7 +131,7 @@ def many(shards=6, size=7):
 BOTH = {"exact_duplicates": True, "near_duplicates": 0.85}
 
 
-def test_the_first_of_all_shards_wins(make):
+def test_first_of_all_shards_wins(make):
     stage = make(many(), recipe(generate={"filters": BOTH}))
     words = [query.casefold().strip("?") for _, query in kept(stage)]
     assert len(words) == len(set(words)) > 4
@@ -267,7 +267,7 @@ DRAWS = [
 ]
 
 
-def test_the_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_folder):
+def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_folder):
     (tmp_path / "ql.jinja").write_text(
         f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
     )
@@ -294,7 +294,7 @@ def test_the_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm
     assert kept(again) == kept(stage)
 
 
-def test_the_nearest_draw_is_kept(make, encoder_folder):
+def test_nearest_draw_is_kept(make, encoder_folder):
     settings = recipe(
         generate={"best_of": 3}, retriever={"model": str(encoder_folder), "device": "cpu"}
     )
@@ -418,7 +418,7 @@ def test_tasks_are_checked_once(make, tmp_path, monkeypatch):
     make(ASKED, evaluating(), held_out=other)
 
 
-def test_an_overlap_is_reported_again_when_the_first_tasks_return(make, tmp_path):
+def test_overlap_is_reported_again_when_the_first_tasks_return(make, tmp_path):
     first = evaluate_on(tmp_path, EVALUATION)
     before = make(ASKED, evaluating(), held_out=first).manifest["figures"]
     make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION[:1]))
@@ -426,7 +426,7 @@ def test_an_overlap_is_reported_again_when_the_first_tasks_return(make, tmp_path
     assert again.manifest["figures"] == before
 
 
-def test_a_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
+def test_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
     make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
     hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
     with pytest.raises(UserError, match="1 of its rows hold words of an evaluation query") as fault:
@@ -436,7 +436,7 @@ def test_a_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
     assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
 
 
-def test_without_the_task_that_hit_queries_they_come_back(make, tmp_path):
+def test_queries_come_back_without_the_task_that_hit_them(make, tmp_path):
     hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
     make(ASKED, evaluating(), held_out=hit)
     other = evaluate_on(tmp_path, EVALUATION)
@@ -446,7 +446,7 @@ def test_without_the_task_that_hit_queries_they_come_back(make, tmp_path):
     assert len(kept(stage)) == 3
 
 
-def test_a_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path):
+def test_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path):
     asked = [[parsed("", "which organ moves blood"), parsed("", "how far can an owl turn", 1)]]
     off = evaluating(decontaminate=False)
     made = make(asked, off, held_out=evaluate_on(tmp_path, EVALUATION))
@@ -456,7 +456,7 @@ def test_a_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path
         make(asked, evaluating(), held_out=hit)
 
 
-def test_a_task_that_was_added_can_be_removed_again(make, tmp_path):
+def test_task_that_was_added_can_be_removed_again(make, tmp_path):
     """Also where rows were left out for a task that stays."""
     pytest.importorskip("mteb")
     (tmp_path / "more.csv").write_text("question,passage\nwhy do bees dance at noon,They tell.\n")
@@ -476,7 +476,7 @@ def test_a_task_that_was_added_can_be_removed_again(make, tmp_path):
 @pytest.mark.bad_input(
     "replies of the LLM", "no query passes the filters", "refused with the reasons counted"
 )
-def test_if_nothing_is_left_it_says_why_each_time(make):
+def test_error_of_no_query_left_says_why_each_time(make):
     for _ in range(2):
         with pytest.raises(UserError) as fault:
             make([[parsed("p0", "copper"), parsed("p1", "swifts")]], recipe())
@@ -487,7 +487,7 @@ def test_if_nothing_is_left_it_says_why_each_time(make):
 @pytest.mark.bad_input(
     "shape of a recipe", "a filter that cannot be", "refused, no stage left behind"
 )
-def test_a_fault_in_the_recipe_leaves_no_stage_behind(make, tmp_path):
+def test_fault_in_the_recipe_leaves_no_stage_behind(make, tmp_path):
     with pytest.raises(UserError, match="cannot be detected"):
         make(MIXED, recipe(generate={"filters": {"languages": ["english"]}}))
     assert not (tmp_path / "run" / "queries").exists()

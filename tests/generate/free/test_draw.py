@@ -21,14 +21,14 @@ def test_sentences_have_neither_too_few_nor_too_many_words():
     assert list_sentences(passage("p", text), SETTINGS) == ["A glacier is a slow river of ice."]
 
 
-def test_a_sentence_that_stands_in_many_passages_is_no_query():
+def test_sentence_that_stands_in_many_passages_is_no_query():
     row = passage("p", "All rights are reserved here. Bees dance to tell where flowers are.")
     boilerplate = frozenset({digest_sentence("All Rights are reserved  here.")})
     counts = CorpusCounts(9, {}, boilerplate)
     assert draw(row, "sentences", 5, counts) == ["Bees dance to tell where flowers are."]
 
 
-def test_a_title_is_a_query():
+def test_title_is_a_query():
     assert draw(passage("p", "text", title=" Bees "), "titles", 3) == ["Bees"]
 
 
@@ -43,7 +43,7 @@ def test_keywords_are_rare_words_of_the_passage_and_never_those_of_every_passage
         assert 2 <= len(words) == len(set(words))
 
 
-def test_a_rarer_word_stands_in_more_bags():
+def test_rarer_word_stands_in_more_bags():
     row = passage("p", "common rare middling other")
     frequency = {"common": 900, "rare": 1, "middling": 500, "other": 500}
     counts = CorpusCounts(1000, frequency, frozenset())
@@ -69,7 +69,7 @@ def test_sentences_and_keywords_come_from_every_script(text, script):
     assert draw(row, "keywords", 1, CorpusCounts(100, Rare(), frozenset()))
 
 
-def test_the_same_seed_draws_the_same_queries():
+def test_same_seed_draws_the_same_queries():
     row = passage("p", "a1 b2 c3 d4 e5 f6 g7")
     counts = CorpusCounts(
         10, dict.fromkeys(["a1", "b2", "c3", "d4", "e5", "f6", "g7"], 1), frozenset()

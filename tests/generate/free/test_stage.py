@@ -29,7 +29,7 @@ def count(rows):
     return {kind: sum(row["task_type"] == kind for row in rows) for kind in FREE}
 
 
-def test_each_kind_has_its_share_and_a_seed_passage(tmp_path):
+def test_query_kinds_have_their_share_and_a_seed_passage(tmp_path):
     rows = make(tmp_path / "run", free={"queries": 12, "shares": {"keywords": 2}})
     assert count(rows) == {"sentences": 3, "titles": 3, "keywords": 6}
     assert {row["seed_id"] for row in rows} <= {row["passage_id"] for row in ROWS}
@@ -37,13 +37,13 @@ def test_each_kind_has_its_share_and_a_seed_passage(tmp_path):
     assert {row["llm"] for row in rows} == {"none"}
 
 
-def test_a_small_corpus_gives_more_queries_a_passage(tmp_path):
+def test_small_corpus_gives_more_queries_a_passage(tmp_path):
     rows = make(tmp_path / "run", methods=["keywords"], free={"queries": 60, "per_passage": 4})
     assert 40 <= len(rows) <= 48
     assert max(sum(row["seed_id"] == f"p{n}" for row in rows) for n in range(12)) == 4
 
 
-def test_the_other_kinds_give_the_queries_that_a_kind_cannot(tmp_path):
+def test_other_kinds_give_the_queries_that_a_kind_cannot(tmp_path):
     rows = make(tmp_path / "run", [row | {"title": ""} for row in ROWS], free={"queries": 12})
     assert count(rows) == {"sentences": 6, "titles": 0, "keywords": 6}
 
@@ -79,6 +79,6 @@ def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_pa
 @pytest.mark.bad_input(
     "corpus", "a corpus without sentences, titles or rare words", "named with what to change"
 )
-def test_a_corpus_that_gives_no_query_is_refused(tmp_path):
+def test_corpus_that_gives_no_query_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no query by generate\.methods"):
         make(tmp_path / "run", [passage("p0", "one"), passage("p1", "one")])

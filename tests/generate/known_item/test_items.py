@@ -15,7 +15,7 @@ def passage(id_: str, title: str, text: str = TEXT) -> dict[str, str]:
     return {"passage_id": id_, "title": title, "text": text, "source": ""}
 
 
-def test_a_title_is_taken_out_of_every_passage_of_its_document():
+def test_title_is_taken_out_of_every_passage_of_its_document():
     rows = [
         passage("a#0", "Ice in the valley", f"Ice in the valley: {TEXT}"),
         passage("a#1", "Ice in the valley"),
@@ -39,7 +39,7 @@ def test_titles_that_will_not_do(title, text):
     assert take_title("a", [passage("a", title, text)]) is None
 
 
-def test_a_sentence_is_removed_from_the_passage_that_answers_it():
+def test_sentence_is_removed_from_the_passage_that_answers_it():
     rows = [passage("a#0", "Short", "Nothing here."), passage("a#1", "Short")]
     item = take_sentence("a", rows, 13, lambda _: True)
     assert item.answers == ["a#1"]
@@ -49,7 +49,7 @@ def test_a_sentence_is_removed_from_the_passage_that_answers_it():
     assert item == take_sentence("a", rows, 13, lambda _: True)
 
 
-def test_a_sentence_that_stands_elsewhere_is_not_taken():
+def test_sentence_that_stands_elsewhere_is_not_taken():
     assert take_sentence("a", [passage("a", "")], 13, lambda _: False) is None
 
 

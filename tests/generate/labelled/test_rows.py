@@ -46,7 +46,7 @@ def wrong(name, file, data, says):
         wrong("text as Parquet", "x.parquet", b"no", "is not a readable Parquet file"),
     ],
 )
-def test_a_labelled_set_that_is_refused(tmp_path, name, data, says):
+def test_labelled_set_that_is_refused(tmp_path, name, data, says):
     file = tmp_path / name
     file.write_bytes(data)
     with pytest.raises(UserError, match=says) as fault:
@@ -65,7 +65,7 @@ def test_parquet_with_bytes_that_are_no_text(tmp_path):
 
 
 @pytest.mark.bad_input("labelled set", "no such file", "refused, with where it was sought")
-def test_a_file_that_is_not_there(tmp_path, monkeypatch):
+def test_file_that_is_not_there(tmp_path, monkeypatch):
     from pathlib import Path
 
     monkeypatch.chdir(tmp_path)

@@ -87,7 +87,7 @@ def labelled(folder: Path, *sets: dict[str, Any], run: str = "run", **sections: 
 # --- classification -------------------------------------------------------------------------------
 
 
-def test_a_triple_has_its_label_another_and_one_id(tmp_path):
+def test_triple_has_its_label_another_and_one_id(tmp_path):
     write_tsv(tmp_path / "train.tsv", bank_rows())
     stage = labelled(tmp_path, {"path": "train.tsv"})
     label_of = {row["text"]: row["label"] for row in bank_rows()}
@@ -106,7 +106,7 @@ def test_a_triple_has_its_label_another_and_one_id(tmp_path):
     assert len({row["query_id"] for row in stage.read_rows(EXAMPLES)}) == 24
 
 
-def test_at_most_so_many_are_drawn_by_seed_over_all_labels(tmp_path):
+def test_triples_are_limited_by_a_seeded_draw_over_all_labels(tmp_path):
     write_tsv(tmp_path / "train.tsv", bank_rows(100))
     of_set = {"path": "train.tsv", "examples": 80}
     first = labelled(tmp_path, of_set, run="a").read_rows(EXAMPLES)
@@ -151,7 +151,7 @@ def test_columns_are_the_users_and_labels_may_be_numbers(tmp_path):
     assert labelled(tmp_path, of_set).manifest["rows"] == 12
 
 
-def test_the_same_text_twice_and_a_lonely_label(tmp_path):
+def test_same_text_twice_and_a_lonely_label(tmp_path):
     rows = [
         {"text": "Where is my card?", "label": "a"},
         {"text": "where is  my card?", "label": "a"},
@@ -166,7 +166,7 @@ def test_the_same_text_twice_and_a_lonely_label(tmp_path):
     assert stage.manifest["counts"]["without a counterpart"] == 1
 
 
-def test_a_text_of_two_labels_is_never_its_own_negative(tmp_path):
+def test_text_of_two_labels_is_never_its_own_negative(tmp_path):
     rows = [{"text": f"Text {n}", "label": label} for n in range(3) for label in "ab"]
     write_jsonl(tmp_path / "x.jsonl", rows)
     stage = labelled(tmp_path, {"path": "x.jsonl"})
@@ -193,7 +193,7 @@ NLI = {"kind": "nli", "task": "Given a premise, find what follows from it."}
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_a_premise_with_what_it_entails_and_what_contradicts_it(tmp_path, numbered):
+def test_premise_with_what_it_entails_and_what_contradicts_it(tmp_path, numbered):
     rows = nli_rows()
     if numbered:
         numbers = {"entailment": 0, "neutral": 1, "contradiction": 2}
@@ -245,7 +245,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "labelled set", "faulty rows of each kind", "refused with the row, nothing written"
 )
 @pytest.mark.parametrize("case", CASES)
-def test_a_faulty_set_is_refused_by_file_and_row_and_nothing_is_written(tmp_path, case):
+def test_faulty_set_is_refused_by_file_and_row_and_nothing_is_written(tmp_path, case):
     name, content, said = CASES[case]
     if name != "absent.tsv":
         (tmp_path / name).write_text(content)
@@ -263,7 +263,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 
 @pytest.mark.bad_input("labelled set", "a verdict of NLI that is not known", "refused with the row")
-def test_an_unknown_verdict_names_its_row(tmp_path):
+def test_unknown_verdict_names_its_row(tmp_path):
     rows = nli_rows()
     rows[3]["label"] = "maybe"
     write_tsv(tmp_path / "nli.tsv", rows)
@@ -303,7 +303,7 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path):
     assert (found["tasks"], found["queries dropped"]) == ("mine", dropped)
 
 
-def test_a_changed_file_is_another_set_and_a_moved_one_is_not(tmp_path):
+def test_changed_file_is_another_set_and_a_moved_one_is_not(tmp_path):
     write_tsv(tmp_path / "a.tsv", bank_rows())
     before = labelled(tmp_path, {"path": "a.tsv"})
     (tmp_path / "a.tsv").rename(tmp_path / "b.tsv")
@@ -313,7 +313,7 @@ def test_a_changed_file_is_another_set_and_a_moved_one_is_not(tmp_path):
         labelled(tmp_path, {"path": "b.tsv"})
 
 
-def test_the_layout_of_banking77(tmp_path, data_folder):
+def test_layout_of_banking77(tmp_path, data_folder):
     """Its training split alone: test labels are for evaluation."""
     source = data_folder / "mteb" / "Banking77Classification" / "train.tsv"
     lines = source.read_text(encoding="utf-8").splitlines()

@@ -92,7 +92,7 @@ def test_personal_data_of_a_log_are_masked(text, masked):
 
 @pytest.mark.bad_input("query log", "one query repeated", "refused, with remedy")
 @pytest.mark.bad_input("query log", "empty lines alone", "refused, with remedy")
-def test_a_log_of_one_query_is_refused(tmp_path):
+def test_log_of_one_query_is_refused(tmp_path):
     file = tmp_path / "asked.txt"
     file.write_text("bee dance\nBee  dance\n" * 5)
     with pytest.raises(
@@ -105,7 +105,7 @@ def test_a_log_of_one_query_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("query log", "no query asked min_count times", "refused, with remedy")
-def test_a_log_without_frequent_queries_is_refused(tmp_path):
+def test_log_without_frequent_queries_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"asked 9 times \(3 different\)\n.*min_count"):
         read_log(write(tmp_path, "asked.txt"), QueryLog(min_count=9))
 

@@ -70,7 +70,7 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
     return made.examples.read_rows(EXAMPLES)
 
 
-def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
+def test_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
     with Run(tmp_path / "run") as run:
         log = make_queries_of_log(run, recipe)
         assert [row["query"] for row in log.read_rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
@@ -113,9 +113,7 @@ def test_queries_of_the_log_are_held_out_and_not_trained_on(tmp_path, recipe, wa
 
 
 @pytest.mark.parametrize("positive", ["first", "seed", "margin"])
-def test_the_first_by_fusion_is_the_positive_whatever_the_rule_for_seeds(
-    tmp_path, recipe, positive
-):
+def test_first_by_fusion_is_the_positive_whatever_the_rule_for_seeds(tmp_path, recipe, positive):
     with Run(tmp_path / "run", "stale") as run:
         rows = relabel_log(run, recipe, positive)
     assert [row["query"] for row in rows] == [*ASKED[:2], "copper wires"]
@@ -123,7 +121,7 @@ def test_the_first_by_fusion_is_the_positive_whatever_the_rule_for_seeds(
     assert all(row["negatives"] for row in rows)
 
 
-def test_the_report_counts_no_seed_of_a_log(tmp_path, recipe):
+def test_report_counts_no_seed_of_a_log(tmp_path, recipe):
     with Run(tmp_path / "run") as run:
         relabel_log(run, recipe)
     section = make_relabelling(read_run_data(tmp_path / "run"))
@@ -135,14 +133,14 @@ def test_the_report_counts_no_seed_of_a_log(tmp_path, recipe):
     assert (step.rows, step.dropped) == (4, {"asked again": 1})
 
 
-def test_a_query_that_no_passage_answers_is_left_out(tmp_path, recipe):
+def test_query_that_no_passage_answers_is_left_out(tmp_path, recipe):
     rule = recipe.relabel.model_copy(update={"min_relevance": 50.0})
     recipe = recipe.model_copy(update={"relabel": rule})
     with Run(tmp_path / "run") as run, pytest.raises(Exception, match="no query is left"):
         relabel_log(run, recipe)
 
 
-def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
+def test_log_queries_are_limited_by_a_seeded_draw(tmp_path, recipe):
     log = recipe.generate.log.model_copy(update={"queries": 2})
     drawn = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"log": log})})
     drawn._folder = recipe.folder
@@ -170,14 +168,14 @@ def mask_anew(monkeypatch):
     monkeypatch.setattr(personal_data, "_DIGITS", re.compile(r"\b\w{6,}s\b"))
 
 
-def test_a_log_is_masked_anew_where_what_is_masked_has_changed(tmp_path, masked, monkeypatch):
+def test_log_is_masked_anew_where_what_is_masked_has_changed(tmp_path, masked, monkeypatch):
     with Run(tmp_path / "run", "stale") as run:
         assert read_first(make_queries_of_log(run, masked)) == "where are the flowers"
         mask_anew(monkeypatch)
         assert read_first(make_queries_of_log(run, masked)) == "where are the [number]"
 
 
-def test_a_log_of_an_earlier_version_stays_where_it_is_masked_alike(tmp_path, masked, monkeypatch):
+def test_log_of_an_earlier_version_stays_where_it_is_masked_alike(tmp_path, masked, monkeypatch):
     with Run(tmp_path / "run") as run:
         with monkeypatch.context() as patch:
             patch.setattr("distill.generate.log.stage.identify_masking", lambda: 2)
@@ -188,7 +186,7 @@ def test_a_log_of_an_earlier_version_stays_where_it_is_masked_alike(tmp_path, ma
         assert make_queries_of_log(run, masked).fingerprint != earlier
 
 
-def test_a_query_for_which_nothing_is_retrieved_is_counted(tmp_path, recipe):
+def test_query_for_which_nothing_is_retrieved_is_counted(tmp_path, recipe):
     (tmp_path / "asked.txt").write_text("\n".join([*ASKED, "xyzzy plugh"]))
     retriever = recipe.retriever.model_copy(update={"sources": ["bm25"]})
     recipe = recipe.model_copy(update={"retriever": retriever})

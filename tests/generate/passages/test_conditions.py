@@ -46,7 +46,7 @@ def test_task_types_are_uniform_exactly(rows):
     assert max(counts.values()) - min(counts[kind] for kind in ALL_TASK_TYPES) <= 1
 
 
-def test_their_order_differs_between_blocks_and_seeds():
+def test_order_of_conditions_differs_between_blocks_and_seeds():
     def order(seed, block):
         return [choose_task_type(ALL_TASK_TYPES, seed, 6 * block + i) for i in range(6)]
 
@@ -54,7 +54,7 @@ def test_their_order_differs_between_blocks_and_seeds():
     assert order(1, 3) == order(1, 3)
 
 
-def test_the_rest_depends_on_seed_passage_and_sample_alone():
+def test_rest_depends_on_seed_passage_and_sample_alone():
     def rest(seed, row, passage_id, sample):
         drawn = draw_conditions(DRAWN, ["a nurse", "a pilot"], seed, row, passage_id, sample)
         return drawn.example_set, drawn.persona, drawn.length, drawn.difficulty, drawn.language
@@ -84,7 +84,7 @@ def test_personas_are_lines_and_data(tmp_path):
     assert load_personas_of(recipe_in(tmp_path)) == []
 
 
-def test_an_empty_file_of_personas_is_refused(tmp_path):
+def test_empty_file_of_personas_is_refused(tmp_path):
     (tmp_path / "who.txt").write_text("\n \n")
     with pytest.raises(UserError, match="holds no persona"):
         load_personas_of(recipe_in(tmp_path, personas="who.txt"))
@@ -102,7 +102,7 @@ def test_prompts_name_languages_and_unknown_codes_are_refused():
 # --- the pool of few-shot examples --------------------------------------------------------------
 
 
-def test_the_packaged_pool_is_rich_and_every_example_parses(tmp_path):
+def test_packaged_pool_is_rich_and_every_example_parses(tmp_path):
     pool = load_pool_of(recipe_in(tmp_path))
     assert set(pool.examples) == set(ALL_TASK_TYPES)
     shots = [shot for of_type in pool.examples.values() for shot in of_type]
@@ -115,7 +115,7 @@ def test_the_packaged_pool_is_rich_and_every_example_parses(tmp_path):
 
 
 @pytest.mark.parametrize("shots", [0, 1, 3, 4, 6, 7])
-def test_a_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, shots):
+def test_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, shots):
     pool = load_pool_of(recipe_in(tmp_path, shots=shots))
     for kind in ALL_TASK_TYPES:
         for number in range(4):
@@ -151,7 +151,7 @@ def test_hands_differ(tmp_path):
         ("search: [" + "{passage: a, task: b, query: c}, " * 3 + "]", "0 examples for other types"),
     ],
 )
-def test_a_bad_pool_is_named_with_its_fault(tmp_path, source, said):
+def test_bad_pool_is_named_with_its_fault(tmp_path, source, said):
     (tmp_path / "pool.yaml").write_text(source)
     recipe = recipe_in(tmp_path, examples="pool.yaml", task_types="[search]", shots=6)
     with pytest.raises(UserError, match=said):

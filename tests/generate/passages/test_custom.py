@@ -36,7 +36,7 @@ def recipe_in(folder, prompt="{{ passage }}", schema=SCHEMA, **custom):
     return load_recipe(folder / "r.yaml", sets)
 
 
-def test_the_prompt_sees_the_passage_and_the_conditions(tmp_path):
+def test_prompt_sees_the_passage_and_the_conditions(tmp_path):
     source = "{{ title }}|{{ text }}|{{ passage }}|{{ task_type }}|{{ persona }}|{{ language }}"
     method = open_method(WritingSettings.select(recipe_in(tmp_path, source)))
     assert method.render_prompt(PASSAGE, CONDITIONS, chat=True) == (
@@ -44,7 +44,7 @@ def test_the_prompt_sees_the_passage_and_the_conditions(tmp_path):
     )
 
 
-def test_the_schema_reaches_engines_that_constrain(tmp_path):
+def test_schema_reaches_engines_that_constrain(tmp_path):
     method = load_custom_of(recipe_in(tmp_path))
     assert json.loads(method.make_sampling(chat=True, constrain=True).json_schema) == SCHEMA
     assert method.make_sampling(chat=True, constrain=False).json_schema is None
@@ -59,13 +59,13 @@ def test_the_schema_reaches_engines_that_constrain(tmp_path):
         ('{"q": "half a pair \\ud83d"}', "half a pair"),
     ],
 )
-def test_a_reply_that_fits_is_read(tmp_path, output, query):
+def test_reply_that_fits_is_read(tmp_path, output, query):
     method = load_custom_of(recipe_in(tmp_path, default_task="Find it."))
     assert method.parse(output, True) == ("", query, None)
     assert method.task == "Find it."
 
 
-def test_the_task_is_read_where_a_property_is_named(tmp_path):
+def test_task_is_read_where_a_property_is_named(tmp_path):
     method = load_custom_of(recipe_in(tmp_path, task="t"))
     assert method.parse('{"q": "how swifts sleep", "t": "Find birds."}', True).task == "Find birds."
     assert method.parse('{"q": "how swifts sleep"}', True).reason == "no text in 't'"
@@ -89,7 +89,7 @@ def test_the_task_is_read_where_a_property_is_named(tmp_path):
         ('{"q": "...", "t": ""}', True, "malformed"),
     ],
 )
-def test_a_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, reason):
+def test_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, reason):
     method = load_custom_of(recipe_in(tmp_path))
     assert method.parse(output, finished).reason == reason
 
@@ -108,12 +108,12 @@ def test_a_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, re
         ({"properties": {"q": {"anyOf": [{"$ref": "q.json#/a"}]}}}, r"refers to 'q\.json"),
     ],
 )
-def test_a_schema_that_cannot_serve_is_refused(tmp_path, schema, said):
+def test_schema_that_cannot_serve_is_refused(tmp_path, schema, said):
     with pytest.raises(UserError, match=said):
         load_custom_of(recipe_in(tmp_path, schema=schema))
 
 
-def test_the_packaged_example_serves(tmp_path):
+def test_packaged_example_serves(tmp_path):
     (tmp_path / "r.yaml").write_text("name: r\n")
     recipe = load_recipe(
         tmp_path / "r.yaml",

@@ -43,7 +43,7 @@ SHOT = "search:\n- {passage: p, task: t, query: %s}"
         wrong("an integer of 5,000 digits", SHOT % ("9" * 5000), "5000 characters"),
     ],
 )
-def test_a_pool_that_is_refused(tmp_path, data, says):
+def test_pool_that_is_refused(tmp_path, data, says):
     with pytest.raises(UserError, match=says) as fault:
         load_pool(*recipe_with(tmp_path, data))
     assert "pool.yaml" in fault.value.where

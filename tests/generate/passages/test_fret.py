@@ -84,7 +84,7 @@ def test_every_draw_of_every_sample_is_a_row_with_its_conditions(writing, engine
     assert {row["language"] for row in rows} == {"en", "de"}
 
 
-def test_a_shard_holds_whole_passages(writing, engine, tmp_path):
+def test_shard_holds_whole_passages(writing, engine, tmp_path):
     with Run(tmp_path / "run") as run:
         asked = writing("generate.samples=3")
         generations = make_generations(run, asked, passages_of(run), lambda: engine)
@@ -172,7 +172,7 @@ class Counting(StandIn):
         return super().generate(prompts, seeds, sampling)
 
 
-def test_a_server_is_asked_for_several_shards_in_one_call(writing, tmp_path):
+def test_server_is_asked_for_several_shards_in_one_call(writing, tmp_path):
     """Between calls the requests in flight run out."""
     served = "llm={engine: http, model: m, base_url: 'http://localhost:1/v1', concurrency: %d}"
     tables, calls = [], []
@@ -239,7 +239,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(writing, tmp_path):
         assert len(set(headers.values())) == len(headers) == 2 * len(ALL_TASK_TYPES)
 
 
-def test_the_fret_prompt_ends_with_the_first_label(writing, tmp_path):
+def test_fret_prompt_ends_with_the_first_label(writing, tmp_path):
     asked = writing("generate.prompt=prompts/fret.jinja")
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
@@ -260,7 +260,7 @@ def test_the_fret_prompt_ends_with_the_first_label(writing, tmp_path):
         assert method.make_sampling(chat, constrain=False).regex is None
 
 
-def test_the_naive_prompt_says_the_task_itself(writing, tmp_path):
+def test_naive_prompt_says_the_task_itself(writing, tmp_path):
     asked = writing("generate.prompt=prompts/naive.jinja")
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, asked, passages_of(run), QueryAlone)
@@ -270,13 +270,13 @@ def test_the_naive_prompt_says_the_task_itself(writing, tmp_path):
 
 
 @pytest.mark.bad_input("prompt", "an order that is none", "refused")
-def test_a_prompt_that_says_nonsense_of_its_order_is_refused(writing, tmp_path):
+def test_prompt_that_says_nonsense_of_its_order_is_refused(writing, tmp_path):
     (tmp_path / "short.jinja").write_text('{% set first = "answer" %}\n{{ passage }}')
     with pytest.raises(UserError, match="sets first to 'answer'"):
         open_method(writing())
 
 
-def test_the_prompt_is_shown_with_its_reply_once_there(writing, engine, tmp_path):
+def test_prompt_is_shown_with_its_reply_once_there(writing, engine, tmp_path):
     asked = writing("generate.samples=2", "generate.best_of=2")
     with Run(tmp_path / "run") as run:
         passages = passages_of(run)
@@ -325,7 +325,7 @@ def test_the_prompt_is_shown_with_its_reply_once_there(writing, engine, tmp_path
         (["llm.prompt_format=completion"], False),
     ],
 )
-def test_only_what_changes_the_text_is_in_the_fingerprint(writing, tmp_path, sets, same):
+def test_fingerprint_holds_only_keys_that_change_the_text(writing, tmp_path, sets, same):
     (tmp_path / "who.txt").write_text("a nurse\n")
     (tmp_path / "pool.yaml").write_text("{}")
 

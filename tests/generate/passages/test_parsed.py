@@ -102,7 +102,7 @@ def test_draws_have_ids_of_their_own(writing, tmp_path):
         ),
     ],
 )
-def test_nothing_readable_says_what_the_server_said_and_what_helps(
+def test_error_of_no_readable_reply_says_what_the_server_said_and_what_helps(
     writing, tmp_path, written, said, remedy
 ):
     class Refusing(StandIn):
@@ -117,7 +117,7 @@ def test_nothing_readable_says_what_the_server_said_and_what_helps(
 
 
 @pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
-def test_nothing_readable_is_an_error_each_time(writing, tmp_path):
+def test_unreadable_replies_alone_are_an_error_each_time(writing, tmp_path):
     class Mute(StandIn):
         def generate(self, prompts, seeds, sampling):
             return [Completion("", True) for _ in prompts]

@@ -40,12 +40,12 @@ def test_task_and_query_are_taken_with_or_without_the_label(before):
         (TASK + "Query:" + TASK, True, "query is the task"),
     ],
 )
-def test_each_fault_has_its_reason(output, finished, reason):
+def test_faulty_replies_have_their_reason(output, finished, reason):
     assert parse_reply(output, finished, EXAMPLES).reason == reason
 
 
 @pytest.mark.parametrize("before", ["", "Query:", "\nQuery:"])
-def test_the_query_may_come_first(before):
+def test_query_may_come_first(before):
     parsed = parse_reply(
         before + " how high do swifts fly?\nTask:" + TASK, True, EXAMPLES, "query, task"
     )
@@ -55,7 +55,7 @@ def test_the_query_may_come_first(before):
 
 
 @pytest.mark.parametrize("output", [" how high do swifts fly\n", "Query: how high do swifts fly"])
-def test_a_prompt_that_says_the_task_itself_gets_a_query_alone(output):
+def test_prompt_that_says_the_task_itself_gets_a_query_alone(output):
     parsed = parse_reply(output, True, EXAMPLES, "query")
     assert parsed == ("", "how high do swifts fly", None)
 
@@ -68,11 +68,11 @@ def test_a_prompt_that_says_the_task_itself_gets_a_query_alone(output):
         ("Why do otters hold hands when they sleep?", "copies an example"),
     ],
 )
-def test_a_query_alone_is_one_line(output, reason):
+def test_query_alone_is_one_line(output, reason):
     assert parse_reply(output, True, EXAMPLES, "query").reason == reason
 
 
-def test_a_query_is_plain_text():
+def test_query_is_plain_text():
     parsed = parse_reply(TASK + "Query: what\tends\r <|im_end|> a\u200bturn\u202e", True, EXAMPLES)
     assert parsed.query == "what ends < |im_end|> aturn"
 
@@ -101,7 +101,7 @@ def test_replies_of_chat_models_are_read(reply):
     assert parse_reply(reply, True, ()) == ParsedQuery("Find it.", "why do bees dance")
 
 
-def test_a_star_that_no_emphasis_began_with_is_part_of_the_query():
+def test_star_that_no_emphasis_began_with_is_part_of_the_query():
     assert parse_reply("**Query:** what is an int*", True, (), "query").query == "what is an int*"
     assert parse_reply("Query: what is an int*", True, (), "query").query == "what is an int*"
 
@@ -110,7 +110,7 @@ def test_thoughts_that_did_not_end_are_unfinished():
     assert parse_reply("<think>\nThe passage", True, ()).reason == "unfinished"
 
 
-def test_a_reply_is_whole_although_what_follows_it_was_cut():
+def test_reply_is_whole_although_what_follows_it_was_cut():
     reply = "Task: Find it.\nQuery: why do bees dance\n\nNote: I ho"
     assert parse_reply(reply, False, ()) == ParsedQuery("Find it.", "why do bees dance")
     assert parse_reply(reply[:35], False, ()).reason == "unfinished"
@@ -124,10 +124,10 @@ def test_a_reply_is_whole_although_what_follows_it_was_cut():
         "Task:\u00a0Find it.\nQuery\u202f:\u00a0how high do swifts fly",
     ],
 )
-def test_a_code_block_around_the_reply_and_wide_spaces_are_no_part_of_it(reply):
+def test_code_block_around_the_reply_and_wide_spaces_are_no_part_of_it(reply):
     assert parse_reply(reply, True, EXAMPLES) == ("Find it.", "how high do swifts fly", None)
 
 
-def test_two_code_blocks_are_not_taken_for_one():
+def test_code_blocks_are_not_taken_for_one():
     reply = "```\nTask: Find it.\n```\nQuery: how high\n```\nx\n```"
     assert parse_reply(reply, True, EXAMPLES).reason == "malformed"

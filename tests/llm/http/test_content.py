@@ -98,14 +98,14 @@ def test_thoughts_beside_an_answer_are_passed_over(make):
         assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
 
 
-def test_a_call_of_a_tool_is_no_answer(make):
+def test_call_of_a_tool_is_no_answer(make):
     with gives(chat(None, "tool_calls", tool_calls=[{"id": "x"}])) as server:
         [written] = make(server.url).generate(["q"], [1], CHAT)
     assert "called a tool" in written.fault
 
 
 @pytest.mark.parametrize("end", [None, 7, ["stop"], {"why": "stop"}, "eos", ""])
-def test_an_odd_reason_to_end_is_an_end(make, end):
+def test_odd_reason_to_end_is_an_end(make, end):
     with gives(chat("a bee", end)) as server:
         assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
 
@@ -161,7 +161,7 @@ def test_fractions_of_tokens_are_counted_whole(make):
     ],
 )
 @pytest.mark.bad_input("server", "replies that are none, status 200", "named after a few tries")
-def test_a_server_that_gives_no_replies_is_reported_after_a_few_tries(make, server_of, fault):
+def test_server_that_gives_no_replies_is_reported_after_a_few_tries(make, server_of, fault):
     server = server_of(fault)
     with pytest.raises(UserError, match=r"gave no usable reply .* in 4 tries") as caught:
         make(server.url, concurrency=1, retries=9).generate(["q"], [1], PLAIN)
@@ -170,7 +170,7 @@ def test_a_server_that_gives_no_replies_is_reported_after_a_few_tries(make, serv
     assert len(server.seen) == 4
 
 
-def test_a_reply_in_no_known_form_is_kept_as_it_came(make, tmp_path, server_of):
+def test_reply_in_no_known_form_is_kept_as_it_came(make, tmp_path, server_of):
     server = server_of(body_is({"output": [{"text": "paid for"}]}))
     with pytest.raises(UserError, match="no usable reply"):
         make(server.url).generate(["q"], [1], PLAIN)
@@ -193,7 +193,7 @@ def server_of():
 
 @pytest.mark.parametrize("bomb", [servers.endless, servers.packed(gzip.compress(b" " * (1 << 25)))])
 @pytest.mark.bad_input("server", "a reply without end, or a bomb of gzip", "refused, unread")
-def test_a_reply_without_end_is_not_read(make, server_of, bomb):
+def test_reply_without_end_is_not_read(make, server_of, bomb):
     server = server_of(bomb)
     with pytest.raises(UserError, match=r"more than 64 MiB|100 times its length"):
         make(server.url, concurrency=1, retries=0, timeout=60).generate(["q"], [1], PLAIN)
@@ -217,7 +217,7 @@ def test_a_reply_without_end_is_not_read(make, server_of, bomb):
     ],
 )
 @pytest.mark.bad_input("server", "an error of any shape, nested 100,000 deep", "of its row")
-def test_an_error_of_any_shape_is_of_its_row(make, body):
+def test_error_of_any_shape_is_of_its_row(make, body):
     with serving() as server:
         server.rule = lambda asked: body if asked["prompt"] == "bad" else None
         good, bad = make(server.url).generate(["good", "bad"], [1, 2], PLAIN)
@@ -226,7 +226,7 @@ def test_an_error_of_any_shape_is_of_its_row(make, body):
     assert len(bad.fault) < 320
 
 
-def test_an_error_within_a_body_of_status_200_counts_as_one(make):
+def test_error_within_a_body_of_status_200_counts_as_one(make):
     def error(code, message):
         return body_is({"error": {"message": message, "code": code}})
 
@@ -303,7 +303,7 @@ def scored(*logprobs):
 @pytest.mark.bad_input(
     "server", "log-probabilities that are NaN, positive or missing", "a fault of their row"
 )
-def test_an_unusable_log_probability_is_a_fault_of_its_row(value, said):
+def test_unusable_log_probability_is_a_fault_of_its_row(value, said):
     reply = scored(None, value)
     kept = read_score(reply, " b")
     assert said in kept["fault"]

@@ -54,7 +54,7 @@ def make(tmp_path, monkeypatch):
     return engine
 
 
-def test_each_reply_counts_on_the_bar_cached_ones_too(make, server):
+def test_replies_count_on_the_bar_cached_ones_too(make, server):
     with Progress("generations", 20, "prompts", requests_a_unit=1) as bar:
         make(server.url).generate(PROMPTS[:5], SEEDS[:5], SAMPLED)
         assert bar.amount == "5 of 20 prompts"
@@ -71,7 +71,7 @@ def test_texts_come_in_the_order_of_their_prompts(make, server):
     assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
-def test_a_completion_is_asked_for_with_its_sampling_and_seed(make, server):
+def test_completion_is_asked_for_with_its_sampling_and_seed(make, server):
     engine = make(server.url, extra_body={"min_p": 0.1})
     engine.generate(["Go on"], [7], Sampling(20, 0.7, 0.9, stop=("\n\n",)))
     [seen] = server.seen
@@ -89,7 +89,7 @@ def test_a_completion_is_asked_for_with_its_sampling_and_seed(make, server):
     }
 
 
-def test_a_chat_prompt_is_one_user_message(make, server):
+def test_chat_prompt_is_one_user_message(make, server):
     [written] = make(server.url).generate(["Say so"], [7], Sampling(20, 0.7, chat=True))
     [seen] = server.seen
     assert seen.path == "/v1/chat/completions"
@@ -105,7 +105,7 @@ def test_equal_prompts_go_as_one_request(make, server):
     assert [t.text for t in texts[:3]] == [text_of("a", 1, draw) for draw in range(3)]
 
 
-def test_a_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
+def test_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
     with serving(servers.writes(choices=1)) as server:
         engine = make(server.url, concurrency=1)
         texts = engine.generate(["a", "a", "a", "b", "b"], [1, 2, 3, 4, 5], SAMPLED)
@@ -118,20 +118,20 @@ def test_a_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
     assert "one choice per request" in caplog.text
 
 
-def test_a_server_that_does_not_know_n_is_asked_singly(make, server):
+def test_server_that_does_not_know_n_is_asked_singly(make, server):
     server.rule = lambda body: status(400, "'n' is not supported") if "n" in body else None
     texts = make(server.url).generate(["a", "a"], [1, 2], SAMPLED)
     assert [t.text for t in texts] == [text_of("a", seed, 0) for seed in (1, 2)]
 
 
-def test_a_greedy_text_is_asked_for_once(make, server):
+def test_greedy_text_is_asked_for_once(make, server):
     texts = make(server.url).generate(["a", "b", "a"], [1, 2, 3], Sampling(20))
     assert len(server.seen) == 2
     assert texts[0] == texts[2]
     assert "seed" not in server.seen[0].body
 
 
-def test_never_more_requests_at_once_than_allowed(make):
+def test_requests_at_once_are_never_more_than_allowed(make):
     with serving(servers.writes(seconds=0.02)) as server:
         make(server.url, concurrency=3).generate(PROMPTS, SEEDS, SAMPLED)
         assert server.most_at_once == 3
@@ -156,7 +156,7 @@ def heeds_stop_strings(text):
     return answer
 
 
-def test_a_stop_string_in_the_thoughts_costs_no_reply(make):
+def test_stop_string_in_the_thoughts_costs_no_reply(make):
     stop = Sampling(200, stop=("\n\n",))
     with serving(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
         expected = [Completion(f"{THOUGHT}Query: bees", True)] * 2
@@ -174,7 +174,7 @@ def test_thoughts_that_never_end_are_asked_for_once(make):
         assert len(server.seen) == 1
 
 
-def test_a_text_cut_short_is_not_finished(make):
+def test_text_cut_short_is_not_finished(make):
     with serving(says("and then", end="length")) as server:
         assert make(server.url).generate(["a"], [1], SAMPLED) == [Completion("and then", False)]
 
@@ -198,7 +198,7 @@ def test_tokens_are_those_that_the_server_counts(make, server):
 # --- nothing is paid for twice --------------------------------------------------------------------
 
 
-def test_a_second_run_sends_nothing(make, server):
+def test_second_run_sends_nothing(make, server):
     make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
     sent = len(server.seen)
     again = make(server.url)
@@ -207,13 +207,13 @@ def test_a_second_run_sends_nothing(make, server):
     assert again.tokens["cached"] == len(PROMPTS)
 
 
-def test_the_cache_does_not_depend_on_address_or_key(make, server, monkeypatch):
+def test_cache_does_not_depend_on_address_or_key(make, server, monkeypatch):
     make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
     monkeypatch.delenv("OPENAI_API_KEY")
     assert make("http://127.0.0.1:9/v1").generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
-def test_another_seed_is_another_text(make, server):
+def test_seed_changes_the_text(make, server):
     engine = make(server.url)
     [one] = engine.generate(["a"], [1], SAMPLED)
     [other] = engine.generate(["a"], [2], SAMPLED)
@@ -255,7 +255,7 @@ def started(server: servers.Server, cache: Path, requests: int) -> subprocess.Po
     return process
 
 
-def test_a_killed_run_pays_only_for_what_had_not_arrived(make, server, tmp_path):
+def test_killed_run_pays_only_for_what_had_not_arrived(make, server, tmp_path):
     server.faults.extend([None] * 5)
     server.rule = lambda body: trickles(30)
     process = started(server, tmp_path / "requests.sqlite", requests=7)

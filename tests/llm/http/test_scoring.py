@@ -91,7 +91,7 @@ def test_scored_texts_are_not_paid_for_again(make, model):
         assert again.tokens["cached"] == 3
 
 
-def test_the_same_text_cut_elsewhere_is_scored_anew(make, model, local):
+def test_same_text_cut_elsewhere_is_scored_anew(make, model, local):
     cuts = [
         ScoreRequest("Passage: Bees dance.", ("\nQuery: why do bees",)),
         ScoreRequest("Passage: Bees dance.\nQuery:", (" why do bees",)),
@@ -117,7 +117,7 @@ def blankless(model: TinyModel):
     return answer
 
 
-def test_where_token_texts_lack_their_blanks_the_prefix_is_counted(make, model, local):
+def test_prefix_is_counted_where_token_texts_lack_their_blanks(make, model, local):
     with serving(blankless(model)) as server:
         engine = make(server.url)
         assert engine.can_score
@@ -140,7 +140,7 @@ def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
 
 
 @pytest.mark.bad_input("server", "scores of a server without echo", "refused")
-def test_a_server_that_ignores_echo_cannot_score(make, llm_folder):
+def test_server_that_ignores_echo_cannot_score(make, llm_folder):
     with serving(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
         assert not engine.can_score
@@ -151,13 +151,13 @@ def test_a_server_that_ignores_echo_cannot_score(make, llm_folder):
 @pytest.mark.parametrize(
     "fault", [status(404, "Not Found"), status(501), status(500, "only no echo"), status(400, "no")]
 )
-def test_a_server_that_refuses_to_score_cannot(make, fault):
+def test_server_that_refuses_to_score_cannot(make, fault):
     with serving() as server:
         server.rule = lambda body: fault if "prompt" in body else None
         assert not make(server.url).can_score
 
 
-def test_a_wrong_model_is_not_taken_for_a_server_that_cannot_score(make):
+def test_wrong_model_is_not_taken_for_a_server_that_cannot_score(make):
     with serving() as server, pytest.raises(UserError, match="does not serve model 'gpt-0'"):
         _ = make(server.url, model="gpt-0").can_score
 
@@ -175,7 +175,7 @@ def test_verdicts_are_asked_for_by_their_first_token(make, llm_folder):
     assert all("none of yes, no is among" in score.fault for score in scores)  # of 20 tokens
 
 
-def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
+def test_server_that_lists_five_tokens_is_asked_for_five(make, model):
     with serving(model) as server:
         server.rule = lambda body: (
             status(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
@@ -213,7 +213,7 @@ def test_first_token_odds_of_verdicts_in_a_chat(make):
 
 @pytest.mark.bad_input("server", "first tokens without any of the verdicts", "no score, said")
 @pytest.mark.parametrize("chat", [True, False])
-def test_a_text_without_a_verdict_among_its_likeliest_tokens_has_no_score(make, chat):
+def test_text_without_a_verdict_among_its_likeliest_tokens_has_no_score(make, chat):
     def reply(path, body):
         if ("messages" in body) is not chat:
             return completion(path, ["x"])
@@ -235,12 +235,12 @@ def top_of(pairs):
 
 
 @pytest.mark.bad_input("server", "no log-probabilities at all", "refused")
-def test_a_server_without_any_log_probabilities_says_so(make):
+def test_server_without_any_log_probabilities_says_so(make):
     with serving() as server, pytest.raises(UserError, match="no log-probabilities at all"):
         make(server.url).score([VERDICTS])
 
 
-def test_a_text_that_the_server_refuses_has_a_fault_and_the_others_their_scores(make, model):
+def test_text_that_the_server_refuses_has_a_fault_and_the_others_their_scores(make, model):
     with serving(model) as server:
         engine = make(server.url)
         assert engine.can_score
@@ -255,12 +255,12 @@ def test_a_text_that_the_server_refuses_has_a_fault_and_the_others_their_scores(
     assert bees.fault is None
 
 
-def test_an_empty_continuation_is_refused(make):
+def test_empty_continuation_is_refused(make):
     with pytest.raises(UserError, match="empty continuation"):
         make("http://127.0.0.1:9/v1").score([ScoreRequest("A", ("",))])
 
 
-def test_a_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
+def test_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
     with serving(model) as server:
         engine = make(server.url)
         assert engine.can_score
@@ -278,11 +278,11 @@ def test_tokens_that_spell_a_character_together_all_count():
     assert select_continuation(tokens, " xy") is None
 
 
-def test_a_token_over_the_border_counts_whole():
+def test_token_over_the_border_counts_whole():
     assert select_continuation([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == [-1.0, -2.0]
 
 
-def test_the_first_token_has_no_probability():
+def test_first_token_has_no_probability():
     assert select_continuation([("Ab", None), ("c", -2.0)], "bc") is None
 
 
@@ -347,7 +347,7 @@ def test_graded_answers(text, grade):
 @pytest.mark.bad_input(
     "server", "one text's log-probabilities are NaN, positive or gone", "that pair is left out"
 )
-def test_one_spoiled_text_costs_no_other_and_is_asked_again_by_the_next_run(make, model, value):
+def test_spoiled_text_costs_no_other_and_is_asked_again_by_the_next_run(make, model, value):
     def answer(path, body):
         reply = model(path, body)
         given = reply["choices"][0]["logprobs"]

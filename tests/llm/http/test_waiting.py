@@ -55,7 +55,7 @@ def waits(monkeypatch):
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_each_wait_is_twice_the_last_up_to_a_minute(make, server, waits, monkeypatch, share):
+def test_waits_double_up_to_a_minute(make, server, waits, monkeypatch, share):
     monkeypatch.setattr(random, "uniform", lambda low, high: {0.5: low, 1.0: high}[share])
     server.faults.extend([status(500)] * 8)
     engine = make(server.url, first_wait=1.0, retries=8)
@@ -64,7 +64,7 @@ def test_each_wait_is_twice_the_last_up_to_a_minute(make, server, waits, monkeyp
 
 
 @pytest.mark.parametrize("named", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT", "soon"])
-def test_a_server_that_names_no_time_is_left_alone_for_longer_each_time(
+def test_server_that_names_no_time_is_left_alone_for_longer_each_time(
     make, server, waits, monkeypatch, named
 ):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
@@ -122,7 +122,9 @@ def test_retry_after_is_waited_for_by_all(make, server):
     assert min(later) - told[0] >= 0.4
 
 
-def test_those_who_waited_for_retry_after_do_not_all_come_back_at_once(make, server, monkeypatch):
+def test_requests_that_waited_for_retry_after_do_not_all_come_back_at_once(
+    make, server, monkeypatch
+):
     """By the moments for which each of them means to wake."""
     wakes, sleep, shares = [], ServerClient._sleep, count()
 
@@ -153,7 +155,7 @@ def test_retry_after_as_a_date():
 
 
 @pytest.mark.bad_input("server", "Retry-After of an hour", "the job ends at once")
-def test_a_server_that_asks_for_an_hour_ends_the_job_at_once(make, server):
+def test_server_that_asks_for_an_hour_ends_the_job_at_once(make, server):
     server.rule = lambda body: status(429, "daily limit", retry_after="3600")
     with pytest.raises(UserError, match=r"60 minutes.*daily limit[\s\S]*same command continues"):
         make(server.url).generate(PROMPTS, SEEDS, SAMPLED)

@@ -45,7 +45,7 @@ def one_by_one(engine: TransformersEngine, sampling: Sampling) -> list:
 
 @pytest.mark.parametrize("batch_tokens", [1, 60, 4096])
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_a_row_is_written_as_if_it_were_alone(llm_folder, alone, temperature, batch_tokens):
+def test_row_is_written_as_if_it_were_alone(llm_folder, alone, temperature, batch_tokens):
     """One slot, a few that are given to one prompt after another, and a slot for each."""
     sampling = Sampling(20, temperature, 0.95, stop=("e", "\n"))
     engine = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens)
@@ -71,7 +71,7 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict]] = {
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_it_writes_what_transformers_itself_writes(name, alone, tmp_path):
+def test_continuous_batching_writes_what_transformers_writes(name, alone, tmp_path):
     """Greedily, one prompt at a time, with the library's own cache and masks."""
     kind, own = ARCHITECTURES[name]
     config = kind(
@@ -100,7 +100,7 @@ def test_it_writes_what_transformers_itself_writes(name, alone, tmp_path):
         assert ours.text == text
 
 
-def test_a_header_in_the_prefix_cache_is_computed_once_for_all_calls(llm_folder):
+def test_header_in_the_prefix_cache_is_computed_once_for_all_calls(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(4)
     engine.generate(PROMPTS, SEEDS, sampling)
@@ -155,7 +155,7 @@ def test_every_end_token_of_the_model_ends_a_text(llm_folder):
     assert cut.text == engine.tokenizer.decode(ids[: ids.tolist().index(end)])
 
 
-def test_a_prompt_beyond_the_model_is_a_fault_and_the_others_are_written(alone):
+def test_prompt_beyond_the_model_is_a_fault_and_the_others_are_written(alone):
     long = "The sea rises and falls. " * 400
     with_it = alone.generate([PROMPTS[0], long, PROMPTS[1]], [0, 1, 2], Sampling(6))
     assert with_it[1].text == ""
@@ -164,5 +164,5 @@ def test_a_prompt_beyond_the_model_is_a_fault_and_the_others_are_written(alone):
     assert [with_it[0], with_it[2]] == alone.generate([PROMPTS[0], PROMPTS[1]], [0, 2], Sampling(6))
 
 
-def test_nothing_is_written_for_no_prompts(alone):
+def test_continuous_batching_of_no_prompts_is_empty(alone):
     assert alone.generate([], [], Sampling(4)) == []

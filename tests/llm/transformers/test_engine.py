@@ -52,7 +52,7 @@ def test_shared_prefix_scores_equal_separate_prompts(engine):
             assert score.tokens == len(engine.prompt_tokenizer.tokenize(query))
 
 
-def test_each_answer_counts_on_the_bar_before_the_call_returns(engine, monkeypatch):
+def test_answers_count_on_the_bar_before_the_call_returns(engine, monkeypatch):
     shown: list[str] = []
     with Progress("generations", 5, "prompts", requests_a_unit=1) as bar:
         retire = continuous_batching.ContinuousBatcher._retire
@@ -154,18 +154,18 @@ def test_tokens_that_verdicts_share_are_counted(llm_folder):
 
 @pytest.mark.bad_input("engines", "a continuation of nothing", "refused")
 @pytest.mark.parametrize("request_", [ScoreRequest("A", ("",)), ScoreRequest("A", ("b",), ("",))])
-def test_an_empty_continuation_is_refused(engine, request_):
+def test_empty_continuation_is_refused(engine, request_):
     with pytest.raises(UserError, match="empty continuation"):
         engine.score([request_])
 
 
-def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
+def test_row_never_exceeds_the_budget_unless_one_continuation_does():
     rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], [False], budget=30)
     assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
     assert [row.first for row in rows] == [0, 2, 3]
 
 
-def test_an_endings_last_token_takes_no_place():
+def test_endings_last_token_takes_no_place():
     rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], [False], budget=30)
     assert [row.length for row in rows] == [10 + 8 + 2 + 8 + 2]
 
@@ -182,7 +182,7 @@ def test_batched_generation_equals_one_by_one(engine, temperature):
     assert together == alone
 
 
-def test_the_seed_decides_a_sample(engine):
+def test_seed_decides_a_sample(engine):
     sampling = Sampling(12, 1.0)
     [first], [again], [other] = (engine.generate([HEADER], [s], sampling) for s in (5, 5, 6))
     assert first == again != other
@@ -197,7 +197,7 @@ def test_generation_ends_before_a_stop_string(engine):
     assert not whole.finished
 
 
-def test_a_long_stop_string_is_found_across_many_tokens(engine):
+def test_long_stop_string_is_found_across_many_tokens(engine):
     [whole] = engine.generate([HEADER], [0], Sampling(40))
     stop = whole.text[2:30]
     before = engine.tokens["new"]
@@ -207,7 +207,7 @@ def test_a_long_stop_string_is_found_across_many_tokens(engine):
 
 
 @pytest.mark.bad_input("models", "a folder without a model", "refused")
-def test_a_folder_without_a_model_is_refused(tmp_path):
+def test_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="not a causal language model"):
@@ -215,7 +215,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input("models", "an encoder in the place of the LLM", "refused")
-def test_an_encoder_is_refused(tmp_path):
+def test_encoder_is_refused(tmp_path):
     tiny_encoder(tmp_path / "encoder")
     plain = tmp_path / "encoder-plain"
     model = BertForMaskedLM(AutoConfig.from_pretrained(plain))
@@ -235,7 +235,7 @@ def test_structured_output_of_a_model_without_an_end_token_is_refused(llm_folder
         engine.generate(["The river"], [1], Sampling(4, regex="[a-z]+"))
 
 
-def test_a_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypatch):
+def test_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypatch):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     thought = "<think>\nA passage of bees.\n</think>\n\n"
     ids = iter(engine.tokenizer(f"{thought}7\nmore", add_special_tokens=False)["input_ids"])

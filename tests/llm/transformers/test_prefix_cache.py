@@ -16,12 +16,12 @@ from distill.llm.transformers.prefix_cache import PrefixCache
 HAND_A, HAND_B = list(range(100, 200)), list(range(300, 420))
 
 
-def test_each_hand_is_a_header_of_whole_steps():
+def test_prefix_of_each_example_set_is_a_header_of_whole_steps():
     prompts = [[*HAND_A, 1, 2], [*HAND_B, 3, 4], [*HAND_A, 5, 6], [*HAND_B, 7, 8]]
     assert PrefixCache(None).find_lengths(prompts) == [96, 112, 96, 112]
 
 
-def test_a_longer_header_is_taken_where_it_saves_more_than_it_costs():
+def test_longer_header_is_taken_where_it_saves_more_than_it_costs():
     start = list(range(50))
     prompts = [[*start, *hand, n, 9] for hand in (HAND_A, HAND_B) for n in range(3)]
     assert PrefixCache(None).find_lengths(prompts) == [144] * 3 + [160] * 3
@@ -29,12 +29,12 @@ def test_a_longer_header_is_taken_where_it_saves_more_than_it_costs():
     assert PrefixCache(None).find_lengths(few_more) == [96] * 4
 
 
-def test_a_short_common_beginning_is_no_shared_prefix():
+def test_short_common_beginning_is_no_shared_prefix():
     assert PrefixCache(None).find_lengths([[1, 2, 3, 4], [1, 2, 3, 5]]) == [0, 0]
     assert PrefixCache(None).find_lengths([]) == []
 
 
-def test_the_last_token_of_a_prompt_is_never_in_its_header():
+def test_last_token_of_a_prompt_is_never_in_its_header():
     prompts = [HAND_A[:97], HAND_A[:97], [*HAND_A[:97], 1]]
     assert PrefixCache(None).find_lengths(prompts) == [96, 96, 96]
     assert PrefixCache(None).find_lengths([HAND_A[:96], HAND_A]) == [80, 80]
@@ -47,7 +47,7 @@ def test_prompts_of_another_call_do_not_count():
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=80), min_size=1, max_size=12))
-def test_a_header_ends_before_its_prompt(prompts):
+def test_header_ends_before_its_prompt(prompts):
     for ids, length in zip(prompts, PrefixCache(None).find_lengths(prompts), strict=True):
         assert 0 <= length < len(ids)
 

@@ -24,7 +24,7 @@ def test_sampling_draws_tokens_with_their_probability():
 
 
 @pytest.mark.parametrize("spread", [0.1, 3.0])
-def test_only_the_nucleus_is_drawn_from(spread):
+def test_nucleus_alone_is_drawn_from(spread):
     """With a flat distribution the nucleus is wider than what is looked at first."""
     logits = torch.randn(500, generator=torch.manual_seed(0)) * spread
     drawn = shares(logits, Sampling(1, temperature=1.0, top_p=0.8))
@@ -35,7 +35,7 @@ def test_only_the_nucleus_is_drawn_from(spread):
     torch.testing.assert_close(drawn, expected, atol=1.1e-3, rtol=0)
 
 
-def test_a_row_does_not_depend_on_its_neighbours():
+def test_row_does_not_depend_on_its_neighbours():
     peaked, flat = torch.zeros(3000), torch.zeros(3000)
     peaked[7:17] = 12.0
     sampling = Sampling(1, temperature=1.0, top_p=0.9)
@@ -62,6 +62,6 @@ def test_uniform_numbers_are_those_of_the_seed():
     assert draw_uniform_numbers(1, sampling) != draw_uniform_numbers(2, sampling)
 
 
-def test_a_text_is_cut_at_the_earliest_stop_string():
+def test_text_is_cut_at_the_earliest_stop_string():
     assert cut_at_stop("a\nb. c", (". ", "\n")) == "a"
     assert cut_at_stop("abc", ("x",)) == "abc"

@@ -62,7 +62,7 @@ def test_structured_output_that_runs_out_of_tokens_is_not_finished(engine):
     assert re.fullmatch("[a-z]+", written.text)
 
 
-def test_a_text_may_end_wherever_the_constraint_allows(engine):
+def test_text_may_end_wherever_the_constraint_allows(engine):
     """The model's end token is allowed where the form is complete, and only there."""
     written = engine.generate(PROMPTS, range(6), Sampling(30, 1.5, regex="(yes|no)( indeed)*"))
     finished = [one.text for one in written if one.finished]
@@ -72,7 +72,7 @@ def test_a_text_may_end_wherever_the_constraint_allows(engine):
     assert all(any(text.startswith(one.text) for text in longest) for one in written)
 
 
-def test_a_stop_string_ends_a_constrained_text_early(engine):
+def test_stop_string_ends_a_constrained_text_early(engine):
     [written] = engine.generate(PROMPTS[:1], [0], Sampling(80, regex=FORM, stop=("\nQuery",)))
     assert written.finished
     assert re.fullmatch(" [a-z]{3,9}", written.text)
@@ -82,6 +82,6 @@ def test_a_stop_string_ends_a_constrained_text_early(engine):
 @pytest.mark.parametrize(
     "form", [{"regex": "(unclosed"}, {"json_schema": "{not json"}, {"json_schema": '{"type": 3}'}]
 )
-def test_a_constraint_that_cannot_be_used_is_refused(engine, form):
+def test_constraint_that_cannot_be_used_is_refused(engine, form):
     with pytest.raises(UserError):
         engine.generate(PROMPTS[:1], [0], Sampling(8, **form))

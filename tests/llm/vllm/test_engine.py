@@ -14,7 +14,7 @@ from distill.recipe import LanguageModel
 
 
 @pytest.mark.bad_input("installation", "vLLM is not installed", "refused, with the command")
-def test_without_vllm_the_error_says_how_to_get_it(tmp_path, llm_folder):
+def test_error_without_vllm_says_how_to_get_it(tmp_path, llm_folder):
     settings = LanguageModel(engine="vllm", model=str(llm_folder))
     with pytest.raises(UserError, match="not installed") as fault:
         load_llm(settings, tmp_path / "requests.sqlite")
@@ -33,12 +33,12 @@ def test_shares_keep_the_order_and_weigh_about_the_same(copies):
     assert heaviest <= sum(weights) / copies + max(weights)
 
 
-def test_more_copies_than_jobs_leave_some_without():
+def test_copies_beyond_the_jobs_have_none():
     shares = _split_evenly(["a", "b"], [3, 3], 4)
     assert sorted(map(len, shares)) == [0, 0, 1, 1]
 
 
-def test_each_copy_has_gpus_of_its_own(monkeypatch):
+def test_copies_have_gpus_of_their_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,1")
     settings = LanguageModel(engine="vllm", device="cuda", tensor_parallel=2, data_parallel=2)
     assert _assign_gpus(settings) == [["4", "5"], ["6", "7"]]
@@ -56,7 +56,7 @@ def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
         _assign_gpus(settings)
 
 
-def test_the_recipes_settings_reach_vllm(monkeypatch):
+def test_recipes_settings_reach_vllm(monkeypatch):
     monkeypatch.setattr(vllm_engine, "choose_device", lambda: "cuda")
     settings = LanguageModel(
         engine="vllm", tensor_parallel=2, max_model_tokens=4096, quantization="fp8", gpu_memory=0.5
@@ -71,7 +71,7 @@ def test_the_recipes_settings_reach_vllm(monkeypatch):
     assert options["enable_prefix_caching"] is True
 
 
-def test_a_folder_is_served_as_it_is(llm_folder):
+def test_folder_is_served_as_it_is(llm_folder):
     import torch
 
     assert make_model_folder(str(llm_folder), torch.float32) == llm_folder
@@ -93,7 +93,7 @@ class Heeds(VLLMEngine):
         return [(self.text[: min(ends, default=None)], True, 0, 5) for _ in jobs]
 
 
-def test_a_stop_string_in_the_thoughts_costs_no_reply(llm_folder):
+def test_stop_string_in_the_thoughts_costs_no_reply(llm_folder):
     tokenizer = AutoTokenizer.from_pretrained(llm_folder)
     thought = "<think>\nbees\n</think>\n"
     engine = Heeds(f"{thought}7\nmore", tokenizer)
@@ -102,7 +102,7 @@ def test_a_stop_string_in_the_thoughts_costs_no_reply(llm_folder):
     assert engine.asked == [(2, ("\n",)), (2, ())]
 
 
-def test_a_reply_without_thoughts_is_asked_for_once(llm_folder):
+def test_reply_without_thoughts_is_asked_for_once(llm_folder):
     engine = Heeds("7\nmore", AutoTokenizer.from_pretrained(llm_folder))
     assert engine.generate(["a"], [1], Sampling(50, stop=("\n",))) == [Completion("7", True)]
     assert engine.asked == [(1, ("\n",))]

@@ -56,7 +56,7 @@ def test_vectors_are_those_of_the_released_code(released):
     assert np.allclose(found, expected, atol=1e-5)
 
 
-def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
+def test_nv_embed_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     folder, _ = released
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     converted = convert_nv_embed(str(folder), folder)
@@ -74,7 +74,7 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     assert eval_model.licence == "cc-by-nc-4.0"
 
 
-def test_a_conversion_that_an_earlier_version_cached_still_loads(released):
+def test_conversion_that_an_earlier_version_cached_still_loads(released):
     folder, _ = released
     settings = EmbedderConfig(device="cpu", max_tokens=64)
     expected = load_encoder(str(folder), settings).encode(TEXTS, "document")
@@ -89,7 +89,7 @@ def test_a_conversion_that_an_earlier_version_cached_still_loads(released):
 
 
 @pytest.mark.bad_input("model", "an NV-Embed whose file is cut off", "refused by name")
-def test_a_damaged_file_is_refused(released):
+def test_damaged_file_is_refused(released):
     folder, _ = released
     path = folder / "model-00001-of-00002.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused(released):
 
 @pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
 @pytest.mark.parametrize("other", ["one more", "one less", "another shape", "other sizes"])
-def test_other_weights_than_are_known_are_refused(released, other):
+def test_weights_that_are_not_known_are_refused(released, other):
     folder, _ = released
     path = folder / "model-00001-of-00002.safetensors"
     weights = load_file(path)

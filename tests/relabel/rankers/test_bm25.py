@@ -66,7 +66,7 @@ def test_every_candidate_has_the_score_that_bm25s_gives_it(tmp_path, settings):
     assert rows[0]["score"] > 0
 
 
-def test_a_lost_shard_is_made_again_with_the_same_bytes(tmp_path):
+def test_lost_shard_is_made_again_with_the_same_bytes(tmp_path):
     with Run(tmp_path) as run:
         first = judged(run, recipe()).folder / "part-00000.parquet"
         before = first.read_bytes()
@@ -78,7 +78,7 @@ def test_a_lost_shard_is_made_again_with_the_same_bytes(tmp_path):
     assert first.read_bytes() == before
 
 
-def test_other_settings_of_bm25_judge_anew_and_leave_the_candidates(tmp_path, encoder_folder):
+def test_bm25_with_other_settings_judges_anew_and_leaves_the_candidates(tmp_path, encoder_folder):
     def made(k1):
         retriever = {"model": str(encoder_folder), "device": "cpu", "bm25": {"k1": k1}}
         rule = recipe(retriever=retriever)
@@ -93,7 +93,7 @@ def test_other_settings_of_bm25_judge_anew_and_leave_the_candidates(tmp_path, en
     assert one[1] != other[1]
 
 
-def test_the_better_positive_comes_up_by_bm25_alone(tmp_path):
+def test_better_positive_comes_up_by_bm25_alone(tmp_path):
     """The retriever puts the seed first, and then the passage that has the query's words."""
     asked, found = [("copper wires conduct electricity", "p3")], [["p3", "p1", "p5"]]
 
@@ -145,7 +145,7 @@ def test_bm25_judges_what_a_cascade_leaves(tmp_path, encoder_folder):
 
 
 @pytest.mark.bad_input("retriever", "the ranker bm25 of a stemmer that is missing", "refused")
-def test_a_stemmer_that_is_not_installed_is_said_before_anything_is_embedded(tmp_path, monkeypatch):
+def test_stemmer_that_is_not_installed_is_said_before_anything_is_embedded(tmp_path, monkeypatch):
     monkeypatch.setattr(terms.importlib.util, "find_spec", lambda name: None)
     rule = recipe(retriever={"bm25": {"language": "english"}})
     with Run(tmp_path) as run:

@@ -51,7 +51,7 @@ def ranks(judged):
     return [[-score for score, _ in of_query] for of_query in judged]
 
 
-def test_the_best_passage_comes_from_the_back_to_the_front():
+def test_best_passage_comes_from_the_back_to_the_front():
     # Windows of 4, by 2: [3 6 1 2] -> 6 3 2 1, then [4 5 6 3] -> 6 5 4 3, in all 6 5 4 3 2 1.
     llm = Scripted()
     judged = judge_listwise(llm, PROMPT, [("q", worth(4, 5, 3, 6, 1, 2))], 4, chat=False)
@@ -61,7 +61,7 @@ def test_the_best_passage_comes_from_the_back_to_the_front():
     assert all(tokens == 0 for _, tokens in judged[0])
 
 
-def test_one_pass_of_windows_does_not_sort_all():
+def test_windows_do_not_sort_all_in_one_pass():
     # [5 6 7 8] -> 8 7 6 5, [3 4 8 7] -> 8 7 4 3, [1 2 8 7] -> 8 7 2 1: in all 8 7 2 1 4 3 6 5.
     judged = judge_listwise(Scripted(), PROMPT, [("q", worth(1, 2, 3, 4, 5, 6, 7, 8))], 4, False)
     assert ranks(judged) == [[4, 3, 6, 5, 8, 7, 2, 1]]
@@ -102,18 +102,18 @@ def test_windows_of_the_same_step_are_one_call():
         ("", None),
     ],
 )
-def test_a_reply_is_read_strictly(reply, order):
+def test_reply_is_read_strictly(reply, order):
     assert read_order(reply, 3) == order
 
 
 @given(st.text(alphabet="[]0123456789> \nx", max_size=60) | st.text(), st.integers(1, 12))
-def test_any_reply_gives_a_permutation(reply, count):
+def test_reply_of_any_kind_gives_a_permutation(reply, count):
     order = read_order(reply, count)
     assert order is None or sorted(order) == list(range(count))
 
 
 @given(st.lists(st.text(alphabet="[]12345> ", max_size=30), min_size=3, max_size=3))
-def test_any_replies_give_every_passage_a_rank_of_its_own(replies):
+def test_replies_of_any_kind_give_every_passage_a_rank_of_its_own(replies):
     passages = worth(*range(7))
     judged = judge_listwise(Scripted(list(replies)), PROMPT, [("q", passages)], 4, chat=True)
     assert sorted(ranks(judged)[0]) == [1, 2, 3, 4, 5, 6, 7]
@@ -147,7 +147,7 @@ def test_structured_output_of_a_list_is_asked_of_an_engine_that_supports_it():
         assert not re.fullmatch(make_reply_regex(3, 3, chat=True), other)
 
 
-def test_a_real_engine_writes_a_list_under_this_constraint(llm_folder):
+def test_real_engine_writes_a_list_under_this_constraint(llm_folder):
     engine = TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
     assert engine.supports_regex
     counts = Counter()

@@ -43,7 +43,7 @@ def test_fused_takes_the_place_of_ql_and_rc():
     assert list_passes(rule, ["rc"]) == ["rc"]
 
 
-def test_another_prompt_or_length_is_another_ranker():
+def test_ranker_differs_by_prompt_and_length():
     known = {str(identify_pass(name, rankers())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
     assert identify_pass("listwise", rankers()) != identify_pass(

@@ -26,7 +26,7 @@ def report_of(folder, **queries) -> str:
     return write_report(folder).read_text(encoding="utf-8")
 
 
-def test_the_funnel_tells_what_each_step_dropped(tmp_path):
+def test_funnel_tells_what_each_step_dropped(tmp_path):
     counts = {"dropped: round trip": 15, "dropped: exact duplicate": 5, "kept": 60}
     lines = report_of(tmp_path, counts=counts).splitlines()
     start = lines.index("## From passages to examples")
@@ -59,7 +59,7 @@ def test_decontamination_of_examples_without_a_corpus_is_reported(tmp_path):
     assert "Examples of labelled sets were not checked" in told
 
 
-def test_a_run_that_was_not_checked_says_so(tmp_path):
+def test_run_that_was_not_checked_says_so(tmp_path):
     assert "were not checked against any evaluation set" in report_of(tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_changes_of_positive_can_be_read(tmp_path):
     ]
 
 
-def test_a_passage_cannot_break_the_markdown(tmp_path):
+def test_passage_cannot_break_the_markdown(tmp_path):
     told = relabelling_of(tmp_path, [change(1, query=HOSTILE, text=HOSTILE * 9)])
     block = told.split("### Changes of positive")[1].strip()
     lines = block.splitlines()
@@ -183,7 +183,7 @@ def test_further_positives_are_not_counted_as_kept(tmp_path):
     ("cell", "written"),
     [("a|b", "a\\|b"), ("a\nb", "a b"), ("`a`", "\\`a\\`"), ("<b>", "&lt;b>")],
 )
-def test_a_cell_stays_a_cell(cell, written):
+def test_cell_stays_a_cell(cell, written):
     assert write_table(["x"], [[cell]]).splitlines()[2] == f"| {written} |"
 
 
@@ -199,7 +199,7 @@ def test_report_of_a_run_that_is_under_way(tmp_path):
     assert text.index("| passages") < text.index("| a-later-one")
 
 
-def test_the_verdict_on_another_student_is_not_reported(tmp_path):
+def test_verdict_on_another_student_is_not_reported(tmp_path):
     folder = write_run(tmp_path / "bees")
     assert "- **kept**: 84.6% of the teacher" in write_report(folder).read_text(encoding="utf-8")
     with Run(folder, "stale") as run:

@@ -12,5 +12,5 @@ def test_overlap_of_training_texts_that_are_no_queries_is_reported():
     assert "3000 passages 19 hold words of an evaluation query, and 165 share" in told
 
 
-def test_an_evaluation_that_counted_no_overlap_is_not_reported():
+def test_evaluation_that_counted_no_overlap_is_not_reported():
     assert describe_decontamination({"evaluation": {"figures": {}}}) == []

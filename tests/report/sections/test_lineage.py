@@ -17,12 +17,12 @@ def list_roles(recipe: dict[str, Any]) -> list[str]:
     return [str(row[0].text) for row in models.rows]
 
 
-def test_an_llm_that_wrote_and_judged_nothing_is_no_model_of_the_run():
+def test_llm_that_wrote_and_judged_nothing_is_no_model_of_the_run():
     rankers = {"rankers": ["retriever", "bm25"]}
     free = Recipe.model_validate({"name": "x", "generate": FREE, "relabel": rankers})
     assert "LLM" not in list_roles(free.model_dump())
     assert "LLM" in list_roles(Recipe(name="x").model_dump())
 
 
-def test_of_an_unknown_recipe_the_llm_is_reported():
+def test_llm_of_an_unknown_recipe_is_reported():
     assert "LLM" in list_roles({"llm": {"model": "a/b"}, "of_a_later_version": 1})

@@ -73,7 +73,7 @@ def run_folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "run")
 
 
-def test_the_worst_are_those_that_the_teacher_does_better_on():
+def test_worst_are_those_that_the_teacher_does_better_on():
     items = {
         "a": {
             "test/default/1": {"student": 0.2, "teacher": 0.9},
@@ -103,7 +103,7 @@ def test_rankings_of_before_gains_were_shown_are_searched_again(run_folder):
     assert find_lost_queries(read_run_data(run_folder)) == first
 
 
-def test_both_rankings_are_those_of_the_models(run_folder):
+def test_rankings_are_those_of_the_models(run_folder):
     told = find_lost_queries(read_run_data(run_folder))
     assert told.why == ""
     assert [query["item"] for query in told.queries] == [f"test/default/q/{i}" for i in range(10)]
@@ -125,14 +125,14 @@ def test_both_rankings_are_those_of_the_models(run_folder):
             assert ranking["top"][0]["title"] == f"Title {order[0][1:]}"
 
 
-def test_a_second_report_needs_neither_models_nor_data(run_folder, monkeypatch):
+def test_second_report_needs_neither_models_nor_data(run_folder, monkeypatch):
     first = find_lost_queries(read_run_data(run_folder))
     monkeypatch.delattr(module, "load_run_models")
     monkeypatch.delattr(module, "load_task")
     assert find_lost_queries(read_run_data(run_folder)) == first
 
 
-def test_the_teacher_is_instructed_as_in_the_evaluation(run_folder):
+def test_teacher_is_instructed_as_in_the_evaluation(run_folder):
     plain = find_lost_queries(read_run_data(run_folder)).queries
     recipe = run_folder / "recipe.yaml"
     told = yaml.safe_load(recipe.read_text())
@@ -146,7 +146,7 @@ def test_the_teacher_is_instructed_as_in_the_evaluation(run_folder):
         assert one["rankings"]["teacher"] != other["rankings"]["teacher"]
 
 
-def test_another_evaluation_is_searched_anew(run_folder):
+def test_losses_of_another_evaluation_are_searched_anew(run_folder):
     find_lost_queries(read_run_data(run_folder))
     kept = run_folder / "report" / "losses.json"
     write_json(kept, {"evaluation": "another", "queries": []})
@@ -160,7 +160,7 @@ def test_damaged_rankings_are_searched_again(run_folder, content):
     assert find_lost_queries(read_run_data(run_folder)) == first
 
 
-def test_a_run_that_may_not_be_written_shows_what_it_keeps_and_nothing_else(run_folder):
+def test_run_that_may_not_be_written_shows_what_it_keeps_and_nothing_else(run_folder):
     assert (
         "cannot be written now" in find_lost_queries(read_run_data(run_folder), may_write=False).why
     )
@@ -183,7 +183,7 @@ def test_data_that_has_changed_leaves_the_section_out(run_folder):
     assert "has changed since the evaluation" in find_lost_queries(read_run_data(run_folder)).why
 
 
-def test_a_teacher_that_is_gone_leaves_the_section_out(run_folder):
+def test_teacher_that_is_gone_leaves_the_section_out(run_folder):
     recipe = run_folder / "recipe.yaml"
     recipe.write_text(re.sub("model: .*", "model: ./nowhere", recipe.read_text()))
     assert "'./nowhere' no such file or folder" in find_lost_queries(read_run_data(run_folder)).why

@@ -29,7 +29,7 @@ def folder(tmp_path):
     return write_run(tmp_path / "bees")
 
 
-def test_the_command_is_the_last_that_worked_on_a_stage(folder):
+def test_command_is_the_last_that_worked_on_a_stage(folder):
     model = "wheel:a==1/b#sha256=" + "0" * 64
     run = begun(3, "run", "bees.yaml", "--set", f"llm.model={model}")
     write_log(folder, begun(1, "corpus"), PROGRESS, run, PROGRESS, begun(9, "run"), NO_WORK)
@@ -39,7 +39,7 @@ def test_the_command_is_the_last_that_worked_on_a_stage(folder):
 
 
 @pytest.mark.bad_input("damage", "lines of a run's log", "passed over by the report")
-def test_a_damaged_log_hinders_nothing(folder):
+def test_damaged_log_hinders_nothing(folder):
     write_log(folder, "{", "[1]", '{"message": "command begun"}', begun(3, "run"), "[" * 100_000)
     assert dict(make_overview(read_run_data(folder)))["command"] == "distill run"
     (folder / LOG_NAME).unlink()

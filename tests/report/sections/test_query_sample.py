@@ -83,7 +83,7 @@ def test_queries_of_a_log_have_no_passage_that_they_could_be_copied_from(tmp_pat
     write_html(folder)
 
 
-def test_a_long_run_is_sampled_evenly(tmp_path):
+def test_long_run_is_sampled_evenly(tmp_path):
     folder = write_tables(tmp_path / "many", [f"query number {n}" for n in range(2500)])
     sample = make_query_sample(read_run_data(folder))
     assert dict(sample.shares)["looked at for these"] == "1,000"
@@ -94,7 +94,7 @@ def test_a_long_run_is_sampled_evenly(tmp_path):
     assert sample.queries[10]["title"] == "Bees 0"
 
 
-def test_a_run_without_queries_has_no_sample(tmp_path):
+def test_run_without_queries_has_no_sample(tmp_path):
     with Run(tmp_path / "run") as run:
         run.open_stage("passages", {}).finish()
     assert make_query_sample(read_run_data(tmp_path / "run")) is None

@@ -29,6 +29,6 @@ def test_groups_of_queries_have_their_number():
     assert [cell.text for cell in grid.rows[1]] == ["long: 4 to 9 words", "30", "0.3000", "0.5000"]
 
 
-def test_a_summary_of_before_has_neither():
+def test_summary_of_before_has_neither():
     assert tabulate_details(summary()) is None
     assert tabulate_breakdowns(summary()) == []

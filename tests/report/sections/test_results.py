@@ -34,7 +34,7 @@ VERDICT = {
 }
 
 
-def test_each_comparison_says_what_it_could_have_shown():
+def test_comparisons_say_what_they_could_have_shown():
     grid = make_results(summary() | {"verdict": VERDICT}).comparisons
     assert "at most 0.01 worse" in grid.header
     assert [[cell.text for cell in row] for row in grid.rows] == [
@@ -43,7 +43,7 @@ def test_each_comparison_says_what_it_could_have_shown():
     ]
 
 
-def test_a_summary_of_before_has_no_such_table():
+def test_summary_of_before_has_no_such_table():
     assert make_results(summary()).comparisons is None
 
 
@@ -66,14 +66,14 @@ def test_speed_is_reported_with_its_spread_over_rounds():
     assert (cells["student"], cells["base model"]) == ("90.0 to 120.0", "")
 
 
-def test_a_teacher_whose_speed_was_not_measured_leaves_the_figure_out():
+def test_teacher_whose_speed_was_not_measured_leaves_the_figure_out():
     found = summary()
     found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
     found["models"]["teacher"] |= {"texts_per_second": None}
     assert "the teacher's speed" not in {what for _, what, _ in make_results(found).headline}
 
 
-def test_a_score_has_the_same_decimals_in_headline_and_tables():
+def test_score_has_the_same_decimals_in_headline_and_tables():
     found = summary()
     student = numbers.format_score(found["models"]["student"]["score"])
     section = make_results(found)

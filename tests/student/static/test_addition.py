@@ -38,7 +38,7 @@ def sum_tokens(static: StaticEmbedding, text: str, among: int) -> np.ndarray:
     return static.embedding.weight[ids].sum(0).detach().numpy() / np.sqrt(among)
 
 
-def test_the_sum_is_the_transformers_vector_and_the_weighted_one_of_the_tokens(model, static):
+def test_sum_is_the_transformers_vector_and_the_weighted_one_of_the_tokens(model, static):
     before = model.encode(TEXTS[:6])
     lengths = [len(model.tokenizer(text)["input_ids"]) for text in TEXTS[:6]]
     added = np.stack([sum_tokens(static, *of) for of in zip(TEXTS[:6], lengths, strict=True)])
@@ -62,7 +62,7 @@ def test_tokens_that_the_static_encoder_lacks_add_nothing(model, static):
             assert torch.equal(vectors[number], static.embedding.weight[known[token]])
 
 
-def test_a_text_without_known_tokens_keeps_the_transformers_vector(model, static):
+def test_text_without_known_tokens_keeps_the_transformers_vector(model, static):
     with torch.no_grad():
         static.embedding.weight.zero_()
     before = model.encode(TEXTS)
@@ -70,7 +70,7 @@ def test_a_text_without_known_tokens_keeps_the_transformers_vector(model, static
     np.testing.assert_allclose(model.encode(TEXTS), before, atol=1e-6)
 
 
-def test_the_sum_comes_back_from_disk(model, static, tmp_path):
+def test_sum_comes_back_from_disk(model, static, tmp_path):
     add_static(model, static, 0.5, TEXTS)
     model.save_pretrained(str(tmp_path), create_model_card=False)
     for loaded in (SentenceTransformer(str(tmp_path)), load_sentence_model(tmp_path, "cpu")):

@@ -32,7 +32,7 @@ def train_a_little(model: SentenceTransformer) -> None:
     gated.log_gate.data = torch.randn(len(gated.log_gate)) / 5
 
 
-def test_an_untrained_gate_leaves_every_vector_as_it_was(model):
+def test_untrained_gate_leaves_every_vector_as_it_was(model):
     before = model.encode(TEXTS, convert_to_tensor=True)
     add_gate(model, 5.0)
     torch.testing.assert_close(model.encode(TEXTS, convert_to_tensor=True), before)
@@ -48,7 +48,7 @@ def test_folded_token_vectors_give_the_same_texts_the_same_vectors(model):
     torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
 
 
-def test_a_padded_batch_has_the_vectors_of_texts_in_a_row(model, tokenizer):
+def test_padded_batch_has_the_vectors_of_texts_in_a_row(model, tokenizer):
     add_gate(model, 5.0)
     train_a_little(model)
     gated = model[0]
@@ -64,7 +64,7 @@ def test_a_padded_batch_has_the_vectors_of_texts_in_a_row(model, tokenizer):
     torch.testing.assert_close(gated.forward(padded)["sentence_embedding"], in_a_row)
 
 
-def test_a_token_learns_its_weight_faster_than_its_vector(model):
+def test_token_learns_its_weight_faster_than_its_vector(model):
     add_gate(model, 5.0)
     gated = model[0]
     assert isinstance(gated, GatedStaticEmbedding)
@@ -81,7 +81,7 @@ def test_a_token_learns_its_weight_faster_than_its_vector(model):
     assert (gated.embedding.weight - before).abs().max() < 1.1e-3
 
 
-def test_a_checkpoint_holds_the_weights_of_tokens(model, tmp_path):
+def test_checkpoint_holds_the_weights_of_tokens(model, tmp_path):
     add_gate(model, 3.0)
     train_a_little(model)
     model[0].save(str(tmp_path))
@@ -90,6 +90,6 @@ def test_a_checkpoint_holds_the_weights_of_tokens(model, tmp_path):
         torch.testing.assert_close(loaded.state_dict()[name], weight)
 
 
-def test_a_transformer_has_no_token_vectors_to_weigh(encoder_folder):
+def test_transformer_has_no_token_vectors_to_weigh(encoder_folder):
     with pytest.raises(TypeError, match="Transformer has no token vectors"):
         add_gate(SentenceTransformer(str(encoder_folder)), 5.0)

@@ -24,7 +24,7 @@ def example(query, scores, positive="p1", others=("p3", "p0"), id_=None):
     return ScoredExample(row, scores, others)
 
 
-def test_a_pool_holds_the_rows_and_the_softmax_of_the_scores():
+def test_pool_holds_the_rows_and_the_softmax_of_the_scores():
     examples = make_query_examples(
         Student(), CorpusSoftmax(temperature=0.5), [example("q", [1.0, 0.5, 0.0])], Corpus()
     )
@@ -40,7 +40,7 @@ def test_pools_of_other_lengths_are_filled_with_probability_0():
     assert pool.rows[0].tolist() == [2, 1, 3]
 
 
-def test_a_candidate_without_a_score_and_a_passage_of_no_corpus_are_left_out():
+def test_candidate_without_a_score_and_a_passage_of_no_corpus_are_left_out():
     rows = [example("q", [math.nan, 1.0, 2.0], others=("p3", "elsewhere")), example("r", [1, 1, 1])]
     examples = make_query_examples(Student(), CorpusSoftmax(), rows, Corpus())
     assert examples.pools.take(torch.tensor([0])).rows.tolist() == [[3]]
@@ -54,7 +54,7 @@ def test_queries_are_all_that_is_encoded():
     assert mixture.datasets["queries"]["query"][:] == [0, 1, 0]
 
 
-def test_a_query_with_further_positives_is_trained_on_once():
+def test_query_with_further_positives_is_trained_on_once():
     rows = [
         example("one", [1, 1, 1], id_="q1"),
         example("one", [2, 1, 1], "p2", ("p1", "p3"), id_="q1+2"),

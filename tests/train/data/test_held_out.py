@@ -73,7 +73,7 @@ def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_pat
     assert (again.queries, again.documents) == (found.queries, found.documents)
 
 
-def test_nothing_is_held_out_unless_asked_for(tmp_path):
+def test_validation_rows_are_not_held_out_unless_asked_for(tmp_path):
     with Run(tmp_path) as run:
         passages, examples = write_inputs(run, example_rows())
         recipe, inputs = make_recipe("x"), TrainingInputs(run, passages, [examples], None, None)
@@ -81,12 +81,12 @@ def test_nothing_is_held_out_unless_asked_for(tmp_path):
 
 
 @pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")
-def test_a_share_that_leaves_nothing_is_refused(tmp_path):
+def test_share_that_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"train\.validation\.share"):
         held(tmp_path, recipe_of(share=0.99), example_rows())
 
 
-def test_a_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(tmp_path):
+def test_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(tmp_path):
     """Another round's candidates may give queries other positives."""
     train = {"validation": {"share": 0.4}, "objective": {"corpus_softmax": 1.0}}
     relabel = {"rankers": ["retriever", "bm25"]}

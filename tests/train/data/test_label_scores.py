@@ -51,13 +51,13 @@ def test_every_ranker_teaches_and_alone_in_a_mixture_it_teaches_the_same(name):
     )
 
 
-def test_a_mixture_does_not_heed_the_scale_and_offset_of_its_parts():
+def test_mixture_does_not_heed_the_scale_and_offset_of_its_parts():
     other = [row | {"ql": 40 * row["ql"] + 7, "rc": row["rc"] / 9 - 1} for row in ALL]
     mixture = {"ql": 0.7, "rc": 0.3}
     assert score(other, mixture) == pytest.approx(score(ALL, mixture))
 
 
-def test_a_mixture_is_the_product_of_its_parts_distributions():
+def test_mixture_is_the_product_of_its_parts_distributions():
     """Each to the power of its weight, as a product of experts has it."""
     parts = {
         name: make_kl_target(torch.tensor([score(ALL, name)]), KL(standardise=True, temperature=1))
@@ -76,13 +76,13 @@ def test_hybrid_is_the_mixture_of_the_retriever_and_bm25():
         assert score(ALL, "hybrid", bm25_share=share) == score(ALL, mixture)
 
 
-def test_the_seed_has_all_mass_whatever_the_temperature():
+def test_seed_has_all_mass_whatever_the_temperature():
     seed = torch.tensor([score(ALL, "seed", "p4")])
     for settings in (KL(scores="seed", temperature=9), KL(scores="seed", standardise=True)):
         assert make_kl_target(seed, settings).tolist() == [[0, 0, 0, 0, 1, 0]]
 
 
-def test_a_query_without_a_seed_has_the_other_parts_of_a_mixture():
+def test_query_without_a_seed_has_the_other_parts_of_a_mixture():
     assert score(ALL, {"retriever": 1.0, "seed": 2.0}, "") == score(ALL, {"retriever": 1.0})
     assert score(ALL, {"retriever": 1.0, "seed": 2.0})[0] > 0
 
@@ -91,7 +91,7 @@ def worth(number: int, similarity: float, bm25: float | None) -> Row:
     return label(number, similarity=similarity, bm25=bm25)
 
 
-def test_a_hybrid_adds_similarity_and_bm25_on_one_scale():
+def test_hybrid_adds_similarity_and_bm25_on_one_scale():
     rows = [worth(1, 0.1, 0.0), worth(3, 0.3, 8.0)]
     assert score(rows, "hybrid") == pytest.approx([-1.0, 1.0])
     turned = [worth(1, 0.1, 9.0), worth(3, 0.3, 8.0)]
@@ -100,25 +100,25 @@ def test_a_hybrid_adds_similarity_and_bm25_on_one_scale():
     assert score(turned, "hybrid", bm25_share=1.0) == pytest.approx([1.0, -1.0])
 
 
-def test_the_parts_of_a_mixture_have_mean_0_and_deviation_1_over_all_candidates():
+def test_parts_of_a_mixture_have_mean_0_and_deviation_1_over_all_candidates():
     for name in COLUMNS:
         scores = score(ALL, {name: 1.0})
         assert sum(scores) == pytest.approx(0, abs=1e-9)
         assert sum(one**2 for one in scores) / len(ALL) == pytest.approx(1)
 
 
-def test_a_score_that_all_candidates_share_says_nothing():
+def test_score_that_all_candidates_share_says_nothing():
     rows = [worth(1, 0.1, 0.0), worth(3, 0.3, 0.0)]
     assert score(rows, "hybrid") == pytest.approx([-0.5, 0.5])
     assert score(rows[:1], "hybrid") == [0.0]
 
 
-def test_a_candidate_that_one_part_does_not_know_has_no_part_in_the_others():
+def test_candidate_that_one_part_does_not_know_has_no_part_in_the_others():
     rows = [worth(1, 0.1, 0.0), worth(2, 0.9, None), worth(3, 0.3, 8.0)]
     first, unknown, last = score(rows, "hybrid")
     assert math.isnan(unknown)
     assert [first, last] == pytest.approx([-1.0, 1.0])
 
 
-def test_a_query_without_candidates_has_no_scores():
+def test_query_without_candidates_has_no_scores():
     assert score([], {"ql": 1.0}) == []

@@ -66,7 +66,7 @@ def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
     assert made.texts == 5
 
 
-def test_the_same_text_has_one_number_on_each_side(encoder_folder):
+def test_same_text_has_one_number_on_each_side(encoder_folder):
     rows = example_rows()
     rows[1] |= {"query": rows[0]["query"], "positive": rows[0]["positive"]}
     rows[2] |= {"query": rows[0]["positive"]}
@@ -95,7 +95,7 @@ class UnreadCorpus:
         raise AssertionError("the corpus is read")
 
 
-def test_same_texts_are_known_without_the_corpus_where_no_teacher_is_learnt_from(encoder_folder):
+def test_equal_texts_are_known_without_the_corpus_where_no_teacher_is_learnt_from(encoder_folder):
     rows = example_rows()
     rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
     made = mixture(encoder_folder, rows, passages=UnreadCorpus())
@@ -115,7 +115,7 @@ def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
     assert texts[made.datasets["examples-0"][0]["label"][2]] == rows[0]["positive"]
 
 
-def test_without_a_corpus_all_documents_are_others(encoder_folder):
+def test_documents_without_a_corpus_are_all_others(encoder_folder):
     made = mixture(encoder_folder, passages=[], train={"objective": {"align": 1}})
     assert made.texts == 0
     texts = texts_of(made)

@@ -42,7 +42,7 @@ POSITIVES = [DRAW.randrange(120) for _ in range(1000)]
     seed=st.integers(0, 5),
 )
 @settings(deadline=None)
-def test_a_positives_rows_are_spread_over_the_batches(positives, size, processes, by_length, seed):
+def test_positives_rows_are_spread_over_the_batches(positives, size, processes, by_length, seed):
     lengths = np.array(LENGTHS[: len(positives)]) if by_length else None
     sampler = dealt(positives, size, processes, seed, lengths)
     batches = list(sampler)
@@ -60,7 +60,7 @@ def test_a_positives_rows_are_spread_over_the_batches(positives, size, processes
                 assert sum(positives[row] == positive for row in batch) <= share
 
 
-def test_a_frequent_positive_does_not_make_batches_smaller():
+def test_frequent_positive_does_not_make_batches_smaller():
     """200 of 1,000 rows have one positive: no batch of 32 has more than seven."""
     positives = [-1] * 200 + list(range(800))
     for lengths in (None, np.array(LENGTHS)):
@@ -83,7 +83,7 @@ def pairs(batch):
     return combinations(sorted(batch), 2)
 
 
-def test_by_length_there_is_less_padding_and_the_batches_are_in_no_order():
+def test_batches_by_length_have_less_padding_and_no_order():
     lengths = np.array(LENGTHS)
     shuffled, batches = list(dealt(POSITIVES, 16)), list(dealt(POSITIVES, 16, lengths=lengths))
     assert padded(batches) < 1.25 * sum(LENGTHS) < padded(shuffled)

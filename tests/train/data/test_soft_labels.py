@@ -67,7 +67,7 @@ def test_labels_are_found_by_query_and_passage(tmp_path):
     assert all(math.isnan(score) for score in of_others[0].scores)
 
 
-def test_a_teachers_scores_are_found_by_example(tmp_path):
+def test_teachers_scores_are_found_by_example(tmp_path):
     rows = example_rows()[:3]
     teacher = [
         {
@@ -124,7 +124,7 @@ def test_scores_that_are_not_there_are_refused():
     check_scores(train_on("ql", infonce=1.0), None, None)
 
 
-def test_an_objective_has_one_source_of_scores():
+def test_objective_has_one_source_of_scores():
     two = judged({"objective": {"kl": 1, "margin_mse": 1}, "kl": {"scores": "ql"}})
     with pytest.raises(UserError, match=r"different scores \(ql, teacher\)"):
         score_source(two)
@@ -135,7 +135,7 @@ def test_an_objective_has_one_source_of_scores():
     assert list_score_sources(judged({"stages": stages})) == {"ql", "teacher"}
 
 
-def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
+def test_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
     row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # which lost its place
     train = judged({"objective": {"kl": 1}, "kl": {"scores": "ql", "candidates": "all"}})
     with Run(tmp_path) as run:
@@ -158,7 +158,7 @@ def learn_from(tmp_path, kl: dict, row: Row, rows: list[Row], teacher: Stage | N
     return found
 
 
-def test_a_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path):
+def test_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path):
     row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
     scores = {"p1": -4.1, "p3": -1.0, "p6": -4.0, "p8": -1.1, "p7": -2.5, "p9": -3.9, "p2": None}
     rows = [label("q1", passage, score) for passage, score in scores.items()]
@@ -170,7 +170,7 @@ def test_a_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path
     assert most.others == ("p1", "p8", "p7", "p9")
 
 
-def test_the_seed_is_learnt_where_it_is_in_the_list(tmp_path):
+def test_seed_is_learnt_where_it_is_in_the_list(tmp_path):
     row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}
     rows = [label("q1", passage, None) for passage in ("p1", "p3", "p6")]
     all_of_them = {"scores": "seed", "candidates": "all"}
@@ -183,7 +183,7 @@ def test_the_seed_is_learnt_where_it_is_in_the_list(tmp_path):
         learn_from(tmp_path / "log", all_of_them, of_a_log, rows)
 
 
-def test_a_teacher_may_be_a_part_of_a_mixture(tmp_path):
+def test_teacher_may_be_a_part_of_a_mixture(tmp_path):
     """Of the chosen candidates, which alone it has scored."""
     row = example_rows()[1]
     rows = [label("q1", passage, -n) for n, passage in enumerate(("p2", "p1", "p6"), start=1)]
@@ -201,7 +201,7 @@ def worth(passage_id: str, similarity: float, bm25: float | None) -> Row:
     return label("q1", passage_id, None) | {"similarity": similarity, "bm25": bm25}
 
 
-def test_a_query_is_scored_among_all_its_candidates(tmp_path):
+def test_query_is_scored_among_all_its_candidates(tmp_path):
     """Not among the two that were chosen, each of which would be 1 or -1."""
     row = example_rows()[1]  # of p1, against p6
     rows = [worth("p6", 0.5, 5.0), worth("p2", 0.2, 0.0), worth("p1", 0.4, 8.0)]
@@ -230,7 +230,7 @@ def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, s
     assert "bm25 among relabel.rankers" in refused.value.remedy
 
 
-def test_the_share_of_bm25_changes_a_fingerprint_only_where_it_is_set():
+def test_share_of_bm25_changes_a_fingerprint_only_where_it_is_set():
     assert "bm25_share" not in Train().list_fingerprinted()
     assert Train(bm25_share=0.3).list_fingerprinted()["bm25_share"] == 0.3
 
@@ -309,7 +309,7 @@ def test_relations_that_no_judgement_gives_are_refused(more, settings, fault):
         make_recipe("x", relabel={"rankers": ["rc"]}, train=train)
 
 
-def test_a_judgement_against_the_seed_makes_it_no_negative(tmp_path):
+def test_judgement_against_the_seed_makes_it_no_negative(tmp_path):
     row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
     train = make_recipe("x", train={"objective": {"multi_positive": 1}}).train
     judged_rc = {"p3": -1.0, "p6": -2.0, "p1": -3.0, "p8": 1.0}
@@ -322,7 +322,7 @@ def test_a_judgement_against_the_seed_makes_it_no_negative(tmp_path):
     assert found.scores == [-1.0, -2.0, pytest.approx(math.nan, nan_ok=True), 1.0]
 
 
-def test_a_mixture_takes_the_likelihood_of_tokens_or_of_the_query():
+def test_mixture_takes_the_likelihood_of_tokens_or_of_the_query():
     train = {"objective": {"kl": 1.0}, "kl": {"scores": {"ql": 1, "retriever": 1}}}
     for per_token in (True, False):
         recipe = make_recipe("x", relabel={"ql_per_token": per_token}, train=train)
@@ -345,7 +345,7 @@ def test_a_mixture_takes_the_likelihood_of_tokens_or_of_the_query():
     ],
     ids=str,
 )
-def test_a_mixture_that_is_none_is_refused(scores, fault):
+def test_mixture_that_is_none_is_refused(scores, fault):
     with pytest.raises(ValidationError, match=fault) as refused:
         Train(kl={"scores": scores})
     assert refused.value.error_count() == 1
@@ -363,7 +363,7 @@ def test_names_of_soft_labels_have_the_fingerprint_that_they_had():
     }
 
 
-def test_a_first_round_without_a_judge_may_learn_the_seed_and_the_retriever():
+def test_first_round_without_a_judge_may_learn_the_seed_and_the_retriever():
     rounds = {"rounds": 2, "first_round": "seed", "rankers": ["rc"]}
     for scores, fault in (("seed", None), ("retriever", None), ("rc", "judges nothing")):
         train = {"objective": {"kl": 1.0}, "kl": {"scores": scores, "candidates": "all"}}

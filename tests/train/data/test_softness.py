@@ -12,7 +12,7 @@ def softmax(scores: torch.Tensor, temperature: float) -> torch.Tensor:
     return (scores / temperature).masked_fill(scores.isnan(), -math.inf).softmax(-1)
 
 
-def test_how_soft_labels_are():
+def test_softness_of_labels():
     flat = measure_softness([[1.0, 1.0], [2.0, 2.0], [5.0]], softmax, 0.05)
     assert (flat.lists, flat.top_probability, flat.candidates) == (2, 0.5, 2.0)
     assert flat.entropy == pytest.approx(math.log(2), abs=1e-4)
@@ -35,7 +35,7 @@ LISTS = [[-float(n * k) for n in range(8)] for k in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(("temperature", "what"), [(0.05, "hard"), (1000.0, "flat")])
-def test_a_temperature_at_which_nothing_is_learnt_is_named_with_a_better_one(temperature, what):
+def test_temperature_at_which_nothing_is_learnt_is_named_with_a_better_one(temperature, what):
     fault = check_softness(LISTS, softmax, temperature, "train.kl").fault
     assert f"the soft labels are {what}" in fault
     better = float(fault.split("set train.kl.temperature: ")[1].split()[0])

@@ -25,7 +25,7 @@ def read(inputs: TrainingInputs, seed: int = 1, **train) -> Counter[str]:
     return Counter(scored.row["query_id"] for scored in rows)
 
 
-def test_by_default_every_example_is_seen_once(inputs):
+def test_examples_are_seen_once_by_default(inputs):
     assert read(inputs) == Counter(row["query_id"] for row in example_rows())
 
 
@@ -39,7 +39,7 @@ def test_weights_repeat_rows_and_leave_others_out(inputs):
     assert sum(more.values()) == 12
 
 
-def test_a_source_may_be_the_rows_of_some_task_types(tmp_path):
+def test_source_may_be_the_rows_of_some_task_types(tmp_path):
     rows = [row | {"task_type": "log"} if n < 2 else row for n, row in enumerate(example_rows())]
     with Run(tmp_path / "other") as run:
         passages, examples = write_inputs(run, rows)
@@ -52,7 +52,7 @@ def test_a_source_may_be_the_rows_of_some_task_types(tmp_path):
             read(inputs, mixture=[unknown])
 
 
-def test_a_mixture_of_all_task_types_has_the_fingerprint_that_it_always_had():
+def test_mixture_of_all_task_types_has_the_fingerprint_that_it_always_had():
     mixture = [{"path": "examples", "weight": 2}]
     settings = make_recipe("x", train={"mixture": mixture}).train.list_fingerprinted()
     assert settings["mixture"] == [{"path": "examples", "weight": 2.0}]
@@ -81,7 +81,7 @@ def test_titles_need_a_corpus_with_titles(inputs):
     check_titles(make_recipe("x").train, untitled)
 
 
-def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
+def test_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
     row = example_rows()[0] | {"query_id": "from a folder"}
     (tmp_path / "pairs").mkdir()
     write_shard(EXAMPLES, tmp_path / "pairs" / "a.parquet", [row])
@@ -98,7 +98,7 @@ def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
 
 
 @pytest.mark.bad_input("student", "a source of examples that is not there", "refused")
-def test_a_source_that_is_not_there_is_refused(inputs):
+def test_source_that_is_not_there_is_refused(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "exmaples"}]}).train
     with pytest.raises(UserError, match=r"'exmaples'.*neither a stage"):
         find_revisions(inputs, train)

@@ -7,7 +7,7 @@ from distill.train.data.stratify import select_stratified
 SCORES = {f"p{n}": value for n, value in enumerate([9.0, 8.9, 8.8, 5.0, 1.0, 0.75, 0.0])}
 
 
-def test_the_selected_cover_the_range():
+def test_selected_cover_the_range():
     assert select_stratified(SCORES, ["p0"], 2) == ["p3", "p6"]
     assert select_stratified(SCORES, [], 3) == ["p0", "p3", "p6"]
     assert select_stratified(SCORES, ["p3", "p6"], 1) == ["p0"]
@@ -19,7 +19,7 @@ def test_scale_and_offset_do_not_matter():
         assert select_stratified(scaled, ["p1"], count) == select_stratified(SCORES, ["p1"], count)
 
 
-def test_a_short_list_stays_whole_but_for_what_has_no_score():
+def test_short_list_stays_whole_but_for_what_has_no_score():
     scores = SCORES | {"unknown": math.nan}
     assert select_stratified(scores, ["p2", "unknown"], 9) == ["p0", "p1", "p3", "p4", "p5", "p6"]
 

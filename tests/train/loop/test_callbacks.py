@@ -17,7 +17,7 @@ def sampler() -> MixedBatchSampler:
     )
 
 
-def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
+def test_resumed_epoch_is_shuffled_as_it_was_in_each_process():
     """As accelerate wraps the sampler where one of two processes resumes in the second epoch."""
     undisturbed, resumed = sampler(), sampler()
     undisturbed.set_epoch(1)
@@ -29,7 +29,7 @@ def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
     assert list(wrapped) == of_process[2:]
 
 
-def test_a_checkpoint_is_complete_when_every_process_has_written(tmp_path, monkeypatch):
+def test_checkpoint_is_complete_when_every_process_has_written(tmp_path, monkeypatch):
     folder = tmp_path / "checkpoint-5"
     folder.mkdir()
     seen = []

@@ -55,7 +55,7 @@ def test_ndcg_is_of_the_positives_rank(encoder_folder):
     assert measure_ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
 
 
-def test_a_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder_folder):
+def test_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder_folder):
     writer = StudentTexts(make_recipe(encoder_folder).student)
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     rows = example_rows()[:4]
@@ -70,7 +70,7 @@ def test_a_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder
     assert "document_alignment" not in Diagnostics(writer, rows, None, {}).compute(model)
 
 
-def test_the_sample_is_of_distinct_positives_and_the_seeds(tmp_path):
+def test_sample_is_of_distinct_positives_and_the_seeds(tmp_path):
     rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(example_rows() * 3)]
     for number, start in enumerate(range(0, len(rows), 10)):
         write_shard(EXAMPLES, tmp_path / f"part-{number:05}.parquet", rows[start : start + 10])

@@ -19,7 +19,7 @@ def vectors(model: SentenceTransformer) -> torch.Tensor:
     return model(model.preprocess(TEXTS))["sentence_embedding"].detach()
 
 
-def test_without_dropout_an_encoder_in_training_gives_the_same_twice(encoder_folder):
+def test_encoder_in_training_without_dropout_gives_the_same_twice(encoder_folder):
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     assert not torch.equal(vectors(model), vectors(model))
     with override_dropout(model, 0.0):
@@ -29,7 +29,7 @@ def test_without_dropout_an_encoder_in_training_gives_the_same_twice(encoder_fol
         assert not torch.equal(vectors(model), vectors(model))
 
 
-def test_a_decoder_has_none_until_it_is_asked_for(tmp_path):
+def test_decoder_has_none_until_it_is_asked_for(tmp_path):
     base = make_base(tmp_path / "run", tiny_decoder(tmp_path / "llama"))
     model = load_sentence_model(base.folder, "cpu")
     assert torch.equal(vectors(model), vectors(model))
@@ -39,7 +39,7 @@ def test_a_decoder_has_none_until_it_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_a_lora_keeps_its_own(encoder_folder, rate):
+def test_lora_keeps_its_own(encoder_folder, rate):
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     add_lora(model, Lora(rank=2, dropout=0.25), seed=1)
     with override_dropout(model, rate):

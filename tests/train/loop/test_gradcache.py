@@ -75,7 +75,7 @@ def without_cache(model, features, tokens, monkeypatch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tokens", [40, 100])
-def test_with_dropout_the_second_pass_replays_the_first(model, tokens, monkeypatch):
+def test_second_pass_replays_the_first_with_dropout(model, tokens, monkeypatch):
     model.train()
     features = model.preprocess(RAGGED)
     torch.manual_seed(1)
@@ -91,7 +91,7 @@ def test_with_dropout_the_second_pass_replays_the_first(model, tokens, monkeypat
     assert not torch.equal(embed_cached(model, features, tokens), cached)
 
 
-def test_in_bfloat16_the_second_pass_has_the_precision_of_the_first(model, monkeypatch):
+def test_second_pass_has_the_precision_of_the_first_in_bfloat16(model, monkeypatch):
     """The way back lies outside of the autocast, as in a trainer."""
     model.train()
     features = model.preprocess(RAGGED)
@@ -130,7 +130,7 @@ def test_mini_batches_keep_to_their_tokens_padding_included(model):
     assert len(sizes) < len(RAGGED)
 
 
-def test_never_more_than_one_mini_batch_is_in_memory(model):
+def test_mini_batches_are_in_memory_one_at_a_time(model):
     """The encoder's inner states: none is left of the mini-batches before, neither when the next
     is embedded nor when it is embedded again."""
     model.train()
@@ -152,7 +152,7 @@ def test_never_more_than_one_mini_batch_is_in_memory(model):
     assert max(alive[1:]) <= 1
 
 
-def test_a_cpu_computes_a_mini_batch_in_parts_and_keeps_all_of_the_last(model, monkeypatch):
+def test_cpu_computes_a_mini_batch_in_parts_and_keeps_all_of_the_last(model, monkeypatch):
     model.eval()
     features = model.preprocess(RAGGED)
     whole = embed_cached(model, features, 80)
@@ -173,7 +173,7 @@ def test_a_cpu_computes_a_mini_batch_in_parts_and_keeps_all_of_the_last(model, m
     assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_a_pooling_that_changes_the_mask_gets_its_own_copy(model):
+def test_pooling_that_changes_the_mask_gets_its_own_copy(model):
     """`include_prompt=False` takes the instruction out of the attention mask in place."""
     model.eval()
     model[1].include_prompt = False
@@ -188,7 +188,7 @@ def test_a_pooling_that_changes_the_mask_gets_its_own_copy(model):
     assert_close(ours, gradients(model, at_once), rtol=1e-3, atol=1e-5)
 
 
-def test_the_encoders_own_checkpointing_may_be_on_as_well(model):
+def test_encoders_own_checkpointing_may_be_on_as_well(model):
     model.train()
     features = model.preprocess(RAGGED)
     torch.manual_seed(1)

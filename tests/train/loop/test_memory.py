@@ -39,7 +39,7 @@ def runs_out(monkeypatch):
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_a_step_that_does_not_fit_names_the_keys_and_leaves_the_checkpoints(
+def test_step_that_does_not_fit_names_the_keys_and_leaves_the_checkpoints(
     tmp_path, encoder_folder, runs_out, monkeypatch, fault
 ):
     with monkeypatch.context():
@@ -51,7 +51,9 @@ def test_a_step_that_does_not_fit_names_the_keys_and_leaves_the_checkpoints(
     assert list(tmp_path.glob("student/.stage/training/0-train/checkpoint-*"))
 
 
-def test_with_the_remedy_the_same_run_goes_on(tmp_path, encoder_folder, runs_out, monkeypatch):
+def test_run_goes_on_with_the_remedy_of_full_memory(
+    tmp_path, encoder_folder, runs_out, monkeypatch
+):
     seen = []
     forward = CombinedLoss.forward
     runs_out(3, torch.OutOfMemoryError("CUDA out of memory."))
@@ -69,7 +71,7 @@ def test_with_the_remedy_the_same_run_goes_on(tmp_path, encoder_folder, runs_out
     assert len(seen) == steps - 3, "the steps before are not done again"
 
 
-def test_other_faults_are_raised_as_they_are(tmp_path, encoder_folder, runs_out):
+def test_faults_other_than_memory_are_raised_as_they_are(tmp_path, encoder_folder, runs_out):
     runs_out(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         train_in(tmp_path, make_recipe(encoder_folder, train=TRAIN))
@@ -79,7 +81,7 @@ def remedy(encoder_folder, **train) -> str:
     return _write_remedy(make_recipe(encoder_folder, train=train).train, 100)
 
 
-def test_the_remedy_is_half_of_what_is_set(encoder_folder):
+def test_remedy_is_half_of_what_is_set(encoder_folder):
     lower = remedy(encoder_folder, mini_batch_tokens=8192)
     assert lower.startswith("lower train.mini_batch_tokens from 8192 to 4096")
     assert "train.batch_size" not in lower

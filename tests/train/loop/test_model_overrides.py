@@ -12,7 +12,7 @@ from distill.recipe import Train
 from distill.train.loop.model_overrides import override_attention
 
 
-def test_another_kernel_gives_the_same_student(tmp_path, encoder_folder):
+def test_attention_kernel_does_not_change_the_student(tmp_path, encoder_folder):
     found = []
     for kernel in ("sdpa", "eager"):
         recipe = make_recipe(encoder_folder, train={"kernel": kernel, "dropout": 0.0})
@@ -22,7 +22,7 @@ def test_another_kernel_gives_the_same_student(tmp_path, encoder_folder):
     assert (found[0] != found[1]).any(), "computed otherwise"
 
 
-def test_a_kernel_is_one_for_a_while(encoder_folder):
+def test_kernel_is_one_for_a_while(encoder_folder):
     model = SentenceTransformer(str(encoder_folder))
     found = model[0].model.config._attn_implementation
     assert found == "sdpa"
@@ -32,7 +32,7 @@ def test_a_kernel_is_one_for_a_while(encoder_folder):
 
 
 @pytest.mark.bad_input("student", "a kernel of attention that sees other tokens", "refused")
-def test_a_kernel_that_sees_other_tokens_is_refused(encoder_folder):
+def test_kernel_that_sees_other_tokens_is_refused(encoder_folder):
     def causal(module, query, key, value, attention_mask, **rest):
         rest["is_causal"] = True
         return sdpa_attention_forward(module, query, key, value, None, **rest)

@@ -97,9 +97,7 @@ def undisturbed(tmp_path_factory, recipe) -> dict[str, bytes]:
     ],
 )
 @pytest.mark.bad_input("kills", "SIGTERM while a student trains", "goes on behind that step")
-def test_a_stopped_training_goes_on_behind_the_step_where_it_was(
-    tmp_path, recipe, undisturbed, step
-):
+def test_stopped_training_goes_on_behind_the_step_where_it_was(tmp_path, recipe, undisturbed, step):
     assert train_and_stop(tmp_path / "run", recipe, step) == [0]
     assert (tmp_path / "run" / CHECKPOINTS / f"checkpoint-{step}" / "complete").exists()
     begun, made = train_on(tmp_path / "run", recipe)
@@ -124,7 +122,7 @@ def test_stopped_behind_every_step_it_ends_with_the_same_bytes(tmp_path, recipe,
 @pytest.mark.parametrize(
     "name", ["unlogged_0.safetensors", pytest.param("optimizer.pt", marks=pytest.mark.slow)]
 )
-def test_where_its_checkpoint_is_damaged_the_one_before_counts(
+def test_checkpoint_before_counts_where_the_last_is_damaged(
     tmp_path, recipe, undisturbed, caplog, name
 ):
     train_and_stop(tmp_path / "run", recipe, 8)
@@ -140,13 +138,13 @@ def test_ctrl_c_after_a_signal_does_not_wait_for_a_checkpoint(tmp_path, recipe, 
     assert train_on(tmp_path / "run", recipe) == ([6], undisturbed)
 
 
-def test_a_second_sigterm_waits_for_the_checkpoint(tmp_path, recipe, undisturbed):
+def test_second_sigterm_waits_for_the_checkpoint(tmp_path, recipe, undisturbed):
     """A launcher passes its own on to workers that the job system has signalled already."""
     train_and_stop(tmp_path / "run", recipe, 8, signals=(signal.SIGTERM, signal.SIGTERM))
     assert train_on(tmp_path / "run", recipe) == ([8], undisturbed)
 
 
-def test_a_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, monkeypatch):
+def test_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, monkeypatch):
     """Else the next command, which trains nothing any more, would only warn."""
     verdict = TrainingCheck("the loss rose", True)
     monkeypatch.setattr("distill.train.training_stage.check_loss_curve", lambda *_: verdict)
@@ -199,7 +197,7 @@ def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> Fresh:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbed, number):
+def test_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbed, number):
     (tmp_path / "end-save").touch()
     command = start_command(tmp_path, recipe)
     command.send_signal(number)
@@ -218,7 +216,7 @@ def test_the_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbe
 @pytest.mark.bad_input(
     "kills", "SIGTERM and a checkpoint that takes long", "exits within ten seconds, the one before"
 )
-def test_a_checkpoint_that_takes_too_long_does_not_count(tmp_path, recipe, undisturbed):
+def test_checkpoint_that_takes_too_long_does_not_count(tmp_path, recipe, undisturbed):
     command = start_command(tmp_path, recipe, seconds=2.0)
     command.send_signal(signal.SIGTERM)
     (tmp_path / "end-step").touch()
@@ -232,7 +230,7 @@ def test_a_checkpoint_that_takes_too_long_does_not_count(tmp_path, recipe, undis
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [None, SPREAD])
-def test_all_processes_stop_where_one_gets_the_signal(tmp_path, encoder_folder, config):
+def test_processes_all_stop_where_one_gets_the_signal(tmp_path, encoder_folder, config):
     train = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
     recipe = make_recipe(encoder_folder, train=train)
     start(tmp_path / "whole", recipe, 2, config=config)

@@ -27,7 +27,7 @@ def model_of(weight: float) -> nn.Module:
     ("keep", "count", "steps"),
     [("last", 2, [20, 25]), ("best", 1, [10]), ("best", 3, [10, 15, 25])],
 )
-def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps):
+def test_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps):
     kept = WeightAverager(tmp_path, keep, count)
     for step, value in VALUES.items():
         kept.add(model_of(step), step, value)
@@ -50,7 +50,7 @@ def test_interpolation_goes_from_the_start_to_the_trained_weights(share, weight)
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=1e-8)
 
 
-def test_one_weight_is_kept_to_the_bit(tmp_path):
+def test_average_of_one_is_kept_to_the_bit(tmp_path):
     model, other = nn.Linear(7, 5), nn.Linear(7, 5)
     kept = WeightAverager(tmp_path, "best", 1)
     kept.add(model, 1, 0.5)

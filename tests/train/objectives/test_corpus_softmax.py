@@ -48,7 +48,7 @@ def by_definition(documents, queries, pools, temperature=0.05):
 
 
 @pytest.mark.parametrize("chunk", [7, DOCUMENTS, 1000])
-def test_it_is_the_cross_entropy_with_the_softmax_over_all_documents(
+def test_corpus_softmax_is_the_cross_entropy_over_all_documents(
     documents, queries, pools, chunk, monkeypatch
 ):
     monkeypatch.setattr(corpus_softmax, "_CHUNK", chunk)
@@ -60,7 +60,7 @@ def test_it_is_the_cross_entropy_with_the_softmax_over_all_documents(
 
 
 @pytest.mark.parametrize("sample", [DOCUMENTS, 200_000])
-def test_a_sample_of_everything_is_the_whole_corpus(documents, queries, pools, sample):
+def test_sample_of_everything_is_the_whole_corpus(documents, queries, pools, sample):
     sampled = loss_of(documents, pools, documents=10, sample=sample)(queries, torch.arange(BATCH))
     whole = loss_of(documents, pools)(queries, torch.arange(BATCH))
     torch.testing.assert_close(sampled, whole)
@@ -68,13 +68,13 @@ def test_a_sample_of_everything_is_the_whole_corpus(documents, queries, pools, s
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
-def test_a_pool_of_everything_needs_no_sample(documents, queries):
+def test_pool_of_everything_needs_no_sample(documents, queries):
     pools = BatchPools(torch.arange(DOCUMENTS).repeat(BATCH, 1), torch.zeros(BATCH, DOCUMENTS))
     sampled = loss_of(documents, pools, documents=10, sample=5)(queries, torch.arange(BATCH))
     torch.testing.assert_close(sampled, loss_of(documents, pools)(queries, torch.arange(BATCH)))
 
 
-def test_the_estimated_sum_is_unbiased(documents, queries, monkeypatch):
+def test_estimated_sum_is_unbiased(documents, queries, monkeypatch):
     """Over all samples of three of the seven documents outside the pool, its mean is the sum."""
     few, one = documents[:9], queries[:1]
     pools = BatchPools(torch.tensor([[7, 2]]), torch.tensor([[0.6, 0.4]]))
@@ -90,7 +90,7 @@ def test_the_estimated_sum_is_unbiased(documents, queries, monkeypatch):
     assert np.mean(estimates) == pytest.approx(float(whole.detach().exp()), rel=1e-5)
 
 
-def test_others_are_drawn_outside_the_pool_each_as_often_as_any():
+def test_corpus_softmax_draws_others_outside_the_pool_each_as_often_as_any():
     pool = torch.tensor([0, 3, 4, 9])
     counts = np.zeros(10)
     for seed in range(2000):
@@ -103,7 +103,7 @@ def test_others_are_drawn_outside_the_pool_each_as_often_as_any():
     assert np.abs(outside - 4000 / 6).max() < 5 * np.sqrt(4000 / 6)
 
 
-def test_the_same_batch_has_the_same_sample(documents, queries, pools):
+def test_same_batch_has_the_same_sample(documents, queries, pools):
     loss = loss_of(documents, pools, documents=10, sample=5)
     assert loss(queries, torch.arange(BATCH)) == loss(queries, torch.arange(BATCH))
 

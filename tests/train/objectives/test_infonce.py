@@ -41,7 +41,7 @@ def contrast(vectors, numbers, in_batch=None, **keys):
 @pytest.mark.parametrize("negatives", [0, 1, 2])
 @pytest.mark.parametrize("numbers", [distinct(6, 2), REPEATED], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("in_batch", [None, [True, False, True, True, False, True]])
-def test_it_is_equation_3_read_row_by_row(numbers, negatives, keys, in_batch):
+def test_infonce_is_equation_3_read_row_by_row(numbers, negatives, keys, in_batch):
     vectors, numbers = columns(6, negatives), numbers[:, : 2 + negatives]
     mask = None if in_batch is None else torch.tensor(in_batch)
     loss = contrast(vectors, numbers, mask, **keys)
@@ -64,7 +64,7 @@ def test_it_is_equation_3_read_row_by_row(numbers, negatives, keys, in_batch):
         ),
     ],
 )
-def test_without_repeats_it_is_the_librarys_loss(negatives, keys, theirs):
+def test_infonce_without_repeats_is_the_librarys_loss(negatives, keys, theirs):
     vectors = columns(6, negatives)
     library = MultipleNegativesRankingLoss(None, scale=20.0, **theirs)
     expected = library.compute_loss_from_embeddings(vectors, torch.empty(0))
@@ -80,14 +80,14 @@ def of_query(row, vectors, numbers, **keys):
 
 
 @pytest.mark.parametrize(("shared", "matters"), [("own", False), ("shared", True)])
-def test_anothers_hard_negative_matters_only_where_shared(shared, matters):
+def test_hard_negatives_of_other_rows_matter_only_where_shared(shared, matters):
     vectors, numbers = columns(4, 1), distinct(4, 1)
     moved = [*vectors[:2], torch.cat([vectors[2][:1], -vectors[2][1:]])]
     before, after = (of_query(0, of, numbers, hard_negatives=shared) for of in (vectors, moved))
     assert torch.allclose(before, after) is not matters
 
 
-def test_in_batch_off_leaves_a_row_its_own_negatives_alone():
+def test_infonce_without_in_batch_leaves_a_row_its_own_negatives_alone():
     vectors, numbers = columns(5, 2), distinct(5, 2)
     alone = [contrast([v[i : i + 1] for v in vectors], numbers[i : i + 1]) for i in range(5)]
     off = contrast(vectors, numbers, torch.zeros(5, dtype=torch.bool))
@@ -111,7 +111,7 @@ def test_hardness_weighs_but_sends_no_gradient_of_its_own():
     assert torch.allclose(vectors[2].grad, (share * query).float().double(), atol=1e-6)
 
 
-def test_a_batch_of_one_without_negatives_costs_nothing_and_is_a_number():
+def test_batch_of_one_without_negatives_costs_nothing_and_is_a_number():
     assert contrast(columns(1, 0), distinct(1, 0), temperature=0.05).item() == 0
 
 
@@ -147,7 +147,7 @@ def batches(draw):
 
 @given(batch=batches(), data=st.data())
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_the_rows_does_not_matter(batch, data):
+def test_order_of_the_rows_does_not_matter(batch, data):
     vectors, numbers, in_batch, keys = batch
     order = data.draw(st.permutations(range(len(numbers))))
     shuffled = contrast([v[order] for v in vectors], numbers[order], in_batch[order], **keys)
@@ -156,7 +156,7 @@ def test_the_order_of_the_rows_does_not_matter(batch, data):
 
 @given(batch=batches(), data=st.data())
 @settings(max_examples=50, deadline=None)
-def test_which_number_a_text_has_does_not_matter(batch, data):
+def test_numbers_of_texts_do_not_matter_to_infonce(batch, data):
     vectors, numbers, in_batch, keys = batch
     other = torch.tensor(data.draw(st.permutations(range(20))))
     renamed = contrast(vectors, other[numbers], in_batch, **keys)
@@ -165,7 +165,7 @@ def test_which_number_a_text_has_does_not_matter(batch, data):
 
 @given(batch=batches())
 @settings(max_examples=50, deadline=None)
-def test_a_masked_text_never_changes_the_loss(batch):
+def test_masked_text_never_changes_the_loss(batch):
     """Another row's positive that is known to the first row may be anything."""
     vectors, numbers, _, keys = batch
     keys = {"hardness": keys["hardness"]}
@@ -180,7 +180,7 @@ def test_a_masked_text_never_changes_the_loss(batch):
 
 @given(batch=batches())
 @settings(max_examples=50, deadline=None)
-def test_beyond_the_margin_is_as_if_it_were_not_in_the_batch(batch):
+def test_negatives_beyond_the_margin_are_as_if_not_in_the_batch(batch):
     vectors, numbers, in_batch, keys = batch
     keys = keys | {"margin": -2.1}  # beneath every similarity
     alone = contrast(vectors, numbers, torch.zeros_like(in_batch), **keys)

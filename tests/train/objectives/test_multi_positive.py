@@ -56,7 +56,7 @@ def test_loss_and_gradients_are_those_of_all_pairs(numbers, keys, in_batch):
 
 
 @pytest.mark.parametrize("loss", ["pairwise", "contrast"])
-def test_with_one_positive_it_is_infonce(loss):
+def test_multi_positive_with_one_positive_is_infonce(loss):
     """With every hard negative for all, and without other queries."""
     vectors, numbers = columns(6, 2), distinct(6, 2)
     scores = torch.full((6, 3), -1.0)
@@ -77,7 +77,7 @@ def test_relations_are_one_matrix_of_queries_and_documents():
 
 
 @pytest.mark.parametrize("loss", ["pairwise", "contrast"])
-def test_a_document_of_which_nobody_knows_sends_no_gradient(loss):
+def test_document_of_which_nobody_knows_sends_no_gradient(loss):
     scores = torch.tensor([[1.0, NAN, -1.0]])
     vectors = [v.requires_grad_() for v in columns(1, 2)]
     compute_multi_positive(vectors, distinct(1, 2), scores, MultiPositive(loss=loss)).backward()
@@ -97,7 +97,7 @@ def test_positives_are_no_negatives_of_each_other():
     assert far.grad[0, 0] < 0, "a step against the gradient brings it to the query"
 
 
-def test_a_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
+def test_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
     vectors = [v.requires_grad_() for v in columns(1, 1)]
     loss = compute_multi_positive(
         vectors, distinct(1, 1), torch.tensor([[1.0, 1.0]]), MultiPositive()

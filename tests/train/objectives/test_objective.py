@@ -91,7 +91,7 @@ def test_every_term_is_that_of_the_batch_and_the_loss_their_weighted_sum(model):
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_a_term_without_weight_is_left_out(model, name):
+def test_term_without_weight_is_left_out(model, name):
     others = {term: weight for term, weight in WEIGHTS.items() if term != name}
     partial = objective(model, others)
     partial(features(model, 3), LABELS)
@@ -107,7 +107,7 @@ def test_plain_texts_have_the_teachers_terms_and_spread_under_names_of_their_own
     torch.testing.assert_close(loss.detach(), total)
 
 
-def test_a_batch_with_nothing_to_learn_from_is_no_error(model):
+def test_batch_with_nothing_to_learn_from_is_no_error(model):
     for weights, columns, labels in (
         ({"infonce": 1.0}, 1, TEXT_LABELS),
         ({"kl": 1.0}, 3, LABELS),
@@ -139,7 +139,7 @@ def test_every_term_but_the_alignment_is_the_mean_over_widths(model):
         torch.testing.assert_close(both.terms[name][0], mean)
 
 
-def test_in_batch_negatives_are_looked_up_by_example(model):
+def test_negatives_in_batch_are_looked_up_by_example(model):
     asked = []
 
     def in_batch(numbers):
@@ -154,7 +154,7 @@ def test_in_batch_negatives_are_looked_up_by_example(model):
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_learned_temperature_moves_and_is_kept_with_the_projection(model):
+def test_learned_temperature_moves_and_is_kept_with_the_projection(model):
     learned = objective(model, {"infonce": 1.0, "align": 1.0}, infonce={"learn_temperature": True})
     kept = learned.auxiliary.state_dict()
     assert set(kept) == {"projection.weight", "log_temperature"}
@@ -172,7 +172,7 @@ def test_a_learned_temperature_moves_and_is_kept_with_the_projection(model):
     assert again.auxiliary.compute_temperature().item() == temperature
 
 
-def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
+def test_learned_temperature_that_fell_too_far_can_rise_again(model):
     learned = objective(model, {"infonce": 1.0}, infonce={"learn_temperature": True})
     along = learned.auxiliary
     torch.nn.init.constant_(along.log_temperature, -50.0)
@@ -198,7 +198,7 @@ def test_mini_batches_give_the_same_loss_and_gradients(model, columns, labels):
     torch.testing.assert_close(gradients(mini_batch_tokens=30), gradients(), rtol=1e-3, atol=1e-5)
 
 
-def test_in_bfloat16_the_loss_itself_is_computed_in_float32(model):
+def test_loss_is_computed_in_float32_under_bfloat16(model):
     whole = objective(model)
     with torch.autocast("cpu", torch.bfloat16):
         loss = whole(features(model, 3), LABELS)

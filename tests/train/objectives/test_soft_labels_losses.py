@@ -97,7 +97,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_batch_without_scores_costs_nothing_and_sends_no_gradient(name):
+def test_batch_without_scores_costs_nothing_and_sends_no_gradient(name):
     vectors = [v.requires_grad_() for v in columns(3, 2)]
     loss = LOSSES[name](vectors, torch.full((3, 3), NAN))
     assert loss.item() == 0

@@ -28,7 +28,7 @@ def test_alignment_by_l2_is_the_squared_distance():
     assert compute_alignment(5 * teacher, teacher, "l2").item() == pytest.approx(16)
 
 
-def test_a_projection_is_there_only_where_widths_differ_and_follows_the_seed():
+def test_projection_is_there_only_where_widths_differ_and_follows_the_seed():
     assert not list(make_projection(8, 8, seed=1).parameters())
     first, again, other = (make_projection(8, 12, seed=s) for s in (1, 1, 2))
     assert first(unit(3, 8)).shape == (3, 12)
@@ -36,7 +36,7 @@ def test_a_projection_is_there_only_where_widths_differ_and_follows_the_seed():
     assert not torch.equal(first.weight, other.weight)
 
 
-def test_the_similarity_matrix_is_compared_entry_by_entry():
+def test_similarity_matrix_is_compared_entry_by_entry():
     student, teacher = unit(5, 8), unit(5, 12, seed=1)
     expected = byhand.similarity_matrix(student, teacher)
     assert float(compare_similarity_matrices(student, teacher)) == pytest.approx(expected, rel=1e-5)

@@ -14,7 +14,7 @@ def make_problem(texts: int = 60, tokens: int = 40) -> tuple[csr_array, np.ndarr
 
 
 @pytest.mark.parametrize("ridge", [0.01, 1.0, 100.0])
-def test_the_solution_is_that_of_the_dense_normal_equations(ridge, monkeypatch):
+def test_solution_is_that_of_the_dense_normal_equations(ridge, monkeypatch):
     monkeypatch.setattr(module, "_ROWS", 7)
     monkeypatch.setattr(module, "_COLUMNS", 4)
     counts, targets = make_problem()
@@ -25,7 +25,7 @@ def test_the_solution_is_that_of_the_dense_normal_equations(ridge, monkeypatch):
 
 
 @pytest.mark.parametrize("ridge", [0.01, 1.0, 100.0])
-def test_towards_a_prior_it_is_the_ridge_regression_of_what_the_prior_leaves(ridge, monkeypatch):
+def test_ridge_towards_a_prior_is_that_of_what_the_prior_leaves(ridge, monkeypatch):
     monkeypatch.setattr(module, "_COLUMNS", 4)
     counts, targets = make_problem()
     dense = counts.toarray()
@@ -39,7 +39,7 @@ def test_towards_a_prior_it_is_the_ridge_regression_of_what_the_prior_leaves(rid
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
-def test_a_token_of_no_text_has_its_prior_at_the_scale_of_the_others():
+def test_token_of_no_text_has_its_prior_at_the_scale_of_the_others():
     counts, _ = make_problem()
     wider = csr_array((counts.data, counts.indices, counts.indptr), (60, 41))
     prior = np.random.default_rng(2).normal(size=(41, 9)).astype(np.float32)

@@ -19,7 +19,7 @@ def counts() -> csr_array:
     return count_tokens(tokenizer, ["the heart of the the", "the of", "of heart the", ""])
 
 
-def test_a_tokens_frequency_is_its_share_of_all_tokens(counts):
+def test_tokens_frequency_is_its_share_of_all_tokens(counts):
     np.testing.assert_allclose(measure_frequencies(counts), [0, 0.5, 0.2, 0.3, 0], atol=1e-12)
 
 
@@ -27,7 +27,7 @@ def test_no_text_has_no_frequency():
     assert not measure_frequencies(csr_array((2, 3))).any()
 
 
-def test_a_rare_token_keeps_its_vector_and_a_common_one_little_of_it(counts):
+def test_rare_token_keeps_its_vector_and_a_common_one_little_of_it(counts):
     alone = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     prior = make_token_prior(counts, [1, 2, 3, 4], alone)
     centred = alone - alone.mean(axis=0)
@@ -37,7 +37,7 @@ def test_a_rare_token_keeps_its_vector_and_a_common_one_little_of_it(counts):
     np.testing.assert_allclose(prior[1], centred[0] * 0.001 / 0.501, rtol=1e-5)
 
 
-def test_where_no_token_can_be_written_alone_the_prior_is_zero(counts):
+def test_token_prior_is_zero_where_no_token_can_be_written_alone(counts):
     prior = make_token_prior(counts, [], np.zeros((0, 6), np.float32))
     assert prior.shape == (5, 6)
     assert not prior.any()
