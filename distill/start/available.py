@@ -11,7 +11,7 @@ import yaml
 
 from distill.errors import UserError
 from distill.files.read import read_text
-from distill.recipe import LanguageModel
+from distill.recipe import LanguageModel, ServedModel
 from distill.recipe.packaged import get_packaged_folder
 from distill.remote.served_models import list_served_models
 from distill.start.check_models import guess_parameters
@@ -28,16 +28,34 @@ _LOCAL_PORTS = {
 """Ports on which servers of language models usually listen."""
 _QUICK = 0.5
 """Seconds that a server on this machine may take to list its models."""
-_EMBEDS = ("embed", "bge", "gte-", "e5-", "minilm", "rerank", "whisper", "tts", "clip", "dall")
-"""Parts of the names of models that write no text."""
+_PATIENT = 30.0
+"""Seconds that it may take to embed a word: Ollama loads a model when it is asked for."""
+_EMBEDS = ("embed", "bge", "gte-", "e5-", "minilm", "paraphrase")
+"""Parts of the names of models that embed texts."""
+_OTHERS = ("rerank", "whisper", "tts", "clip", "dall")
+"""Parts of the names of models that neither write nor embed texts."""
+_ENGLISH = ("all-minilm", "-en", "nomic-embed-text", "mxbai", "english")
+"""Parts of the names of embedding models that know English alone."""
+_MANY_LANGUAGES = ("multilingual", "nomic-embed-text-v2")
+"""Parts of the names of those that know others too, whatever else the name says."""
 
 
-class ServedLLM(NamedTuple):
-    """A language model behind a server."""
+class ServedName(NamedTuple):
+    """A model behind a server."""
 
     model: str
     base_url: str
     server: str
+
+
+class ServedEmbedder(NamedTuple):
+    """An embedding model behind a server, which has embedded a word, and the width of its
+    vectors."""
+
+    model: str
+    base_url: str
+    server: str
+    width: int
 
 
 class CachedModel(NamedTuple):
@@ -57,7 +75,8 @@ class Available:
     gpu: str | None
     gpu_memory: int = 0
     """Bytes."""
-    served: list[ServedLLM] = field(default_factory=list)
+    served: list[ServedName] = field(default_factory=list)
+    served_embedder: ServedEmbedder | None = None
     llms: list[CachedModel] = field(default_factory=list)
     """Language models in the hub's cache."""
     embedders: list[CachedModel] = field(default_factory=list)
@@ -68,18 +87,26 @@ class Available:
     """The embedding model of the packaged demo, in a wheel of the package registry."""
 
 
-def find_available() -> Available:
-    """Look at this machine, its servers, the hub's cache and the wheels. Loads no model."""
+def find_available(language: str | None) -> Available:
+    """Look at this machine, its servers, the hub's cache and the wheels. Loads no model; a server
+    that lists an embedding model is asked to embed one word.
+
+    Args:
+        language: of the texts, by its code of ISO 639-1; None where it is not known, or there are
+            several. A served embedding model that does not know it is passed over.
+    """
     from distill.runtime.devices import count_cores, find_gpu, measure_memory
 
     gpu, gpu_memory = find_gpu() or (None, 0)
     llms, embedders = _list_cached()
+    served = list(_list_served())
     return Available(
         cores=count_cores(),
         memory=measure_memory(),
         gpu=gpu,
         gpu_memory=gpu_memory,
-        served=list(_list_served()),
+        served=[one for one in served if _can_write(one.model)],
+        served_embedder=_find_served_embedder(served, language),
         llms=llms,
         embedders=embedders,
         hub=_can_reach_hub(),
@@ -87,8 +114,8 @@ def find_available() -> Available:
     )
 
 
-def _list_served() -> Iterator[ServedLLM]:
-    """List the language models of servers that the environment names, then of this machine's."""
+def _list_served() -> Iterator[ServedName]:
+    """List the models of servers that the environment names, then of this machine's."""
     named = [(os.environ[name], name) for name in _ADDRESSES if os.environ.get(name)]
     local = [(f"http://localhost:{port}/v1", server) for port, server in _LOCAL_PORTS.items()]
     seen = set()
@@ -96,18 +123,50 @@ def _list_served() -> Iterator[ServedLLM]:
         if url in seen:
             continue
         seen.add(url)
-        yield from (ServedLLM(model, url, server) for model in _list_llms(url))
+        yield from (ServedName(model, url, server) for model in _list_models(url))
 
 
-def _list_llms(url: str) -> list[str]:
-    """List the models of a server that may be language models, the largest by name first."""
+def _list_models(url: str) -> list[str]:
+    """List the models of a server, the largest by name first."""
     try:
         settings = LanguageModel(engine="http", base_url=url)
         models = list_served_models(settings, _QUICK) or []
     except UserError:
         return []
-    llms = [name for name in models if not any(part in name.lower() for part in _EMBEDS)]
-    return sorted(llms, key=lambda name: -(guess_parameters(name) or 0))
+    return sorted(models, key=lambda name: -(guess_parameters(name) or 0))
+
+
+def _can_write(model: str) -> bool:
+    return not any(part in model.lower() for part in (*_EMBEDS, *_OTHERS))
+
+
+def _can_embed(model: str, language: str | None) -> bool:
+    """Return whether a model embeds texts of a language, by its name."""
+    name = model.lower()
+    if any(part in name for part in _OTHERS) or not any(part in name for part in _EMBEDS):
+        return False
+    knows_many = any(part in name for part in _MANY_LANGUAGES)
+    return language == "en" or knows_many or not any(part in name for part in _ENGLISH)
+
+
+def _find_served_embedder(served: list[ServedName], language: str | None) -> ServedEmbedder | None:
+    """Find the first served model that embeds texts of this language, and does when it is asked
+    to."""
+    for one in served:
+        if _can_embed(one.model, language) and (width := _measure_width(one)) is not None:
+            return ServedEmbedder(*one, width)
+    return None
+
+
+def _measure_width(served: ServedName) -> int | None:
+    """Measure how wide a served model's vectors are; None where it gives none."""
+    from distill.embed.endpoint.client import EndpointClient  # with it comes numpy
+
+    settings = ServedModel(base_url=served.base_url, timeout=_PATIENT, retries=0)
+    try:
+        return EndpointClient(settings, served.model).embed_first("word", {}).shape[1]
+    except UserError:
+        return None
 
 
 def _list_cached() -> tuple[list[CachedModel], list[CachedModel]]:

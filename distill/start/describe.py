@@ -51,7 +51,10 @@ def _describe_machine(available: Available) -> str:
 
 def _describe_models(available: Available) -> str:
     servers = sorted({one.server for one in available.served})
-    served = f"{len(available.served)} served ({', '.join(servers)})" if servers else "none served"
+    count = len(available.served)
+    served = f"{count} LLMs served ({', '.join(servers)})" if servers else "no LLM served"
+    if (embedder := available.served_embedder) is not None:
+        served += f"; an embedding model served ({embedder.server})"
     cached = f"{len(available.llms)} LLMs and {len(available.embedders)} embedding models cached"
     hub = (
         "the Hugging Face hub answers" if available.hub else "the Hugging Face hub does not answer"

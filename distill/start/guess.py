@@ -33,7 +33,7 @@ _SPREAD = 2.0
 
 class RunGuess(NamedTuple):
     """Tokens that the LLM reads and writes, and bounds of the time in seconds; None where the LLM
-    runs on a server, whose speed is not known."""
+    or the teacher runs on a server, whose speed is not known."""
 
     queries: int
     pairs: int
@@ -50,7 +50,7 @@ def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Avai
     held_out = _guess_held_out(settings, corpus)
     written, judged = queries + held_out, pairs + held_out * _POOLED
     prompt, new = written * _PROMPT + judged * _JUDGED, written * _WRITTEN
-    served = settings.get("llm.engine") == "http"
+    served = settings.get("llm.engine") == "http" and queries
     llm = guess_parameters(str(settings.get("llm.model", ""))) or 1e9
     encoder = _guess_encoder(str(settings["teacher.model"]))
     aligned = sum(settings.get("train.align", {}).values())
@@ -62,7 +62,7 @@ def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Avai
     training = 6 * encoder * learnt
     seconds = (embedding + training) / speed
     seconds += settings.get("student.add_static", {}).get("epochs", 0) * free * _STATIC_SECONDS
-    if served and queries:
+    if served or "teacher.base_url" in settings:
         return RunGuess(written, judged, prompt, new, None)
     seconds += 2 * llm * prompt / speed + new * llm / _BYTES_PER_SECOND
     return RunGuess(written, judged, prompt, new, (seconds / _SPREAD, seconds * _SPREAD))

@@ -54,7 +54,7 @@ def propose_recipe(path: Path, name: str | None = None, address: str | None = No
             str(path), f"no such file or folder{describe_search(path)}", "name the corpus' path"
         )
     corpus = survey_corpus(path, PASSAGE_TOKENS)
-    available = find_available()
+    available = find_available(corpus.language)
     name = name or name_run(path)
     settings = choose_settings(name, corpus, available)
     if address is not None:

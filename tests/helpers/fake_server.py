@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         fault = self.server.note(Seen(self.path, dict(self.headers), body))
-        if fault is None and body["model"] != MODEL:
+        if fault is None and body["model"] not in self.server.models:
             fault = status(404, f"The model `{body['model']}` does not exist.")
         try:
             if fault is None:
@@ -47,7 +47,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.done()
 
     def do_GET(self) -> None:
-        self.reply(200, {"object": "list", "data": [{"id": MODEL}]})
+        listed = [{"id": model} for model in self.server.models]
+        self.reply(200, {"object": "list", "data": listed})
 
     def reply(self, code: int, content: Any, headers: dict[str, str] | None = None) -> None:
         payload = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -76,6 +77,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, answer: Writer, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.answer = answer
+        self.models = [MODEL]
         self.seen: list[Seen] = []
         self.faults: deque[Fault | None] = deque()
         self.rule: Callable[[Body], Fault | None] = lambda body: None

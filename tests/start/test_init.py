@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serving
+from helpers.fake_server import MODEL, serving, status
 from helpers.tiny_models import TEXTS
 
 from distill.cli import cli
@@ -17,7 +17,7 @@ from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.recipe import load_recipe
 from distill.start import survey
-from distill.start.available import Available, CachedModel, ServedLLM
+from distill.start.available import Available, CachedModel, ServedName, find_available
 from distill.start.choose import choose_settings
 from distill.start.guess import RunGuess, describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
@@ -185,7 +185,82 @@ def test_server_named_by_the_environment_is_used(notes, monkeypatch):
     assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
 
 
-@pytest.mark.parametrize("served", [[], [ServedLLM("SmolLM2-135M", "http://x/v1", "vLLM")]])
+def embeds(path, body):
+    """Three numbers for each text; only embedding models embed."""
+    assert path == "/v1/embeddings"
+    data = [{"index": i, "embedding": [1.0, i, 0.5]} for i, _ in enumerate(body["input"])]
+    return {"object": "list", "model": body["model"], "data": data}
+
+
+def init(folder, server, monkeypatch, *models):
+    """The output and the recipe of `distill init`, beside a server of these models."""
+    server.models = list(models)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    done = CliRunner().invoke(cli, ["init", str(folder), "--out", "it.yaml"])
+    assert done.exit_code == 0, done.output
+    return done.output, (folder.parent / "it.yaml").read_text()
+
+
+def test_served_embedding_model_is_the_teacher_and_the_retriever(notes, monkeypatch):
+    for number in range(300):
+        (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
+    with serving(embeds) as server:
+        models = ("bge-reranker-v2-m3", "Qwen2.5-7B-Instruct", "bge-m3")
+        output, text = init(notes, server, monkeypatch, *models)
+        assert [seen.body["model"] for seen in server.seen] == ["bge-m3"]
+    values = yaml.safe_load(text)
+    assert values["llm"]["model"] == "Qwen2.5-7B-Instruct"
+    for section in ("teacher", "retriever"):
+        assert (values[section]["model"], values[section]["base_url"]) == ("bge-m3", server.url)
+    assert "retriever" in values["relabel"]["rankers"]
+    assert values["train"]["objective"] == {"infonce": 1.0}
+    assert "align" not in values["train"]
+    assert "3 numbers a text" in text
+    assert "vectors of another family of models did harm" in text
+    assert "an embedding model served (OPENAI_BASE_URL)" in output
+    assert "depend on the server" in output
+    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
+    assert sum(": " in line for line in lines) < 25
+
+
+def test_served_embedding_model_without_an_llm_is_learnt_from_by_its_ranking(notes, monkeypatch):
+    with serving(embeds) as server:
+        _, text = init(notes, server, monkeypatch, "nomic-embed-text:latest")
+    values = yaml.safe_load(text)
+    assert values["generate"]["methods"] == ["sentences", "titles", "keywords"]
+    assert values["teacher"]["model"] == values["retriever"]["model"] == "nomic-embed-text:latest"
+    assert "route" not in values["student"]
+    assert values["relabel"]["rankers"] == ["retriever", "bm25"]
+    assert "query_prompt" in text
+
+
+def test_model_that_embeds_by_its_name_alone_is_no_teacher(notes, monkeypatch):
+    """vLLM lists the model of its one task; another task is answered with an error."""
+    with serving() as server:
+        server.rule = lambda body: status(400, "this model does not support embeddings")
+        _, text = init(notes, server, monkeypatch, "gte-Qwen2-7B-instruct")
+    assert "base_url" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "model", "found"),
+    [
+        ("en", "all-minilm:l6-v2", True),
+        ("de", "all-minilm:l6-v2", False),
+        (None, "BAAI/bge-base-en-v1.5", False),
+        ("de", "paraphrase-multilingual-MiniLM-L12-v2", True),
+        ("zh", "bge-m3", True),
+        ("en", "bge-reranker-v2-m3", False),
+    ],
+)
+def test_served_embedding_model_knows_the_texts_language(monkeypatch, language, model, found):
+    with serving(embeds) as server:
+        server.models = [model]
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert (find_available(language).served_embedder is not None) is found
+
+
+@pytest.mark.parametrize("served", [[], [ServedName("SmolLM2-135M", "http://x/v1", "vLLM")]])
 def test_queries_come_from_the_texts_without_an_llm_of_a_billion_parameters(surveyed, served):
     available = replace(LAPTOP, served=served)
     chosen = settings_for(surveyed, available)
@@ -196,13 +271,13 @@ def test_queries_come_from_the_texts_without_an_llm_of_a_billion_parameters(surv
 
 
 def test_verdicts_are_asked_of_a_server_that_may_give_no_log_probabilities(surveyed):
-    served = ServedLLM("llama3.1:8b", "http://localhost:11434/v1", "Ollama")
+    served = ServedName("llama3.1:8b", "http://localhost:11434/v1", "Ollama")
     available = replace(LAPTOP, served=[served])
     assert settings_for(surveyed, available)["relabel.rankers"] == ["rc", "retriever"]
 
 
 def test_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
-    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     available = replace(LAPTOP, served=[served])
     chosen = settings_for(surveyed, available)
     assert "relabel.rankers" not in chosen
@@ -225,7 +300,7 @@ def large(notes, surveyed):
 
 
 def test_documents_are_held_out_for_an_llm_to_judge(large):
-    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     available = replace(LAPTOP, served=[served])
     chosen = settings_for(large, available)
     assert chosen["corpus.held_out"] == 0.1
@@ -254,7 +329,7 @@ def test_documents_that_say_too_little_are_not_searched_for(tmp_path, surveyed):
 
 
 def test_documents_that_are_few_are_not_held_out(surveyed):
-    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     chosen = settings_for(surveyed, replace(LAPTOP, served=[served]))
     assert "corpus.held_out" not in chosen
     assert "evaluate.tasks" not in chosen

