@@ -12,7 +12,7 @@ from distill.embed.encoder import Encoder, EncoderSource, Vectors
 from distill.errors import UserError
 from distill.runtime.devices import free_memory
 from distill.text.format import Side
-from distill.workers.held_model import keep
+from distill.workers.held_model import keep_beside
 from distill.workers.protocol import HERE, LazyBatches, OpenWork, ShareFormat, WorkerJob
 
 
@@ -99,7 +99,7 @@ class _HeldEncoder:
 
 
 def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Encoder:
-    """Open an encoder in a worker, or take the one that it holds, if that is the same.
+    """Open an encoder in a worker, or take the one that it holds already.
 
     Args:
         identity: of the encoder in the process that writes the run.
@@ -107,7 +107,8 @@ def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Enc
     Raises:
         UserError: as `check_same_vectors`, or as the encoder's opening.
     """
-    encoder = keep(f"encoder {source} {identity}", lambda: _HeldEncoder(source.open())).encoder
+    key = f"encoder {source} {identity}"
+    encoder = keep_beside(key, lambda: _HeldEncoder(source.open())).encoder
     assert encoder is not None  # what is closed is not kept
     check_same_vectors(encoder, identity)
     return encoder

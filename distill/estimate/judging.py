@@ -12,6 +12,7 @@ from distill.generate.settings import WritingSettings
 from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
+from distill.relabel.rankers.cross_encoder import LazyCrossEncoder, open_cross_encoder
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import RankerName, RankerSettings, open_ranking
 from distill.store.tables import join_passage
@@ -61,7 +62,7 @@ def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amou
         return None
     try:
         rankers = RankerSettings.select(context.recipe)
-        ranking = open_ranking("cross_encoder", rankers, context.llm)
+        ranking = open_cross_encoder(rankers, LazyCrossEncoder.select(rankers))
     except UserError:
         return None
     passages, queries = _choose_texts(context, sample)

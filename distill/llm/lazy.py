@@ -8,7 +8,7 @@ from distill.llm.protocol import LLM
 from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel, Retriever
 from distill.runtime.progress import show_activity
-from distill.workers.held_model import keep
+from distill.workers.held_model import keep_alone
 from distill.workers.protocol import HERE, WorkerNeeds
 
 
@@ -92,7 +92,7 @@ def choose_needs(llm: Callable[[], LLM]) -> WorkerNeeds:
 
 def _keep_llm(settings: LanguageModel, requests: Path) -> RecipeLLM:
     key = f"llm {settings.model_dump_json()}"
-    return keep(key, lambda: RecipeLLM(settings, requests))
+    return keep_alone(key, lambda: RecipeLLM(settings, requests))
 
 
 def _release_memory() -> None:

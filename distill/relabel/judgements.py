@@ -7,7 +7,7 @@ any settings, are looked up and not judged again.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from distill.errors import UserError
 from distill.llm.judge import JudgeRequests
 from distill.llm.lazy import choose_needs
 from distill.llm.protocol import LLM
+from distill.recipe import Relabel
 from distill.relabel.by_passage import (
     CandidateLayout,
     JudgementPart,
@@ -24,6 +25,7 @@ from distill.relabel.by_passage import (
     QueryPassagePair,
     group_by_passage,
 )
+from distill.relabel.rankers.cross_encoder import LazyCrossEncoder, open_cross_encoder
 from distill.relabel.rankers.passes import (
     RankerName,
     RankerSettings,
@@ -45,8 +47,10 @@ from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
 from distill.text.sanitize import sanitize_for_prompt
-from distill.workers.protocol import OpenWork, WorkerNeeds
+from distill.workers.protocol import OpenWork
 
+_NumberedPart = tuple[int, JudgementPart]
+_OpenJudge = OpenWork[_NumberedPart, ShardResult]
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
 _MIN_UNUSABLE = 4
 """From this many pairs without a usable score on, with none usable, the cause is systematic."""
@@ -78,15 +82,21 @@ def make_judgements(
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
     inputs = PairInputs(passages, queries, candidates)
-    encoder = WorkerNeeds("encoder", rankers.retriever.device)
-    needs = encoder if name == "cross_encoder" else choose_needs(llm)
+    opens: Callable[[KnownJudgements], AbstractContextManager[_OpenJudge]]
+    if name == "cross_encoder":
+        cross_encoder = LazyCrossEncoder.select(rankers)
+        opens = partial(_open_cross_encoder_judge, rankers, cross_encoder, inputs)
+        needs = cross_encoder.needs
+    else:
+        opens = partial(_open_llm_judge, rankers, name, llm, inputs)
+        needs = choose_needs(llm)
     with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
         with cache.open_for_workers(stage, turn) as known:
             tokens = stage.map_on_workers(
                 JUDGEMENTS,
                 list(enumerate(layout.list_pieces(rule.shard_size))),
-                partial(_open_judge, rankers, name, inputs, llm, known),
+                partial(opens, known),
                 needs,
                 size=lambda numbered: numbered[1].stop - numbered[1].start,
                 unit="pairs",
@@ -115,30 +125,47 @@ class PairInputs(NamedTuple):
 
 
 @contextmanager
-def _open_judge(
+def _open_llm_judge(
     rankers: RankerSettings,
     name: RankerName,
-    inputs: PairInputs,
     llm: Callable[[], LLM],
+    inputs: PairInputs,
     known: KnownJudgements,
-) -> Iterator[OpenWork[tuple[int, JudgementPart], ShardResult]]:
-    rule = rankers.rule
-    ranking = open_ranking(name, rankers, llm)
-    if name == "cross_encoder":
-        where = f"model {rule.cross_encoder!r}"
-        check_reranker(
-            lambda pairs: ranking.judge(pairs)[0], PassageReader(inputs.passages.folder), where
-        )
-    engine = None if name == "cross_encoder" else llm()
+) -> Iterator[_OpenJudge]:
+    ranking, engine = open_ranking(name, rankers, llm), llm()
+    judge_parts = _make_work(rankers.rule, ranking, inputs, known, rankers.rule.max_passage_words)
+    yield OpenWork(judge_parts, lambda: engine.tokens)
+
+
+@contextmanager
+def _open_cross_encoder_judge(
+    rankers: RankerSettings,
+    cross_encoder: LazyCrossEncoder,
+    inputs: PairInputs,
+    known: KnownJudgements,
+) -> Iterator[_OpenJudge]:
+    ranking = open_cross_encoder(rankers, cross_encoder)
+    where = f"model {rankers.rule.cross_encoder!r}"
+    passages = PassageReader(inputs.passages.folder)
+    check_reranker(lambda pairs: ranking.judge(pairs)[0], passages, where)
+    yield OpenWork(_make_work(rankers.rule, ranking, inputs, known, None))
+
+
+def _make_work(
+    rule: Relabel,
+    ranking: RankingPass,
+    inputs: PairInputs,
+    known: KnownJudgements,
+    max_words: int | None,
+) -> Callable[[Sequence[_NumberedPart]], list[ShardResult]]:
     layout = CandidateLayout(inputs.candidates, rule.block, rule.shard_size)
     blocks = PairBlocks(layout, inputs.queries, inputs.passages)
-    max_words = None if engine is None else rule.max_passage_words
 
-    def judge_parts(numbered: Sequence[tuple[int, JudgementPart]]) -> list[ShardResult]:
+    def judge_parts(numbered: Sequence[_NumberedPart]) -> list[ShardResult]:
         parts = (blocks.read_pairs(part) for _, part in numbered)
         return [_judge_shard(ranking, block, pairs, known, max_words) for block, pairs in parts]
 
-    yield OpenWork(judge_parts, (lambda: engine.tokens) if engine else None)
+    return judge_parts
 
 
 def _judge_shard(

@@ -77,6 +77,16 @@ def find_gpu() -> tuple[str, int] | None:
     return properties.name, properties.total_memory
 
 
+def is_half_of_gpu_free() -> bool:
+    """Return whether half of the GPU's memory is free, or more. False where there is no GPU: the
+    memory of a machine is shared with processes that may need it in a moment."""
+    if not torch.cuda.is_available():
+        return False
+    free_memory()  # which torch has reserved, and which counts as taken
+    free, total = torch.cuda.mem_get_info()
+    return 2 * free >= total
+
+
 def free_memory() -> None:
     """Free the memory of unused models: torch keeps what it has reserved on a GPU, where an engine
     in another process could not use it."""

@@ -1,4 +1,8 @@
-"""The one model that a worker keeps from stage to stage, by its settings."""
+"""The models that a worker keeps from stage to stage, by their settings.
+
+An LLM is alone in memory. Encoders and rankers lie beside each other: those that the present stage
+uses, and those of earlier stages while half of the GPU's memory is free.
+"""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -14,18 +18,46 @@ class Closeable(Protocol):
 
 C = TypeVar("C", bound=Closeable)
 _kept: dict[str, Closeable] = {}
+_used = set[str]()
+"""Keys of what the present stage has asked for."""
 
 
-def keep(key: str, make: Callable[[], C]) -> C:
-    """Return what this process keeps under a key; made where it keeps something else, which is
+def begin_stage() -> None:
+    """Note that another stage begins, which uses no model yet."""
+    _used.clear()
+
+
+def keep_alone(key: str, make: Callable[[], C]) -> C:
+    """Return what this process keeps under a key; made where it is not there, after all else is
     closed."""
     if key not in _kept:
         release()
-        _kept[key] = make()
-    return _kept[key]  # type: ignore[return-value]
+    return _keep(key, make)
+
+
+def keep_beside(key: str, make: Callable[[], C]) -> C:
+    """Return what this process keeps under a key; made where it is not there, after what the
+    present stage does not use is closed, unless there is room for both."""
+    if key not in _kept and _kept.keys() - _used and not _has_room():
+        for unused in _kept.keys() - _used:
+            _kept.pop(unused).close()
+    return _keep(key, make)
 
 
 def release() -> None:
     """Close what this process keeps, to make room for another model."""
     while _kept:
         _kept.popitem()[1].close()
+
+
+def _keep(key: str, make: Callable[[], C]) -> C:
+    if key not in _kept:
+        _kept[key] = make()
+    _used.add(key)
+    return _kept[key]  # type: ignore[return-value]
+
+
+def _has_room() -> bool:
+    from distill.runtime.devices import is_half_of_gpu_free  # imports torch
+
+    return is_half_of_gpu_free()

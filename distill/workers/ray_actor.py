@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import EngineFailure, UserError
 from distill.workers.device import describe_device
-from distill.workers.held_model import release
+from distill.workers.held_model import begin_stage, release
 from distill.workers.proof import ProofRequest, WorkerIdentity, prove
 from distill.workers.protocol import Opens, OpenWork, WorkerKind, subtract_counts
 
@@ -69,6 +69,7 @@ class RayWorker:
             if kind != "cpu" and kind != self._kind:
                 release()  # the memory of another kind of model
                 self._kind = kind
+            begin_stage()
             self._opened = self._stack.enter_context(_fetch(sent[0])())
             return describe_device() if kind != "cpu" else ""
         except Exception as fault:  # noqa: BLE001 (told to the driver)
@@ -89,7 +90,7 @@ class RayWorker:
             return _explain(fault)
 
     def close(self) -> None:
-        """Close what is open, but for the model that is kept."""
+        """Close what is open, but for the models that are kept."""
         self._opened = None
         self._stack.close()
         self._stack = ExitStack()

@@ -11,8 +11,11 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedModel
 
+from distill.embed.encoder import Encoder
+from distill.embed.on_workers import open_on_worker
 from distill.errors import UserError
 from distill.llm.protocol import LLM
+from distill.relabel.rankers.cross_encoder import LazyCrossEncoder
 from distill.store.stage import ShardResult
 from distill.workers.protocol import OpenWork
 
@@ -31,6 +34,31 @@ def open_llm(llm: Callable[[], LLM]) -> Iterator[OpenWork[str, ShardResult]]:
         return [_say(f"asked {engine.asked} times") for _ in batch]
 
     yield OpenWork(work)
+
+
+@contextmanager
+def open_rankers(
+    encoders: Sequence[Encoder], cross_encoders: Sequence[LazyCrossEncoder] = ()
+) -> Iterator[OpenWork[str, ShardResult]]:
+    """Work that tells how often each model was asked for since it was loaded."""
+    models: list[Any] = [*encoders, *(of() for of in cross_encoders)]
+
+    def work(batch: Sequence[str]) -> list[ShardResult]:
+        for model in models:
+            model.asked = getattr(model, "asked", 0) + 1
+        return [_say(" ".join(str(model.asked) for model in models)) for _ in batch]
+
+    yield OpenWork(work)
+
+
+class SentEncoder:
+    """An encoder that a worker opens where this arrives, as the retriever's is opened."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_on_worker, (self._encoder.source, self._encoder.identity)
 
 
 @contextmanager

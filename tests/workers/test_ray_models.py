@@ -1,14 +1,25 @@
-"""The models that a worker of a Ray cluster holds: one at a time, kept from stage to stage, and
+"""The models that a worker of a Ray cluster holds: those of a stage, kept from stage to stage, and
 refused as in one process."""
 
 from functools import partial
 
 import pytest
-from helpers.ray_models import LoadsLast, RefusesToArrive, open_llm, open_sent
+from helpers.ray_models import (
+    LoadsLast,
+    RefusesToArrive,
+    SentEncoder,
+    open_llm,
+    open_rankers,
+    open_sent,
+)
+from helpers.tiny_models import tiny_cross_encoder
 
+from distill.embed.open_embedder import open_embedder
 from distill.errors import UserError
 from distill.llm.lazy import RecipeLLM, choose_needs
-from distill.recipe import LanguageModel
+from distill.models.reference import identify_revision
+from distill.recipe import LanguageModel, load_recipe
+from distill.relabel.rankers.cross_encoder import LazyCrossEncoder
 from distill.store.run import Run
 from distill.store.tables import DROPPED
 from distill.workers.protocol import WorkerNeeds
@@ -52,6 +63,31 @@ def test_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_comes(
         "0 models in memory",
         "asked 1 times",
     ]
+
+
+def test_a_retriever_and_a_teacher_are_kept_together_and_a_ranker_too(
+    answers, recipe_file, tmp_path
+):
+    recipe = load_recipe(recipe_file)
+    encoders = [
+        SentEncoder(open_embedder(settings, str(settings.model)))
+        for settings in (recipe.retriever, recipe.teacher)
+    ]
+    folder = str(tiny_cross_encoder(tmp_path / "ranker"))
+    ranker = LazyCrossEncoder(folder, identify_revision(folder), 32, "cpu")
+    searches = partial(open_rankers, encoders), ENCODER
+    embeds = partial(open_rankers, encoders[1:]), ENCODER
+    judges = partial(open_rankers, [], [ranker]), ranker.needs
+    stages = [searches, searches, embeds, searches, judges, judges, embeds]
+    assert answers(*stages) == ["1 1", "2 2", "3", "3 4", "1", "2", "1"]
+
+
+@pytest.mark.bad_input("cluster", "a ranker with other files on a worker", "refused at once")
+def test_a_ranker_of_another_revision_is_refused(answers, tmp_path):
+    folder = str(tiny_cross_encoder(tmp_path / "ranker"))
+    ranker = LazyCrossEncoder(folder, "another", 32, "cpu")
+    with pytest.raises(UserError, match="has other files on a worker"):
+        answers((partial(open_rankers, [], [ranker]), ranker.needs))
 
 
 @pytest.mark.bad_input("cluster", "a model that a worker may not open", "refused at once")

@@ -89,16 +89,13 @@ def identify_pass(name: RankerName, settings: RankerSettings) -> dict[str, objec
 
 
 def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], LLM]) -> RankingPass:
-    """Open a pass over pairs, ready to judge; `llm` is called only for passes that need it.
-    `listwise` and `bm25` are not opened here: they have stages of their own.
+    """Open a pass of the LLM over pairs, ready to judge. `listwise` and `bm25` are not opened here:
+    they have stages of their own. For the cross-encoder see `open_cross_encoder`.
 
     Raises:
         UserError: before the first pair, if the engine cannot do what the pass needs.
     """
     mark = {"pass": name, **identify_pass(name, settings)}
-    if name == "cross_encoder":
-        judge_pairs = _make_cross_encoder_judge(settings.rule, settings.retriever.device)
-        return RankingPass(("cross_encoder",), mark, judge_pairs)
     engine, prompt = llm(), _load_pass_prompt(name, settings.rule, settings.folder)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
@@ -133,15 +130,6 @@ def _make_word_judge(
         return [[[(zero + scale * grade, n) for grade, n in grades] for grades in graded]]
 
     return judge_requests
-
-
-def _make_cross_encoder_judge(
-    rule: Relabel, device: str | None
-) -> Callable[[JudgeRequests], list[JudgedLists]]:
-    from distill.retrieve.cross_encoder import CrossEncoderJudge
-
-    judge = CrossEncoderJudge(rule.cross_encoder or "", rule.cross_encoder_tokens, device)
-    return lambda requests: [judge.judge(requests)]
 
 
 def _load_pass_prompt(name: RankerName, rule: Relabel, folder: Path) -> Prompt:
