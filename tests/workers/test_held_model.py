@@ -34,7 +34,7 @@ def gpu(monkeypatch):
     return make_gpu
 
 
-def test_the_models_of_one_stage_are_kept_together_and_go_when_another_stage_needs_another():
+def test_models_of_one_stage_are_kept_together_and_go_when_another_stage_needs_another():
     begin_stage()
     retriever, teacher = keep_beside("retriever", Model), keep_beside("teacher", Model)
     begin_stage()
@@ -50,7 +50,7 @@ def test_the_models_of_one_stage_are_kept_together_and_go_when_another_stage_nee
 
 
 @pytest.mark.parametrize(("free", "stays"), [(50, True), (49, False)])
-def test_a_model_of_an_earlier_stage_stays_while_half_of_the_gpu_is_free(gpu, free, stays):
+def test_model_of_an_earlier_stage_stays_while_half_of_the_gpu_is_free(gpu, free, stays):
     gpu(free, 100)
     begin_stage()
     retriever = keep_beside("retriever", Model)
@@ -59,7 +59,7 @@ def test_a_model_of_an_earlier_stage_stays_while_half_of_the_gpu_is_free(gpu, fr
     assert retriever.is_open == stays
 
 
-def test_an_llm_is_alone_in_memory(gpu):
+def test_llm_is_alone_in_memory(gpu):
     gpu(100, 100)
     begin_stage()
     retriever = keep_beside("retriever", Model)

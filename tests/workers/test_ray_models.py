@@ -65,9 +65,7 @@ def test_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_comes(
     ]
 
 
-def test_a_retriever_and_a_teacher_are_kept_together_and_a_ranker_too(
-    answers, recipe_file, tmp_path
-):
+def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     encoders = [
         SentEncoder(open_embedder(settings, str(settings.model)))
@@ -83,7 +81,7 @@ def test_a_retriever_and_a_teacher_are_kept_together_and_a_ranker_too(
 
 
 @pytest.mark.bad_input("cluster", "a ranker with other files on a worker", "refused at once")
-def test_a_ranker_of_another_revision_is_refused(answers, tmp_path):
+def test_ranker_of_another_revision_is_refused(answers, tmp_path):
     folder = str(tiny_cross_encoder(tmp_path / "ranker"))
     ranker = LazyCrossEncoder(folder, "another", 32, "cpu")
     with pytest.raises(UserError, match="has other files on a worker"):
