@@ -29,7 +29,16 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
     from distill.runtime.devices import check_device  # imports torch
 
     for key, device in named:
-        check_device(device, key)
+        check_device(device, key, _find_remedy(recipe, key))
+
+
+def _find_remedy(recipe: Recipe, key: str) -> str:
+    """Find what else helps where a device is not there that a cluster may have."""
+    if recipe.execution.mode == "local":
+        return ""
+    if key == "train.device":
+        return ", or set train.launcher: ray, which trains on the cluster"
+    return " (workers then take GPUs where the cluster has some)"
 
 
 def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
@@ -46,12 +55,16 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     embeds = relabels or _needs_retriever(recipe)
     opens_retriever = embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)
     opens_ranker = relabels and relabel.cross_encoder is not None
-    is_here = not _is_left_to_workers(recipe, recipe.retriever.device)
-    if (opens_retriever or opens_ranker) and is_here:
+    reranks = _needs_judge_here(recipe, last)
+    is_here = reranks or not _is_left_to_workers(recipe, recipe.retriever.device)
+    if (opens_retriever or opens_ranker or reranks) and is_here:
         yield "retriever.device", recipe.retriever.device
     if last == "train_judge" or (relabels and recipe.trains_judge):
         yield "judge.device", recipe.judge.device
-    if (trains or last == "score_teacher") and _is_local(teacher.model, teacher.base_url):
+    opens_teacher = trains or last == "score_teacher"
+    # An evaluation has this process embed with the teacher; before it workers do.
+    is_here = last == "evaluate" or not _is_left_to_workers(recipe, teacher.device)
+    if opens_teacher and _is_local(teacher.model, teacher.base_url) and is_here:
         yield "teacher.device", teacher.device
     if trains and recipe.train.launcher == "none":
         yield "train.device", recipe.train.device
@@ -69,6 +82,13 @@ def _needs_llm_here(recipe: Recipe) -> bool:
     generate, judged = recipe.generate, recipe.evaluate.judged
     compares = generate.from_passages and generate.best_of > 1 and generate.best_by == "ql"
     return compares or ("judged" in recipe.evaluate.tasks and judged.llm is None)
+
+
+def _needs_judge_here(recipe: Recipe, last: Step) -> bool:
+    """Return whether this process evaluates the recipe's judge, on the retriever's device."""
+    searches = bool({*recipe.evaluate.tasks} - {"judged"} or recipe.evaluate.benchmarks)
+    evaluates = last == "train_judge" or (last == "evaluate" and recipe.trains_judge)
+    return evaluates and searches
 
 
 def _needs_retriever(recipe: Recipe) -> bool:

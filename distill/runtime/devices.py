@@ -36,12 +36,13 @@ def _count_devices() -> dict[str, int]:
     return {"cpu": 1, "cuda": gpus, "mps": int(torch.backends.mps.is_available())}
 
 
-def check_device(device: str | None, key: str) -> None:
+def check_device(device: str | None, key: str, or_else: str = "") -> None:
     """Refuse a device that this machine does not have, before anything is computed. None stands for
     the best one.
 
     Args:
         key: what the setting is called, such as llm.device.
+        or_else: another remedy, in words.
 
     Raises:
         UserError: naming the devices that are there.
@@ -53,7 +54,7 @@ def check_device(device: str | None, key: str) -> None:
     raise UserError(
         f"{key} {device}",
         "is not on this machine",
-        f"here there is {', '.join(have)}; leave {key} out for the best of them",
+        f"here there is {', '.join(have)}; leave {key} out for the best of them{or_else}",
     )
 
 

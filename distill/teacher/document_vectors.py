@@ -59,7 +59,7 @@ def import_document_vectors(
         return
     path = parse_path(teacher.document_vectors)
     stored = read_vectors(path)
-    encoder = open_teacher(teacher, teacher.model)
+    encoder = open_teacher(teacher, teacher.model, run.workers)
     precisions = _list_precisions(teacher, teacher.model, retriever)
     _import_stage(run, precisions, path, stored, passages, encoder)
     if held_out is not None and _has_all(stored, held_out):

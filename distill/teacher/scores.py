@@ -112,7 +112,7 @@ def _embed(
     run: Run, teacher: Teacher, model: str, paths: Sequence[Path]
 ) -> Mapping[Side, TeacherEmbeddings]:
     """Embed each distinct text once a side, with its prompt."""
-    encoder = open_teacher(teacher, model)
+    encoder = open_teacher(teacher, model, run.workers)
     root = run.folder / "vectors"
     wording = encoder.wording
 

@@ -21,6 +21,8 @@ from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.tables import Row, join_passage
 from distill.text.format import Side
+from distill.workers.local import LOCAL
+from distill.workers.protocol import Workers
 
 
 def embed_with_teacher(
@@ -46,7 +48,7 @@ def embed_with_teacher(
     """
     if teacher.model is None:
         raise ValueError("no teacher.model: a recipe that trains on one is refused without it")
-    encoder = open_teacher(teacher, teacher.model)
+    encoder = open_teacher(teacher, teacher.model, run.workers)
 
     def store(side: Side, ids: Sequence[str], whole: Sequence[str]) -> VectorStore:
         label = f"teacher's {side} vectors"
@@ -121,13 +123,16 @@ def _has_template(model: str) -> bool:
     return template is not None and EmbedderPrompts(template).has_task
 
 
-def open_teacher(settings: Teacher, model: str) -> Encoder:
+def open_teacher(settings: Teacher, model: str, workers: Workers = LOCAL) -> Encoder:
     """Open one of the recipe's teachers.
+
+    Args:
+        workers: who will compute with it.
 
     Raises:
         UserError: if the model or the server is not available.
     """
-    return open_embedder(settings, model)
+    return open_embedder(settings, model, workers)
 
 
 class TeacherRows:

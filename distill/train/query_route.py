@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from distill.embed.encoder import Vectors
+from distill.embed.open_embedder import place_here
 from distill.embed.open_model import OpenModel, open_model
 from distill.embed.wording import PROMPT_NAMES
 from distill.errors import UserError
@@ -41,7 +42,7 @@ def read_document_vectors(
         return None
     if teacher.model is None or passages is None:
         raise ValueError("no teacher or corpus: a recipe that searches them is refused")
-    encoder = open_teacher(teacher, teacher.model)
+    encoder = open_teacher(teacher, teacher.model, inputs.run.workers)
     with processes.let_main_go_first():
         store = embed_corpus(inputs.run, encoder, passages)
     if teacher.base_url is not None:
@@ -63,7 +64,8 @@ def save_query_route(
     teacher = settings.teacher
     remote = teacher.base_url is not None or is_object(str(teacher.model))
     alone = remote or not settings.saves_documents
-    documents = None if alone else open_model(str(teacher.model), teacher)
+    here = place_here(teacher, stage.workers)
+    documents = None if alone else open_model(str(teacher.model), here)
     model = join_routes(queries, documents)
     part = save_beside(stage, model)
     reloaded = load_sentence_model(part, device="cpu")

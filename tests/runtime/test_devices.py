@@ -47,27 +47,44 @@ def no_gpu(monkeypatch):
 
 def test_workers_of_a_cluster_may_have_gpus_that_this_machine_has_not(no_gpu):
     on_cluster = ["name=x", "execution=ray"]
-    check_devices(load_recipe(None, [*on_cluster, "llm.device=cuda", "retriever.device=cuda"]))
+    of_workers = [f"{key}.device=cuda" for key in ("llm", "retriever", "teacher")]
+    recipe = load_recipe(None, [*on_cluster, "teacher.model=m", *of_workers])
+    for step in ("relabel", "score_teacher", "train_student"):
+        check_devices(recipe, step)
     with pytest.raises(UserError, match="mps: is not on this machine"):
         check_devices(load_recipe(None, [*on_cluster, "llm.device=mps"]))
 
 
 @pytest.mark.parametrize(
-    ("key", "settings"),
+    ("key", "settings", "remedy"),
     [
-        ("train", []),
-        ("teacher", ["teacher.model=m"]),
-        ("llm", ["generate.best_of=2", "generate.best_by=ql"]),
-        ("llm", ["evaluate.tasks=[judged]", "corpus.path=x", "corpus.held_out=0.1"]),
+        ("train", [], "set train.launcher: ray"),
+        ("teacher", ["teacher.model=m"], "workers then take GPUs"),
+        (
+            "retriever",
+            [
+                "relabel={rankers: [cross_encoder], cross_encoder: judge}",
+                "judge.rankers=[ql]",
+                "evaluate.tasks=[STSBenchmark]",
+            ],
+            "workers then take GPUs",
+        ),
+        ("llm", ["generate.best_of=2", "generate.best_by=ql"], "workers then take GPUs"),
+        (
+            "llm",
+            ["evaluate.tasks=[judged]", "corpus.path=x", "corpus.held_out=0.1"],
+            "workers then take GPUs",
+        ),
     ],
 )
 @pytest.mark.bad_input(
     "device", "`cuda` for what stays in one process on a cluster, on a head without", "refused"
 )
-def test_stages_of_this_process_need_its_gpu_on_a_cluster_too(no_gpu, key, settings):
+def test_stages_of_this_process_need_its_gpu_on_a_cluster_too(no_gpu, key, settings, remedy):
     recipe = load_recipe(None, ["name=x", "execution=ray", f"{key}.device=cuda", *settings])
-    with pytest.raises(UserError, match=f"{key}.device cuda: is not on this machine"):
+    with pytest.raises(UserError, match=f"{key}.device cuda: is not on this machine") as fault:
         check_devices(recipe)
+    assert remedy in fault.value.remedy
 
 
 def test_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):

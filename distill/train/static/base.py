@@ -215,7 +215,8 @@ class _Targets:
             dict(zip(ids, texts, strict=True)),
             tasks=dict(zip(ids, tasks, strict=True)) if uses_tasks(teacher) else None,
         )
-        corpus = embed_corpus(run, open_teacher(teacher, str(teacher.model)), passages)
+        encoder = open_teacher(teacher, str(teacher.model), run.workers)
+        corpus = embed_corpus(run, encoder, passages)
         self._rows = TeacherRows([*query_vectors.parts, corpus.vectors])
         behind = range(len(queries), len(texts))
         middle = (len(texts) + number for number in numbers)
