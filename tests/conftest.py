@@ -17,10 +17,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 from filelock import FileLock
-from helpers.fresh_process import distill as distill_command
+from helpers.fresh_process import run_distill as distill_command
 from helpers.mteb_scores import skip_abstention
 from helpers.ray_work import SmallCluster
-from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
+from helpers.tiny_models import (
+    make_tiny_encoder,
+    make_tiny_llm,
+    train_tiny_writer,
+    write_tiny_recipe,
+)
 
 pytest_plugins = ["helpers.task_folders"]
 
@@ -77,23 +82,25 @@ def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Pat
 
 @pytest.fixture(scope="session")
 def llm_folder(make_once) -> Path:
-    return make_once("llm", tiny_llm)
+    return make_once("llm", make_tiny_llm)
 
 
 @pytest.fixture(scope="session")
 def writer_folder(make_once) -> Path:
     """A tiny LLM that has learnt to write queries in FRet's form."""
-    return make_once("writer", tiny_writer)
+    return make_once("writer", train_tiny_writer)
 
 
 @pytest.fixture(scope="session")
 def encoder_folder(make_once) -> Path:
-    return make_once("encoder", tiny_encoder)
+    return make_once("encoder", make_tiny_encoder)
 
 
 @pytest.fixture(scope="session")
 def teacher_folder(make_once) -> Path:
-    return make_once("teacher", lambda folder: tiny_encoder(folder, seed=7, layers=4, width=48))
+    return make_once(
+        "teacher", lambda folder: make_tiny_encoder(folder, seed=7, layers=4, width=48)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +109,7 @@ def recipe_file(make_once, writer_folder, encoder_folder, teacher_folder) -> Pat
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        tiny_recipe(folder, writer_folder, encoder_folder, teacher_folder)
+        write_tiny_recipe(folder, writer_folder, encoder_folder, teacher_folder)
 
     return make_once("recipe", make) / "tiny.yaml"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.in_memory import InMemoryLLM, in_memory_encoder
+from helpers.in_memory import InMemoryLLM, make_in_memory_encoder
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
@@ -172,8 +172,8 @@ def test_command_needs_the_devices_of_its_own_stages_alone(no_gpu, settings, ste
 def models():
     return {
         "llm": InMemoryLLM(),
-        "retriever": in_memory_encoder(),
-        "teacher": in_memory_encoder(2),
+        "retriever": make_in_memory_encoder(),
+        "teacher": make_in_memory_encoder(2),
     }
 
 
@@ -210,7 +210,11 @@ def test_table_is_a_dataset(run):
 def test_run_with_objects_continues_with_equal_ones(run, recipe_file):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")}
     llm = InMemoryLLM()
-    again = {"llm": llm, "retriever": in_memory_encoder(), "teacher": in_memory_encoder(2)}
+    again = {
+        "llm": llm,
+        "retriever": make_in_memory_encoder(),
+        "teacher": make_in_memory_encoder(2),
+    }
     distill.train_student(recipe_file, run.folder, **again)
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")} == before
     assert llm.calls == 0
@@ -243,8 +247,8 @@ def test_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
 @pytest.mark.slow
 def test_encoder_is_evaluated_and_compared(run, tmp_path):
     options = {"task_data": run.recipe.evaluate.task_data, "out": tmp_path}
-    (score,) = distill.evaluate(in_memory_encoder(), ["mine"], **options)
+    (score,) = distill.evaluate(make_in_memory_encoder(), ["mine"], **options)
     low, high = score.interval
     assert 0 <= low <= score.score <= high <= 1
-    summary = distill.compare(run.student, in_memory_encoder(), tasks=["mine"], **options)
+    summary = distill.compare(run.student, make_in_memory_encoder(), tasks=["mine"], **options)
     assert summary["models"]["teacher"]["score"] == pytest.approx(score.score, abs=1e-6)

@@ -232,6 +232,23 @@ def test_functions_begin_with_a_verb():
     assert other == [], "begin these functions with a verb (see this test's docstring)"
 
 
+def find_helpers() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The functions that tests share, but for fixtures, which are named by what they give, and for
+    the objectives of reference_losses.py, which are named as formulas are."""
+    for path in sorted((TESTS / "helpers").glob("*.py")):
+        if path.name != "reference_losses.py":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for function in filter(is_function, tree.body):
+                if not any("fixture" in ast.unparse(one) for one in function.decorator_list):
+                    yield f"{path.name}:{function.lineno} {function.name}", function
+
+
+def test_helpers_of_tests_begin_with_a_verb():
+    """As the functions of distill do."""
+    other = [place for place, function in find_helpers() if not begins_with_verb(function)]
+    assert other == [], "begin these functions with a verb (see this test's docstring)"
+
+
 def test_docstrings_of_functions_begin_with_a_verb():
     """A function's docstring begins with what it does, as a command: `Read`, not `Reads` or `The
     rows`; `Return whether` for a predicate. A verb that tests/verbs.txt lacks is added there."""
@@ -253,6 +270,7 @@ def test_list_of_verbs_is_sorted_and_has_no_word_without_use():
         for function in functions(tree):
             used.add(function.name.strip("_").partition("_")[0])
             used.add((ast.get_docstring(function) or "-").split()[0].rstrip(",:.;").lower())
+    used |= {function.name.strip("_").partition("_")[0] for _, function in find_helpers()}
     assert set(text) - used == set()
     defined = {function.name for _, tree in modules() for function in functions(tree)}
     assert NAMED_ELSEWHERE.keys() - defined == set()

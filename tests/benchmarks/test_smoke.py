@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.fresh_process import call
+from helpers.fresh_process import run_function
 from helpers.small_collections import write_small_data
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def run_script(script: str, *words: str) -> dict:
 
 def run_lines(script: str, *words: str) -> list[dict]:
     """The figures of a script that prints several lines."""
-    done = call(run_as_main, script, *words, PYTHONPATH=str(ROOT))
+    done = run_function(run_as_main, script, *words, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -117,7 +117,7 @@ def test_gpu(llm_folder, encoder_folder):
     """Every figure but vLLM's, which is left out where vLLM is not installed."""
     words = ("--device", "cpu", "--quick")
     models = ("--llm", str(llm_folder), "--encoder", str(encoder_folder))
-    done = call(run_as_main, "gpu", *words, *models, PYTHONPATH=str(ROOT))
+    done = run_function(run_as_main, "gpu", *words, *models, PYTHONPATH=str(ROOT))
     figures = [json.loads(line) for line in done.stdout.splitlines()]
     assert [f for f in figures if "error" in f] == []
     names = {figure["name"].partition(",")[0] for figure in figures}
@@ -325,7 +325,9 @@ def test_generate(engine):
 
 def test_cluster():
     pytest.importorskip("ray", reason="needs the extra ray")
-    done = call(run_as_main, "cluster", "--shards", "6", "--waits", "12", PYTHONPATH=str(ROOT))
+    done = run_function(
+        run_as_main, "cluster", "--shards", "6", "--waits", "12", PYTHONPATH=str(ROOT)
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     # Ray's own words about the node that is killed stand between them.
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from click.testing import CliRunner
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.cli import cli
 from distill.errors import UserError
@@ -37,7 +37,7 @@ def task_data(tmp_path_factory):
 def prompted(tmp_path_factory):
     """A model whose configuration says with which prompts it was trained."""
     prompts = {"query": "tides: ", "document": "owl: "}
-    return tiny_encoder(tmp_path_factory.mktemp("prompted") / "model", prompts=prompts)
+    return make_tiny_encoder(tmp_path_factory.mktemp("prompted") / "model", prompts=prompts)
 
 
 def call(*words, refused=False):

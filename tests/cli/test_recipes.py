@@ -1,7 +1,7 @@
 """`distill explain` and `distill recipes`, as a person calls them."""
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 from distill.recipe import Train
 from distill.recipe.packaged import get_packaged_folder
@@ -13,7 +13,7 @@ def words(text: str) -> str:
 
 
 def test_explain_a_key():
-    done = distill("explain", "train.soup")
+    done = run_distill("explain", "train.soup")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("train.soup\n    type: integer\n    default: 1\n")
     assert "allowed: above 0" in done.stdout
@@ -40,14 +40,14 @@ def test_explain_says_what_a_key_may_hold(key, said):
 
 
 def test_explain_a_section():
-    done = distill("explain", "train")
+    done = run_distill("explain", "train")
     assert done.returncode == 0, done.stderr
     keys = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
     assert keys == ["train", *(f"train.{name}" for name in Train.model_fields)]
 
 
 def test_explain_without_a_key_lists_the_sections():
-    done = distill("explain")
+    done = run_distill("explain")
     assert done.returncode == 0, done.stderr
     assert "\n\ntrain\n    type: section\n" in done.stdout
 
@@ -68,14 +68,14 @@ def test_explain_without_a_key_lists_the_sections():
     ],
 )
 def test_explain_an_unknown_key_names_the_nearest(key, nearest):
-    done = distill("explain", key)
+    done = run_distill("explain", key)
     assert done.returncode == 2
     assert f"the nearest one is {nearest}" in done.stderr
     assert not done.stdout
 
 
 def test_recipes_lists_names_and_purposes():
-    done = distill("recipes")
+    done = run_distill("recipes")
     assert done.returncode == 0, done.stderr
     listed = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert {path.stem for path in get_packaged_folder().glob("*.yaml")} < set(listed)
@@ -86,16 +86,16 @@ def test_recipes_lists_names_and_purposes():
 
 def test_recipes_copy_writes_one_that_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = distill("recipes", "copy", "demo")
+    done = run_distill("recipes", "copy", "demo")
     assert done.returncode == 0, done.stderr
     copied = tmp_path / "demo.yaml"
     assert copied.read_bytes() == (get_packaged_folder() / "demo.yaml").read_bytes()
-    assert distill("run", "demo.yaml", "--print-resolved").returncode == 0
+    assert run_distill("run", "demo.yaml", "--print-resolved").returncode == 0
 
 
 def test_recipes_copy_under_another_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert distill("recipes", "copy", "ablations/table3", "mine.yaml").returncode == 0
+    assert run_distill("recipes", "copy", "ablations/table3", "mine.yaml").returncode == 0
     assert (tmp_path / "mine.yaml").read_text().startswith("# Gecko's Table 3")
 
 
@@ -105,7 +105,7 @@ def test_recipes_copy_under_another_name(tmp_path, monkeypatch):
 def test_recipes_copy_never_overwrites(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo.yaml").write_text("name: precious")
-    done = distill("recipes", "copy", "demo")
+    done = run_distill("recipes", "copy", "demo")
     assert done.returncode == 2
     assert "exists already" in done.stderr
     assert (tmp_path / "demo.yaml").read_text() == "name: precious"
@@ -114,13 +114,13 @@ def test_recipes_copy_never_overwrites(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["dmo", "../recipes/demo", "prompts/fret-examples"])
 def test_recipes_copy_of_an_unknown_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = distill("recipes", "copy", name)
+    done = run_distill("recipes", "copy", name)
     assert done.returncode == 2
     assert "the nearest name is" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_recipes_copy_into_a_folder_that_is_missing(tmp_path):
-    done = distill("recipes", "copy", "demo", str(tmp_path / "none" / "mine.yaml"))
+    done = run_distill("recipes", "copy", "demo", str(tmp_path / "none" / "mine.yaml"))
     assert done.returncode == 2
     assert "is no folder" in done.stderr

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serving, status
+from helpers.fake_server import MODEL, reply_with_error, serve
 
 from distill.cli import cli
 from distill.errors import UserError
@@ -24,7 +24,7 @@ def embeds(path, body):
 
 @pytest.fixture
 def server():
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         yield server
 
 
@@ -50,7 +50,7 @@ def evaluate(tmp_path, server):
 def test_server_settings_are_given_on_the_command_line(evaluate, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdefgh")
     server.rule = lambda body: (
-        None if "input_type" in body and len(body["input"]) <= 10 else status(400, "no")
+        None if "input_type" in body and len(body["input"]) <= 10 else reply_with_error(400, "no")
     )
     settings = (
         "query_extra_body={input_type: query}",
@@ -67,7 +67,7 @@ def test_server_settings_are_given_on_the_command_line(evaluate, server, monkeyp
 
 
 def test_parameter_that_a_server_requires_is_named_by_the_option_that_sends_it(evaluate, server):
-    server.rule = lambda body: status(400, "'input_type' parameter is required")
+    server.rule = lambda body: reply_with_error(400, "'input_type' parameter is required")
     fault = evaluate().exception
     assert isinstance(fault, UserError)
     assert "'input_type' parameter is required" in fault.what

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 
 @pytest.mark.slow
@@ -15,7 +15,7 @@ def test_run_says_where_it_is_and_writes_a_log(whole_run, recipe_file, tmp_path)
     stages = {line.get("stage") for line in lines}
     assert {"generations", "judgements-ql", "train"} <= stages
 
-    quiet = distill("corpus", str(recipe_file), "--run", str(tmp_path / "other"), "--quiet")
+    quiet = run_distill("corpus", str(recipe_file), "--run", str(tmp_path / "other"), "--quiet")
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stderr == ""
     assert "passages" in quiet.stdout
@@ -23,7 +23,7 @@ def test_run_says_where_it_is_and_writes_a_log(whole_run, recipe_file, tmp_path)
 
 def test_verbose_shows_where_an_error_arose(tmp_path):
     words = ("run", str(tmp_path / "none.yaml"))
-    plain, verbose = distill(*words), distill(*words, "--verbose")
+    plain, verbose = run_distill(*words), run_distill(*words, "--verbose")
     assert plain.returncode == verbose.returncode == 2
     assert "Traceback" not in plain.stderr
     assert "Traceback" in verbose.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
-from helpers.report_runs import summary
+from helpers.report_runs import make_summary
 
 from distill import api
 from distill.cli import cli
@@ -11,7 +11,7 @@ from distill.recipe import load_recipe
 
 
 def judged(kind):
-    return summary() | {"verdict": {"kind": kind}}
+    return make_summary() | {"verdict": {"kind": kind}}
 
 
 @pytest.mark.parametrize(

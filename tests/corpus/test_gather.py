@@ -5,7 +5,7 @@ import random
 
 import pytest
 from helpers.passages import make_passages
-from helpers.query_rows import recipe
+from helpers.query_rows import make_filter_recipe
 
 from distill.corpus import passages, spool
 from distill.corpus.gather import PassageDeduplicator, gather_passages
@@ -50,7 +50,7 @@ def test_gathered_and_dropped_passages_are_those_of_gathering_in_memory(
 ):
     monkeypatch.setattr(spool, "_BATCH", batch)
     documents = list(draw_documents(300))
-    given = recipe(corpus={"source": "jsonl", "min_words": 2, "limit": limit})
+    given = make_filter_recipe(corpus={"source": "jsonl", "min_words": 2, "limit": limit})
     gathered = gather_passages(source_of(documents), given.corpus, given.seed, tmp_path)
     kept, dropped = gather_in_memory(documents, 2)
     if limit is not None:
@@ -70,7 +70,7 @@ def test_id_that_two_passages_have_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(spool, "hash", lambda id_: 7, raising=False)  # all alike
     texts = {"a": "Swifts sleep.", "b": "Bees dance.", "c": "Owls hunt at night."}
     documents = [Document(id_, "", text, "here") for id_, text in texts.items()]
-    given = recipe(corpus={"source": "jsonl", "min_words": 0})
+    given = make_filter_recipe(corpus={"source": "jsonl", "min_words": 0})
     assert len(gather_passages(source_of(documents), given.corpus, given.seed, tmp_path).kept) == 3
     documents.append(Document("b", "", "Another text.", "here"))
     with pytest.raises(UserError, match="the id 'b' belongs to a document and to a piece"):
@@ -87,7 +87,9 @@ def test_dropped_passages_lie_beside_the_shards_in_the_order_of_the_corpus(
     ]
     file = tmp_path / "corpus.jsonl"
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    given = recipe(corpus={"source": "jsonl", "path": str(file), "min_words": 2, "limit": limit})
+    given = make_filter_recipe(
+        corpus={"source": "jsonl", "path": str(file), "min_words": 2, "limit": limit}
+    )
 
     def list_dropped(name):
         with Run(tmp_path / name) as run:

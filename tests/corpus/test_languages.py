@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.passages import make_passages
-from helpers.query_rows import draw
+from helpers.query_rows import make_generated_query
 
 from distill.corpus.split import estimate_tokens
 from distill.generate.filters.apply import make_row_filters
@@ -73,7 +73,7 @@ def test_filters_pass_real_questions_and_drop_bad_ones_in_every_language(
     filters = make_row_filters(Filters(languages=[language], max_copied=0.8))
 
     def find_reasons(query: str, passage: str) -> list[str]:
-        return [r for f in filters if (r := f(draw(query, passage))) is not None]
+        return [r for f in filters if (r := f(make_generated_query(query, passage))) is not None]
 
     passed = [question for question in questions if not find_reasons(question, paragraphs[0])]
     assert len(passed) > 0.97 * len(questions)

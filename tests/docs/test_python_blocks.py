@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.tiny_models import tiny_cross_encoder
+from helpers.tiny_models import make_tiny_cross_encoder
 
 import distill
 
@@ -57,7 +57,7 @@ def home(tmp_path_factory, whole_run, recipe_file, teacher_folder) -> Path:
     (home / "mine.yaml").write_text(yaml.safe_dump(recipe))
     shutil.copytree(recipe_file.parent / "tasks", home / "my_eval")
     shutil.copytree(teacher_folder, home / "teacher")
-    tiny_cross_encoder(home / "exports" / "reranker")
+    make_tiny_cross_encoder(home / "exports" / "reranker")
     formats = ["sentence-transformers", "onnx", "int8"]
     distill.export(home / "artifacts" / "mine", home / "exports" / "mine", formats=formats)
     return home

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers.fake_server import MODEL, Server, TinyModel, serving
-from helpers.fresh_process import distill
+from helpers.fake_server import MODEL, Server, TinyModel, serve
+from helpers.fresh_process import run_distill
 from helpers.tiny_models import TEXTS
 
 from .markdown import ROOT, read_blocks, read_commands
@@ -149,7 +149,7 @@ def test_every_tutorial_is_carried_out():
 @pytest.fixture
 def server(writer_folder) -> Iterator[Server]:
     """An OpenAI-compatible server with the tiny writer."""
-    with serving(TinyModel(writer_folder)) as server:
+    with serve(TinyModel(writer_folder)) as server:
         yield server
 
 
@@ -186,7 +186,7 @@ def test_tutorials_own_prompt_is_shown(tiny, tmp_path, monkeypatch):
             Path(block.title).write_text(block.text)
     settings = {key: value for key, value in tiny.settings("own-parts").items() if key != PROMPT}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    done = distill("generate", "mine.yaml", "--show-prompt", "0", *words)
+    done = run_distill("generate", "mine.yaml", "--show-prompt", "0", *words)
     assert done.returncode == 0, done.stderr
     assert "Write the question of a technician" in done.stdout
 
@@ -204,7 +204,7 @@ def run(words: list[str], tiny: TinyModels, settings: Mapping[str, object]) -> s
     command, rest = words[1], [word.replace(MINILM, str(tiny.teacher)) for word in words[2:]]
     if command in TAKES_A_RECIPE and "mine.yaml" in rest:
         rest += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    done = distill(command, *rest)
+    done = run_distill(command, *rest)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr[-2000:]}"
     return command
 

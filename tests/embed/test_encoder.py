@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
@@ -61,7 +61,7 @@ def test_process_that_gives_work_to_gpus_opens_a_model_without_one(
 @pytest.fixture
 def without_prompts(tmp_path):
     """A model that leaves its prompts out of its vectors."""
-    folder = tiny_encoder(tmp_path / "encoder")
+    folder = make_tiny_encoder(tmp_path / "encoder")
     model = SentenceTransformer(str(folder), device="cpu")
     next(m for m in model.modules() if isinstance(m, Pooling)).include_prompt = False
     model.save(str(tmp_path / "without"))

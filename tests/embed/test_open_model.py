@@ -7,8 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.published_models import e5_mistral, edit_json, gte_qwen2
-from helpers.tiny_models import TEXTS, _wordpiece, tiny_cross_encoder, tiny_encoder
+from helpers.published_models import edit_json, make_e5_mistral, make_gte_qwen2
+from helpers.tiny_models import (
+    TEXTS,
+    make_tiny_cross_encoder,
+    make_tiny_encoder,
+    make_wordpiece_tokenizer,
+)
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
@@ -56,7 +61,7 @@ def opened(request):
 
 
 def test_gte_qwen2_sees_both_ways_and_ends_in_the_end_of_sequence(tmp_path, opened):
-    model = opened(gte_qwen2(tmp_path / "gte"))
+    model = opened(make_gte_qwen2(tmp_path / "gte"))
     transformer = model[0]
     assert [can_see_later_tokens(transformer, transformer.tokenizer, p) for p in (0, 1)] == [
         True
@@ -65,7 +70,7 @@ def test_gte_qwen2_sees_both_ways_and_ends_in_the_end_of_sequence(tmp_path, open
 
 
 def test_e5_mistral_keeps_its_beginning_and_gets_its_end(tmp_path, opened):
-    model = opened(e5_mistral(tmp_path / "e5"))
+    model = opened(make_e5_mistral(tmp_path / "e5"))
     tokenizer = model[0].tokenizer
     ids = tokenizer("a text of some words")["input_ids"]
     assert (ids[0], ids[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
@@ -79,7 +84,7 @@ def test_e5_mistral_keeps_its_beginning_and_gets_its_end(tmp_path, opened):
 )
 @pytest.mark.parametrize("code", ["modeling_own.OwnModel", "modeling_own.Qwen2Model"])
 def test_code_that_nobody_knows_is_refused_until_somebody_vouches(tmp_path, opened, code):
-    folder = gte_qwen2(tmp_path / "own", code)
+    folder = make_gte_qwen2(tmp_path / "own", code)
     with pytest.raises(UserError, match=r"modeling_own.*never run") as caught:
         opened(folder)
     assert "bidirectional to true or false" in caught.value.remedy
@@ -89,7 +94,7 @@ def test_code_that_nobody_knows_is_refused_until_somebody_vouches(tmp_path, open
 
 
 def test_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opened):
-    folder = tiny_encoder(tmp_path / "bert")
+    folder = make_tiny_encoder(tmp_path / "bert")
     edit_json(folder / "config.json", auto_map={"AutoModel": "someone/code--modeling.BertModel"})
     opened(folder)
     edit_json(folder / "config.json", auto_map={"AutoModel": "someone/code--modeling.MyBertModel"})
@@ -98,7 +103,7 @@ def test_encoder_that_transformers_took_over_needs_no_voucher(tmp_path, opened):
 
 
 def test_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
-    folder = e5_mistral(tmp_path / "e5")
+    folder = make_e5_mistral(tmp_path / "e5")
     assert last_id(opened(folder, append_eos=False)) != 1
     edit_json(folder / "tokenizer_config.json", add_eos_token=False)
     assert last_id(opened(folder)) != 1
@@ -106,7 +111,7 @@ def test_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
 
 
 def test_corrections_of_a_models_attention_and_ending_are_part_of_fingerprints(tmp_path):
-    folder = gte_qwen2(tmp_path / "gte")
+    folder = make_gte_qwen2(tmp_path / "gte")
     encoder = load_encoder(str(folder), CPU)
     assert (encoder.identity["attention"], encoder.identity["append_eos"]) == ("bidirectional", 1)
     of_retriever = identify_retriever(Retriever(model=str(folder)))
@@ -116,7 +121,7 @@ def test_corrections_of_a_models_attention_and_ending_are_part_of_fingerprints(t
 
 
 def test_decoder_kept_causal_has_another_fingerprint(tmp_path):
-    folder = gte_qwen2(tmp_path / "gte")
+    folder = make_gte_qwen2(tmp_path / "gte")
     as_its_code, causal = (
         Retriever(model=str(folder), device="cpu", bidirectional=of) for of in (None, False)
     )
@@ -124,13 +129,13 @@ def test_decoder_kept_causal_has_another_fingerprint(tmp_path):
 
 
 def test_float16_vectors_are_nearly_those_of_float32(tmp_path, opened):
-    folder = e5_mistral(tmp_path / "e5")
+    folder = make_e5_mistral(tmp_path / "e5")
     half, whole = opened(folder, dtype="bfloat16"), opened(folder)
     assert (half.dtype, whole.dtype) == (torch.bfloat16, torch.float32)
 
 
 def test_half_precision_reaches_every_module(tmp_path):
-    transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
+    transformer = Transformer(str(make_tiny_encoder(tmp_path / "m").with_name("m-plain")))
     from sentence_transformers.sentence_transformer.modules import Dense
 
     modules = [transformer, Pooling(32, pooling_mode="mean"), Dense(32, 8)]
@@ -146,7 +151,7 @@ def test_half_precision_reaches_every_module(tmp_path):
 def test_prompts_without_one_for_queries_are_reported_and_a_template_replaces_them(
     tmp_path, caplog
 ):
-    folder = e5_mistral(tmp_path / "e5")
+    folder = make_e5_mistral(tmp_path / "e5")
     with caplog.at_level(logging.WARNING):
         plain = load_encoder(str(folder), CPU)
     assert "web_search_query" in caplog.text
@@ -160,7 +165,7 @@ def test_prompts_without_one_for_queries_are_reported_and_a_template_replaces_th
 
 
 def test_local_model_takes_prompts(tmp_path):
-    folder = tiny_encoder(tmp_path / "bge")
+    folder = make_tiny_encoder(tmp_path / "bge")
     settings = EmbedderConfig(device="cpu", query_prompt="find: ", document_prompt="text: ")
     encoder = load_encoder(str(folder), settings)
     plain = load_encoder(str(folder), EmbedderConfig(device="cpu"))
@@ -174,7 +179,7 @@ def test_local_model_takes_prompts(tmp_path):
 
 
 def test_model_of_word_vectors_has_every_role(tmp_path, opened):
-    backend = Tokenizer.from_str(_wordpiece().backend_tokenizer.to_str())
+    backend = Tokenizer.from_str(make_wordpiece_tokenizer().backend_tokenizer.to_str())
     torch.manual_seed(0)
     static = StaticEmbedding(backend, embedding_dim=16)
     SentenceTransformer(modules=[static, Normalize()]).save_pretrained(str(tmp_path / "static"))
@@ -187,7 +192,7 @@ def test_model_of_word_vectors_has_every_role(tmp_path, opened):
 
 def save_roberta(tmp_path):
     """Of 34 positions, two of which are never a token's, as a tokenizer does not know."""
-    tokenizer = _wordpiece()
+    tokenizer = make_wordpiece_tokenizer()
     tokenizer.model_max_length = int(1e30)
     config = RobertaConfig(
         vocab_size=len(tokenizer),
@@ -289,7 +294,7 @@ BREAKS.append(garbage_tokenizer)
     ],
 )
 def test_damaged_embedder_is_refused_by_name(tmp_path, opened, damage):
-    folder = tiny_encoder(tmp_path / "model")
+    folder = make_tiny_encoder(tmp_path / "model")
     damage(folder)
     with pytest.raises(UserError) as caught:
         opened(folder)
@@ -306,14 +311,14 @@ def test_language_model_is_no_embedder(llm_folder, opened):
 @pytest.mark.bad_input("model", "a cross-encoder as an embedder", "refused")
 def test_cross_encoder_is_no_embedder(tmp_path, opened):
     with pytest.raises(UserError, match="scores texts or pairs"):
-        opened(tiny_cross_encoder(tmp_path / "cross"))
+        opened(make_tiny_cross_encoder(tmp_path / "cross"))
 
 
 @pytest.mark.bad_input("model", "a Dense layer in a pickle alone", "refused, never read")
 def test_no_module_is_read_from_a_pickle(tmp_path, opened):
     from sentence_transformers.sentence_transformer.modules import Dense
 
-    transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
+    transformer = Transformer(str(make_tiny_encoder(tmp_path / "m").with_name("m-plain")))
     modules = [transformer, Pooling(32, pooling_mode="mean"), Dense(32, 8)]
     SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "dense"))
     dense = tmp_path / "dense" / "2_Dense"
@@ -324,7 +329,7 @@ def test_no_module_is_read_from_a_pickle(tmp_path, opened):
 
 
 def test_head_that_nobody_reads_may_be_missing(tmp_path, opened):
-    folder = tiny_encoder(tmp_path / "model")
+    folder = make_tiny_encoder(tmp_path / "model")
     drop_weight(folder, "pooler.dense.weight")
     opened(folder)
 
@@ -336,7 +341,7 @@ def test_device_that_is_not_here_is_named(encoder_folder):
 
 
 def test_vector_that_is_not_finite_names_the_way_out(tmp_path):
-    folder = gte_qwen2(tmp_path / "gte")
+    folder = make_gte_qwen2(tmp_path / "gte")
     path = folder / "model.safetensors"
     weights = load_file(path)
     weights["embed_tokens.weight"] = weights["embed_tokens.weight"] * 1e30

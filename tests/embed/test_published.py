@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 
 from distill.embed.open_embedder import identify_embedder, load_encoder
 from distill.embed.published import find_hub_id, look_up_published
@@ -20,7 +20,7 @@ TEMPLATE = "Instruct: {task}\nQuery: {query}"
 
 @pytest.fixture
 def folder(tmp_path):
-    return tiny_encoder(tmp_path / "model")
+    return make_tiny_encoder(tmp_path / "model")
 
 
 def prompt_of(eval_model, task, side):

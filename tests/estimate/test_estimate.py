@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.fake_server import MODEL, serving
+from helpers.fake_server import MODEL, serve
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -192,7 +192,7 @@ def served(recipe_file: Path, url: str) -> Recipe:
 
 
 def test_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
-    with serving() as server:
+    with serve() as server:
         recipe = served(recipe_file, server.url)
         estimated(recipe, tmp_path, 6)
         asked = len(server.seen)
@@ -211,7 +211,7 @@ def test_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
 def test_cost_by_the_users_prices(recipe_file, tmp_path):
     file = tmp_path / "prices.yaml"
     file.write_text(f"currency: EUR\nmodels:\n  {MODEL}: {{input: 2, output: 10}}\n")
-    with serving() as server:
+    with serve() as server:
         recipe = served(recipe_file, server.url)
         found = estimated(recipe, tmp_path / "run", 6, Prices(file))
     line = of(found, "generations")

@@ -1,6 +1,6 @@
 """Texts a second, and the time of one text."""
 
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.speed import measure_speed
@@ -24,7 +24,7 @@ def test_models_take_turns_on_the_same_texts():
 
 
 def test_real_model_has_a_rate_and_a_size(tmp_path):
-    eval_model = load_eval_model(tiny_encoder(tmp_path / "m"))
+    eval_model = load_eval_model(make_tiny_encoder(tmp_path / "m"))
     speed = measure_speed({"m": eval_model.encode}, TEXTS)["m"]
     assert speed.texts_per_second > 0
     # One text takes longer than its share of a batch.

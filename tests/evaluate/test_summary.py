@@ -1,7 +1,7 @@
 """Whose verdict a run's summary is."""
 
 import pytest
-from helpers.report_runs import summary
+from helpers.report_runs import make_summary
 
 from distill.evaluate.summary import read_current_summary, write_summary
 from distill.store.run import Run
@@ -14,7 +14,7 @@ def folder(tmp_path):
     with Run(tmp_path) as run:
         inputs = [run.open_stage("base", {}), run.open_stage("student", {"seed": 0})]
         evaluation = run.open_stage("evaluation", {}, inputs)
-        write_summary(evaluation.folder / "summary.json", summary())
+        write_summary(evaluation.folder / "summary.json", make_summary())
         evaluation.finish()
     return tmp_path
 
@@ -26,7 +26,7 @@ def make(folder, seed=0, base=0):
 
 
 def test_summary_is_of_the_evaluation_that_stands(folder):
-    assert read_current_summary(folder) == summary()
+    assert read_current_summary(folder) == make_summary()
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"base": 2}])
@@ -34,7 +34,7 @@ def test_summary_of_another_student_or_base_is_none_until_it_is_back(folder, cha
     make(folder, **change)
     assert read_current_summary(folder) is None
     make(folder)
-    assert read_current_summary(folder) == summary()
+    assert read_current_summary(folder) == make_summary()
 
 
 def test_evaluation_under_way_has_none(folder, tmp_path):

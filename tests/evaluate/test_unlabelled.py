@@ -1,7 +1,7 @@
 """Passages that are learnt from without queries, counted where they overlap with the evaluation."""
 
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 
@@ -32,7 +32,7 @@ def counted(tmp_path):
             | values
         )
         with Run(tmp_path / "run") as run:
-            passages = passages_of(run, 4)
+            passages = make_numbered_passages(run, 4)
             tasks = [load_task("mine", tmp_path / "tasks")]
             return count_unlabelled_overlap(recipe.train, recipe.generate.filters, passages, tasks)
 

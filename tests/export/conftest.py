@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers.labelled import OF_TEXTS, label, prepare, query
+from helpers.label_rows import OF_TEXTS, make_label, make_query, prepare_labels
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
@@ -56,7 +56,7 @@ def run_folder(tmp_path_factory, model_folder, teacher_folder) -> Path:
     """Passages, queries, a student and a verdict; no stage was computed but the tables are real."""
     folder = tmp_path_factory.mktemp("runs") / "bees"
     with Run(folder) as run:
-        prepared = prepare(run, [query("q")], [[label("a", 1.0, 1)]])
+        prepared = prepare_labels(run, [make_query("q")], [[make_label("a", 1.0, 1)]])
         student = run.open_stage("student", {}, [prepared.passages, prepared.queries])
         student.finish(texts=12)
         evaluation = run.open_stage("evaluation", {}, [student])

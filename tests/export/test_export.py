@@ -11,8 +11,8 @@ import pytest
 import yaml
 from helpers.plain_process import run_plainly
 from helpers.student_bases import make_base
-from helpers.tiny_architectures import tiny_decoder
-from helpers.tiny_models import make_code_of_its_own, tiny_encoder
+from helpers.tiny_architectures import make_tiny_decoder
+from helpers.tiny_models import add_own_code, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 import distill
@@ -285,7 +285,7 @@ def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_pa
 
 @pytest.mark.slow
 def test_module_of_distills_is_used_without_trusting_any_code(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     latent = {"pooling": "latent", "latent": {"latents": 6, "heads": 3}}
     base = make_base(tmp_path / "run", tmp_path / "decoder", **latent).folder
     export_model(str(base), tmp_path / "out", ["sentence-transformers"])
@@ -342,8 +342,8 @@ def test_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monkey
 @pytest.mark.parametrize("module", [True, False])
 @pytest.mark.bad_input("model", "export of a model with code of its own", "refused, never run")
 def test_model_with_code_of_its_own_is_not_exported(tmp_path, module):
-    folder = tiny_encoder(tmp_path / "coded")
-    name = make_code_of_its_own(folder, module)
+    folder = make_tiny_encoder(tmp_path / "coded")
+    name = add_own_code(folder, module)
     with pytest.raises(UserError, match="which is never run") as caught:
         export_model(str(folder), tmp_path / "out")
     assert name in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from helpers.labelled import OF_TEXTS
+from helpers.label_rows import OF_TEXTS
 from helpers.plain_process import run_plainly
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding

@@ -1,7 +1,7 @@
 """Queries for held-out passages."""
 
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.overlap_llm import OverlapLLM
 
 from distill.api.objects import Models, put_models
@@ -36,7 +36,7 @@ def ask(folder, llm, training=(), generate=None, overwrite="never", **judged):
             recipe.evaluate.judged,
             WritingSettings.select(recipe),
             None,
-            passages_of(run),
+            make_numbered_passages(run),
             write_training_queries(run, list(training)),
             lambda: llm,
         )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import MINILM
-from helpers.encoders import unit, with_ties
-from helpers.tiny_models import TEXTS, tiny_cross_encoder
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
+from helpers.vectors import draw_tied_vectors, draw_unit_vectors
 from sentence_transformers import SentenceTransformer
 from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -43,7 +43,7 @@ def test_vectors_of_a_real_model_are_those_of_the_cpu(cuda, dtype, cosine):
 
 
 def test_cross_encoder_scores_as_on_the_cpu(device, tmp_path):
-    folder = str(tiny_cross_encoder(tmp_path / "cross"))
+    folder = str(make_tiny_cross_encoder(tmp_path / "cross"))
     requests = [(text, ("why", "a longer query of some words")) for text in TEXTS[:4]]
     cpu, there = (CrossEncoderJudge(folder, 48, d).judge(requests) for d in ("cpu", device))
     for ours, theirs in zip(there, cpu, strict=True):
@@ -74,11 +74,13 @@ def test_encoder_sees_both_ways_and_a_decoder_does_not(device, kernel, encoder_f
         assert not can_see_later_tokens(decoder[0], decoder.tokenizer, padded)
 
 
-@pytest.mark.parametrize(("vectors", "k"), [(unit(500, 24, 3), 5), (with_ties(400), 20)])
+@pytest.mark.parametrize(
+    ("vectors", "k"), [(draw_unit_vectors(500, 24, 3), 5), (draw_tied_vectors(400), 20)]
+)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_exact_search_finds_what_the_cpu_finds(device, vectors, k, precision):
     vectors = vectors.astype(precision)
-    queries = np.concatenate([unit(30, 24, 5), vectors[:10].astype(np.float32)])
+    queries = np.concatenate([draw_unit_vectors(30, 24, 5), vectors[:10].astype(np.float32)])
     scores, rows = ExactIndex(vectors).search(queries, k)
     there_scores, there_rows = TorchExactIndex(vectors, device, 64).search(queries, k)
     assert np.array_equal(there_rows, rows)
@@ -87,7 +89,7 @@ def test_exact_search_finds_what_the_cpu_finds(device, vectors, k, precision):
 
 @pytest.mark.gpu
 def test_exact_search_over_many_vectors_in_memory_and_from_disk(cuda, monkeypatch):
-    vectors, queries = unit(200_000, 384, 1), unit(300, 384, 2)
+    vectors, queries = draw_unit_vectors(200_000, 384, 1), draw_unit_vectors(300, 384, 2)
     scores, rows = ExactIndex(vectors).search(queries, 20)
     index = TorchExactIndex(vectors, cuda)
     for share in (0.5, 0.0):  # of the GPU's memory that the vectors may take

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMOLLM2
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 from transformers import LlamaForCausalLM
 
@@ -78,7 +78,7 @@ def memory_left(amount: int) -> Iterator[None]:
 
 @pytest.mark.gpu
 def test_texts_that_do_not_fit_together_are_embedded_in_halves(cuda, tmp_path, caplog):
-    folder = str(tiny_encoder(tmp_path / "wide", width=512))
+    folder = str(make_tiny_encoder(tmp_path / "wide", width=512))
     texts = [f"{text} {number}" for number in range(300) for text in TEXTS]
     settings = {"device": cuda, "dtype": "float32", "max_tokens": 64}
     small = load_encoder(folder, EmbedderConfig(batch_tokens=4096, **settings))

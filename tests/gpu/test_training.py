@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.fresh_process import Fresh
-from helpers.reference_losses import unit
+from helpers.fresh_process import FreshProcess
+from helpers.reference_losses import draw_unit_vectors
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import make_recipe, train_in
 from sentence_transformers import SentenceTransformer
@@ -103,7 +103,9 @@ def test_first_steps_in_bfloat16_are_near_those_of_the_cpu(cuda, curve, tmp_path
 def gradients(model: torch.nn.Module, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of a loss in which every text matters to every other, on the CPU."""
     model.zero_grad()
-    first, second = (unit(*s).to(vectors.device) for s in ((vectors.shape[1], 5), (5, 8)))
+    first, second = (
+        draw_unit_vectors(*s).to(vectors.device) for s in ((vectors.shape[1], 5), (5, 8))
+    )
     (vectors.float() @ first @ second).softmax(0).square().sum().backward()
     named = model.named_parameters()
     return {n: p.grad.detach().cpu().clone() for n, p in named if p.grad is not None}
@@ -134,7 +136,10 @@ def test_gradcache_replays_the_dropout_of_its_device(device, bfloat16, encoder_f
 
 
 def test_losses_of_soft_labels_are_those_of_the_cpu(device):
-    columns = [normalize(unit(6, 8) + 0.1 * number * unit(6, 8).flip(0)) for number in range(3)]
+    columns = [
+        normalize(draw_unit_vectors(6, 8) + 0.1 * number * draw_unit_vectors(6, 8).flip(0))
+        for number in range(3)
+    ]
     scores = torch.tensor([[1.0, 0.2], [0.5, float("nan")], [0.1, 0.3]] * 2)
 
     def losses(where: str) -> list[float]:
@@ -151,13 +156,13 @@ def test_losses_of_soft_labels_are_those_of_the_cpu(device):
 @pytest.mark.parametrize("documents", [1000, 10])
 def test_softmax_over_the_corpus_is_that_of_the_cpu(device, documents):
     """Over all documents, and over a sample; the vectors stay on the CPU, as they do on disk."""
-    vectors = normalize(unit(40, 8)).numpy()
+    vectors = normalize(draw_unit_vectors(40, 8)).numpy()
     pools = BatchPools(torch.arange(18).view(3, 6), torch.full((3, 6), 1 / 6))
     settings = CorpusSoftmax(documents=documents, sample=12)
     loss = CorpusSoftmaxLoss(vectors, lambda numbers: pools, settings)
 
     def compute(where: str) -> tuple[torch.Tensor, torch.Tensor]:
-        queries = normalize(unit(3, 8)).to(where).requires_grad_()
+        queries = normalize(draw_unit_vectors(3, 8)).to(where).requires_grad_()
         value = loss(queries, torch.arange(3).to(where))
         value.backward()
         return value.detach().cpu(), queries.grad.cpu()
@@ -168,7 +173,7 @@ def test_softmax_over_the_corpus_is_that_of_the_cpu(device, documents):
 
 def test_static_encoder_is_that_of_the_cpu(device, encoder_folder):
     tokenizer = SentenceTransformer(str(encoder_folder), device="cpu").tokenizer.backend_tokenizer
-    vectors = torch.nn.functional.normalize(unit(tokenizer.get_vocab_size(), 8))
+    vectors = torch.nn.functional.normalize(draw_unit_vectors(tokenizer.get_vocab_size(), 8))
 
     def embed(where: str) -> tuple[torch.Tensor, torch.Tensor]:
         gated = GatedStaticEmbedding(tokenizer, vectors, 5.0).to(where)
@@ -207,7 +212,7 @@ def test_training_that_was_killed_ends_with_the_same_weights(
         for life, step in enumerate(steps):
             arguments = (tmp_path / name, encoder_folder, teacher_folder, step)
             place = tmp_path / f"{name}-{life}"
-            ended = Fresh(place, _train_and_die, *arguments, environment=exact).done()
+            ended = FreshProcess(place, _train_and_die, *arguments, environment=exact).wait()
             assert ended.returncode == (0 if step is None else -signal.SIGKILL), ended.stderr
     whole, killed = (
         SentenceTransformer(str(tmp_path / name / "student"), device="cpu").encode(TEXTS)

@@ -6,7 +6,7 @@ from distill.store.tables import PASSAGES
 from helpers.tiny_models import TEXTS
 
 
-class StandIn:
+class StandInLLM:
     """Writes at once, in FRet's form, a query for each seed."""
 
     name = "stand-in"
@@ -21,7 +21,7 @@ class StandIn:
         return [Completion(f" Find it.\nQuery: words {seed}", True) for seed in seeds]
 
 
-def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
+def make_numbered_passages(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
     """A stage of passages p0, p1, ..., made shard by shard."""
     stage = run.open_stage("passages", {"count": count})
 

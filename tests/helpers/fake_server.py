@@ -21,7 +21,7 @@ MODEL = "tiny-model"
 Body = dict[str, Any]
 
 
-class Seen(NamedTuple):
+class SeenRequest(NamedTuple):
     path: str
     headers: dict[str, str]
     body: Body
@@ -33,9 +33,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        fault = self.server.note(Seen(self.path, dict(self.headers), body))
+        fault = self.server.note(SeenRequest(self.path, dict(self.headers), body))
         if fault is None and body["model"] not in self.server.models:
-            fault = status(404, f"The model `{body['model']}` does not exist.")
+            fault = reply_with_error(404, f"The model `{body['model']}` does not exist.")
         try:
             if fault is None:
                 self.reply(200, self.server.answer(self.path, body))
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):  # the client did not wait
             self.close_connection = True
         finally:
-            self.server.done()
+            self.server.note_end()
 
     def do_GET(self) -> None:
         listed = [{"id": model} for model in self.server.models]
@@ -78,7 +78,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.answer = answer
         self.models = [MODEL]
-        self.seen: list[Seen] = []
+        self.seen: list[SeenRequest] = []
         self.faults: deque[Fault | None] = deque()
         self.rule: Callable[[Body], Fault | None] = lambda body: None
         self.most_at_once = 0
@@ -89,14 +89,14 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
-    def note(self, seen: Seen) -> Fault | None:
+    def note(self, seen: SeenRequest) -> Fault | None:
         with self._lock:
             self.seen.append(seen)
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             return self.faults.popleft() if self.faults else self.rule(seen.body)
 
-    def done(self) -> None:
+    def note_end(self) -> None:
         with self._lock:
             self._now -= 1
 
@@ -105,8 +105,8 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(answer: Writer | None = None) -> Iterator[Server]:
-    server = Server(answer or writes())
+def serve(answer: Writer | None = None) -> Iterator[Server]:
+    server = Server(answer or answer_by_prompt())
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -119,35 +119,35 @@ def serving(answer: Writer | None = None) -> Iterator[Server]:
 # --- answers --------------------------------------------------------------------------------------
 
 
-def prompt_of(body: Body) -> str:
+def read_prompt(body: Body) -> str:
     return body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
 
 
-def text_of(prompt: str, seed: int | None, draw: int) -> str:
-    """The text that `writes` answers with."""
+def derive_text(prompt: str, seed: int | None, draw: int) -> str:
+    """The text that `answer_by_prompt` answers with."""
     digest = hashlib.sha256(f"{prompt}|{seed}|{draw}".encode()).hexdigest()
     return f" about {prompt.split()[-1]} {digest[:8]}"
 
 
-def writes(choices: int | None = None, seconds: float = 0.0) -> Writer:
+def answer_by_prompt(choices: int | None = None, seconds: float = 0.0) -> Writer:
     """Texts out of prompt, seed and the draw's number; at most `choices` of them a request."""
 
     def answer(path: str, body: Body) -> Body:
         time.sleep(seconds)
-        prompt = prompt_of(body)
+        prompt = read_prompt(body)
         count = min(body.get("n", 1), choices or 100)
-        texts = [text_of(prompt, body.get("seed"), draw) for draw in range(count)]
-        return completion(path, texts, prompt_tokens=len(prompt.split()))
+        texts = [derive_text(prompt, body.get("seed"), draw) for draw in range(count)]
+        return make_completion(path, texts, prompt_tokens=len(prompt.split()))
 
     return answer
 
 
-def says(text: str, end: str = "stop") -> Writer:
+def answer_always(text: str, end: str = "stop") -> Writer:
     """The same text whatever is asked."""
-    return lambda path, body: completion(path, [text], end=end)
+    return lambda path, body: make_completion(path, [text], end=end)
 
 
-def completion(
+def make_completion(
     path: str,
     texts: list[str],
     end: str = "stop",
@@ -179,7 +179,7 @@ class TinyModel:
             return self._answer(path, body)
 
     def _answer(self, path: str, body: Body) -> Body:
-        ids = self.tokenizer(prompt_of(body), return_tensors="pt")["input_ids"]
+        ids = self.tokenizer(read_prompt(body), return_tensors="pt")["input_ids"]
         length = ids.shape[1]
         for _ in range(body["max_tokens"]):
             logits = self.model(input_ids=ids).logits[:, -1]
@@ -187,15 +187,17 @@ class TinyModel:
         logprobs = self.model(input_ids=ids).logits[0].float().log_softmax(-1)
         echo = self.echo and body.get("echo", False)
         first = 0 if echo else length
-        given = self._logprobs(ids[0], logprobs, first, body) if body.get("logprobs") else None
-        reply = completion(
+        given = self._list_logprobs(ids[0], logprobs, first, body) if body.get("logprobs") else None
+        reply = make_completion(
             path, [self.tokenizer.decode(ids[0, first:])], "length", length, logprobs=[given]
         )
         if self.echo and body.get("prompt_logprobs") is not None:
-            reply["choices"][0]["prompt_logprobs"] = self._of_prompt(ids[0, :length], logprobs)
+            reply["choices"][0]["prompt_logprobs"] = self._list_prompt_logprobs(
+                ids[0, :length], logprobs
+            )
         return reply
 
-    def _logprobs(self, ids: Any, logprobs: Any, first: int, body: Body) -> Body:
+    def _list_logprobs(self, ids: Any, logprobs: Any, first: int, body: Body) -> Body:
         chat = "messages" in body
         top = body["top_logprobs"] if chat else body["logprobs"]
         tokens = [self.tokenizer.decode(i) for i in ids.tolist()]
@@ -213,14 +215,14 @@ class TinyModel:
             "top_logprobs": [None, *tops][first : len(ids)],
         }
 
-    def _of_prompt(self, ids: Any, logprobs: Any) -> list[Body | None]:
+    def _list_prompt_logprobs(self, ids: Any, logprobs: Any) -> list[Body | None]:
         """As vLLM writes them: for each token but the first, by its id."""
         rest: list[Body | None] = [
-            {str(int(ids[i])): self._ranked(ids, logprobs, i)} for i in range(1, len(ids))
+            {str(int(ids[i])): self._rank_token(ids, logprobs, i)} for i in range(1, len(ids))
         ]
         return [None, *rest]
 
-    def _ranked(self, ids: Any, logprobs: Any, i: int) -> Body:
+    def _rank_token(self, ids: Any, logprobs: Any, i: int) -> Body:
         text = self.tokenizer.decode(int(ids[i]))
         return {"logprob": float(logprobs[i - 1, ids[i]]), "rank": 1, "decoded_token": text}
 
@@ -228,25 +230,27 @@ class TinyModel:
 # --- faults ---------------------------------------------------------------------------------------
 
 
-def status(code: int, message: str = "no", param: str | None = None, **headers: str) -> Fault:
+def reply_with_error(
+    code: int, message: str = "no", param: str | None = None, **headers: str
+) -> Fault:
     """An error as OpenAI-compatible servers write it; `retry_after="1"` becomes a header."""
     names = {name.replace("_", "-").title(): value for name, value in headers.items()}
     error = {"error": {"message": message, "type": "x", "param": param, "code": code}}
     return lambda handler, body: handler.reply(code, error, names)
 
 
-def body_is(content: Any) -> Fault:
+def reply_with(content: Any) -> Fault:
     """A reply of status 200 that holds this."""
     return lambda handler, body: handler.reply(200, content)
 
 
-def drops(handler: Handler, body: Body) -> None:
+def drop_connection(handler: Handler, body: Body) -> None:
     """The connection ends without a reply."""
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-def truncates(handler: Handler, body: Body) -> None:
+def truncate_body(handler: Handler, body: Body) -> None:
     """The connection ends within the body."""
     handler.close_connection = True
     payload = json.dumps(handler.server.answer(handler.path, body)).encode()
@@ -258,7 +262,7 @@ def truncates(handler: Handler, body: Body) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-def trickles(seconds: float) -> Fault:
+def trickle_body(seconds: float) -> Fault:
     """The body comes a byte at a time: no single wait is long, the whole is."""
 
     def fault(handler: Handler, body: Body) -> None:
@@ -275,12 +279,12 @@ def trickles(seconds: float) -> Fault:
     return fault
 
 
-def packed(content: bytes, encoding: str = "gzip") -> Fault:
+def reply_packed(content: bytes, encoding: str = "gzip") -> Fault:
     """A reply of status 200, packed in a way that a client may take or not."""
     return lambda handler, body: handler.reply(200, content, {"Content-Encoding": encoding})
 
 
-def endless(handler: Handler, body: Body) -> None:
+def reply_without_end(handler: Handler, body: Body) -> None:
     """A reply that goes on for as long as it is read."""
     handler.close_connection = True
     handler.send_response(200)
@@ -289,12 +293,14 @@ def endless(handler: Handler, body: Body) -> None:
         handler.wfile.write(b" " * (1 << 20))
 
 
-def nested(levels: int, code: int = 200) -> Fault:
+def reply_nested(levels: int, code: int = 200) -> Fault:
     """Lists in lists, in a body of any status."""
     return lambda handler, body: handler.reply(code, b"[" * levels + b"]" * levels)
 
 
-def at_random(*faults: Fault, share: float = 0.3, seed: int = 0) -> Callable[[Body], Fault | None]:
+def fail_at_random(
+    *faults: Fault, share: float = 0.3, seed: int = 0
+) -> Callable[[Body], Fault | None]:
     """A rule: so large a share of requests meets one of these."""
     draw = random.Random(seed)
     return lambda body: draw.choice(faults) if draw.random() < share else None

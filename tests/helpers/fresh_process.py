@@ -37,7 +37,7 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-class Fresh:
+class FreshProcess:
     """A process that runs a function; what it prints goes into two files of the folder."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Fresh:
         self.folder = folder
         whole = {**os.environ, **(environment or {})}
         self._process: ForkServerProcess = CONTEXT.Process(
-            target=_live, args=(folder, whole, Path.cwd(), function, arguments)
+            target=_run_inside, args=(folder, whole, Path.cwd(), function, arguments)
         )
         self._process.start()
 
@@ -62,11 +62,11 @@ class Fresh:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def said(self) -> str:
+    def read_errors(self) -> str:
         """What it has printed so far as errors and progress."""
         return (self.folder / "err").read_text()
 
-    def done(self) -> CompletedProcess[str]:
+    def wait(self) -> CompletedProcess[str]:
         """Wait for its end."""
         self._process.join()
         out, err = ((self.folder / name).read_text() for name in ("out", "err"))
@@ -75,27 +75,27 @@ class Fresh:
         return CompletedProcess([], code, out, err)
 
 
-def call(
+def run_function(
     function: Callable[..., None], *arguments: Any, **environment: str
 ) -> CompletedProcess[str]:
     """Run a function in a process of its own."""
     with TemporaryDirectory() as folder:
-        return Fresh(Path(folder), function, *arguments, environment=environment).done()
+        return FreshProcess(Path(folder), function, *arguments, environment=environment).wait()
 
 
-def distill(*words: str, **environment: str) -> CompletedProcess[str]:
+def run_distill(*words: str, **environment: str) -> CompletedProcess[str]:
     """The command, as a person calls it."""
-    return call(command, *words, **environment)
+    return run_function(run_command, *words, **environment)
 
 
-def command(*words: str) -> None:
+def run_command(*words: str) -> None:
     from distill.cli import main
 
     sys.argv = ["distill", *words]
     main()
 
 
-def _live(
+def _run_inside(
     folder: Path,
     environment: Mapping[str, str],
     where: Path,

@@ -60,17 +60,18 @@ class WordHashes:
         self.texts += len(texts)
         sums = [
             np.sum(
-                [self._vector(word) for word in (prompt + text).split()] or [self._vector("")], 0
+                [self._draw_vector(word) for word in (prompt + text).split()] or [self._vector("")],
+                0,
             )
             for text in texts
         ]
         return np.array(sums, np.float32).reshape(len(texts), self.dimensions)
 
-    def _vector(self, word):
+    def _draw_vector(self, word):
         seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "big")
         return np.random.default_rng(seed).normal(size=self.dimensions)
 
 
-def in_memory_encoder(version=1) -> Encoder:
+def make_in_memory_encoder(version=1) -> Encoder:
     identity = {"model": "word-hashes", "version": version}
     return Encoder(WordHashes(), EmbedderPrompts(), identity, "word-hashes")

@@ -12,7 +12,7 @@ from distill.evaluate.verdict import build_verdict, list_pairs
 from distill.files.atomic import write_json
 from distill.store.run import Run
 from distill.tasks.beir_folder import write_json_lines
-from helpers.report_runs import gap, model
+from helpers.report_runs import make_difference, make_model
 
 QUERIES = [f"q{number}" for number in range(40)]
 SCORES = {
@@ -73,23 +73,23 @@ def write_judged_run(folder: Path) -> Path:
                 for role in SCORES
             },
         )
-        write_summary(evaluation.folder / "summary.json", judged_summary())
+        write_summary(evaluation.folder / "summary.json", make_judged_summary())
         evaluation.finish()
     (folder / "recipe.yaml").write_text("name: mine\n", encoding="utf-8")
     return folder
 
 
-def judged_summary() -> Any:
+def make_judged_summary() -> Any:
     """What an evaluation by the LLM's judgments says."""
     models = {
-        role: model(f"owner/{role}", {"mine": score, "pairs": score}, baseline="bm25" in role)
+        role: make_model(f"owner/{role}", {"mine": score, "pairs": score}, baseline="bm25" in role)
         | {"tasks": {"judged": score}, "by_category": {"Retrieval": score}}
         for role, score in SCORES.items()
     }
     differences = {
         name_difference(one, other): {
-            "overall": gap(SCORES[one] - SCORES[other]),
-            "tasks": {"judged": gap(SCORES[one] - SCORES[other])},
+            "overall": make_difference(SCORES[one] - SCORES[other]),
+            "tasks": {"judged": make_difference(SCORES[one] - SCORES[other])},
         }
         for one, other in list_pairs(SCORES, ())
     }

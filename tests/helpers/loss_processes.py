@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distill.recipe import Train
 from distill.train.objectives import CombinedLoss, make_projection
-from helpers.reference_losses import unit
+from helpers.reference_losses import draw_unit_vectors
 
 TEXTS = [f"{'word ' * (1 + 5 * i % 23)} number {i}" for i in range(24)]
 """Of lengths that give two processes different numbers of mini-batches."""
@@ -29,12 +29,17 @@ LABELS = torch.tensor(
 )
 
 
-def step(encoder: Path, train: Train, rows: slice, distributed: bool) -> dict[str, torch.Tensor]:
+def compute_step(
+    encoder: Path, train: Train, rows: slice, distributed: bool
+) -> dict[str, torch.Tensor]:
     """The loss of these rows and every gradient."""
     torch.manual_seed(0)
     model = SentenceTransformer(str(encoder), device="cpu").eval()
     objective = CombinedLoss(
-        model, train, lambda numbers: unit(60, 48)[numbers], make_projection(32, 48, seed=1)
+        model,
+        train,
+        lambda numbers: draw_unit_vectors(60, 48)[numbers],
+        make_projection(32, 48, seed=1),
     )
     if distributed:
         objective.model = DistributedDataParallel(model, find_unused_parameters=True)
@@ -45,7 +50,7 @@ def step(encoder: Path, train: Train, rows: slice, distributed: bool) -> dict[st
     return {"loss": loss.detach()} | {n: p.grad for n, p in named if p.grad is not None}
 
 
-def process(rank: int, encoder: Path, trains: dict[str, Train], folder: Path) -> None:
+def run_process(rank: int, encoder: Path, trains: dict[str, Train], folder: Path) -> None:
     """One of two, with its half of the rows. Writes what each training gave into the folder."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
@@ -56,7 +61,7 @@ def process(rank: int, encoder: Path, trains: dict[str, Train], folder: Path) ->
         timeout=timedelta(minutes=5),
     )
     for name, train in trains.items():
-        got = step(encoder, train, slice(4 * rank, 4 * rank + 4), distributed=True)
+        got = compute_step(encoder, train, slice(4 * rank, 4 * rank + 4), distributed=True)
         save_file({k: v.contiguous() for k, v in got.items()}, folder / f"{name}-{rank}")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -49,20 +49,20 @@ class ObjectServer:
 
     def put(self, name: str, data: bytes) -> None:
         """Put an object into the bucket."""
-        _open().put(name, data)
+        _open_bucket().put(name, data)
 
     def delete(self, name: str) -> None:
         """Delete an object."""
-        _open().delete(name)
+        _open_bucket().delete(name)
 
-    def names(self, prefix: str) -> list[str]:
+    def list_names(self, prefix: str) -> list[str]:
         """The names of the objects below a prefix."""
-        return [one["path"] for chunk in _open(prefix).list() for one in chunk]
+        return [one["path"] for chunk in _open_bucket(prefix).list() for one in chunk]
 
-    def objects(self, prefix: str) -> dict[str, bytes]:
+    def read_objects(self, prefix: str) -> dict[str, bytes]:
         """The objects below a prefix, by their names in it, while nobody deletes one."""
-        store = _open(prefix)
-        return {name: bytes(store.get(name).bytes()) for name in self.names(prefix)}
+        store = _open_bucket(prefix)
+        return {name: bytes(store.get(name).bytes()) for name in self.list_names(prefix)}
 
     def close(self) -> None:
         self._server.shutdown()
@@ -80,7 +80,7 @@ class ObjectServer:
         return [said.encode()]
 
 
-def _open(prefix: str = "") -> Any:
+def _open_bucket(prefix: str = "") -> Any:
     """Open the bucket as the environment says."""
     return from_url(f"s3://bucket/{prefix}", client_options={"allow_http": True})
 

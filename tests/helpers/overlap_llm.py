@@ -31,14 +31,14 @@ class OverlapLLM(InMemoryLLM):
         ]
 
     def _write(self, prompt, seed):
-        words = _last_passage(prompt).split()
+        words = _find_last_passage(prompt).split()
         query = " ".join(random.Random(seed).sample(words, min(5, len(words))))
         told = query if HELD_OUT_PROMPT in prompt else f"Find it.\nQuery: {query}"
         return Completion(f" {told}", True)
 
     def _judge(self, prefix, text, endings):
         query, passage = (
-            set(re.findall(r"\w+", of.lower())) for of in (text, _last_passage(prefix))
+            set(re.findall(r"\w+", of.lower())) for of in (text, _find_last_passage(prefix))
         )
         share = len((query - {"relevance", "relevant"}) & passage) / max(1, len(query) - 1)
         best = (1 - share) if len(endings) == 2 else share * (len(endings) - 1)
@@ -47,5 +47,5 @@ class OverlapLLM(InMemoryLLM):
         )
 
 
-def _last_passage(prompt):
+def _find_last_passage(prompt):
     return prompt.rsplit("Passage: ", 1)[-1].split("\n")[0]

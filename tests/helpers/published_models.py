@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Model,
 )
 
-from helpers.tiny_models import tiny_llm
+from helpers.tiny_models import make_tiny_llm
 
 WIDTH, LATENTS, HEADS = 32, 6, 2
 _SHAPE = {
@@ -35,9 +35,11 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def tiny_tokenizer(folder: Path, begins: bool = False) -> PreTrainedTokenizerFast:
+def make_tiny_tokenizer(folder: Path, begins: bool = False) -> PreTrainedTokenizerFast:
     """Without a post-processor, or with one that puts <s> before each text alone, as Mistral's."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_llm(folder.with_name("tokenizer")))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        make_tiny_llm(folder.with_name("tokenizer"))
+    )
     if begins:
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", pair="<s> $A $B:1", special_tokens=[("<s>", 0)]
@@ -45,11 +47,11 @@ def tiny_tokenizer(folder: Path, begins: bool = False) -> PreTrainedTokenizerFas
     return tokenizer
 
 
-def gte_qwen2(folder: Path, code: str = "modeling_qwen.Qwen2Model") -> Path:
+def make_gte_qwen2(folder: Path, code: str = "modeling_qwen.Qwen2Model") -> Path:
     """As Alibaba-NLP/gte-Qwen2-7B-instruct: code of its own, no word of attention, an end of
     sequence that a tokenizer of its own appends, the last token pooled."""
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer(folder)
+    tokenizer = make_tiny_tokenizer(folder)
     bare = folder.with_name("bare")
     Qwen2Model(Qwen2Config(vocab_size=len(tokenizer), **_SHAPE)).save_pretrained(bare)
     tokenizer.save_pretrained(bare)
@@ -58,10 +60,10 @@ def gte_qwen2(folder: Path, code: str = "modeling_qwen.Qwen2Model") -> Path:
     return folder
 
 
-def e5_mistral(folder: Path) -> Path:
+def make_e5_mistral(folder: Path) -> Path:
     """As intfloat/e5-mistral-7b-instruct: causal, `add_eos_token` declared, prompts by task."""
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer(folder, begins=True)
+    tokenizer = make_tiny_tokenizer(folder, begins=True)
     bare = folder.with_name("bare")
     MistralModel(MistralConfig(vocab_size=len(tokenizer), **_SHAPE)).save_pretrained(bare)
     tokenizer.save_pretrained(bare)
@@ -117,11 +119,13 @@ class ReleasedLatentAttention(nn.Module):
         return states + second.fn.net[2](value * nn.functional.gelu(gate))
 
 
-def nv_embed(folder: Path) -> tuple[MistralModel, ReleasedLatentAttention, PreTrainedTokenizerFast]:
+def make_nv_embed(
+    folder: Path,
+) -> tuple[MistralModel, ReleasedLatentAttention, PreTrainedTokenizerFast]:
     """As nvidia/NV-Embed-v2 lies on the hub, in two files; and its parts."""
     torch.manual_seed(0)
     folder.mkdir()
-    tokenizer = tiny_tokenizer(folder, begins=True)
+    tokenizer = make_tiny_tokenizer(folder, begins=True)
     # A window of three tokens, which the released class does not heed.
     config = MistralConfig(vocab_size=len(tokenizer), sliding_window=3, **_SHAPE)
     transformer, attention = MistralModel(config), ReleasedLatentAttention()

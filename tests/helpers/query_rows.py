@@ -14,11 +14,11 @@ from distill.tasks.decontaminate import list_evaluation_sets
 from helpers.passages import write_shard
 
 
-def passage(id_: str, text: str, title: str = "") -> Row:
+def make_passage(id_: str, text: str, title: str = "") -> Row:
     return {"passage_id": id_, "title": title, "text": text, "source": "test"}
 
 
-def parsed(
+def make_parsed_row(
     seed: str, query: str, sample: int = 0, draw: int | None = None, language: str | None = None
 ) -> Row:
     number = "" if draw is None else f".{draw}"
@@ -36,20 +36,24 @@ def parsed(
     }
 
 
-def draw(
+def make_generated_query(
     query: str, text: str = "Swifts sleep in flight.", language: str | None = None
 ) -> GeneratedQuery:
-    return GeneratedQuery(parsed("p", query, language=language), passage("p", text), 0)
+    return GeneratedQuery(
+        make_parsed_row("p", query, language=language), make_passage("p", text), 0
+    )
 
 
-def prepare(
+def prepare_parsed(
     run: Run, passages: Sequence[list[Row]], rows: Sequence[list[Row]]
 ) -> tuple[Stage, Stage]:
     """The two stages; a list is a shard."""
-    return _stage(run, "passages", PASSAGES, passages), _stage(run, "parsed", PARSED, rows)
+    return _write_stage(run, "passages", PASSAGES, passages), _write_stage(
+        run, "parsed", PARSED, rows
+    )
 
 
-def _stage(run: Run, name: str, table: Table, shards: Sequence[list[Row]]) -> Stage:
+def _write_stage(run: Run, name: str, table: Table, shards: Sequence[list[Row]]) -> Stage:
     stage = run.open_stage(name, {"shards": len(shards)})
     if not stage.complete:
         for number, rows in enumerate(shards):
@@ -58,7 +62,7 @@ def _stage(run: Run, name: str, table: Table, shards: Sequence[list[Row]]) -> St
     return stage
 
 
-def recipe(folder: Path = Path("."), **sections: object) -> Recipe:
+def make_filter_recipe(folder: Path = Path("."), **sections: object) -> Recipe:
     made = Recipe.model_validate({"name": "filters", **sections})
     made._folder = folder
     return made
@@ -78,11 +82,11 @@ def filter_queries(
     return make_queries(run, FilterSettings.select(recipe), passages, sources, llm, sets)
 
 
-def no_llm() -> None:
+def refuse_llm() -> None:
     raise AssertionError("the LLM was asked for")
 
 
-def dropped(stage: Stage) -> list[tuple[str, str, str]]:
+def read_dropped(stage: Stage) -> list[tuple[str, str, str]]:
     """(item, reason, text) of the side table, in order."""
     from distill.store.tables import DROPPED
 
@@ -93,7 +97,7 @@ def dropped(stage: Stage) -> list[tuple[str, str, str]]:
     ]
 
 
-def tables(stage: Stage) -> dict[str, bytes]:
+def read_tables(stage: Stage) -> dict[str, bytes]:
     """Every committed file of a stage, byte for byte."""
     paths = [*stage.folder.glob("*.parquet"), *stage.metadata_dir.glob("*.parquet")]
     return {path.name: path.read_bytes() for path in sorted(paths)}

@@ -69,7 +69,7 @@ class SmallCluster:
         }
         return started[parent]
 
-    def workers(self, folder: Path, **settings: Any) -> RayWorkers:
+    def make_workers(self, folder: Path, **settings: Any) -> RayWorkers:
         return RayWorkers(ClusterSettings(address=self.address, **settings), folder)
 
     @property

@@ -53,7 +53,7 @@ def change_key(recipe: Recipe, path: Path, name: str) -> Iterator[Recipe]:
     value, field = getattr(section, name), type(section).model_fields[name]
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, "", *field.metadata])
     tried: set[str] = set()
-    for candidate in _candidates(field.annotation, value):
+    for candidate in _list_values(field.annotation, value):
         try:
             other = adapter.validate_python(candidate)
         except ValidationError:
@@ -72,8 +72,8 @@ def _follow(recipe: Recipe, path: Path) -> Any:
     return section
 
 
-def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
-    choices = list(_choices(annotation))
+def _list_values(annotation: Any, value: Any) -> Iterator[Any]:
+    choices = list(_list_choices(annotation))
     yield from choices
     yield from ({choice: 2.0} for choice in choices if isinstance(choice, str))
     yield from ([], {}, None)
@@ -87,12 +87,12 @@ def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
         yield from (one, [one], {"x": one})
 
 
-def _choices(annotation: Any) -> Iterator[Any]:
+def _list_choices(annotation: Any) -> Iterator[Any]:
     for inner in get_args(annotation):
         if isinstance(inner, str | int | bool):
             yield from (inner, [inner])
         else:
-            yield from _choices(inner)
+            yield from _list_choices(inner)
 
 
 class _SettingsSeen(Exception):

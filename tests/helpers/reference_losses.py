@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from distill.recipe import InfoNCE
 
 
-def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+def draw_unit_vectors(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
 
 
-def columns(rows: int, negatives: int, width: int = 16) -> list[torch.Tensor]:
-    return [unit(rows, width, seed=i) for i in range(2 + negatives)]
+def draw_columns(rows: int, negatives: int, width: int = 16) -> list[torch.Tensor]:
+    return [draw_unit_vectors(rows, width, seed=i) for i in range(2 + negatives)]
 
 
-def distinct(rows: int, negatives: int) -> torch.Tensor:
+def number_texts(rows: int, negatives: int) -> torch.Tensor:
     return torch.arange(rows * (2 + negatives)).reshape(rows, -1)
 
 
@@ -42,7 +42,7 @@ def infonce(vectors, numbers, settings: InfoNCE, in_batch=None) -> float:
         for place, negative in enumerate(documents[1:], start=2):
             if numbers[i][place] != numbers[i][1]:
                 similarity = dot(query, negative[i])
-                if too_near(similarity, positive, settings):
+                if is_too_near(similarity, positive, settings):
                     continue
                 weight = settings.hardness * similarity
                 below.append(similarity / settings.temperature + weight)
@@ -53,11 +53,11 @@ def infonce(vectors, numbers, settings: InfoNCE, in_batch=None) -> float:
             for place in range(1, 1 + last):
                 known = numbers[j][place] in numbers[i][1:] or (place == 1 and same_query)
                 similarity = dot(query, documents[place - 1][j])
-                if not known and not too_near(similarity, positive, settings):
+                if not known and not is_too_near(similarity, positive, settings):
                     below.append(similarity / settings.temperature)
             if settings.same_tower and not same_query:
                 similarity = dot(query, queries[j])
-                if not too_near(similarity, positive, settings):
+                if not is_too_near(similarity, positive, settings):
                     below.append(similarity / settings.temperature)
         losses.append(math.log(sum(math.exp(logit) for logit in below)) - below[0])
     return sum(losses) / len(losses)
@@ -98,11 +98,11 @@ def multi_positive(vectors, numbers, scores, settings, in_batch=None) -> torch.T
     return sum(losses) / len(losses)
 
 
-def too_near(similarity: float, positive: float, settings: InfoNCE) -> bool:
+def is_too_near(similarity: float, positive: float, settings: InfoNCE) -> bool:
     return settings.margin is not None and similarity > positive + settings.margin
 
 
-def candidates(vectors, scores) -> list[list[tuple[float, float]]]:
+def list_candidates(vectors, scores) -> list[list[tuple[float, float]]]:
     """For each query, (the student's similarity, the score) of each candidate that has one."""
     query, *documents = [v.tolist() for v in vectors]
     return [
@@ -115,7 +115,7 @@ def candidates(vectors, scores) -> list[list[tuple[float, float]]]:
     ]
 
 
-def standardised(scores: list[float]) -> list[float]:
+def standardize(scores: list[float]) -> list[float]:
     mean = sum(scores) / len(scores)
     deviation = math.sqrt(sum((s - mean) ** 2 for s in scores) / len(scores))
     return [(s - mean) / deviation for s in scores]
@@ -123,11 +123,11 @@ def standardised(scores: list[float]) -> list[float]:
 
 def kl(vectors, scores, standardise, temperature, student_temperature) -> float:
     divergences = []
-    for pairs in candidates(vectors, scores):
+    for pairs in list_candidates(vectors, scores):
         if len(pairs) < 2:
             continue
         soft = [score for _, score in pairs]
-        soft = standardised(soft) if standardise else soft
+        soft = standardize(soft) if standardise else soft
         p = softmax([s / temperature for s in soft])
         q = softmax([similarity / student_temperature for similarity, _ in pairs])
         divergences.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
@@ -142,7 +142,7 @@ def softmax(logits: list[float]) -> list[float]:
 def margin_mse(vectors, scores, scale) -> float:
     """Of full lists."""
     errors = []
-    for (positive, top), *negatives in candidates(vectors, scores):
+    for (positive, top), *negatives in list_candidates(vectors, scores):
         errors += [(positive - s - scale * (top - score)) ** 2 for s, score in negatives]
     return sum(errors) / len(errors)
 

@@ -8,7 +8,7 @@ from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, PASSAGES, QUERIES, Row, Table
 
 
-def prepare(
+def prepare_candidates(
     run: Run,
     texts: dict[str, str],
     asked: Sequence[tuple[str, str]],
@@ -33,18 +33,22 @@ def prepare(
         for number, (text, seed) in enumerate(asked)
     ]
     candidates = [
-        [candidate(f"q{number}", id_, rank) for rank, id_ in enumerate(ids, start=1)]
+        [make_candidate(f"q{number}", id_, rank) for rank, id_ in enumerate(ids, start=1)]
         for number, ids in enumerate(found)
     ]
     shards = [
         [row for of_query in candidates[start : start + shard_size] for row in of_query]
         for start in range(0, len(candidates), shard_size)
     ]
-    made = _stage(run, PASSAGES, [passages[:2], passages[2:]])
-    return made, _stage(run, QUERIES, [queries], made), _stage(run, CANDIDATES, shards, made)
+    made = _write_stage(run, PASSAGES, [passages[:2], passages[2:]])
+    return (
+        made,
+        _write_stage(run, QUERIES, [queries], made),
+        _write_stage(run, CANDIDATES, shards, made),
+    )
 
 
-def candidate(query_id: str, passage_id: str, rank: int) -> Row:
+def make_candidate(query_id: str, passage_id: str, rank: int) -> Row:
     missed = passage_id.startswith("-")
     return {
         "query_id": query_id,
@@ -54,7 +58,7 @@ def candidate(query_id: str, passage_id: str, rank: int) -> Row:
     }
 
 
-def _stage(run: Run, table: Table, shards: Sequence[list[Row]], *inputs: Stage) -> Stage:
+def _write_stage(run: Run, table: Table, shards: Sequence[list[Row]], *inputs: Stage) -> Stage:
     content: dict[str, Any] = {"rows": [list(map(list, map(dict.items, s))) for s in shards]}
     stage = run.open_stage(table.name, content, inputs)
     if not stage.complete:

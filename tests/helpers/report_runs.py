@@ -11,7 +11,7 @@ HOSTILE = "<script>alert(1)</script> \"' onload=x javascript:alert(2) {{ 7 * 7 }
 """A text that would be a script, an attribute, a template or a command to a terminal."""
 
 
-def gap(difference: float, sure: bool = True) -> dict[str, Any]:
+def make_difference(difference: float, sure: bool = True) -> dict[str, Any]:
     """A difference; without values of single items there is nothing but itself."""
     if not sure:
         named = ("low", "high", "p", "p_holm", "wins", "ties", "losses", "items")
@@ -29,7 +29,7 @@ def gap(difference: float, sure: bool = True) -> dict[str, Any]:
     }
 
 
-def model(name: str, tasks: dict[str, float], **figures: Any) -> dict[str, Any]:
+def make_model(name: str, tasks: dict[str, float], **figures: Any) -> dict[str, Any]:
     known = {
         "model": name,
         "revision": f"revision of {name}",
@@ -50,7 +50,7 @@ def model(name: str, tasks: dict[str, float], **figures: Any) -> dict[str, Any]:
     return known | figures
 
 
-def summary() -> dict[str, Any]:
+def make_summary() -> dict[str, Any]:
     """Two tasks, of which one has values of single items; five models of all kinds."""
     tasks = {
         "mine": {"category": "Retrieval", "metric": "ndcg_at_10", "revision": "r1", "items": 50},
@@ -58,22 +58,22 @@ def summary() -> dict[str, Any]:
     }
     unknown = ("parameters", "bytes", "texts_per_second", "latency_ms", "index_bytes_per_million")
     models = {
-        "base": model("distill/base", {"mine": 0.30, "pairs": 0.60}),
-        "student": model("distill/student", {"mine": 0.40, "pairs": 0.70}),
-        "student int8": model(
+        "base": make_model("distill/base", {"mine": 0.30, "pairs": 0.60}),
+        "student": make_model("distill/student", {"mine": 0.40, "pairs": 0.70}),
+        "student int8": make_model(
             "distill/student",
             {"mine": 0.39, "pairs": 0.69},
             variant_of="student",
             index_bytes_per_million=384_000_000,
         ),
-        "teacher": model(
+        "teacher": make_model(
             "owner/teacher",
             {"mine": 0.50, "pairs": 0.80},
             bytes=139_200_000,
             texts_per_second=50.0,
             licence="mit",
         ),
-        "owner/known": model(
+        "owner/known": make_model(
             "owner/known",
             {"mine": 0.45, "pairs": 0.75},
             published=True,
@@ -83,12 +83,15 @@ def summary() -> dict[str, Any]:
     }
     against = {
         role: {
-            "overall": gap(difference),
-            "tasks": {"mine": gap(difference), "pairs": gap(difference, sure=False)},
+            "overall": make_difference(difference),
+            "tasks": {
+                "mine": make_difference(difference),
+                "pairs": make_difference(difference, sure=False),
+            },
         }
         for role, difference in (("base", 0.1), ("teacher", -0.1))
     }
-    unsure = gap(-0.05, sure=False)
+    unsure = make_difference(-0.05, sure=False)
     against["owner/known"] = {"overall": unsure, "tasks": {"mine": unsure, "pairs": unsure}}
     return {
         "schema": 2,
@@ -100,7 +103,7 @@ def summary() -> dict[str, Any]:
     }
 
 
-def change(
+def make_changed_query(
     number: int, query: str = "why do bees dance", text: str = "Bees dance."
 ) -> dict[str, Any]:
     return {
@@ -150,7 +153,7 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
         examples.finish(rows=60, counts=counts, **RELABELLED)
         write_json(
             examples.metadata_dir / "changes.json",
-            [change(n, f"why do bees dance {n}", text) for n in range(9)],
+            [make_changed_query(n, f"why do bees dance {n}", text) for n in range(9)],
         )
         base = run.open_stage("base", {})
         base.finish()
@@ -162,7 +165,7 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
         write_json(student.folder / "training.json", {"curve": curve, "looks": looks})
         student.finish(seconds=30.0, steps=20, loss_last=0.05)
         evaluation = run.open_stage("evaluation", {}, [base, student])
-        write_summary(evaluation.folder / "summary.json", summary())
+        write_summary(evaluation.folder / "summary.json", make_summary())
         evaluation.finish(seconds=60.0)
     recipe = f"name: bees\nllm:\n  model: owner/llm\nteacher:\n  model: owner/teacher\n# {text!r}\n"
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")

@@ -121,7 +121,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "aten::copy_":
         stays = isinstance(args[0], SimulatedTensor)
     raw = {k: v for k, v in tree_map(_unwrap, kwargs).items() if k != "pin_memory"}
-    with _own_randomness(function, stays):
+    with _draw_on_device(function, stays):
         result = function(*tree_map(_unwrap, args), **raw)
     if not stays:  # a copy, never the same memory
         return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, result)
@@ -132,7 +132,7 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _own_randomness(function: Any, stays: bool) -> Iterator[None]:
+def _draw_on_device(function: Any, stays: bool) -> Iterator[None]:
     """Let an operation that draws at random use the device's numbers."""
     if not stays or torch.Tag.nondeterministic_seeded not in function.tags:
         yield

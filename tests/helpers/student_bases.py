@@ -29,18 +29,18 @@ for name, folder in given["folders"].items():
 """
 
 
-def student_recipe(encoder: Path | str, **student: object) -> Recipe:
+def make_student_recipe(encoder: Path | str, **student: object) -> Recipe:
     section = {"encoder": str(encoder), "max_tokens": 64, **student}
     return Recipe.model_validate({"name": "tiny", "student": section})
 
 
 def make_base(folder: Path, encoder: Path | str, **student: object) -> Stage:
     with Run(folder) as run:
-        recipe = student_recipe(encoder, **student)
-        return build_base(run, recipe.student, recipe.seed, passages(run))
+        recipe = make_student_recipe(encoder, **student)
+        return build_base(run, recipe.student, recipe.seed, write_passages(run))
 
 
-def passages(run: Run, texts: list[str] = TEXTS) -> Stage:
+def write_passages(run: Run, texts: list[str] = TEXTS) -> Stage:
     stage = run.open_stage("passages", {})
     rows = [
         {"passage_id": f"p{i}", "title": "", "text": text, "source": "hand"}
@@ -51,7 +51,7 @@ def passages(run: Run, texts: list[str] = TEXTS) -> Stage:
     return stage
 
 
-def load(stage: Stage) -> SentenceTransformer:
+def load_student(stage: Stage) -> SentenceTransformer:
     return SentenceTransformer(str(stage.folder), device="cpu")
 
 

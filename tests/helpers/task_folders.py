@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 PROMPTS = {"query": "tides follow: ", "document": "an owl and the moon: "}
 QUERIES = [" ".join(text.split()[:4]) for text in TEXTS]
@@ -94,7 +94,7 @@ def every_kind(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def prompted_folder(tmp_path_factory) -> Path:
     """A model whose prompts turn its vectors well away from those of the bare texts."""
-    return tiny_encoder(tmp_path_factory.mktemp("run") / "student", prompts=PROMPTS)
+    return make_tiny_encoder(tmp_path_factory.mktemp("run") / "student", prompts=PROMPTS)
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from helpers.tiny_models import TEXTS, _wordpiece
+from helpers.tiny_models import TEXTS, make_wordpiece_tokenizer
 
 DECODERS = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"]
 
 
-def tiny_decoder(folder: Path, family: str = "llama", seed: int = 0, **config: object) -> Path:
+def make_tiny_decoder(folder: Path, family: str = "llama", seed: int = 0, **config: object) -> Path:
     """A two-layer decoder of one of the families. Its byte-level BPE tokenizer, like many, has no
     padding and adds no special token. Where a family has windows, its first layer has one."""
     torch.manual_seed(seed)
-    fast = _byte_pairs()
+    fast = _train_byte_pairs()
     sizes = {
         "vocab_size": len(fast),
         "hidden_size": 32,
@@ -49,7 +49,7 @@ def tiny_decoder(folder: Path, family: str = "llama", seed: int = 0, **config: o
     return folder
 
 
-def _byte_pairs() -> PreTrainedTokenizerFast:
+def _train_byte_pairs() -> PreTrainedTokenizerFast:
     """GPT-2's kind of tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,11 +65,15 @@ def _byte_pairs() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_modernbert(folder: Path, tokens: Literal["wordpiece", "unigram", "bpe"]) -> Path:
+def make_tiny_modernbert(folder: Path, tokens: Literal["wordpiece", "unigram", "bpe"]) -> Path:
     """A ModernBERT, whose first layer has no norm and whose others have a window, with one of the
     kinds of tokenizers; `bpe` is Llama's: words begin with a mark, unknown characters are bytes."""
     torch.manual_seed(0)
-    fast = {"wordpiece": _wordpiece, "unigram": _unigram, "bpe": _marked_pairs}[tokens]()
+    fast = {
+        "wordpiece": make_wordpiece_tokenizer,
+        "unigram": _train_unigram,
+        "bpe": _train_marked_pairs,
+    }[tokens]()
     config = ModernBertConfig(
         vocab_size=len(fast),
         hidden_size=32,
@@ -91,23 +95,23 @@ def tiny_modernbert(folder: Path, tokens: Literal["wordpiece", "unigram", "bpe"]
 _MARKS = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
 
 
-def _unigram() -> PreTrainedTokenizerFast:
+def _train_unigram() -> PreTrainedTokenizerFast:
     """XLM-R's kind of tokenizer."""
     tokenizer = Tokenizer(models.Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=300, special_tokens=list(_MARKS.values()), unk_token="[UNK]"
     )
-    return _with_marks(tokenizer, trainer)
+    return _add_marks(tokenizer, trainer)
 
 
-def _marked_pairs() -> PreTrainedTokenizerFast:
+def _train_marked_pairs() -> PreTrainedTokenizerFast:
     """Llama 2's kind of tokenizer."""
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", byte_fallback=True, fuse_unk=True))
     bytes_ = [f"<0x{value:02X}>" for value in range(256)]
     trainer = trainers.BpeTrainer(
         vocab_size=700, special_tokens=[*_MARKS.values(), *bytes_], show_progress=False
     )
-    fast = _with_marks(tokenizer, trainer)
+    fast = _add_marks(tokenizer, trainer)
     # In Llama's file bytes are ordinary tokens.
     described = json.loads(fast.backend_tokenizer.to_str())
     marks = set(_MARKS.values())
@@ -117,7 +121,7 @@ def _marked_pairs() -> PreTrainedTokenizerFast:
     )
 
 
-def _with_marks(tokenizer: Tokenizer, trainer: trainers.Trainer) -> PreTrainedTokenizerFast:
+def _add_marks(tokenizer: Tokenizer, trainer: trainers.Trainer) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.train_from_iterator(TEXTS, trainer)

@@ -45,7 +45,7 @@ TEXTS = [
 ]
 
 
-def tiny_llm(folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
+def make_tiny_llm(folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
     """A two-layer Llama with a byte-level BPE tokenizer."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(models.BPE())
@@ -77,7 +77,7 @@ def tiny_llm(folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
     return folder
 
 
-def tiny_encoder(
+def make_tiny_encoder(
     folder: Path,
     seed: int = 0,
     layers: int = 3,
@@ -86,7 +86,7 @@ def tiny_encoder(
 ) -> Path:
     """A BERT-like sentence encoder with mean pooling."""
     torch.manual_seed(seed)
-    fast = _wordpiece()
+    fast = make_wordpiece_tokenizer()
     config = BertConfig(
         vocab_size=len(fast),
         hidden_size=width,
@@ -107,7 +107,7 @@ def tiny_encoder(
     return folder
 
 
-def make_code_of_its_own(folder: Path, module: bool) -> str:
+def add_own_code(folder: Path, module: bool) -> str:
     """Let a model's folder name code in itself, by a module or by the transformer's configuration,
     which fails where it is run. The name that an error should show."""
     (folder / "mine.py").write_text("raise SystemExit('code of a model was run')\n")
@@ -121,9 +121,9 @@ def make_code_of_its_own(folder: Path, module: bool) -> str:
     return "mine.Transformer" if module else "mine-bert"
 
 
-def _wordpiece() -> PreTrainedTokenizerFast:
+def make_wordpiece_tokenizer() -> PreTrainedTokenizerFast:
     """BERT's kind of tokenizer, for a text or for two together."""
-    tokenizer = Tokenizer(models.WordPiece(_wordpieces(), unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(_list_wordpieces(), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -142,7 +142,7 @@ def _wordpiece() -> PreTrainedTokenizerFast:
     )
 
 
-def _wordpieces() -> dict[str, int]:
+def _list_wordpieces() -> dict[str, int]:
     """The words of TEXTS, and the letters of all others. No trainer: that of WordPiece numbers
     letters by chance, and with them each process would have a model of its own."""
     words = set(re.findall(r"\w+|[^\w\s]", " ".join(TEXTS).lower()))
@@ -152,10 +152,10 @@ def _wordpieces() -> dict[str, int]:
     return {piece: number for number, piece in enumerate([*special, *pieces])}
 
 
-def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
+def make_tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
     """A BERT that reads two texts together and gives them a score, or several."""
     torch.manual_seed(seed)
-    fast = _wordpiece()
+    fast = make_wordpiece_tokenizer()
     config = BertConfig(
         vocab_size=len(fast),
         hidden_size=32,
@@ -176,10 +176,10 @@ SHORT_PROMPT = "Passage: {{ passage }}\nType: {{ task_type }}\nTask:\n"
 """A prompt without examples, for a model that has learnt nothing but its form."""
 
 
-def tiny_writer(folder: Path) -> Path:
-    """`tiny_llm`, trained for a few seconds to write a task and a query in FRet's form about the
-    last words of its prompt: the whole path needs an LLM whose output can be parsed."""
-    tiny_llm(folder, spread=0.05)
+def train_tiny_writer(folder: Path) -> Path:
+    """Make a tiny LLM and train it some seconds to write a task and a query in FRet's form about
+    the last words of its prompt: the whole path needs an LLM whose output can be parsed."""
+    make_tiny_llm(folder, spread=0.05)
     model = LlamaForCausalLM.from_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     words = sorted({word.strip(".,:;") for text in TEXTS for word in text.split()})
@@ -201,7 +201,7 @@ def tiny_writer(folder: Path) -> Path:
     return folder
 
 
-def tiny_recipe(folder: Path, llm: Path, encoder: Path, teacher: Path) -> Path:
+def write_tiny_recipe(folder: Path, llm: Path, encoder: Path, teacher: Path) -> Path:
     """Everything from corpus to verdict in seconds: many small shards, so that there is much to
     be killed between."""
     pairs = [(a, b) for a in TEXTS for b in TEXTS[:3] if a != b]

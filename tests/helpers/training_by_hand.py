@@ -15,14 +15,14 @@ from helpers.tiny_models import TEXTS
 QUESTIONS = ["heart", "wires", "glacier", "bees", "library", "yeast", "tides", "bridges", "owl"]
 
 
-def passage_rows() -> list[Row]:
+def make_passage_rows() -> list[Row]:
     return [
         {"passage_id": f"p{i}", "title": f"Text {i}", "text": text, "source": "hand"}
         for i, text in enumerate(TEXTS)
     ]
 
 
-def example_rows() -> list[Row]:
+def make_example_rows() -> list[Row]:
     """Nine examples: six with a hard negative, three without."""
     texts = [f"Text {i} {text}" for i, text in enumerate(TEXTS)]
     rows = []
@@ -62,7 +62,7 @@ def make_recipe(encoder: Path, teacher: Path | None = None, **sections: Any) -> 
 def write_inputs(run: Run, rows: list[Row]) -> tuple[Stage, Stage]:
     """The tables `passages` and `examples` in a run."""
     passages = run.open_stage("passages", {})
-    passages.map_shards(PASSAGES, [passage_rows()], ShardResult)
+    passages.map_shards(PASSAGES, [make_passage_rows()], ShardResult)
     passages.finish()
     examples = run.open_stage("examples", {"rows": rows}, [passages])
     examples.map_shards(EXAMPLES, [rows], ShardResult)
@@ -73,6 +73,6 @@ def write_inputs(run: Run, rows: list[Row]) -> tuple[Stage, Stage]:
 def train_in(folder: Path, recipe: Recipe, rows: list[Row] | None = None) -> Stage:
     """Everything up to the student, continuing what is in the folder."""
     with Run(folder) as run:
-        passages, examples = write_inputs(run, example_rows() if rows is None else rows)
+        passages, examples = write_inputs(run, make_example_rows() if rows is None else rows)
         base = build_base(run, recipe.student, recipe.seed)
         return train_student(run, TrainingSettings.select(recipe), passages, [examples], base)

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.labelled import OF_TEXTS, label, prepare, query
+from helpers.label_rows import OF_TEXTS, make_label, make_query, prepare_labels
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
@@ -30,7 +30,7 @@ QUERY = "bees dance to tell other bees"
 def run(tmp_path_factory, encoder_folder, teacher_folder):
     folder = tmp_path_factory.mktemp("runs") / "bees"
     with Run(folder) as opened:
-        prepare(opened, [query("q")], [[label("a", 1.0, 1)]], TEXTS)
+        prepare_labels(opened, [make_query("q")], [[make_label("a", 1.0, 1)]], TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     write_recipe(folder, teacher={"model": str(teacher_folder), "device": "cpu"})
     return folder

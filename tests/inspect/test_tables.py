@@ -3,7 +3,7 @@
 from io import StringIO
 
 import pytest
-from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
+from helpers.label_rows import OF_TEXTS, make_label, make_query, make_relabel_recipe, prepare_labels
 from rich.console import Console
 
 from distill.errors import UserError
@@ -23,7 +23,7 @@ def labels(query_id):
     for place, (id_, (rrf, rc)) in enumerate(of.items(), start=1):
         rc_rank = {2.0: 1, 1.5: 2, -1.0: 3, None: None}[rc]
         ql = {"ql": -float(place), "ql_rank": place}
-        rows.append(label(id_, rrf, 5 - place, query_id, rc=rc, rc_rank=rc_rank, **ql))
+        rows.append(make_label(id_, rrf, 5 - place, query_id, rc=rc, rc_rank=rc_rank, **ql))
     return rows
 
 
@@ -32,10 +32,10 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect")
     rankers = ["ql", "rc", "retriever"]
     with Run(folder / "run") as run:
-        queries = [query("q"), query("q2", "b")]
+        queries = [make_query("q"), make_query("q2", "b")]
         rows = [labels("q"), labels("q2")]
-        prepared = prepare(run, queries, rows, TEXTS, rankers=rankers)
-        settings = recipe(folder, rankers=rankers, more_positives=1.0, shard_size=1)
+        prepared = prepare_labels(run, queries, rows, TEXTS, rankers=rankers)
+        settings = make_relabel_recipe(folder, rankers=rankers, more_positives=1.0, shard_size=1)
         examples = make_examples(
             run,
             settings.relabel,
@@ -167,7 +167,7 @@ def test_inspect_tells_who_made_a_stage_and_what_was_lost(tmp_path):
 
 def test_inspect_leaves_out_tables_that_are_not_made_yet(tmp_path):
     with Run(tmp_path / "run") as run:
-        prepare(run, [query("q")], [labels("q")], TEXTS)
+        prepare_labels(run, [make_query("q")], [labels("q")], TEXTS)
     text = shown(tmp_path / "run", "q")
     assert "no example: not chosen yet, or dropped" in text
     assert "order by ql: b > a" in text

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.student_bases import make_base
-from helpers.tiny_architectures import tiny_decoder
+from helpers.tiny_architectures import make_tiny_decoder
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -65,7 +65,7 @@ def test_every_weight_learns():
 
 
 def test_padding_and_neighbours_change_no_vector(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     model = load_sentence_model(make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder)
     together = model.encode(TEXTS)
     alone = np.concatenate([model.encode([text]) for text in TEXTS])
@@ -75,7 +75,7 @@ def test_padding_and_neighbours_change_no_vector(tmp_path):
 
 
 def test_same_seed_makes_the_same_dictionary_and_it_is_float32_safetensors(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     files = []
     for name in "ab":
         folder = make_base(tmp_path / name, tmp_path / "decoder", **LATENT).folder
@@ -84,7 +84,7 @@ def test_same_seed_makes_the_same_dictionary_and_it_is_float32_safetensors(tmp_p
 
 
 def test_latent_attention_needs_trust_in_the_library_and_not_in_ours(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     folder = make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder
     with pytest.raises(ValueError, match="trust_remote_code"):
         SentenceTransformer(str(folder), device="cpu")
@@ -92,7 +92,7 @@ def test_latent_attention_needs_trust_in_the_library_and_not_in_ours(tmp_path):
 
 
 def test_student_that_an_earlier_version_saved_still_loads(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     folder = make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder
     expected = load_sentence_model(folder, "cpu").encode(TEXTS)
     modules = folder / "modules.json"
@@ -103,7 +103,7 @@ def test_student_that_an_earlier_version_saved_still_loads(tmp_path):
 
 
 def test_bfloat16_gives_near_vectors(tmp_path):
-    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
     model = load_sentence_model(make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder)
     exact = model.encode(TEXTS)
     rough = model.bfloat16().encode(TEXTS, convert_to_tensor=True).float().numpy()

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from helpers.tiny_models import make_code_of_its_own
+from helpers.tiny_models import add_own_code
 from safetensors.torch import load_file, save_file
 
 from distill.errors import UserError
@@ -51,7 +51,7 @@ def test_whole_model_loads(llm_folder):
 @pytest.mark.bad_input("models", "an LLM with code of its own", "refused, never run")
 def test_code_of_an_llm_is_not_run(tmp_path, llm_folder):
     folder = shutil.copytree(llm_folder, tmp_path / "llm")
-    make_code_of_its_own(folder, module=False)
+    add_own_code(folder, module=False)
     with pytest.raises(UserError, match="needs code that came with it") as caught:
         load_causal_lm(folder, torch.float32, "cpu")
     assert "trust_remote_code" not in str(caught.value)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers.written_files import files
+from helpers.written_files import read_files
 
 from distill.errors import UserError
 from distill.object_store import lease, mirror, uploads
@@ -60,7 +60,7 @@ def test_store_holds_a_copy_of_the_folder(server, tmp_path):
         stage = fill(run)
         (run.folder / "prompts").mkdir()
         (run.folder / "prompts" / "a.jinja").write_text("Say it.")
-    stored = server.objects("runs/mine")
+    stored = server.read_objects("runs/mine")
     assert json.loads(stored.pop(".lease.json"))["released"] is True
     assert json.loads(stored["words/.stage/manifest.json"]) == stage.manifest
     local = [
@@ -99,11 +99,11 @@ def test_folder_that_is_lost_continues_from_the_store(server, tmp_path):
     with Run(tmp_path / "other") as run:
         fill(run, inputs=[fill(run, "first")])
     for name in ("first", "words"):
-        assert files(folder / name) == files(tmp_path / "other" / name)
+        assert read_files(folder / name) == read_files(tmp_path / "other" / name)
     with opened(tmp_path / "left behind") as run:  # of the machine that came first
         stage = run.open_stage("words", {}, [run.open_stage("first", {})])
         assert stage.complete
-    assert files(tmp_path / "left behind" / "words") == files(folder / "words")
+    assert read_files(tmp_path / "left behind" / "words") == read_files(folder / "words")
 
 
 def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
@@ -111,10 +111,10 @@ def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
         fill(run, "second", inputs=[fill(run, "first")])
     with opened(tmp_path / "other") as run:
         assert (run.folder / "second" / ".stage" / "manifest.json").exists()
-        assert not files(run.folder / "second")
+        assert not read_files(run.folder / "second")
         fill(run, "first", done=never)
-        assert len(files(run.folder / "first")) == len(ITEMS)
-        assert not files(run.folder / "second")
+        assert len(read_files(run.folder / "first")) == len(ITEMS)
+        assert not read_files(run.folder / "second")
 
 
 @pytest.mark.slow
@@ -206,8 +206,8 @@ def test_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
 
     with pytest.raises(UserError, match="was taken over by another job"):
         sleep_and_wake()
-    assert files(tmp_path / "sleeps" / "late")
-    assert not [name for name in server.names("runs/mine") if name.startswith("late/")]
+    assert read_files(tmp_path / "sleeps" / "late")
+    assert not [name for name in server.list_names("runs/mine") if name.startswith("late/")]
 
 
 def test_job_that_was_killed_in_the_same_folder_continues_at_once(server, tmp_path):
@@ -223,11 +223,11 @@ def test_stage_is_replaced_under_other_settings_and_comes_back(server, tmp_path)
         fill(run, size=1)
     with opened(folder, "stale") as run:
         fill(run, items=ITEMS[:2], size=2)
-    assert len(files(folder / "words")) == 2
+    assert len(read_files(folder / "words")) == 2
     shutil.rmtree(folder)
     with opened(folder, "stale") as run:
-        assert len(files(fill(run, items=ITEMS[:2], done=never, size=2).folder)) == 2
-        assert len(files(fill(run, done=never, size=1).folder)) == len(ITEMS)
+        assert len(read_files(fill(run, items=ITEMS[:2], done=never, size=2).folder)) == 2
+        assert len(read_files(fill(run, done=never, size=1).folder)) == len(ITEMS)
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_stage_made_with_other_settings_elsewhere_is_kept_aside(server, tmp_path
         fill(run, items=ITEMS[:2], size=2)
     with opened(tmp_path / "other") as run:
         mark = fill(run, items=ITEMS[:2], done=never, size=2).fingerprint
-    stored = server.objects("runs/mine")
+    stored = server.read_objects("runs/mine")
     assert json.loads(stored["words/.stage/manifest.json"])["fingerprint"] == mark
     assert len([name for name in stored if name.startswith("superseded/words-")]) == 13
 
@@ -257,7 +257,7 @@ def test_shards_made_from_inputs_with_other_bytes_do_not_come_back_from_the_mirr
 
     with opened(folder) as run:
         fill(run, "first", done=other)
-    assert not [name for name in server.names("runs/mine") if name.startswith("second/")]
+    assert not [name for name in server.list_names("runs/mine") if name.startswith("second/")]
 
 
 def test_rows_of_two_machines_become_one(server, tmp_path):
@@ -281,9 +281,9 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         cache = RequestCache(run.folder / "requests.sqlite")
         cache.keep(b"key", "reply")
         until = time.monotonic() + 10
-        while "requests.sqlite" not in server.names("runs/mine") and time.monotonic() < until:
+        while "requests.sqlite" not in server.list_names("runs/mine") and time.monotonic() < until:
             time.sleep(0.05)
-        (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
+        (tmp_path / "copy").write_bytes(server.read_objects("runs/mine")["requests.sqlite"])
     with sqlite3.connect(tmp_path / "copy") as copy:
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (1,)
 
@@ -305,7 +305,7 @@ def test_sqlite_file_that_takes_longer_to_copy_than_the_pause_between_copies(
             cache.keep(b"%d" % number, number)
             time.sleep(0.02)
         fill(run)
-    (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
+    (tmp_path / "copy").write_bytes(server.read_objects("runs/mine")["requests.sqlite"])
     with sqlite3.connect(tmp_path / "copy") as copy:
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (40,)
 
@@ -317,7 +317,7 @@ def test_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path):
     (tmp_path / "other" / "words" / "notes.txt").write_text("of somebody's own")
     with opened(tmp_path / "other", "stale") as run:
         fill(run)
-    stored = server.names("runs/mine")
+    stored = server.list_names("runs/mine")
     for place in ("words", "superseded/words-unmarked"):
         assert f"{place}/part-00005.parquet" in stored
     shutil.rmtree(tmp_path / "run" / "words")
@@ -334,7 +334,7 @@ def test_run_continues_from_any_part_that_is_in_the_store(server, tmp_path, monk
     monkeypatch.setattr(lease, "TAKEN_OVER_AFTER", 0.5)
     with Run(tmp_path / "whole") as run:
         fill(run, inputs=[fill(run, "first")])
-    whole = {name: files(run.folder / name) for name in ("first", "words")}
+    whole = {name: read_files(run.folder / name) for name in ("first", "words")}
 
     def run_all(folder: Path) -> None:
         with opened(folder) as run:
@@ -350,9 +350,9 @@ def test_run_continues_from_any_part_that_is_in_the_store(server, tmp_path, monk
         with pytest.raises(UserError, match="503"):
             run_all(tmp_path / f"lost {last}")
         server.refuse = lambda method, path: None
-        stored = [name for name in server.names("runs/mine") if name.endswith(".parquet")]
+        stored = [name for name in server.list_names("runs/mine") if name.endswith(".parquet")]
         run_all(tmp_path / f"new {last}")
-        assert {name: files(tmp_path / f"new {last}" / name) for name in whole} == whole
+        assert {name: read_files(tmp_path / f"new {last}" / name) for name in whole} == whole
         figures = [name.replace("/", "/.stage/").replace("parquet", "json") for name in stored]
         for name in figures:  # how long it took is what the lost machine measured
             there = [tmp_path / f"{which} {last}" / name for which in ("lost", "new")]

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.fresh_process import Fresh, distill
+from helpers.fresh_process import FreshProcess, run_distill
 
 from distill.api.before import check_first
 from distill.errors import UserError
@@ -54,22 +54,22 @@ def test_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_fil
 
     def lose_machine(when: str) -> dict[str, bytes]:
         """Kill the job as soon as the store has an object of such a name; what the store has."""
-        job = Fresh(tmp_path / "lost", _live, recipe_file, folder, store, True)
+        job = FreshProcess(tmp_path / "lost", _live, recipe_file, folder, store, True)
         until = time.monotonic() + 200
-        while not any(re.fullmatch(when, name) for name in server.names("runs/tiny")):
-            assert job.is_alive(), job.said()
+        while not any(re.fullmatch(when, name) for name in server.list_names("runs/tiny")):
+            assert job.is_alive(), job.read_errors()
             assert time.monotonic() < until
             time.sleep(0.1)
         job.send_signal(signal.SIGKILL)
-        job.done()
+        job.wait()
         shutil.rmtree(folder)
-        return server.objects("runs/tiny")
+        return server.read_objects("runs/tiny")
 
     judging = lose_machine("judgements-ql/part-00001.parquet")
     assert "examples/.stage/manifest.json" not in judging
     training = lose_machine("student/.stage/training/.*/checkpoint-.*/complete")
     assert json.loads(training["student/.stage/manifest.json"])["complete"] is False
-    ended = Fresh(tmp_path / "ended", _live, recipe_file, folder, store).done()
+    ended = FreshProcess(tmp_path / "ended", _live, recipe_file, folder, store).wait()
     assert ended.returncode == 0, ended.stderr
     shards = [re.fullmatch(r"(generations|judgements-\w+)/(part-\d+)\.parquet", n) for n in judging]
     paid = [f"{one[1]}/.stage/{one[2]}.json" for one in shards if one]
@@ -77,11 +77,13 @@ def test_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_fil
     # The figures, which hold how long each shard took, are those of the first machine.
     assert {name: (folder / name).read_bytes() for name in paid} == {n: judging[n] for n in paid}
 
-    whole = Fresh(tmp_path / "whole", _live, recipe_file, tmp_path / "undisturbed", None).done()
+    whole = FreshProcess(
+        tmp_path / "whole", _live, recipe_file, tmp_path / "undisturbed", None
+    ).wait()
     assert whole.returncode == 0, whole.stderr
     results = _results(folder)
     assert results == _results(tmp_path / "undisturbed")
-    at_end = server.objects("runs/tiny")
+    at_end = server.read_objects("runs/tiny")
     assert {name: at_end.get(name) for name in results} == results
     assert not [name for name in at_end if "/training/" in name]
 
@@ -90,7 +92,7 @@ def test_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_fil
 def test_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_path):
     def corpus(store: str):
         words = ["corpus", str(recipe_file), "--run", str(tmp_path / "run"), "-v"]
-        return distill(*words, "--set", f"store={store}", **server.environment)
+        return run_distill(*words, "--set", f"store={store}", **server.environment)
 
     refused = corpus("s3://nowhere/mine")
     assert refused.returncode == 2
@@ -100,10 +102,10 @@ def test_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_
     assert done.returncode == 0, done.stderr
     said = [refused.stderr, refused.stdout, done.stderr, done.stdout]
     written = [p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()]
-    written += [*server.objects("mine").values(), *(one.encode() for one in said)]
+    written += [*server.read_objects("mine").values(), *(one.encode() for one in said)]
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         assert not [one for one in written if server.environment[name].encode() in one]
-    assert "log.jsonl" in server.objects("mine")
+    assert "log.jsonl" in server.read_objects("mine")
 
 
 def test_run_that_another_machine_has_begun_was_checked_then(server, recipe_file, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.query_side_recipe import adapt_queries
 from helpers.student_bases import encode_elsewhere
-from helpers.written_files import files
+from helpers.written_files import read_files
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -113,7 +113,7 @@ def test_killed_training_ends_with_the_same_student(recipe, run_folder, tmp_path
     assert not (tmp_path / "round-static/student/modules.json").exists()
     with Run(tmp_path) as run:
         Job(run, recipe).train_student()
-    assert files(tmp_path / "student") == files(run_folder / "student")
+    assert read_files(tmp_path / "student") == read_files(run_folder / "student")
 
 
 def test_static_encoder_is_not_trained_again_for_another_weight(

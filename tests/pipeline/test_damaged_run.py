@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 TABLES = ("passages", "generations", "parsed", "queries", "candidates", "judgements-ql")
 TABLES += ("judgements-rc", "labels", "examples")
@@ -52,13 +52,13 @@ def test_damaged_parts_are_named_and_made_again(whole_run, recipe_file, tmp_path
     undisturbed = content(folder)
     assert len(undisturbed) > 30
     harmed = damage(folder, harms, place)
-    again = distill("run", str(recipe_file), "--run", str(folder))
+    again = run_distill("run", str(recipe_file), "--run", str(folder))
     assert again.returncode == 0, again.stderr
     said = again.stderr.replace("\n", "")
     for path in harmed:
         assert str(path.relative_to(folder)) in said, path
     assert content(folder) == undisturbed
-    calm = distill("run", str(recipe_file), "--run", str(folder))
+    calm = run_distill("run", str(recipe_file), "--run", str(folder))
     assert calm.returncode == 0
     assert "made again" not in calm.stderr
 
@@ -70,7 +70,7 @@ def test_damaged_table_leaves_the_student_as_it_is(whole_run, recipe_file, tmp_p
     shard = folder / "queries" / "part-00001.parquet"
     whole = shard.read_bytes()
     truncate(shard)
-    again = distill("run", str(recipe_file), "--run", str(folder))
+    again = run_distill("run", str(recipe_file), "--run", str(folder))
     assert again.returncode == 0, again.stderr
     assert shard.read_bytes() == whole
     assert (folder / "student" / "model.safetensors").stat().st_mtime_ns == before
@@ -91,6 +91,6 @@ def test_models_that_were_moved_leave_a_run_as_it_is(whole_run, recipe_file, tmp
     ):
         other = shutil.copytree(recipe[section][key], tmp_path / section)
         moved += ["--set", f"{section}.{key}={other}"]
-    again = distill("run", str(recipe_file), "--run", str(folder), *moved)
+    again = run_distill("run", str(recipe_file), "--run", str(folder), *moved)
     assert again.returncode == 0, again.stderr
     assert (folder / "student" / "model.safetensors").stat().st_mtime_ns == before

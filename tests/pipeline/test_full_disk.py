@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 from distill.errors import UserError
 from distill.store.judgement_cache import JudgementCache
@@ -41,7 +41,7 @@ def test_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, whole
     cache = {"DISTILL_CACHE": str(tmp_path / "cache")}
     for size in ("64k", "160k", "400k", "700k", "1100k", "1600k", "2200k", "3m"):
         grow(small_disk, size)
-        told = distill(*command, **cache)
+        told = run_distill(*command, **cache)
         if told.returncode == 0:
             break
         assert told.returncode == 2, told.stderr
@@ -49,7 +49,7 @@ def test_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, whole
         assert "Traceback" not in told.stderr
         assert not list((small_disk / "run").rglob(".*.part"))
     grow(small_disk, "200m")
-    done = distill(*command, **cache)
+    done = run_distill(*command, **cache)
     assert done.returncode == 0, done.stderr
     assert tables(small_disk / "run") == tables(whole_run)
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 from sentence_transformers import SentenceTransformer
 
 from distill.store.tables import EXAMPLES, LABELS, PASSAGES, QUERIES, TEACHER_SCORES, read_rows
@@ -39,7 +39,7 @@ def test_run_without_evaluation_tasks_ends_with_the_student(run, tmp_path, recip
     shutil.rmtree(folder / "evaluation")
     for name in ("summary.json", "report.html", "report.md"):
         (folder / name).unlink()
-    done = distill("run", str(recipe_file), "--run", str(folder), "--set", "evaluate.tasks=[]")
+    done = run_distill("run", str(recipe_file), "--run", str(folder), "--set", "evaluate.tasks=[]")
     assert done.returncode == 0, done.stderr
     assert "trained and not measured" in done.stdout
     assert (folder / "student" / "config.json").exists()
@@ -80,19 +80,19 @@ def test_manifest_says_what_relabelling_did(run):
 
 def test_second_run_does_nothing_again(run, recipe_file):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
-    done = distill("run", str(recipe_file), "--run", str(run))
+    done = run_distill("run", str(recipe_file), "--run", str(run))
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
 
 
 def test_run_folder_continues_by_itself(run):
-    done = distill("relabel", "--run", str(run))
+    done = run_distill("relabel", "--run", str(run))
     assert done.returncode == 0, done.stderr
     assert "examples" in done.stdout
 
 
 def test_teacher_scores_each_example(run):
-    done = distill("score-teacher", "--run", str(run))
+    done = run_distill("score-teacher", "--run", str(run))
     assert done.returncode == 0, done.stderr
     examples = list(read_rows(EXAMPLES, run / "examples"))
     scores = list(read_rows(TEACHER_SCORES, run / "teacher-scores"))
@@ -105,7 +105,7 @@ def test_teacher_scores_each_example(run):
 def test_run_with_other_settings_is_refused_with_the_remedy(run, recipe_file):
     kept = (run / "recipe.yaml").read_bytes()
     words = ("run", str(recipe_file), "--run", str(run), "--set", "relabel.negative_count=2")
-    refused = distill(*words)
+    refused = run_distill(*words)
     assert refused.returncode == 2
     assert "negative_count" in refused.stderr
     assert "--overwrite stale" in refused.stderr
@@ -114,26 +114,26 @@ def test_run_with_other_settings_is_refused_with_the_remedy(run, recipe_file):
 
 
 def test_inspect_shows_the_run_a_table_and_a_query(run):
-    assert "judgements-ql" in distill("inspect", str(run)).stdout
-    rows = distill("inspect", str(run), "examples", "--rows", "2").stdout
+    assert "judgements-ql" in run_distill("inspect", str(run)).stdout
+    rows = run_distill("inspect", str(run), "examples", "--rows", "2").stdout
     assert "positive_id" in rows
     query_id = next(iter(read_rows(EXAMPLES, run / "examples")))["query_id"]
-    shown = distill("inspect", str(run), "--query", query_id).stdout
+    shown = run_distill("inspect", str(run), "--query", query_id).stdout
     assert "positive" in shown
     assert "negative" in shown
     assert "RRF" in shown
-    dropped = distill("inspect", str(run), "queries/dropped").stdout
+    dropped = run_distill("inspect", str(run), "queries/dropped").stdout
     assert "reason" in dropped
 
 
 def test_inspect_names_what_there_is(run, tmp_path):
-    assert "examples" in distill("inspect", str(run), "exmples").stderr
-    assert distill("inspect", str(tmp_path)).returncode == 2
+    assert "examples" in run_distill("inspect", str(run), "exmples").stderr
+    assert run_distill("inspect", str(tmp_path)).returncode == 2
 
 
 def test_help_and_the_resolved_recipe(recipe_file):
-    assert "Usage" in distill("run", "--help").stdout
-    resolved = distill("run", str(recipe_file), "--print-resolved").stdout
+    assert "Usage" in run_distill("run", "--help").stdout
+    resolved = run_distill("run", str(recipe_file), "--print-resolved").stdout
     assert "top_k: 4" in resolved
     assert "rrf_k: 0" in resolved
 
@@ -149,7 +149,7 @@ def test_help_and_the_resolved_recipe(recipe_file):
 )
 def test_bad_input_ends_with_code_2_and_leaves_no_table(recipe_file, tmp_path, sets, said):
     options = [word for item in sets for word in ("--set", item)]
-    failed = distill("generate", str(recipe_file), "--run", str(tmp_path / "run"), *options)
+    failed = run_distill("generate", str(recipe_file), "--run", str(tmp_path / "run"), *options)
     assert failed.returncode == 2
     assert said in failed.stderr
     assert "remedy" in failed.stderr

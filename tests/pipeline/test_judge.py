@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.written_files import files
+from helpers.written_files import read_files
 from pipeline.test_query_route import adapt
 from sentence_transformers import CrossEncoder
 
@@ -108,7 +108,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     assert list((tmp_path / "run/judge/.stage/training").glob("checkpoint-3/complete"))
     with Run(tmp_path / "run") as run:
         Job(run, recipe).train_judge()
-    assert files(tmp_path / "run" / "judge") == files(run_folder / "judge")
+    assert read_files(tmp_path / "run" / "judge") == read_files(run_folder / "judge")
 
 
 def test_judge_of_the_labels_that_a_run_has(run_folder, tmp_path, recipe):

@@ -2,7 +2,7 @@
 LLM."""
 
 import pytest
-from helpers.written_files import files
+from helpers.written_files import read_files
 from pipeline.test_query_route import adapt
 
 from distill.files.atomic import read_json
@@ -43,4 +43,4 @@ def test_mixture_is_learnt_over_the_union_of_candidates(
     assert soft["candidates"] == pytest.approx(expected, abs=1e-3)
     assert soft["lists"] == len(lengths)
     assert 1 < soft["effective_candidates"] < soft["candidates"]
-    assert files(train(tmp_path / "again")) == files(student)
+    assert read_files(train(tmp_path / "again")) == read_files(student)

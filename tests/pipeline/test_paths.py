@@ -1,7 +1,7 @@
 """Paths that are none, as a person may write them."""
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from helpers.fresh_process import distill
 )
 def test_paths_that_are_not_of_this_machine_are_refused(tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
-    told = distill(*words)
+    told = run_distill(*words)
     assert told.returncode == 2, told.stderr
     assert said in told.stderr
     assert "remedy" in told.stderr or "name a file or folder" in told.stderr

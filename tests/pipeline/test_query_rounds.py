@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.written_files import files
+from helpers.written_files import read_files
 from pipeline.test_query_route import Killed, adapt
 from pipeline.test_static_student import adapt as adapt_static
 from sentence_transformers import SentenceTransformer
@@ -139,7 +139,7 @@ def test_killed_in_any_round_and_resumed_it_ends_with_the_undisturbed_bytes(
         with pytest.raises(Killed):
             train(tmp_path / "run", recipe)
     train(tmp_path / "run", recipe)
-    assert files(tmp_path / "run" / "student") == files(run_folder / "student")
+    assert read_files(tmp_path / "run" / "student") == read_files(run_folder / "student")
 
 
 def test_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
@@ -151,7 +151,7 @@ def test_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
     np.testing.assert_allclose(encode_queries(run / "student"), encode_untrained(run), atol=1e-6)
     assert "before training, whose weights are kept" in caplog.text
     assert not (run / "round-2").exists()
-    assert files(run / "student") == files(run / "round-1" / "student")
+    assert read_files(run / "student") == read_files(run / "round-1" / "student")
     assert caplog.text.count("before training, whose weights are kept") == 1  # trained once
 
 

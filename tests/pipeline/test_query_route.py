@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.fake_server import MODEL, serving
+from helpers.fake_server import MODEL, serve
 from helpers.plain_process import run_plainly
 from helpers.query_side_recipe import adapt_queries
-from helpers.written_files import files
+from helpers.written_files import read_files
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -260,7 +260,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
             Job(run, recipe).train_student()
     with Run(tmp_path / "run") as run:
         Job(run, recipe).train_student()
-    assert files(tmp_path / "run" / "student") == files(run_folder / "student")
+    assert read_files(tmp_path / "run" / "student") == read_files(run_folder / "student")
 
 
 def test_encoder_of_another_width_is_projected_into_the_teachers_space(
@@ -332,7 +332,7 @@ def test_server_that_changes_its_model_before_training_is_refused(
         data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         return {"object": "list", "model": MODEL, "data": data}
 
-    with serving(embeds) as server, Run(tmp_path / "run") as run:
+    with serve(embeds) as server, Run(tmp_path / "run") as run:
         served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
         recipe = adapt(
             recipe_file,
@@ -361,7 +361,7 @@ def test_teacher_behind_a_server_leaves_the_query_side_alone(tmp_path, recipe_fi
         data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         return {"object": "list", "model": MODEL, "data": data}
 
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
         recipe = adapt(
             recipe_file,

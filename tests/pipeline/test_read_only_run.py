@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.fresh_process import distill
-from helpers.labelled import OF_TEXTS, label, prepare, query
+from helpers.fresh_process import run_distill
+from helpers.label_rows import OF_TEXTS, make_label, make_query, prepare_labels
 
 from distill.store.run import Run
 
@@ -21,7 +21,7 @@ def read_only_run(tmp_path: Path, encoder_folder: Path) -> Iterator[Path]:
     anybody else, in a folder without the right to write."""
     folder = tmp_path / "run"
     with Run(folder) as opened:
-        prepare(opened, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
+        prepare_labels(opened, [make_query("q")], [[make_label("a", 1.0, 1)]], OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     recipe = yaml.safe_dump({"name": "bees", "train": {"device": "cpu"}})
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
@@ -47,7 +47,7 @@ def test_reading_commands_work_on_a_run_that_cannot_be_written(read_only_run, tm
         ("report", str(read_only_run), "--out", str(page)),
         ("search", str(read_only_run), "bees dance"),
     ):
-        done = distill(*command)
+        done = run_distill(*command)
         assert done.returncode == 0, done.stderr
     assert page.is_file()
     for command in (
@@ -55,7 +55,7 @@ def test_reading_commands_work_on_a_run_that_cannot_be_written(read_only_run, tm
         ("corpus", "--run", str(read_only_run)),
         ("export", str(read_only_run), "--out", str(read_only_run / "export")),
     ):
-        done = distill(*command)
+        done = run_distill(*command)
         assert done.returncode == 2, (command, done.stderr)
         assert "Traceback" not in done.stderr
         assert "remedy" in done.stderr

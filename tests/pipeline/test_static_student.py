@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.query_side_recipe import adapt_queries
 from helpers.student_bases import encode_elsewhere
-from helpers.written_files import files
+from helpers.written_files import read_files
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
@@ -111,7 +111,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
             Job(run, recipe).train_student()
     with Run(tmp_path / "run") as run:
         Job(run, recipe).train_student()
-    assert files(tmp_path / "run" / "student") == files(run_folder / "student")
+    assert read_files(tmp_path / "run" / "student") == read_files(run_folder / "student")
 
 
 def test_token_of_no_text_points_where_the_teacher_puts_its_word(

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from helpers.in_memory import in_memory_encoder
+from helpers.in_memory import make_in_memory_encoder
 from helpers.overlap_llm import OverlapLLM
 from pipeline.test_query_route import adapt
 
@@ -61,7 +61,7 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, recipe) -> Path:
     folder = tmp_path_factory.mktemp("check-run") / "run"
-    distill.relabel(recipe, folder, llm=ContraryLLM(), retriever=in_memory_encoder())
+    distill.relabel(recipe, folder, llm=ContraryLLM(), retriever=make_in_memory_encoder())
     return folder
 
 
@@ -102,7 +102,7 @@ def test_ranker_worse_than_the_retriever_is_left_out(run_folder, recipe):
 def test_report_and_the_log_name_it(run_folder, recipe, caplog):
     with caplog.at_level(logging.WARNING):
         distill.relabel(
-            recipe, run_folder, llm=ContraryLLM(), retriever=in_memory_encoder()
+            recipe, run_folder, llm=ContraryLLM(), retriever=make_in_memory_encoder()
         )  # nothing is done again
     assert "ranker rc is left out: it puts the known passage first" in caplog.text
     page = distill.report(run_folder).read_text()
@@ -111,7 +111,7 @@ def test_report_and_the_log_name_it(run_folder, recipe, caplog):
 
 def test_scores_that_training_learns_stay(recipe, run_folder, tmp_path):
     learns = override(recipe, {"train.objective": {"kl": 1.0}, "train.kl": {"scores": "rc"}})
-    distill.relabel(learns, tmp_path / "run", llm=ContraryLLM(), retriever=in_memory_encoder())
+    distill.relabel(learns, tmp_path / "run", llm=ContraryLLM(), retriever=make_in_memory_encoder())
     labels = open_stage(tmp_path / "run" / "labels")
     assert labels.manifest["settings"]["weights"]["rc"] == 0
     assert all(row["rc"] is not None for row in labels.read_rows(LABELS))
@@ -149,7 +149,7 @@ def test_rankers_are_compared_query_by_query():
 def test_corpus_without_known_items_weighs_all_alike(recipe, recipe_file, tmp_path, caplog):
     few = override(recipe, {"corpus.path": str(recipe_file.parent / "corpus.jsonl")})
     with caplog.at_level(logging.WARNING):
-        distill.relabel(few, tmp_path / "run", llm=OverlapLLM(), retriever=in_memory_encoder())
+        distill.relabel(few, tmp_path / "run", llm=OverlapLLM(), retriever=make_in_memory_encoder())
     assert "every ranker weighs the same" in caplog.text
     weights = open_stage(tmp_path / "run" / "labels").manifest["settings"]["weights"]
     assert weights == {"retriever": 1.0, "bm25": 1.0, "rc": 1.0}

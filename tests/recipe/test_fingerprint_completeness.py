@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 from helpers.recipe_keys import find_missing_keys, read_settings, record_reads
-from helpers.relabel_rows import prepare
+from helpers.relabel_rows import prepare_candidates
 from helpers.tiny_models import TEXTS
-from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+from helpers.training_by_hand import make_example_rows, make_recipe, write_inputs
 from train.data.test_soft_labels import label, write
 
 from distill.recipe import Recipe, Teacher
@@ -58,7 +58,7 @@ def test_fingerprint_of_training_holds_every_key_that_training_reads(
     teacher = teacher_folder if has_teacher else None
     recipe = make_recipe(encoder_folder, teacher, student=student, train=train)
     with Run(tmp_path / "run", "stale") as run:
-        passages, examples = write_inputs(run, example_rows())
+        passages, examples = write_inputs(run, make_example_rows())
         labels = write(run, LABELS, "labels", [[label("q1", "p8", None) | {"rc": 1.0}]])
         base = build_base(run, recipe.student, recipe.seed)
 
@@ -81,7 +81,7 @@ def test_training_reads_nothing_of_a_teacher_that_it_does_not_learn_from(
     recipe = make_recipe(encoder_folder, teacher_folder, train={"objective": {"infonce": 1}})
     recipe.teacher.query_template = "{task}: {query}"
     with Run(tmp_path / "run", "stale") as run:
-        passages, examples = write_inputs(run, example_rows())
+        passages, examples = write_inputs(run, make_example_rows())
         base = build_base(run, recipe.student, recipe.seed)
         with record_reads() as reads:
             train_student(run, TrainingSettings.select(recipe), passages, [examples], base)
@@ -96,7 +96,7 @@ def test_fingerprint_of_the_base_holds_every_key_that_building_it_reads(
 ):
     recipe = make_recipe(encoder_folder, student=student)
     with Run(tmp_path / "run", "stale") as run:
-        passages, _ = write_inputs(run, example_rows())
+        passages, _ = write_inputs(run, make_example_rows())
 
         def make(recipe: Recipe):
             return build_base(run, recipe.student, recipe.seed, passages)
@@ -116,7 +116,7 @@ def test_fingerprint_of_a_static_base_holds_every_key_that_fitting_it_reads(
         encoder_folder, teacher_folder, student=student, train=train, relabel=relabel
     )
     with Run(tmp_path / "run", "stale") as run:
-        passages, examples = write_inputs(run, example_rows())
+        passages, examples = write_inputs(run, make_example_rows())
 
         def make(recipe: Recipe):
             return build_static_base(
@@ -143,7 +143,7 @@ def test_fingerprint_of_the_judge_holds_every_key_that_its_training_reads(tmp_pa
         }
     )
     with Run(tmp_path / "run", "stale") as run:
-        passages, queries, candidates = prepare(run, texts, asked, found)
+        passages, queries, candidates = prepare_candidates(run, texts, asked, found)
         labels = make_labels(run, recipe.relabel, queries, candidates, {})
 
         def make(recipe: Recipe):

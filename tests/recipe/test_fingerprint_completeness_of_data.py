@@ -4,13 +4,13 @@ of the stage that reads it, or of one of its inputs, or is declared to change sp
 import json
 
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.in_memory import InMemoryLLM
 from helpers.passages import make_passages
 from helpers.query_rows import filter_queries
 from helpers.recipe_keys import StageChain
-from helpers.tiny_models import tiny_cross_encoder
-from helpers.training_by_hand import example_rows, write_inputs
+from helpers.tiny_models import make_tiny_cross_encoder
+from helpers.training_by_hand import make_example_rows, write_inputs
 
 from distill.api.objects import Models, put_models
 from distill.evaluate.stage import evaluate_run
@@ -124,7 +124,7 @@ def test_fingerprints_of_a_custom_method_hold_every_key_that_it_reads(run):
     }
     recipe, llm = override(Recipe(name="tiny"), settings), JSONWriter()
     chain, select = StageChain(put_models(recipe, Models(llm=llm))), WritingSettings.select
-    passages = passages_of(run)
+    passages = make_numbered_passages(run)
     generations, missing = chain.make(
         "generations", lambda of: make_generations(run, select(of), passages, lambda: llm)
     )
@@ -190,7 +190,7 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
     monkeypatch.setattr("distill.relabel.judgements.check_reranker", lambda *_: None)
     settings = {
         "relabel.rankers": ["ql", "rc", "graded", "bm25", "cross_encoder", "retriever"],
-        "relabel.cross_encoder": str(tiny_cross_encoder(tmp_path / "cross-encoder")),
+        "relabel.cross_encoder": str(make_tiny_cross_encoder(tmp_path / "cross-encoder")),
         "relabel.cascade": {"by": ["bm25", "retriever"], "keep": 3},
         "relabel.weights": {"ql": 2.0},
         "relabel.ql_per_token": True,
@@ -269,7 +269,7 @@ def test_fingerprints_of_teacher_scores_and_evaluation_hold_every_key_that_they_
         "train.objective": {"infonce": 1.0},
     }
     chain = StageChain(override(load_recipe(recipe_file), settings))
-    passages, examples = write_inputs(run, example_rows())
+    passages, examples = write_inputs(run, make_example_rows())
     _, missing = chain.make(
         "teacher-scores", lambda of: make_teacher_scores(run, of.teacher, [examples])
     )

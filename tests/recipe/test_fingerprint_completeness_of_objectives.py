@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.recipe_keys import StageChain
-from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+from helpers.training_by_hand import make_example_rows, make_recipe, write_inputs
 from recipe.test_fingerprint_completeness import OF_EMBEDDER, OF_TRAINING, RESOLVED
 from train.data.test_soft_labels import label, write
 
@@ -43,7 +43,7 @@ STAGES = [
 
 def pair_rows() -> list[Row]:
     """Sentences whose similarity is known: nobody's query."""
-    return [row | {"task_type": "sts", "seed_id": ""} for row in example_rows()]
+    return [row | {"task_type": "sts", "seed_id": ""} for row in make_example_rows()]
 
 
 def label_rows() -> list[Row]:
@@ -102,7 +102,7 @@ def make_inputs(tmp_path, encoder_folder, teacher_folder):
 
         def make(rows: Sequence[Row] = (), **sections: Any) -> Inputs:
             recipe = make_recipe(encoder_folder, teacher_folder, relabel=JUDGED, **sections)
-            return Inputs(run, recipe, rows or example_rows())
+            return Inputs(run, recipe, rows or make_example_rows())
 
         yield make
 

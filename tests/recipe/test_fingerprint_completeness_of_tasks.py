@@ -9,7 +9,7 @@ import pytest
 from helpers.overlap_llm import OverlapLLM
 from helpers.recipe_keys import StageChain
 from helpers.task_folders import write_beir
-from helpers.tiny_models import TEXTS, tiny_cross_encoder
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
 from pipeline.test_weigh_rankers import write_documents
 from recipe.test_fingerprint_completeness_of_data import (
     OF_INDEX,
@@ -274,7 +274,7 @@ def test_fingerprint_of_the_judges_evaluation_holds_every_key_that_it_reads(
     pytest.importorskip("mteb")
     chain = chain_of({"judge.depth": 3}, load_recipe(recipe_file))
     judge = run.open_stage("judge", {})
-    tiny_cross_encoder(judge.folder)
+    make_tiny_cross_encoder(judge.folder)
     judge.finish()
     _, missing = chain.make("judge-evaluation", lambda of: evaluate_judge(run, of, judge))
     # They tell which passages a labelled file may name; a task is known by its content.

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.overlap_llm import OverlapLLM
 from helpers.recipe_keys import read_settings
-from helpers.relabel_rows import prepare
+from helpers.relabel_rows import prepare_candidates
 from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 from pipeline.test_weigh_rankers import write_documents
@@ -82,7 +82,7 @@ def search_known_items(place: Place, of: Recipe) -> Any:
 
 def teach_by_some_queries(place: Place, of: Recipe) -> Any:
     with Run(place.folder / "outer", "stale") as outer:
-        _, queries, _ = prepare(outer, {"p": "bees"}, [("where", "p")] * 3, [])
+        _, queries, _ = prepare_candidates(outer, {"p": "bees"}, [("where", "p")] * 3, [])
     return select_queries(place.run, queries, 2, of.seed)
 
 
@@ -102,7 +102,7 @@ def make_labelled_examples(place: Place, of: Recipe) -> Any:
 
 def make_queries_held_out(place: Place, of: Recipe) -> Any:
     recipe, llm = put_models(of, Models(llm=OverlapLLM())), OverlapLLM()
-    writing, passages = WritingSettings.select(recipe), passages_of(place.run)
+    writing, passages = WritingSettings.select(recipe), make_numbered_passages(place.run)
     pool = recipe.evaluate.judged
     return make_held_out_queries(place.run, pool, writing, None, passages, None, lambda: llm)
 
@@ -112,7 +112,7 @@ def judge_candidates(name: str) -> Callable[[Place, Recipe], Any]:
 
     def make(place: Place, of: Recipe) -> Any:
         texts = {f"p{i}": text for i, text in enumerate(TEXTS)}
-        inputs = prepare(place.run, texts, [("bees", "p0")], [["p0", "p1"]])
+        inputs = prepare_candidates(place.run, texts, [("bees", "p0")], [["p0", "p1"]])
         settings, cache = RankerSettings.select(of), place.folder / "judged.sqlite"
         if name == "listwise":
             return make_list_judgements(place.run, settings, *inputs, no_llm, cache)
@@ -202,7 +202,7 @@ CASES = {
     "judge-evaluation": Case(evaluate_reranker, "338c9958bf569e2a"),
     "ranker-check": Case(
         lambda at, of: check_rankers(
-            at.run, of, passages_of(at.run), LazyLLM(no_llm), at.folder / "judged.sqlite"
+            at.run, of, make_numbered_passages(at.run), LazyLLM(no_llm), at.folder / "judged.sqlite"
         ),
         "5d3715c21951397c",
     ),

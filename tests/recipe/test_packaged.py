@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.fresh_process import call, distill
+from helpers.fresh_process import run_distill, run_function
 from sentence_transformers import SentenceTransformer
 
 from distill.generate.brainstorm.schemas import make_example_schema, parse_json_reply
@@ -29,7 +29,7 @@ SMALL = {
 def run(recipe: str, folder: Path, **sets: object) -> dict:
     options = [w for k, v in (SMALL | sets).items() for w in ("--set", f"{k}={v}")]
     words = ["run", str(RECIPES / recipe), "--run", str(folder), "--overwrite", "stale", *options]
-    done = distill(*words)
+    done = run_distill(*words)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "summary.json").read_text())
 
@@ -61,7 +61,7 @@ def test_first_part_of_the_demo(tmp_path):
     small = ["corpus.packages=[numpy]", "corpus.limit=60", "corpus.held_out=0.02"]
     small += ["generate.free.queries=60", "evaluate.speed_texts=8"]
     options = [word for setting in small for word in ("--set", setting)]
-    done = distill(
+    done = run_distill(
         "run", str(RECIPES / "demo-adapt.yaml"), "--run", str(tmp_path / "demo"), *options
     )
     assert done.returncode == 0, done.stderr
@@ -148,7 +148,7 @@ def test_tiny_recipe_of_a_system(system, shared, tmp_path, recipe_file):
     summary = run(f"{system}-tiny.yaml", folder, **sets)
     assert summary["models"]["student"]["score"] > 0
     query = "how do I sort an array"
-    done = call(print_vector, folder / "student", query)
+    done = run_function(print_vector, folder / "student", query)
     assert done.returncode == 0, done.stderr
     student = load_sentence_model(folder / "student")
     assert json.loads(done.stdout) == pytest.approx(student.encode_query(query).tolist(), abs=1e-5)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from helpers.training_by_hand import example_rows, passage_rows
+from helpers.training_by_hand import make_example_rows, make_passage_rows
 
 from distill.errors import UserError
 from distill.recipe import Recipe, load_recipe, override
@@ -39,7 +39,7 @@ def write(run: Run, recipe: Recipe) -> TrainingInputs:
     dataset = recipe.corpus.dataset
     passages = None
     if dataset is not None:
-        rows = [row if TITLED[dataset] else row | {"title": ""} for row in passage_rows()]
+        rows = [row if TITLED[dataset] else row | {"title": ""} for row in make_passage_rows()]
         passages = run.open_stage("passages", {})
         passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
@@ -52,7 +52,7 @@ def made_by_hand(run: Run, name: str) -> Stage:
     task_type = "classification" if name == "examples-labelled" else "search"
     rows = [
         row | {"query_id": f"{name}~{n}", "task_type": task_type}
-        for n, row in enumerate(example_rows())
+        for n, row in enumerate(make_example_rows())
     ]
     stage.map_shards(EXAMPLES, [rows], ShardResult)
     stage.finish()
@@ -116,7 +116,7 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
         made = make_mixture(recipe.student, train, recipe.seed, rows, passages)
     texts = {"".join(text) for text in made.student_texts}
     assert f"title: Text 3 | text: {passages[3]['text']}" in texts
-    pair = example_rows()[3]
+    pair = make_example_rows()[3]
     assert f"task: {pair['task']} | query: {pair['positive']}" in texts
 
 

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.passages import make_passages
-from helpers.query_rows import recipe
+from helpers.query_rows import make_filter_recipe
 from helpers.tiny_models import TEXTS
-from helpers.written_files import files
+from helpers.written_files import read_files
 
 from distill.errors import UserError
 from distill.generate.filters.candidate import attach_passages
@@ -47,9 +47,11 @@ def make(tmp_path, encoder_folder):
     def work(top_k=3, shard_size=5, name="run", asked=ASKED, teacher=None, **settings):
         given = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32} | settings
         given.setdefault("query_template", "{task} {query}")
-        made = recipe(retriever=given, relabel={"top_k": top_k, "shard_size": shard_size})
+        made = make_filter_recipe(
+            retriever=given, relabel={"top_k": top_k, "shard_size": shard_size}
+        )
         with Run(tmp_path / name) as run:
-            passages = passages_of(run, len(TEXTS))
+            passages = make_numbered_passages(run, len(TEXTS))
             return make_candidates(
                 run, made.retriever, made.relabel, passages, queries_of(run, asked), teacher
             )
@@ -61,7 +63,7 @@ def make(tmp_path, encoder_folder):
 def products(encoder_folder):
     """(queries, passages) inner products."""
     settings = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
-    encoder = open_encoder(recipe(retriever=settings).retriever)
+    encoder = open_encoder(make_filter_recipe(retriever=settings).retriever)
     queries = encoder.encode([f"{TASK} {query}" for _, query in ASKED], "query")
     return queries @ encoder.encode(TEXTS, "document").T
 
@@ -115,8 +117,8 @@ def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch,
     loads.clear()
     monkeypatch.setattr("distill.relabel.candidates._FEWEST_CALLS", 1)
     at_once = make(shard_size=2, name="at once", **settings)
-    assert files(at_once.folder) == files(one_by_one.folder)
-    shards = len(files(at_once.folder))
+    assert read_files(at_once.folder) == read_files(one_by_one.folder)
+    shards = len(read_files(at_once.folder))
     assert shards == -(-len(ASKED) // 2)
     if settings:  # once more, but for the part in memory, to measure the recall
         assert parts == 3
@@ -221,7 +223,7 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
 
 
 def test_query_encoder_searches_what_its_teacher_embeds(make, encoder_folder):
-    teacher = recipe(
+    teacher = make_filter_recipe(
         teacher={"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     ).teacher
     plain, routed = make(), make(name="routed", teacher=teacher)
@@ -252,8 +254,8 @@ def test_corpus_smaller_than_top_k_is_said(make, caplog):
 def test_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     with Run(tmp_path / "run") as run:
-        passages, queries = passages_of(run, 1), queries_of(run, [("p0", "bees")])
-        settings = recipe(retriever=retriever)
+        passages, queries = make_numbered_passages(run, 1), queries_of(run, [("p0", "bees")])
+        settings = make_filter_recipe(retriever=retriever)
         with pytest.raises(UserError, match="holds one passage"):
             make_candidates(run, settings.retriever, settings.relabel, passages, queries)
 
@@ -264,7 +266,9 @@ def test_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_fo
     rows = [{"id": f"p{n}", "text": TEXTS[0]} for n in range(4)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
-    settings = recipe(retriever=retriever, corpus={"source": "jsonl", "path": str(path)})
+    settings = make_filter_recipe(
+        retriever=retriever, corpus={"source": "jsonl", "path": str(path)}
+    )
     with Run(tmp_path / "run") as run:
         passages = make_passages(run, settings.corpus, settings.seed)
         queries = queries_of(run, [("p0", "bees")])
@@ -290,7 +294,7 @@ def test_candidates_of_queries_that_a_filter_has_searched_are_the_same(
     """What the round trip searched is not searched again, and no byte differs."""
     monkeypatch.setattr("distill.retrieve.search_cache._MIN_PASSAGES", 3)
     settings = {"model": str(encoder_folder), "device": "cpu", "query_template": "{task} {query}"}
-    made = recipe(retriever=settings, relabel={"top_k": 3, "shard_size": 5})
+    made = make_filter_recipe(retriever=settings, relabel={"top_k": 3, "shard_size": 5})
     searched = []
     search = ExactIndex.search
     monkeypatch.setattr(
@@ -299,7 +303,7 @@ def test_candidates_of_queries_that_a_filter_has_searched_are_the_same(
 
     def make_bytes(name, filtered):
         with Run(tmp_path / name) as run:
-            passages = passages_of(run, len(TEXTS))
+            passages = make_numbered_passages(run, len(TEXTS))
             queries = queries_of(run, ASKED)
             if filtered:
                 rows = [

@@ -1,7 +1,7 @@
 """A cheap first judgement, and the others of what survives it."""
 
 import pytest
-from helpers.relabel_rows import prepare
+from helpers.relabel_rows import prepare_candidates
 
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
@@ -36,7 +36,7 @@ def test_first_rankers_choose_who_is_judged_further(tmp_path, llm_folder, engine
     llm = {"model": str(llm_folder), "dtype": "float32", "device": "cpu"}
     recipe = Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
     with Run(tmp_path) as run:
-        passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
+        passages, queries, candidates = prepare_candidates(run, PASSAGES, ASKED, FOUND)
         stages = (passages, queries)
         survivors = make_survivors(run, recipe.relabel, queries, candidates, {})
         judged = tmp_path / "judgements.sqlite"

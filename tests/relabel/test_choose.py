@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
+from helpers.label_rows import OF_TEXTS, make_label, make_query, make_relabel_recipe, prepare_labels
 
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
@@ -17,7 +17,7 @@ from distill.store.tables import DROPPED, EXAMPLES, read_shard
 
 def labels(rrf_by_id):
     return [
-        label(id_, rrf, rank, ql=-float(10 - rank), ql_rank=10 - rank)
+        make_label(id_, rrf, rank, ql=-float(10 - rank), ql_rank=10 - rank)
         for rank, (id_, rrf) in enumerate(rrf_by_id.items(), start=1)
     ]
 
@@ -38,7 +38,7 @@ def chosen(rows=ROWS, texts=OF_TEXTS, **rule):
 def judged(**by_id):
     """Rows in the order of fusion, each with the rc that is named."""
     return [
-        label(id_, 2.0 - i / 10, i + 1, rc=rc, rc_rank=i + 1 if rc is not None else None)
+        make_label(id_, 2.0 - i / 10, i + 1, rc=rc, rc_rank=i + 1 if rc is not None else None)
         for i, (id_, rc) in enumerate(by_id.items())
     ]
 
@@ -74,7 +74,7 @@ MINING = {"negatives_by": "retriever", "max_negative_share": 0.95, "positive": "
 def mined(**rule):
     """By fusion, the order is the reverse of that by similarity."""
     rows = [
-        label(id_, rank / 10, rank) | {"similarity": similarity}
+        make_label(id_, rank / 10, rank) | {"similarity": similarity}
         for rank, (id_, similarity) in enumerate(SIMILAR.items(), start=1)
     ]
     return chosen(rows, dict.fromkeys(SIMILAR, "") | {i: i * 3 for i in SIMILAR}, **rule)
@@ -112,9 +112,9 @@ def test_first_named_ranker_breaks_ties(rankers, positive):
 
 def test_passage_that_the_first_ranker_of_a_cascade_has_not_judged_loses_ties():
     rows = [
-        label("a", 1.0, 1),
-        label("b", 1.0, 2, ql=-1.0, ql_rank=2),
-        label("seed", 0.5, 3, ql=-0.5, ql_rank=1),
+        make_label("a", 1.0, 1),
+        make_label("b", 1.0, 2, ql=-1.0, ql_rank=2),
+        make_label("seed", 0.5, 3, ql=-0.5, ql_rank=1),
     ]
     assert chosen(rows, rankers=["ql"]) == ("b", ["a"])
 
@@ -142,9 +142,9 @@ def test_negatives_must_be_less_similar_than_the_positive(rule, negatives, count
 @pytest.mark.parametrize(("similarity", "kept"), [(-0.2, False), (-0.205, False), (-0.22, True)])
 def test_share_lies_below_a_positive_of_negative_similarity(similarity, kept):
     rows = [
-        label("b", 2.0, 1, similarity=-0.2),
-        label("seed", 1.0, 2, similarity=-0.1),
-        label("a", 0.5, 3, similarity=similarity),
+        make_label("b", 2.0, 1, similarity=-0.2),
+        make_label("seed", 1.0, 2, similarity=-0.1),
+        make_label("a", 0.5, 3, similarity=similarity),
     ]
     assert (chosen(rows, max_negative_share=0.95)[1] == ["a"]) is kept
 
@@ -161,10 +161,10 @@ def test_negative_that_the_llm_confirms_may_be_similar():
 
 def test_graded_relevance_below_low_confirms_a_negative():
     rows = [
-        label("b", 2.0, 1, graded=2.5, graded_rank=1),
-        label("seed", 1.0, 2, graded=1.5, graded_rank=2),
-        label("a", 0.5, 3, graded=0.9, graded_rank=3),
-        label("c", 0.4, 4, graded=1.0, graded_rank=4),
+        make_label("b", 2.0, 1, graded=2.5, graded_rank=1),
+        make_label("seed", 1.0, 2, graded=1.5, graded_rank=2),
+        make_label("a", 0.5, 3, graded=0.9, graded_rank=3),
+        make_label("c", 0.4, 4, graded=1.0, graded_rank=4),
     ]
     rule = {"rankers": ["graded"], "negative_margin": 0.9, "confirmed_exempt": True}
     assert chosen(rows, **rule, negative_count=5) == ("b", ["a"])
@@ -200,8 +200,8 @@ def test_query_that_no_candidate_answers_is_none():
 
 def test_graded_is_the_relevance_only_where_rc_does_not_judge():
     rows = [
-        label("b", 2.0, 1, rc=-1.0, rc_rank=1, graded=3.0, graded_rank=1),
-        label("seed", 1.0, 2, graded=2.0, graded_rank=2),
+        make_label("b", 2.0, 1, rc=-1.0, rc_rank=1, graded=3.0, graded_rank=1),
+        make_label("seed", 1.0, 2, graded=2.0, graded_rank=2),
     ]
     assert made(rows, rankers=["rc", "graded"], min_relevance=1.5) is None
     assert made(rows, rankers=["graded"], min_relevance=1.5) is not None
@@ -218,7 +218,7 @@ def test_further_candidates_that_answer_are_positives_too_and_no_negatives():
 
 
 def examples_of(folder, prepared, run, **rule):
-    made = recipe(folder, shard_size=2, **rule)
+    made = make_relabel_recipe(folder, shard_size=2, **rule)
     return make_examples(
         run,
         made.relabel,
@@ -231,7 +231,7 @@ def examples_of(folder, prepared, run, **rule):
 
 
 def three_queries():
-    return [query("q1"), query("q2", "a"), query("q3", "b")]
+    return [make_query("q1"), make_query("q2", "a"), make_query("q3", "b")]
 
 
 def two_shards_of_labels():
@@ -247,7 +247,7 @@ def two_shards_of_labels():
 
 def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
     with Run(tmp_path / "run") as run:
-        prepared = prepare(run, three_queries(), two_shards_of_labels(), missed=1)
+        prepared = prepare_labels(run, three_queries(), two_shards_of_labels(), missed=1)
         stage = examples_of(
             tmp_path, prepared, run, rankers=["rc"], min_relevance=0.0, more_positives=1.5
         )
@@ -281,7 +281,7 @@ def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
 @pytest.mark.bad_input("damage", "the changes kept for the report", "made again, or refused")
 def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
     with Run(tmp_path / "run") as run:
-        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
         stage = examples_of(tmp_path, prepared, run)
     path = stage.metadata_dir / "changes.json"
     before = path.read_bytes()
@@ -291,7 +291,7 @@ def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
     assert refused.value.where == str(path)
     integrity._verified.clear()
     with Run(tmp_path / "run") as run:
-        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
         examples_of(tmp_path, prepared, run)
     assert path.read_bytes() == before
     assert "q1" in write_report(tmp_path / "run").read_text("utf-8")
@@ -299,7 +299,7 @@ def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
 
 def test_negatives_fewer_than_asked_are_counted(tmp_path):
     with Run(tmp_path / "run") as run:
-        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
         stage = examples_of(tmp_path, prepared, run, rankers=["rc"], negative_count=2)
     assert [len(row["negatives"]) for row in stage.read_rows(EXAMPLES)] == [1, 2, 1]
     assert stage.manifest["counts"]["fewer negatives than asked"] == 2
@@ -309,7 +309,7 @@ def test_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
     files = {}
     for name in ("whole", "lost"):
         with Run(tmp_path / name) as run:
-            prepared = prepare(run, three_queries(), two_shards_of_labels())
+            prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
             stage = examples_of(tmp_path, prepared, run, negatives="sampled")
             if name == "lost":
                 (stage.folder / "part-00001.parquet").unlink()
@@ -326,7 +326,7 @@ def test_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
 @pytest.mark.bad_input("replies of the LLM", "no example is left", "refused with the counts")
 def test_examples_of_none_left_are_an_error_each_time(tmp_path):
     with Run(tmp_path / "run") as run:
-        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
         for _ in range(2):
             with pytest.raises(UserError, match="no query is left"):
                 examples_of(tmp_path, prepared, run, rankers=["rc"], min_relevance=9.0)
@@ -348,6 +348,6 @@ def test_fingerprint_holds_what_changes_the_choice(tmp_path, rule, changes):
     marks = []
     for number, of in enumerate(({}, rule)):
         with Run(tmp_path / str(number)) as run:
-            prepared = prepare(run, three_queries(), two_shards_of_labels())
+            prepared = prepare_labels(run, three_queries(), two_shards_of_labels())
             marks.append(examples_of(tmp_path, prepared, run, **of).fingerprint)
     assert (marks[0] != marks[1]) is changes

@@ -1,7 +1,7 @@
 """Ranks and their fusion."""
 
 import pytest
-from helpers.relabel_rows import candidate, prepare
+from helpers.relabel_rows import make_candidate, prepare_candidates
 from pydantic import ValidationError
 
 from distill.recipe import Recipe, Relabel
@@ -14,7 +14,8 @@ from distill.store.tables import JUDGEMENTS, LABELS
 def candidates(ranks):
     """A rank of None is a seed that was missed."""
     return [
-        candidate("q", f"p{i}" if rank else f"-p{i}", rank or 0) for i, rank in enumerate(ranks)
+        make_candidate("q", f"p{i}" if rank else f"-p{i}", rank or 0)
+        for i, rank in enumerate(ranks)
     ]
 
 
@@ -96,7 +97,7 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
         with Run(folder) as run:
             texts = {seed: seed for _, seed in asked}
             found = [[seed] for _, seed in asked]
-            _, queries, candidates = prepare(run, texts, asked, found, shard_size=1)
+            _, queries, candidates = prepare_candidates(run, texts, asked, found, shard_size=1)
             judgements = run.open_stage("judgements-ql", {}, [candidates])
             rows = [
                 {
@@ -151,7 +152,7 @@ def fuse_seeds(folder, **rule):
     with Run(folder) as run:
         texts = {f"p{n}": f"text {n}" for n in range(3)}
         found = [[*of_query] for of_query in PER_TOKEN.values()]
-        _, queries, candidates = prepare(run, texts, SEEDS, found)
+        _, queries, candidates = prepare_candidates(run, texts, SEEDS, found)
         judgements = run.open_stage("judgements-ql", {}, [candidates])
         blocks = [rows[:2], rows[2:4], rows[4:6], rows[6:8], rows[8:10], rows[10:]]
         judgements.map_shards(JUDGEMENTS, blocks, ShardResult)

@@ -1,7 +1,7 @@
 """The judgement stages: passage-major in any block gives the same, and nothing is judged twice."""
 
 import pytest
-from helpers.relabel_rows import prepare
+from helpers.relabel_rows import prepare_candidates
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -50,7 +50,7 @@ def scores(stage):
 
 def judge(folder, settings, engine, name="ql", found=FOUND, asked=ASKED):
     with Run(folder, "stale") as run:
-        passages, queries, candidates = prepare(
+        passages, queries, candidates = prepare_candidates(
             run, PASSAGES, asked[: len(found)], found, settings.rule.shard_size
         )
         judged = folder / "judgements.sqlite"
@@ -76,7 +76,7 @@ def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, e
 
 def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
     with Run(tmp_path) as run:
-        passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
+        passages, queries, candidates = prepare_candidates(run, PASSAGES, ASKED, FOUND)
         layout = CandidateLayout(candidates, queries_a_block=4, queries_a_shard=2)
         pieces = layout.list_pieces(100)
         assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]

@@ -1,8 +1,8 @@
 """All rankers in one cascade, from queries to examples."""
 
 import pytest
-from helpers.relabel_rows import prepare
-from helpers.tiny_models import TEXTS, tiny_cross_encoder
+from helpers.relabel_rows import prepare_candidates
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
 
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
@@ -19,7 +19,7 @@ ASKED = [("why do bees dance", "p3"), ("what moves the sea", "p6"), ("wires of c
 
 @pytest.fixture(scope="module")
 def recipe(llm_folder, encoder_folder, tmp_path_factory) -> Recipe:
-    cross_encoder = tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross-encoder")
+    cross_encoder = make_tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross-encoder")
     rule = {
         "rankers": [*JUDGES, "retriever"],
         "fused": True,
@@ -38,7 +38,7 @@ def recipe(llm_folder, encoder_folder, tmp_path_factory) -> Recipe:
 def test_every_ranker_judges_what_the_cascade_leaves(tmp_path, recipe):
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu")
     with Run(tmp_path / "run", "stale") as run:
-        passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
+        passages, queries, _ = prepare_candidates(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
         judged = tmp_path / "judgements.sqlite"
         llm = LazyLLM(lambda: engine, served=True)
         rankers = RankerSettings.select(recipe)

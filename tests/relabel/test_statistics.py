@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.labelled import label, prepare, query
+from helpers.label_rows import make_label, make_query, prepare_labels
 from scipy.stats import kendalltau
 
 from distill.relabel.statistics import (
@@ -20,17 +20,19 @@ def judged(query_id, ql_by_id, positive, seed="seed"):
     """Candidates in the retriever's order; the fusion's is ql's."""
     best = sorted(ql_by_id, key=lambda id_: -ql_by_id[id_])
     rows = [
-        label(id_, 1 / (1 + best.index(id_)), rank, query_id, ql=ql, ql_rank=1 + best.index(id_))
+        make_label(
+            id_, 1 / (1 + best.index(id_)), rank, query_id, ql=ql, ql_rank=1 + best.index(id_)
+        )
         for rank, (id_, ql) in enumerate(ql_by_id.items(), start=1)
     ]
     example = {
-        **query(query_id, seed),
+        **make_query(query_id, seed),
         "positive_id": positive,
         "positive": f"text of {positive}",
         "relabelled": positive != seed,
     }
     ordered = sorted(rows, key=lambda row: row["ql_rank"])
-    return RelabelledQuery(query(query_id, seed), ordered, example if positive else None)
+    return RelabelledQuery(make_query(query_id, seed), ordered, example if positive else None)
 
 
 SHARDS = [
@@ -90,16 +92,24 @@ def test_every_score_is_in_its_histogram(figures):
 
 
 def test_edges_reach_from_the_lowest_to_the_highest_score_of_all_shards(tmp_path):
-    rows = [label("seed", 1.0, 1, ql=-3.5, ql_rank=1), label("a", 0.5, 2, ql=-9.0, ql_rank=2)]
-    more = [label("seed", 1.0, 3, "q2", ql=-1.0, ql_rank=1), label("b", 0.5, 1, "q2")]
+    rows = [
+        make_label("seed", 1.0, 1, ql=-3.5, ql_rank=1),
+        make_label("a", 0.5, 2, ql=-9.0, ql_rank=2),
+    ]
+    more = [make_label("seed", 1.0, 3, "q2", ql=-1.0, ql_rank=1), make_label("b", 0.5, 1, "q2")]
     with Run(tmp_path / "run") as run:
-        labels = prepare(run, [query("q"), query("q2")], [rows, more]).labels
+        labels = prepare_labels(run, [make_query("q"), make_query("q2")], [rows, more]).labels
     edges = compute_bin_edges(labels.folder, ["ql", "rc", "retriever"])
     assert list(edges) == ["ql", "retriever"]
     assert (edges["ql"][0], edges["ql"][-1]) == (-9.0, -1.0)
     assert len(edges["ql"]) == 11
     tally = RunningStatistics(["ql"], {"ql": edges["ql"]}, 0)
-    tally.add([RelabelledQuery(query("q"), rows, None), RelabelledQuery(query("q2"), more, None)])
+    tally.add(
+        [
+            RelabelledQuery(make_query("q"), rows, None),
+            RelabelledQuery(make_query("q2"), more, None),
+        ]
+    )
     assert sum(tally.summarize()["scores"]["ql"]["others"]) == 3
 
 
@@ -123,9 +133,9 @@ def test_rankers_without_two_candidates_in_common_say_nothing():
 
 
 def test_passages_that_a_cascade_left_unjudged_count_in_no_statistic():
-    rows = [label("a", 1.0, 1), label("seed", 2.0, 2, ql=-1.0, ql_rank=1)]
+    rows = [make_label("a", 1.0, 1), make_label("seed", 2.0, 2, ql=-1.0, ql_rank=1)]
     tally = RunningStatistics(RANKERS, EDGES, 0)
-    tally.add([RelabelledQuery(query("q"), rows[::-1], None)])
+    tally.add([RelabelledQuery(make_query("q"), rows[::-1], None)])
     figures = tally.summarize()
     assert "ql_first_minus_last" not in figures
     assert figures["kendall_tau"] == {"ql": {}, "retriever": {}}

@@ -2,7 +2,7 @@
 asked without."""
 
 import pytest
-from helpers.fake_server import serving
+from helpers.fake_server import serve
 
 from distill.errors import UserError
 from distill.llm import Sampling
@@ -77,7 +77,7 @@ def test_no_proxy_is_heeded_and_a_scheme_goes_before_all(monkeypatch):
 def test_server_of_this_machine_is_reached_in_spite_of_a_dead_proxy(monkeypatch, tmp_path):
     for name in VARIABLES[:3]:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with serving() as server:
+    with serve() as server:
         settings = LanguageModel(engine="http", model="tiny-model", base_url=server.url)
         engine = HTTPEngine(settings, tmp_path / "r.sqlite", first_wait=0.002)
         assert engine.generate(["a"], [1], Sampling(5))[0].finished
@@ -111,7 +111,7 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path, conte
 
 @pytest.mark.bad_input("network", "https:// to a server without TLS", "told at once, with a remedy")
 def test_server_without_tls_is_reported_at_once(tmp_path):
-    with serving() as server:
+    with serve() as server:
         url = server.url.replace("http:", "https:")
         settings = LanguageModel(engine="http", model="m", base_url=url, retries=9)
         engine = HTTPEngine(settings, tmp_path / "r.sqlite", first_wait=60)

@@ -4,17 +4,17 @@ the job at once with what to do."""
 import time
 
 import pytest
-from helpers import fake_server as servers
+from helpers import fake_server
 from helpers.fake_server import (
     MODEL,
-    at_random,
-    body_is,
-    drops,
-    says,
-    serving,
-    status,
-    text_of,
-    trickles,
+    answer_always,
+    derive_text,
+    drop_connection,
+    fail_at_random,
+    reply_with,
+    reply_with_error,
+    serve,
+    trickle_body,
 )
 
 from distill.errors import UserError
@@ -27,13 +27,13 @@ KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(derive_text(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 SCHEMA = '{"type": "object"}'
 
 
 @pytest.fixture
 def server():
-    with serving() as running:
+    with serve() as running:
         yield running
 
 
@@ -52,21 +52,21 @@ def make(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "fault",
     [
-        status(429),
-        status(429, retry_after="0"),
-        status(500),
-        status(502),
-        status(503, retry_after="0.01"),
-        status(529),
-        drops,
-        servers.truncates,
-        body_is(b'{"choices": [{"text": "half a'),
-        body_is(b"<html>Bad gateway</html>"),
-        body_is({"error": {"message": "upstream", "code": 502}}),
-        body_is({"choices": []}),
-        body_is({"choices": [{"index": 0}]}),
-        body_is([]),
-        body_is(b"[" * 100_000),
+        reply_with_error(429),
+        reply_with_error(429, retry_after="0"),
+        reply_with_error(500),
+        reply_with_error(502),
+        reply_with_error(503, retry_after="0.01"),
+        reply_with_error(529),
+        drop_connection,
+        fake_server.truncate_body,
+        reply_with(b'{"choices": [{"text": "half a'),
+        reply_with(b"<html>Bad gateway</html>"),
+        reply_with({"error": {"message": "upstream", "code": 502}}),
+        reply_with({"choices": []}),
+        reply_with({"choices": [{"index": 0}]}),
+        reply_with([]),
+        reply_with(b"[" * 100_000),
     ],
 )
 def test_requests_are_sent_again_after_a_fault_that_may_pass(make, server, fault):
@@ -78,13 +78,18 @@ def test_requests_are_sent_again_after_a_fault_that_may_pass(make, server, fault
 
 
 def test_bad_day(make, server):
-    server.rule = at_random(
-        status(429), status(500), drops, servers.truncates, body_is(b"{"), share=0.3
+    server.rule = fail_at_random(
+        reply_with_error(429),
+        reply_with_error(500),
+        drop_connection,
+        fake_server.truncate_body,
+        reply_with(b"{"),
+        share=0.3,
     )
     assert make(server.url, retries=20).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
-@pytest.mark.parametrize("fault", [trickles(3), lambda handler, body: time.sleep(3)])
+@pytest.mark.parametrize("fault", [trickle_body(3), lambda handler, body: time.sleep(3)])
 def test_slow_reply_is_given_up_and_asked_again(make, server, fault):
     server.faults.append(fault)
     engine = make(server.url, timeout=0.5)
@@ -93,10 +98,10 @@ def test_slow_reply_is_given_up_and_asked_again(make, server, fault):
 
 
 def test_overloaded_server_is_asked_less_at_once_and_then_more(make):
-    with serving(servers.writes(seconds=0.002)) as server:
+    with serve(fake_server.answer_by_prompt(seconds=0.002)) as server:
         engine = make(server.url, concurrency=8, retries=50)
         limit = engine.client.server.limit
-        server.faults.extend([status(429)] * 40)
+        server.faults.extend([reply_with_error(429)] * 40)
         engine.generate(PROMPTS, SEEDS, SAMPLED)
         lowest = limit.limit
         assert lowest < 8
@@ -107,7 +112,7 @@ def test_overloaded_server_is_asked_less_at_once_and_then_more(make):
 def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
     """Of each three requests two are refused for their rate: every prompt may meet many."""
     seen = iter(range(10**6))
-    server.rule = lambda body: status(429) if next(seen) % 3 else None
+    server.rule = lambda body: reply_with_error(429) if next(seen) % 3 else None
     assert make(server.url, retries=4).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
@@ -117,7 +122,7 @@ def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
 @pytest.mark.bad_input("server", "errors until retries end", "what arrived is kept")
 def test_replies_are_kept_when_retries_are_exhausted(make, server):
     def rule(body):
-        return status(500, "out of memory") if body["prompt"] == PROMPTS[3] else None
+        return reply_with_error(500, "out of memory") if body["prompt"] == PROMPTS[3] else None
 
     server.rule = rule
     with pytest.raises(UserError) as caught:
@@ -153,7 +158,7 @@ def test_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
 @pytest.mark.bad_input("secrets", "a key that is refused", "refused, not shown")
 @pytest.mark.parametrize("code", [401, 403])
 def test_refused_key_ends_the_job_and_is_not_shown(make, server, code):
-    server.rule = lambda body: status(code, f"Incorrect API key provided: {KEY}.")
+    server.rule = lambda body: reply_with_error(code, f"Incorrect API key provided: {KEY}.")
     with pytest.raises(UserError, match=r"refuses the key in OPENAI_API_KEY") as caught:
         make(server.url, concurrency=1).generate(PROMPTS, SEEDS, SAMPLED)
     assert KEY not in str(caught.value)
@@ -164,7 +169,7 @@ def test_refused_key_ends_the_job_and_is_not_shown(make, server, code):
 @pytest.mark.bad_input("secrets", "a key that is missing", "refused, the variable named")
 def test_missing_key_is_asked_for(make, server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    server.rule = lambda body: status(401, "no key")
+    server.rule = lambda body: reply_with_error(401, "no key")
     with pytest.raises(UserError, match="there is none in OPENAI_API_KEY"):
         make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
     assert "Authorization" not in server.seen[0].headers
@@ -181,9 +186,9 @@ def test_empty_account_is_not_asked_again(make, server):
 
 @pytest.mark.bad_input("attack", "a server that redirects", "refused, the key stays")
 def test_redirects_are_not_followed(make, server):
-    with serving() as other:
+    with serve() as other:
         place = f"{other.url}/completions"
-        server.rule = lambda body: status(307, location=place)
+        server.rule = lambda body: reply_with_error(307, location=place)
         with pytest.raises(UserError, match="redirects to"):
             make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
         assert other.seen == []
@@ -196,7 +201,11 @@ def test_refused_prompt_is_a_fault_of_its_row(make, server):
     too_long = "This model's maximum context length is 8 tokens; 'max_tokens' is too large"
 
     def rule(body):
-        return status(400, too_long, param="max_tokens") if body["prompt"] == PROMPTS[2] else None
+        return (
+            reply_with_error(400, too_long, param="max_tokens")
+            if body["prompt"] == PROMPTS[2]
+            else None
+        )
 
     server.rule = rule
     engine = make(server.url)
@@ -207,7 +216,7 @@ def test_refused_prompt_is_a_fault_of_its_row(make, server):
 
 
 def test_filtered_text_is_a_fault_of_its_row(make):
-    with serving(says("", end="content_filter")) as server:
+    with serve(answer_always("", end="content_filter")) as server:
         [written] = make(server.url).generate(["a"], [1], SAMPLED)
     assert not written.finished
     assert "content filter" in written.fault
@@ -215,7 +224,7 @@ def test_filtered_text_is_a_fault_of_its_row(make):
 
 @pytest.mark.bad_input("server", "every prompt is refused", "the job ends")
 def test_server_that_refuses_every_prompt_ends_the_job(make, server):
-    server.rule = lambda body: status(400, "no chat template is defined")
+    server.rule = lambda body: reply_with_error(400, "no chat template is defined")
     with pytest.raises(UserError, match=r"refuses every prompt.*no chat template") as caught:
         make(server.url).generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True))
     assert "generate.max_passage_words" in caught.value.remedy
@@ -223,7 +232,7 @@ def test_server_that_refuses_every_prompt_ends_the_job(make, server):
 
 
 def test_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):
-    server.rule = lambda body: status(400, "Unknown parameter: 'effort'")
+    server.rule = lambda body: reply_with_error(400, "Unknown parameter: 'effort'")
     with pytest.raises(UserError, match="Unknown parameter") as caught:
         make(server.url, extra_body={"effort": "low"}).generate(PROMPTS, SEEDS, SAMPLED)
     assert "llm.extra_body" in caught.value.remedy
@@ -233,15 +242,15 @@ def test_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):
 def test_field_that_the_server_does_not_know_is_left_out(make, server, caplog):
     def rule(body):
         if "response_format" in body:
-            return status(400, "Unrecognized request argument supplied: response_format")
+            return reply_with_error(400, "Unrecognized request argument supplied: response_format")
         if "seed" in body:
-            return status(400, "Extra inputs are not permitted", param="seed")
+            return reply_with_error(400, "Extra inputs are not permitted", param="seed")
         return None
 
     server.rule = rule
     sampling = Sampling(20, 0.7, json_schema=SCHEMA)
     texts = make(server.url).generate(PROMPTS, SEEDS, sampling)
-    assert texts == [Completion(text_of(prompt, None, 0), True) for prompt in PROMPTS]
+    assert texts == [Completion(derive_text(prompt, None, 0), True) for prompt in PROMPTS]
     told = [record.getMessage() for record in caplog.records]
     assert sum("does not take 'response_format'" in line for line in told) == 1
     assert sum("does not take 'seed'" in line for line in told) == 1
@@ -252,7 +261,9 @@ def test_field_that_the_server_does_not_know_is_left_out(make, server, caplog):
 
 def test_max_tokens_goes_by_its_new_name_where_the_server_wants_it(make, server):
     said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
-    server.rule = lambda body: status(400, said, "max_tokens") if "max_tokens" in body else None
+    server.rule = lambda body: (
+        reply_with_error(400, said, "max_tokens") if "max_tokens" in body else None
+    )
     assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
     assert server.seen[-1].body["max_completion_tokens"] == 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers.fresh_process import CONTEXT
-from helpers.report_runs import DECONTAMINATION, HOSTILE, summary, write_run
+from helpers.report_runs import DECONTAMINATION, HOSTILE, make_summary, write_run
 
 import distill
 from distill.cli.runs import report
@@ -215,7 +215,7 @@ def test_hostile_text_stays_text(hostile_file):
 
 def test_hostile_models_name_stays_text_in_the_plots(tmp_path):
     folder = write_run(tmp_path / "bees")
-    changed = summary()
+    changed = make_summary()
     changed["models"][HOSTILE + "$x"] = changed["models"]["base"] | {"model": HOSTILE}
     changed["tasks"][HOSTILE] = changed["tasks"]["mine"]
     for of in changed["differences"].values():

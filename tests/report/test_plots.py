@@ -1,6 +1,6 @@
 """What the plots are made of."""
 
-from helpers.report_runs import gap, summary
+from helpers.report_runs import make_difference, make_summary
 
 from distill.report.plots.curves import draw_curves
 from distill.report.plots.differences import draw_differences
@@ -17,7 +17,7 @@ def test_front_is_what_no_other_beats_in_both():
 
 
 def test_text_stays_text_and_takes_the_pages_colours():
-    drawn = str(draw_pareto(summary()["models"], "nDCG@10"))
+    drawn = str(draw_pareto(make_summary()["models"], "nDCG@10"))
     assert ">student int8</text>" in drawn
     assert ">nDCG@10</text>" in drawn
     assert "var(--ink)" in drawn
@@ -26,7 +26,7 @@ def test_text_stays_text_and_takes_the_pages_colours():
 
 
 def test_cost_that_one_model_alone_is_known_by_has_no_panel():
-    models = summary()["models"]
+    models = make_summary()["models"]
     for name in ("base", "teacher"):
         models[name]["texts_per_second"] = None
     models["student int8"]["texts_per_second"] = 150.0
@@ -40,14 +40,14 @@ def test_cost_that_one_model_alone_is_known_by_has_no_panel():
 
 
 def test_plot_of_nothing_known_is_none():
-    assert draw_pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
+    assert draw_pareto({"student": make_summary()["models"]["student"]}, "nDCG@10") is None
     assert draw_differences({}, []) is None
     assert draw_curves([{"step": 1, "loss": 0.3}]) is None
     assert draw_histograms({}) is None
 
 
 def test_plots_share_no_id():
-    pairs = {"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}
+    pairs = {"teacher": {"overall": make_difference(0.1), "tasks": {"a": make_difference(0.1)}}}
     first = str(draw_differences(pairs, ["a"]))
     second = str(draw_curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
     ids = [part.split('"')[0] for part in (first + second).split(' id="')[1:]]
@@ -62,7 +62,7 @@ def test_costs_within_a_hundredth_are_the_same():
 
 
 def test_cost_that_is_alike_in_all_models_has_no_panel():
-    models = {role: summary()["models"][role] for role in ("base", "student", "teacher")}
+    models = {role: make_summary()["models"][role] for role in ("base", "student", "teacher")}
     drawn = str(draw_pareto(models, "nDCG@10"))
     assert "index of" not in drawn
     assert "size on disk" in drawn

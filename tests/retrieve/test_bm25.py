@@ -3,7 +3,7 @@
 import bm25s
 import numpy as np
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -31,7 +31,9 @@ def expected(texts: list[str], query: str) -> np.ndarray:
 
 
 def test_bm25_order_and_scores_are_those_of_the_library(run):
-    index = open_bm25(run, passages_of(run), BM25())  # each text twice: every score has its tie
+    index = open_bm25(
+        run, make_numbered_passages(run), BM25()
+    )  # each text twice: every score has its tie
     texts = [TEXTS[i % len(TEXTS)] for i in range(24)]
     scores, rows = index.search(QUERIES, 7)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
@@ -44,7 +46,7 @@ def test_bm25_order_and_scores_are_those_of_the_library(run):
 
 
 def test_bm25_index_is_made_once(run, monkeypatch):
-    passages = passages_of(run)
+    passages = make_numbered_passages(run)
     first = open_bm25(run, passages, BM25()).search(QUERIES, 5)
     monkeypatch.setattr(bm25, "build_bm25", None)
     again = open_bm25(run, passages, BM25()).search(QUERIES, 5)
@@ -52,12 +54,14 @@ def test_bm25_index_is_made_once(run, monkeypatch):
 
 
 def test_bm25_never_finds_passages_without_words(run):
-    index = open_bm25(run, passages_of(run, 3, text=lambda i: ["...", "!", "moon"][i]), BM25())
+    index = open_bm25(
+        run, make_numbered_passages(run, 3, text=lambda i: ["...", "!", "moon"][i]), BM25()
+    )
     assert index.search(["moon"], 3)[1].tolist() == [[2, NO_RESULT, NO_RESULT]]
 
 
 def test_corpus_without_any_words_has_nothing_to_find(run):
-    index = open_bm25(run, passages_of(run, 2, text=lambda i: "..."), BM25())
+    index = open_bm25(run, make_numbered_passages(run, 2, text=lambda i: "..."), BM25())
     assert index.search(["moon"], 2)[1].tolist() == [[NO_RESULT, NO_RESULT]]
 
 
@@ -84,12 +88,14 @@ ASKED = {
 )
 def test_words_are_found_in_every_script(run, language):
     first, second, query = ASKED[language]
-    index = open_bm25(run, passages_of(run, 2, text=lambda i: [second, first][i]), BM25())
+    index = open_bm25(
+        run, make_numbered_passages(run, 2, text=lambda i: [second, first][i]), BM25()
+    )
     assert index.search([query], 2)[1][0, 0] == 1
 
 
 def test_hindi_words_are_not_their_consonants(run):
-    index = open_bm25(run, passages_of(run, 1, text=lambda i: "कि"), BM25())
+    index = open_bm25(run, make_numbered_passages(run, 1, text=lambda i: "कि"), BM25())
     assert index.search(["का"], 1)[1].tolist() == [[NO_RESULT]]
 
 
@@ -97,7 +103,7 @@ TEXTS_OF_STEMS = ["The glaciers were flowing.", "A volcano, and the sea", "Lava 
 
 
 def test_bm25_compares_stems_if_a_language_is_set(run):
-    passages = passages_of(run, 3, text=lambda i: TEXTS_OF_STEMS[i])
+    passages = make_numbered_passages(run, 3, text=lambda i: TEXTS_OF_STEMS[i])
     asked = ["glacier flows", "the"]
     plain = open_bm25(run, passages, BM25()).search(asked, 1)[1]
     assert plain.tolist()[0] == [NO_RESULT]
@@ -106,7 +112,9 @@ def test_bm25_compares_stems_if_a_language_is_set(run):
 
 
 def test_bm25_takes_k1_and_b_of_the_recipe(run):
-    passages = passages_of(run, 2, text=lambda i: ["moon " * 9 + "sea sand ice", "moon"][i])
+    passages = make_numbered_passages(
+        run, 2, text=lambda i: ["moon " * 9 + "sea sand ice", "moon"][i]
+    )
     for settings in (BM25(k1=0), BM25(b=0), BM25(k1=0.9, b=0.4)):
         theirs = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b)
         texts = [split_terms("moon " * 9 + "sea sand ice"), split_terms("moon")]
@@ -118,6 +126,6 @@ def test_bm25_takes_k1_and_b_of_the_recipe(run):
 def test_stemmer_that_is_not_installed(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs PyStemmer") as fault:
-        open_bm25(run, passages_of(run), BM25(language="english"))
+        open_bm25(run, make_numbered_passages(run), BM25(language="english"))
     assert "pip install" in fault.value.remedy
     assert not (run.folder / "bm25").exists()

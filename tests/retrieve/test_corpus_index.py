@@ -3,7 +3,7 @@ what changes its results."""
 
 import numpy as np
 import pytest
-from helpers.query_rows import passage, prepare, recipe
+from helpers.query_rows import make_filter_recipe, make_passage, prepare_parsed
 from helpers.tiny_models import TEXTS
 
 from distill.embed import vector_store as store
@@ -24,18 +24,20 @@ from distill.store.tables import join_passage
 from distill.workers.local import LOCAL
 from distill.workers.shares import ShareTaker, ShareWorkers, WorkShare
 
-ROWS = [passage(f"p{n}", text, title=f"Title {n}") for n, text in enumerate(TEXTS)]
+ROWS = [make_passage(f"p{n}", text, title=f"Title {n}") for n, text in enumerate(TEXTS)]
 
 
 @pytest.fixture
 def encoder(encoder_folder, monkeypatch):
     monkeypatch.setattr(store, "CHUNK", 5)
-    return open_encoder(recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever)
+    return open_encoder(
+        make_filter_recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever
+    )
 
 
 def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
+        passages, _ = prepare_parsed(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
         found = embed_corpus(run, encoder, passages)
         monkeypatch.setattr(
             encoder, "encode_prompted", None
@@ -54,9 +56,9 @@ def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monk
 )
 def test_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(tmp_path, encoder):
     pytest.importorskip("faiss")
-    settings = recipe(retriever={"model": "m", "index": "IVF999,Flat"}).retriever
+    settings = make_filter_recipe(retriever={"model": "m", "index": "IVF999,Flat"}).retriever
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [ROWS], [])
+        passages, _ = prepare_parsed(run, [ROWS], [])
         with pytest.raises(UserError, match="999 lists for 12 vectors"):
             open_dense_index(run, settings, encoder, passages)
         assert not (run.folder / "vectors").exists()
@@ -66,11 +68,11 @@ def test_index_is_made_before_others_search_it(tmp_path, encoder):
     """Else each worker would train one of its own, and never twice the same."""
     pytest.importorskip("faiss")
     settings = {"model": "m", "index": "IVF2,Flat", "index_rows": 6}
-    retriever = recipe(retriever=settings).retriever
+    retriever = make_filter_recipe(retriever=settings).retriever
     folder = tmp_path / "run"
     made = {}
     with Run(folder) as run:
-        passages, _ = prepare(run, [ROWS], [])
+        passages, _ = prepare_parsed(run, [ROWS], [])
         embed_corpus(run, encoder, passages)
         for workers in (ShareWorkers(folder, WorkShare(0, 2)), LOCAL, ShareTaker(folder, True)):
             run.workers = workers
@@ -90,7 +92,7 @@ def known(encoder_folder):
 
     def of(**settings):
         return identify_retriever(
-            recipe(retriever={"model": str(encoder_folder), **settings}).retriever
+            make_filter_recipe(retriever={"model": str(encoder_folder), **settings}).retriever
         )
 
     return of
@@ -172,7 +174,7 @@ def test_bm25_with_other_terms_has_another_identity(monkeypatch, encoder_folder)
 
 def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder, monkeypatch):
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
+        passages, _ = prepare_parsed(run, [ROWS[:5], ROWS[5:]], [])
         first = embed_corpus(run, encoder, passages)
         embed_corpus(run, encoder, passages)  # found by its texts, as an older store is
         monkeypatch.setattr(PassageTexts, "__getitem__", None)
@@ -184,10 +186,10 @@ def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder,
 
 def test_vectors_of_other_passages_are_not_found_by_the_same_mark(tmp_path, encoder):
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
+        passages, _ = prepare_parsed(run, [ROWS[:5], ROWS[5:]], [])
         first = embed_corpus(run, encoder, passages)
         embed_corpus(run, encoder, passages)
-    other = [*ROWS[:-1], passage("last", "Other words.")]
+    other = [*ROWS[:-1], make_passage("last", "Other words.")]
     with Run(tmp_path / "run", overwrite="always") as run:
-        passages, _ = prepare(run, [other[:5], other[5:]], [])
+        passages, _ = prepare_parsed(run, [other[:5], other[5:]], [])
         assert embed_corpus(run, encoder, passages).folder != first.folder

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, make_code_of_its_own, tiny_cross_encoder
+from helpers.tiny_models import TEXTS, add_own_code, make_tiny_cross_encoder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -22,7 +22,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross")
+    return make_tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_long_pair_loses_the_end_of_its_passage(folder):
 
 @pytest.mark.bad_input("models", "a cross-encoder of several scores", "refused")
 def test_models_that_give_a_pair_no_single_score_are_refused(tmp_path, encoder_folder):
-    several = tiny_cross_encoder(tmp_path / "three", labels=3)
+    several = make_tiny_cross_encoder(tmp_path / "three", labels=3)
     with pytest.raises(UserError, match="3 labels"):
         CrossEncoderJudge(str(several), 64, "cpu")
     # An embedder loads as a cross-encoder too, with a random last layer.
@@ -98,7 +98,7 @@ def test_cross_encoder_without_its_last_layer_is_refused(tmp_path, folder):
 @pytest.mark.bad_input("models", "a cross-encoder with code of its own", "refused, never run")
 def test_code_of_a_cross_encoder_is_not_run(folder, tmp_path):
     coded = shutil.copytree(folder, tmp_path / "coded")
-    make_code_of_its_own(coded, module=False)
+    add_own_code(coded, module=False)
     with pytest.raises(UserError, match="needs code that came with it") as caught:
         CrossEncoderJudge(str(coded), 64, "cpu")
     assert "trust_remote_code" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.encoders import easy, store_of, unit
+from helpers.vectors import draw_easy_vectors, draw_unit_vectors, make_vector_store
 
 from distill.errors import UserError
 from distill.recipe import Retriever
@@ -16,7 +16,7 @@ from distill.retrieve.index import (
 
 faiss = pytest.importorskip("faiss")
 
-VECTORS, QUERIES = easy(3000, 32, 1), easy(40, 32, 2)
+VECTORS, QUERIES = draw_easy_vectors(3000, 32, 1), draw_easy_vectors(40, 32, 2)
 KINDS = {"IVF32,Flat": 8, "IVF16,PQ16x4": 16, "HNSW16": 64, "SQ8": None, "PCA8,IVF16,Flat": 8}
 """With the effort that each takes."""
 
@@ -25,13 +25,13 @@ KINDS = {"IVF32,Flat": 8, "IVF16,PQ16x4": 16, "HNSW16": 64, "SQ8": None, "PCA8,I
 @pytest.mark.parametrize("rows", [None, 1000])
 def test_index_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
     settings = Retriever(index=kind, effort=KINDS[kind], index_rows=rows)
-    index = make_index(settings, store_of(tmp_path, VECTORS))
+    index = make_index(settings, make_vector_store(tmp_path, VECTORS))
     assert compute_recall(index, VECTORS, QUERIES, 10) > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_find_what_each_finds_alone_and_load_each_part_once(tmp_path, kind, monkeypatch):
-    store, settings = store_of(tmp_path, VECTORS), Retriever(index=kind, index_rows=1000)
+    store, settings = make_vector_store(tmp_path, VECTORS), Retriever(index=kind, index_rows=1000)
     batches = [QUERIES[:7], QUERIES[7:30], QUERIES[30:]]
     alone = [make_index(settings, store).search(batch, 10) for batch in batches]
     loads, read = [], faiss.read_index
@@ -50,7 +50,7 @@ def test_best_of_all_parts_are_those_of_their_proposals_together(tmp_path):
     """Parts of lists, of which one is probed, propose few rows; merged part by part, nothing is
     lost of them."""
     settings = Retriever(index="IVF32,Flat", effort=1, index_rows=1000)
-    index = make_index(settings, store_of(tmp_path, VECTORS))
+    index = make_index(settings, make_vector_store(tmp_path, VECTORS))
     scores, rows = index.search(QUERIES, 40)
     parts = [faiss.read_index(str(path)) for path in sorted(tmp_path.glob("index-*/*.faiss"))]
     found = [part.search(QUERIES, 160)[1] for part in parts]  # FAISS probes one list by itself
@@ -77,7 +77,7 @@ def test_pass_through_the_corpus_is_for_more_queries_where_it_takes_longer():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_index_scores_are_exact_and_in_order(tmp_path, kind):
-    index = make_index(Retriever(index=kind), store_of(tmp_path, VECTORS))
+    index = make_index(Retriever(index=kind), make_vector_store(tmp_path, VECTORS))
     scores, rows = index.search(QUERIES, 10)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
         assert np.array_equal(own, compute_similarity(query, VECTORS[numbers]))
@@ -86,8 +86,11 @@ def test_index_scores_are_exact_and_in_order(tmp_path, kind):
 
 
 def test_ivf_index_finds_more_with_more_effort_and_everything_with_all_lists(tmp_path):
-    store, vectors = store_of(tmp_path, unit(2000, 16, 3)), unit(2000, 16, 3)
-    queries = unit(30, 16, 4)
+    store, vectors = (
+        make_vector_store(tmp_path, draw_unit_vectors(2000, 16, 3)),
+        draw_unit_vectors(2000, 16, 3),
+    )
+    queries = draw_unit_vectors(30, 16, 4)
     found = [
         compute_recall(
             make_index(Retriever(index="IVF32,Flat", effort=n), store), vectors, queries, 10
@@ -99,7 +102,9 @@ def test_ivf_index_finds_more_with_more_effort_and_everything_with_all_lists(tmp
 
 def test_index_fills_lists_that_are_too_short(tmp_path):
     # Of 64 lists one is probed, which holds a few vectors.
-    index = make_index(Retriever(index="IVF64,Flat", effort=1), store_of(tmp_path, VECTORS[:200]))
+    index = make_index(
+        Retriever(index="IVF64,Flat", effort=1), make_vector_store(tmp_path, VECTORS[:200])
+    )
     scores, rows = index.search(QUERIES, 20)
     missing = rows == NO_RESULT
     assert missing.any()
@@ -109,16 +114,16 @@ def test_index_fills_lists_that_are_too_short(tmp_path):
 
 
 def test_index_search_for_more_than_there_are(tmp_path):
-    scores, rows = make_index(Retriever(index="HNSW8"), store_of(tmp_path, VECTORS[:5])).search(
-        QUERIES, 20
-    )
+    scores, rows = make_index(
+        Retriever(index="HNSW8"), make_vector_store(tmp_path, VECTORS[:5])
+    ).search(QUERIES, 20)
     exact_scores, exact = ExactIndex(VECTORS[:5]).search(QUERIES, 20)
     assert np.array_equal(rows, exact)
     assert np.array_equal(scores, exact_scores)
 
 
 def test_faiss_index_is_made_once_and_read_again(tmp_path, monkeypatch):
-    store = store_of(tmp_path, VECTORS.astype(np.float16))
+    store = make_vector_store(tmp_path, VECTORS.astype(np.float16))
     settings = Retriever(index="HNSW16", index_rows=1500)
     first = make_index(settings, store).search(QUERIES, 10)
     assert len(list(tmp_path.glob("index-*/part-*.faiss"))) == 2
@@ -150,6 +155,6 @@ def test_impossible_index_is_refused_before_anything_is_embedded(settings, named
 
 @pytest.mark.bad_input("shape of a recipe", "an index with too few vectors to train on", "refused")
 def test_too_few_vectors_to_train_on_are_refused(tmp_path):
-    index = make_index(Retriever(index="PQ8"), store_of(tmp_path, VECTORS[:100]))
+    index = make_index(Retriever(index="PQ8"), make_vector_store(tmp_path, VECTORS[:100]))
     with pytest.raises(UserError, match=r"retriever\.index: PQ8"):
         index.search(QUERIES, 5)

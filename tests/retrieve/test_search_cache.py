@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.encoders import store_of, unit, with_ties
+from helpers.vectors import draw_tied_vectors, draw_unit_vectors, make_vector_store
 
 from distill.embed.wording import EmbedderPrompts
 from distill.recipe import Retriever
@@ -37,18 +37,20 @@ def opened(run, vectors, keeps=0, **settings):
     encoder = SimpleNamespace(identity={"model": "x"}, wording=EmbedderPrompts("{task} {query}"))
     retriever = Retriever(**settings)
     return open_search_cache(
-        run, retriever, encoder, store_of(run.folder, vectors), index, keeps
+        run, retriever, encoder, make_vector_store(run.folder, vectors), index, keeps
     ), index
 
 
-@pytest.mark.parametrize("vectors", [unit(500, 24, 3), with_ties(400), unit(21, 24, 4)])
+@pytest.mark.parametrize(
+    "vectors", [draw_unit_vectors(500, 24, 3), draw_tied_vectors(400), draw_unit_vectors(21, 24, 4)]
+)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_kept_results_are_those_of_a_search(run, vectors, precision):
-    vectors, queries = vectors.astype(precision), unit(30, 24, 5)
+    vectors, queries = vectors.astype(precision), draw_unit_vectors(30, 24, 5)
     first, _ = opened(run, vectors, keeps=20)
     first.search(QUERIES, TASKS, queries, 7)
     # As another batch would give them.
-    again = (queries + np.float32(1e-7) * unit(30, 24, 6)).astype(np.float32)
+    again = (queries + np.float32(1e-7) * draw_unit_vectors(30, 24, 6)).astype(np.float32)
     second, index = opened(run, vectors)
     for k in (1, 7, 20, 40):
         searched = ExactIndex(vectors).search(again, k)
@@ -59,7 +61,7 @@ def test_kept_results_are_those_of_a_search(run, vectors, precision):
 
 
 def test_query_of_another_task_is_searched(run):
-    vectors, queries = unit(300, 24, 3), unit(30, 24, 5)
+    vectors, queries = draw_unit_vectors(300, 24, 3), draw_unit_vectors(30, 24, 5)
     opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
     searches, index = opened(run, vectors)
     searches.search(QUERIES, ["Find that."] * len(QUERIES), queries, 5)
@@ -67,7 +69,11 @@ def test_query_of_another_task_is_searched(run):
 
 
 def test_searches_of_another_vector_or_of_changed_rows_are_not_taken(run):
-    vectors, queries, others = unit(300, 24, 3), unit(30, 24, 5), unit(30, 24, 6)
+    vectors, queries, others = (
+        draw_unit_vectors(300, 24, 3),
+        draw_unit_vectors(30, 24, 5),
+        draw_unit_vectors(30, 24, 6),
+    )
     opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
     searches, index = opened(run, vectors)
     _, rows = searches.search(QUERIES, TASKS, others, 5)
@@ -79,7 +85,7 @@ def test_searches_of_another_vector_or_of_changed_rows_are_not_taken(run):
     "damage", "searches.sqlite with other passages in its rows", "those queries are searched again"
 )
 def test_damaged_rows_are_searched_again(run, caplog):
-    vectors, queries = unit(300, 24, 3), unit(30, 24, 5)
+    vectors, queries = draw_unit_vectors(300, 24, 3), draw_unit_vectors(30, 24, 5)
     opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
     with sqlite3.connect(run.folder / "searches.sqlite") as db:
         db.execute("UPDATE searches SET passages = zeroblob(length(passages))")
@@ -93,12 +99,12 @@ def test_damaged_rows_are_searched_again(run, caplog):
 
 @pytest.mark.parametrize("settings", [{"index": "HNSW16"}, {"index": "IVF4,Flat"}])
 def test_searches_of_an_approximate_index_are_not_kept(run, settings):
-    searches, _ = opened(run, unit(300, 24, 3), keeps=20, **settings)
-    searches.search(QUERIES, TASKS, unit(30, 24, 5), 5)
+    searches, _ = opened(run, draw_unit_vectors(300, 24, 3), keeps=20, **settings)
+    searches.search(QUERIES, TASKS, draw_unit_vectors(30, 24, 5), 5)
     assert not (run.folder / "searches.sqlite").exists()
 
 
 def test_searches_of_a_small_corpus_are_not_kept(run):
-    searches, _ = opened(run, unit(9, 24, 3), keeps=20)
-    searches.search(QUERIES, TASKS, unit(30, 24, 5), 5)
+    searches, _ = opened(run, draw_unit_vectors(9, 24, 3), keeps=20)
+    searches.search(QUERIES, TASKS, draw_unit_vectors(30, 24, 5), 5)
     assert not (run.folder / "searches.sqlite").exists()

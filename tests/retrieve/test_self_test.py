@@ -3,8 +3,8 @@
 import logging
 
 import pytest
-from helpers.relabel_rows import prepare
-from helpers.tiny_models import TEXTS, tiny_cross_encoder
+from helpers.relabel_rows import prepare_candidates
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
 
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -28,7 +28,7 @@ PASSAGES = {
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory) -> PassageReader:
     with Run(tmp_path_factory.mktemp("run") / "run") as run:
-        passages, _, _ = prepare(run, PASSAGES, [], [])
+        passages, _, _ = prepare_candidates(run, PASSAGES, [], [])
     return PassageReader(passages.folder)
 
 
@@ -84,11 +84,13 @@ def test_weak_reranker_is_named_in_a_warning(reader, caplog):
 @pytest.mark.bad_input("models", "a reranker that ranks at random", "refused before it judges")
 def test_reranker_of_random_weights_is_refused(tmp_path):
     """Its folder is whole, with a head: nothing but a known pair tells."""
-    model = str(tiny_cross_encoder(tmp_path / "random"))
+    model = str(make_tiny_cross_encoder(tmp_path / "random"))
     rule = {"rankers": ["cross_encoder"], "cross_encoder": model, "cross_encoder_tokens": 64}
     recipe = Recipe.model_validate({"name": "r", "relabel": rule, "retriever": {"device": "cpu"}})
     with Run(tmp_path / "run") as run:
-        stages = prepare(run, PASSAGES, [("why do bees dance", "p0-3")], [["p0-3", "p0-1"]])
+        stages = prepare_candidates(
+            run, PASSAGES, [("why do bees dance", "p0-3")], [["p0-3", "p0-1"]]
+        )
         rankers = RankerSettings.select(recipe)
         with pytest.raises(UserError, match="ranks at random: of 32 passages"):
             make_judgements(

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, tiny_cross_encoder
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
 
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_model import open_model
@@ -136,7 +136,7 @@ def test_single_text_that_does_not_fit_is_refused(llm_folder):
 
 
 def test_cross_encoder_scores_the_same(tmp_path):
-    judge = CrossEncoderJudge(str(tiny_cross_encoder(tmp_path / "m")), 64, "cpu")
+    judge = CrossEncoderJudge(str(make_tiny_cross_encoder(tmp_path / "m")), 64, "cpu")
     requests = [(text, TEXTS[:3]) for text in TEXTS]
     expected = np.array(judge.judge(requests))
     with limit_rows(judge.model[0].auto_model, 2):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serving
-from helpers.fresh_process import distill
+from helpers.fake_server import MODEL, serve
+from helpers.fresh_process import run_distill
 
 from distill.cli import cli
 from distill.errors import UserError
@@ -196,7 +196,7 @@ def test_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
     bad = [one for one in BAD if "evaluate__judged" not in one[1]]
     together = {key: value for _, settings, _ in bad for key, value in settings.items()}
     written(**{k: v for k, v in together.items() if "column" not in k})
-    done = distill("check", str(tmp_path / "mine.yaml"))
+    done = run_distill("check", str(tmp_path / "mine.yaml"))
     assert done.returncode == 2
     for name, settings, says in bad:
         if "column" not in name:
@@ -228,14 +228,14 @@ def test_no_task_is_a_notice(written, tmp_path):
 
 
 def test_server_that_has_the_model(written, tmp_path):
-    with serving() as server:
+    with serve() as server:
         settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
         assert faults(written(**settings), tmp_path / "run") == []
 
 
 @pytest.mark.bad_input("server", "a model that it does not serve", "refused, its models named")
 def test_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path):
-    with serving() as server:
+    with serve() as server:
         settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": "another"}
         (said,) = faults(written(**settings), tmp_path / "run")
     assert f"serves no model 'another', but {MODEL}" in said

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serving, status
+from helpers.fake_server import MODEL, reply_with_error, serve
 from helpers.tiny_models import TEXTS
 
 from distill.cli import cli
@@ -173,7 +173,7 @@ def test_path_that_is_not_there_is_named_whole(tmp_path):
 
 
 def test_server_named_by_the_environment_is_used(notes, monkeypatch):
-    with serving() as server:
+    with serve() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         for number in range(200):
             (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
@@ -204,7 +204,7 @@ def init(folder, server, monkeypatch, *models):
 def test_served_embedding_model_is_the_teacher_and_the_retriever(notes, monkeypatch):
     for number in range(300):
         (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         models = ("bge-reranker-v2-m3", "Qwen2.5-7B-Instruct", "bge-m3")
         output, text = init(notes, server, monkeypatch, *models)
         assert [seen.body["model"] for seen in server.seen] == ["bge-m3"]
@@ -224,7 +224,7 @@ def test_served_embedding_model_is_the_teacher_and_the_retriever(notes, monkeypa
 
 
 def test_served_embedding_model_without_an_llm_is_learnt_from_by_its_ranking(notes, monkeypatch):
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         _, text = init(notes, server, monkeypatch, "nomic-embed-text:latest")
     values = yaml.safe_load(text)
     assert values["generate"]["methods"] == ["sentences", "titles", "keywords"]
@@ -236,8 +236,8 @@ def test_served_embedding_model_without_an_llm_is_learnt_from_by_its_ranking(not
 
 def test_model_that_embeds_by_its_name_alone_is_no_teacher(notes, monkeypatch):
     """vLLM lists the model of its one task; another task is answered with an error."""
-    with serving() as server:
-        server.rule = lambda body: status(400, "this model does not support embeddings")
+    with serve() as server:
+        server.rule = lambda body: reply_with_error(400, "this model does not support embeddings")
         _, text = init(notes, server, monkeypatch, "gte-Qwen2-7B-instruct")
     assert "base_url" not in text
 
@@ -254,7 +254,7 @@ def test_model_that_embeds_by_its_name_alone_is_no_teacher(notes, monkeypatch):
     ],
 )
 def test_served_embedding_model_knows_the_texts_language(monkeypatch, language, model, found):
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         server.models = [model]
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert (find_available(language).served_embedder is not None) is found

@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
-from helpers.in_memory import in_memory_encoder
+from helpers.in_memory import make_in_memory_encoder
 
 from distill.embed import vector_store
 from distill.errors import UserError
@@ -107,7 +107,7 @@ def embed(folder, encoder, workers):
 
 def test_vectors_that_go_on_on_another_device_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_store, "CHUNK", 1)
-    record, encoder = vector_store._record, in_memory_encoder()
+    record, encoder = vector_store._record, make_in_memory_encoder()
 
     def record_and_die(*arguments) -> None:
         record(*arguments)

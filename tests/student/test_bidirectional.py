@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMOLLM2
-from helpers.student_bases import load, make_base, student_recipe
-from helpers.tiny_architectures import DECODERS, tiny_decoder
+from helpers.student_bases import load_student, make_base, make_student_recipe
+from helpers.tiny_architectures import DECODERS, make_tiny_decoder
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
@@ -18,7 +18,7 @@ from distill.student.build import build_student
 
 
 def base(folder: Path, encoder: Path | str, **student: object) -> SentenceTransformer:
-    return load(make_base(folder, encoder, **student))
+    return load_student(make_base(folder, encoder, **student))
 
 
 def moved(model: SentenceTransformer, position: int, length: int, padded: bool) -> float:
@@ -38,7 +38,7 @@ def moved(model: SentenceTransformer, position: int, length: int, padded: bool) 
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_every_family_sees_both_ways_after_saving_and_keeps_its_vectors(tmp_path, family):
-    tiny_decoder(tmp_path / "decoder", family)
+    make_tiny_decoder(tmp_path / "decoder", family)
     before = SentenceTransformer(str(tmp_path / "decoder"), device="cpu")
     model = base(tmp_path / "run", tmp_path / "decoder")
     for attention in ["eager"] if family == "gemma2" else ["eager", "sdpa"]:
@@ -47,14 +47,14 @@ def test_every_family_sees_both_ways_after_saving_and_keeps_its_vectors(tmp_path
         for padded in (False, True):
             assert moved(model, 11, 12, padded) > 1e-4
             assert moved(before, 11, 12, padded) == 0
-    built = build_student(student_recipe(tmp_path / "decoder").student, seed=13)
+    built = build_student(make_student_recipe(tmp_path / "decoder").student, seed=13)
     built[0].model.set_attn_implementation(attention)
     assert np.allclose(built.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_window_stays_and_reaches_to_both_sides(tmp_path, attention):
-    tiny_decoder(tmp_path / "decoder", "mistral", sliding_window=4)
+    make_tiny_decoder(tmp_path / "decoder", "mistral", sliding_window=4)
     model = base(tmp_path / "run", tmp_path / "decoder")
     model[0].model.set_attn_implementation(attention)
     assert moved(model, 3, 20, padded=False) > 1e-4
@@ -63,8 +63,8 @@ def test_window_stays_and_reaches_to_both_sides(tmp_path, attention):
 
 def test_padding_on_either_side_gives_the_same_vectors(tmp_path):
     for family in DECODERS:
-        tiny_decoder(tmp_path / family, family)
-        model = build_student(student_recipe(tmp_path / family).student, seed=1)
+        make_tiny_decoder(tmp_path / family, family)
+        model = build_student(make_student_recipe(tmp_path / family).student, seed=1)
         right = model.encode(TEXTS)
         model.tokenizer.padding_side = "left"
         assert np.allclose(model.encode(TEXTS), right, atol=1e-5), family
@@ -73,7 +73,7 @@ def test_padding_on_either_side_gives_the_same_vectors(tmp_path):
 
 
 def test_causal_stays_causal(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     model = base(tmp_path / "run", tmp_path / "decoder", attention="causal", pooling="last")
     assert not can_see_later_tokens(model[0], model.tokenizer, padded=False)
     assert not can_see_later_tokens(model[0], model.tokenizer, padded=True)
@@ -88,7 +88,7 @@ def test_encoder_cannot_be_causal(tmp_path, encoder_folder):
 @pytest.mark.bad_input("models", "a decoder that stays causal", "refused")
 def test_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
     """As with a transformers that does not know `is_causal`, or a family that does not heed it."""
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     encoder = load_encoder(str(tmp_path / "decoder"))
     plain = encoder[0].model.forward
     encoder[0].model.forward = lambda **features: plain(**features | {"is_causal": True})
@@ -98,7 +98,7 @@ def test_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
 
 
 def test_layers_of_a_decoder_can_be_chosen(tmp_path):
-    tiny_decoder(tmp_path / "decoder", "gemma3_text")
+    make_tiny_decoder(tmp_path / "decoder", "gemma3_text")
     model = base(tmp_path / "run", tmp_path / "decoder", layers=[1])
     assert len(model[0].model.layers) == 1
     assert model[0].model.config.layer_types == ["full_attention"]
@@ -106,7 +106,7 @@ def test_layers_of_a_decoder_can_be_chosen(tmp_path):
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text"])
 def test_bfloat16_gives_near_vectors(tmp_path, family):
-    tiny_decoder(tmp_path / "decoder", family, initializer_range=0.05)
+    make_tiny_decoder(tmp_path / "decoder", family, initializer_range=0.05)
     model = base(tmp_path / "run", tmp_path / "decoder")
     exact = model.encode(TEXTS)
     rough = model.bfloat16().encode(TEXTS, convert_to_tensor=True).float().numpy()
@@ -114,7 +114,7 @@ def test_bfloat16_gives_near_vectors(tmp_path, family):
 
 
 def test_gradients_are_the_same_when_layers_are_computed_again(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     model = base(tmp_path / "run", tmp_path / "decoder").train()
     gradients = []
     for again in (False, True):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from helpers.training_by_hand import make_recipe
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
@@ -135,7 +135,7 @@ def test_same_recipe_gives_the_same_bytes_and_float32_safetensors(tmp_path, enco
 
 
 def test_plain_encoder_without_pooling_will_do(tmp_path):
-    tiny_encoder(tmp_path / "encoder")
+    make_tiny_encoder(tmp_path / "encoder")
     stage = base(tmp_path / "run", make_recipe(tmp_path / "encoder-plain"))
     assert SentenceTransformer(str(stage.folder)).encode(TEXTS).shape == (len(TEXTS), 32)
 
@@ -159,7 +159,7 @@ def test_student_of_a_folder_that_is_no_encoder_is_refused(tmp_path):
 )
 @pytest.mark.parametrize("content", ["[]", "{}", "[1]", "[{", "[" * 10_000])
 def test_encoder_whose_list_of_modules_is_none_is_refused(tmp_path, content):
-    folder = tiny_encoder(tmp_path / "encoder")
+    folder = make_tiny_encoder(tmp_path / "encoder")
     (folder / "modules.json").write_text(content)
     recipe = make_recipe(folder)
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="is not a text encoder"):

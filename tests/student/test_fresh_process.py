@@ -2,8 +2,8 @@
 
 import numpy as np
 from helpers.student_bases import encode_elsewhere, make_base
-from helpers.tiny_architectures import DECODERS, tiny_decoder, tiny_modernbert
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_architectures import DECODERS, make_tiny_decoder, make_tiny_modernbert
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe.sections.student import Lora
@@ -14,15 +14,15 @@ LATENT = {"pooling": "latent", "latent": {"latents": 6, "heads": 2}}
 
 
 def test_students_of_all_architectures_load_in_a_fresh_process(tmp_path):
-    bert = tiny_encoder(tmp_path / "bert")
-    modern = tiny_modernbert(tmp_path / "modern", "unigram")
-    llama = tiny_decoder(tmp_path / "llama")
+    bert = make_tiny_encoder(tmp_path / "bert")
+    modern = make_tiny_modernbert(tmp_path / "modern", "unigram")
+    llama = make_tiny_decoder(tmp_path / "llama")
     students = {
         "bert": (bert, {"layers": [0, 2], "dimensions": 8, "pooling": "cls"}),
         "pruned": (modern, {"vocabulary": "corpus"}),
         "last": (llama, {"attention": "causal", "pooling": "last", "vocabulary": "corpus"}),
         "without-prompt": (llama, PROMPT),
-        **{family: (tiny_decoder(tmp_path / family, family), {}) for family in DECODERS},
+        **{family: (make_tiny_decoder(tmp_path / family, family), {}) for family in DECODERS},
         "latent": (llama, LATENT | PROMPT),  # last: it imports distill
     }
     folders = {

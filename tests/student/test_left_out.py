@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from helpers.tiny_models import make_code_of_its_own, tiny_encoder
+from helpers.tiny_models import add_own_code, make_tiny_encoder
 from helpers.training_by_hand import make_recipe
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
@@ -33,7 +33,7 @@ def said(tmp_path, caplog):
 @pytest.fixture
 def embedder(tmp_path):
     """CLS pooling, a Dense layer, and prompts."""
-    transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
+    transformer = Transformer(str(make_tiny_encoder(tmp_path / "m").with_name("m-plain")))
     modules = [transformer, Pooling(32, pooling_mode="cls"), Dense(32, 8), Normalize()]
     prompts = {"query": "find: ", "document": ""}
     SentenceTransformer(modules=modules, prompts=prompts).save_pretrained(str(tmp_path / "e"))
@@ -77,7 +77,7 @@ def test_student_reads_no_more_than_it_has_positions_for(tmp_path):
 def test_encoder_that_lacks_weights_is_refused(tmp_path):
     from embed.test_open_model import lacking_a_weight
 
-    folder = tiny_encoder(tmp_path / "torn")
+    folder = make_tiny_encoder(tmp_path / "torn")
     lacking_a_weight(folder)
     recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
     with pytest.raises(UserError, match=r"lack the weights encoder\.layer\.1"):
@@ -88,7 +88,7 @@ def test_encoder_that_lacks_weights_is_refused(tmp_path):
 def test_encoder_with_code_of_its_own_is_refused(tmp_path):
     from helpers.published_models import edit_json
 
-    folder = tiny_encoder(tmp_path / "jina")
+    folder = make_tiny_encoder(tmp_path / "jina")
     edit_json(folder / "config.json", auto_map={"AutoModel": "modeling.JinaBertModel"})
     recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
     with pytest.raises(UserError, match=r"JinaBertModel, which is never run"):
@@ -100,8 +100,8 @@ def test_encoder_with_code_of_its_own_is_refused(tmp_path):
     "student", "an encoder with code of its own to load it", "refused, never run"
 )
 def test_advice_to_trust_code_is_not_passed_on(tmp_path, module):
-    folder = tiny_encoder(tmp_path / "coded")
-    name = make_code_of_its_own(folder, module)
+    folder = make_tiny_encoder(tmp_path / "coded")
+    name = add_own_code(folder, module)
     recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
     with pytest.raises(UserError, match="which is never run") as caught:
         build_student(recipe.student, 1)
@@ -115,7 +115,7 @@ def test_advice_to_trust_code_is_not_passed_on(tmp_path, module):
 def test_prompts_and_pooling_of_a_model_of_two_modules_are_named_where_left_out(
     said, tmp_path, mode, prompts
 ):
-    transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
+    transformer = Transformer(str(make_tiny_encoder(tmp_path / "m").with_name("m-plain")))
     modules = [transformer, Pooling(32, pooling_mode=mode)]
     SentenceTransformer(modules=modules, prompts=prompts).save_pretrained(str(tmp_path / "two"))
     (line,) = said(tmp_path / "two", pooling="mean")

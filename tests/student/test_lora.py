@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from helpers.student_bases import load, make_base
-from helpers.tiny_architectures import tiny_decoder
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.student_bases import load_student, make_base
+from helpers.tiny_architectures import make_tiny_decoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from helpers.training_by_hand import make_recipe, train_in
 from sentence_transformers import (
     SentenceTransformer,
@@ -24,7 +24,7 @@ LORA = Lora(rank=4, alpha=8)
 
 @pytest.fixture
 def base(tmp_path):
-    tiny_decoder(tmp_path / "decoder")
+    make_tiny_decoder(tmp_path / "decoder")
     return make_base(tmp_path / "run", tmp_path / "decoder", dimensions=8)
 
 
@@ -48,7 +48,7 @@ def train(model: SentenceTransformer, folder, resume: str | None = None, steps: 
 
 
 def test_lora_changes_nothing_at_first_and_trains_little(base):
-    plain, adapted = load(base), load(base)
+    plain, adapted = load_student(base), load_student(base)
     add_lora(adapted, LORA, seed=1)
     assert np.allclose(plain.encode(TEXTS), adapted.encode(TEXTS), atol=1e-6)
     trained = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
@@ -58,7 +58,7 @@ def test_lora_changes_nothing_at_first_and_trains_little(base):
 
 
 def test_same_seed_gives_the_same_matrices(base):
-    models = [load(base) for _ in range(3)]
+    models = [load_student(base) for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
         add_lora(model, LORA, seed)
     first, same, other = (
@@ -69,18 +69,20 @@ def test_same_seed_gives_the_same_matrices(base):
 
 
 def test_merged_is_an_ordinary_model_with_the_trained_vectors(tmp_path, base):
-    model = load(base)
+    model = load_student(base)
     add_lora(model, LORA, seed=1)
     train(model, tmp_path / "train")
     trained = model.encode(TEXTS)
-    assert not np.allclose(trained, load(base).encode(TEXTS), atol=1e-2)
+    assert not np.allclose(trained, load_student(base).encode(TEXTS), atol=1e-2)
     finish_lora(model, LORA)
     assert np.allclose(model.encode(TEXTS), trained, atol=1e-5)
     model.save_pretrained(str(tmp_path / "merged"))
     assert not list((tmp_path / "merged").rglob("adapter*"))
     again = SentenceTransformer(str(tmp_path / "merged"), device="cpu")
     assert np.allclose(again.encode(TEXTS), trained, atol=1e-5)
-    assert {n for n, _ in again.named_parameters()} == {n for n, _ in load(base).named_parameters()}
+    assert {n for n, _ in again.named_parameters()} == {
+        n for n, _ in load_student(base).named_parameters()
+    }
     assert again[0].model.config.is_causal is False
 
 
@@ -99,7 +101,7 @@ def test_adapter_is_small_and_finds_its_base(tmp_path, base, monkeypatch):
 
 
 def test_training_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, base):
-    undisturbed, killed, resumed = (load(base) for _ in range(3))
+    undisturbed, killed, resumed = (load_student(base) for _ in range(3))
     for model in (undisturbed, killed, resumed):
         add_lora(model, LORA, seed=1)
     train(undisturbed, tmp_path / "whole")
@@ -111,7 +113,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, base):
 
 
 def test_gradient_checkpointing_still_trains_the_matrices(base):
-    model = load(base).train()
+    model = load_student(base).train()
     add_lora(model, LORA, seed=1)
     model[0].model.gradient_checkpointing_enable({"use_reentrant": False})
     model(model.preprocess(TEXTS))["sentence_embedding"].sum().backward()
@@ -119,8 +121,8 @@ def test_gradient_checkpointing_still_trains_the_matrices(base):
 
 
 def test_encoders_own_head_is_left_alone(tmp_path):
-    tiny_encoder(tmp_path / "encoder")
-    model = load(make_base(tmp_path / "run", tmp_path / "encoder"))
+    make_tiny_encoder(tmp_path / "encoder")
+    model = load_student(make_base(tmp_path / "run", tmp_path / "encoder"))
     add_lora(model, LORA, seed=1)
     adapted = [name for name, _ in model.named_parameters() if "lora_A" in name]
     assert adapted
@@ -129,17 +131,17 @@ def test_encoders_own_head_is_left_alone(tmp_path):
 
 @pytest.mark.bad_input("student", "a LoRA target that is not there", "refused by name")
 def test_layers_by_name_and_one_that_is_not_there(base):
-    model = load(base)
+    model = load_student(base)
     add_lora(model, Lora(targets=["q_proj", "v_proj"]), seed=1)
     adapted = {n.split(".")[-4] for n, _ in model.named_parameters() if "lora_A" in n}
     assert adapted == {"q_proj", "v_proj"}
     with pytest.raises(UserError, match=r"student\.lora\.targets \['nothing'\]"):
-        add_lora(load(base), Lora(targets=["nothing"]), seed=1)
+        add_lora(load_student(base), Lora(targets=["nothing"]), seed=1)
 
 
 def test_bfloat16_autocast_gives_near_vectors(tmp_path):
-    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
-    model = load(make_base(tmp_path / "run", tmp_path / "decoder"))
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    model = load_student(make_base(tmp_path / "run", tmp_path / "decoder"))
     add_lora(model, LORA, seed=1)
     exact = model.encode(TEXTS)
     with torch.autocast("cpu", torch.bfloat16):
@@ -149,9 +151,9 @@ def test_bfloat16_autocast_gives_near_vectors(tmp_path):
 
 def test_frozen_weights_can_be_half_as_large(tmp_path):
     """What is trained stays float32, what comes of it is near, and the saved model is float32."""
-    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
     base = make_base(tmp_path / "run", tmp_path / "decoder", dimensions=8)
-    exact, model = load(base), load(base)
+    exact, model = load_student(base), load_student(base)
     add_lora(model, LORA, seed=1, base=torch.bfloat16)
     kinds = {weight.requires_grad: weight.dtype for weight in model[0].parameters()}
     assert kinds == {True: torch.float32, False: torch.bfloat16}
@@ -166,7 +168,7 @@ def test_frozen_weights_can_be_half_as_large(tmp_path):
 
 @pytest.mark.parametrize("pooling", ["mean", "latent"])
 def test_student_is_trained_over_frozen_bfloat16(tmp_path, pooling):
-    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
     student = {"lora": {"rank": 4}, "pooling": pooling, "latent": {"latents": 4, "heads": 2}}
     train = {"dtype": "bfloat16", "base_dtype": "auto", "epochs": 2, "weight_decay": 0.1}
     recipe = make_recipe(tmp_path / "decoder", student=student, train=train)

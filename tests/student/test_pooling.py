@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMOLLM2
-from helpers.student_bases import load, make_base, student_recipe
-from helpers.tiny_architectures import DECODERS, tiny_decoder
+from helpers.student_bases import load_student, make_base, make_student_recipe
+from helpers.tiny_architectures import DECODERS, make_tiny_decoder
 from helpers.tiny_models import TEXTS
 from pydantic import ValidationError
 from transformers import AutoTokenizer
@@ -24,7 +24,7 @@ LATENT = {"pooling": "latent", "latent": {"latents": 6, "heads": 2}}
 
 @pytest.fixture
 def decoder(tmp_path):
-    return tiny_decoder(tmp_path / "decoder")
+    return make_tiny_decoder(tmp_path / "decoder")
 
 
 def states(model, text: str) -> torch.Tensor:
@@ -41,7 +41,7 @@ def unit(vector: torch.Tensor) -> np.ndarray:
 def test_pooling_is_what_it_is_called(decoder):
     expected = {"mean": lambda s: s.mean(0), "last": lambda s: s[-1], "cls": lambda s: s[0]}
     for pooling, by_hand in expected.items():
-        model = build_student(student_recipe(decoder, pooling=pooling).student, seed=1)
+        model = build_student(make_student_recipe(decoder, pooling=pooling).student, seed=1)
         for text, vector in zip(TEXTS, model.encode(TEXTS), strict=True):
             assert np.allclose(vector, unit(by_hand(states(model, text))), atol=1e-5)
 
@@ -50,9 +50,9 @@ def test_pooling_is_what_it_is_called(decoder):
 def test_last_token_pooling_ends_in_the_end_of_sequence_also_when_cut_and_after_saving(
     tmp_path, family
 ):
-    tiny_decoder(tmp_path / "decoder", family)
+    make_tiny_decoder(tmp_path / "decoder", family)
     student = {"pooling": "last", "attention": "causal", "max_tokens": 12}
-    model = load(make_base(tmp_path / "run", tmp_path / "decoder", **student))
+    model = load_student(make_base(tmp_path / "run", tmp_path / "decoder", **student))
     ids = model.preprocess(TEXTS)
     assert ids["input_ids"].shape[1] == 12
     assert set(ids["input_ids"][:, -1].tolist()) == {model.tokenizer.eos_token_id}
@@ -63,7 +63,7 @@ def test_last_token_pooling_ends_in_the_end_of_sequence_also_when_cut_and_after_
 def test_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, decoder):
     """Llama's and Gemma's tokenizers begin a text with a token of their own."""
     AutoTokenizer.from_pretrained(decoder, add_bos_token=True).save_pretrained(decoder)
-    model = load(make_base(tmp_path / "run", decoder, pooling="last"))
+    model = load_student(make_base(tmp_path / "run", decoder, pooling="last"))
     ids = model.preprocess(["The sea."])["input_ids"][0].tolist()
     ends = [model.tokenizer.bos_token_id, model.tokenizer.eos_token_id]
     assert [ids[0], ids[-1]] == ends
@@ -71,13 +71,13 @@ def test_token_that_begins_a_text_stays_with_last_token_pooling(tmp_path, decode
 
 
 def test_encoder_already_ends_in_a_special_token(encoder_folder):
-    model = build_student(student_recipe(encoder_folder, pooling="last").student, seed=1)
+    model = build_student(make_student_recipe(encoder_folder, pooling="last").student, seed=1)
     ids = model.preprocess(["The sea."])["input_ids"][0].tolist()
     assert model.tokenizer.convert_ids_to_tokens(ids).count("[SEP]") == 1
 
 
 def test_decoder_gets_padding_without_giving_a_row_up(tmp_path, decoder):
-    model = load(make_base(tmp_path / "run", decoder))
+    model = load_student(make_base(tmp_path / "run", decoder))
     assert model.tokenizer.pad_token == model.tokenizer.eos_token
     assert model[0].model.get_input_embeddings().padding_idx is None
 
@@ -93,7 +93,7 @@ def test_no_end_of_sequence_is_refused(tmp_path, decoder):
 
 @pytest.mark.parametrize("student", [{"pooling": "last"}, LATENT, {"pooling": "mean"}])
 def test_padding_on_either_side_gives_the_same_vectors(decoder, student):
-    model = build_student(student_recipe(decoder, **student).student, seed=1)
+    model = build_student(make_student_recipe(decoder, **student).student, seed=1)
     right = model.encode(TEXTS)
     model.tokenizer.padding_side = "left"
     assert np.allclose(model.encode(TEXTS), right, atol=1e-5)
@@ -102,7 +102,9 @@ def test_padding_on_either_side_gives_the_same_vectors(decoder, student):
 @pytest.mark.parametrize("student", [{"pooling": "mean"}, LATENT])
 def test_prompts_are_pooled_or_not(decoder, student):
     within, without = (
-        build_student(student_recipe(decoder, **PROMPT, **student, pool_prompt=pooled).student, 1)
+        build_student(
+            make_student_recipe(decoder, **PROMPT, **student, pool_prompt=pooled).student, 1
+        )
         for pooled in (True, False)
     )
     assert not np.allclose(within.encode_query(TEXTS), without.encode_query(TEXTS), atol=1e-3)
@@ -118,7 +120,7 @@ def test_prompts_are_pooled_or_not(decoder, student):
 
 def test_pooling_in_training_leaves_each_rows_own_prompt_out(decoder):
     """As encoding does with one prompt at a time, on either side of padding, the features kept."""
-    model = build_student(student_recipe(decoder, **PROMPT, pool_prompt=False).student, seed=1)
+    model = build_student(make_student_recipe(decoder, **PROMPT, pool_prompt=False).student, seed=1)
     prompts = ["Instruct: Find it.\nQuery:\n", "", "Another, a longer one.\nQuery:\n"]
     expected = [model.encode(TEXTS[i], prompt=prompts[i]) for i in range(3)]
     encoded = {prompt: model.encode(TEXTS, prompt=prompt) for prompt in prompts}
@@ -158,7 +160,7 @@ def test_prompt_that_shares_a_token_with_its_text_is_refused_where_it_is_left_ou
 )
 def test_pooling_that_contradicts_prompts_or_attention_is_refused(student, fault):
     with pytest.raises(ValidationError, match=fault):
-        student_recipe("encoder", **student)
+        make_student_recipe("encoder", **student)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.query_rows import draw, recipe
+from helpers.query_rows import make_filter_recipe, make_generated_query
 from helpers.tiny_models import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,11 +65,11 @@ def known(*queries, documents=(), length=8):
 
 def test_matches_of_query_and_seed_passage_are_distinguished():
     checks = known("how high do common swifts fly at night")
-    assert reject_evaluation_query(draw("How high do common swifts fly at night?"), checks) == (
-        "holds an evaluation query"
-    )
-    assert reject_evaluation_query(draw("how high do swifts fly"), checks) is None
-    contaminated = draw("how high do swifts fly")
+    assert reject_evaluation_query(
+        make_generated_query("How high do common swifts fly at night?"), checks
+    ) == ("holds an evaluation query")
+    assert reject_evaluation_query(make_generated_query("how high do swifts fly"), checks) is None
+    contaminated = make_generated_query("how high do swifts fly")
     contaminated.contaminated = True
     assert reject_evaluation_query(contaminated, checks) == "passage holds an evaluation query"
 
@@ -138,7 +138,7 @@ def evaluating(tasks, data=None, **filters):
     sections = {"evaluate": {"tasks": tasks, "task_data": data and str(data)}}
     if "held-out" in tasks:
         sections["corpus"] = {"source": "docstrings", "held_out": 0.1}
-    return recipe(generate={"filters": filters}, **sections)
+    return make_filter_recipe(generate={"filters": filters}, **sections)
 
 
 def make_decontaminator(asked, held_out):

@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.fake_llm import passages_of
+from helpers.fake_llm import make_numbered_passages
 from helpers.passages import write_shard
-from helpers.query_rows import recipe
+from helpers.query_rows import make_filter_recipe
 from helpers.tiny_models import TEXTS
 
 from distill.embed import vector_store
@@ -28,7 +28,7 @@ def settings(encoder_folder):
 
 @pytest.fixture
 def vectors(settings):
-    teacher = recipe(teacher=settings).teacher
+    teacher = make_filter_recipe(teacher=settings).teacher
     return open_teacher(teacher, teacher.model).encode(TEXTS, "document")
 
 
@@ -65,8 +65,8 @@ def write_faiss_numbers(folder, vectors, ids=IDS):
 
 
 def import_in(run, settings, path):
-    made = recipe(teacher={**settings, "document_vectors": str(path)})
-    passages = passages_of(run, len(TEXTS))
+    made = make_filter_recipe(teacher={**settings, "document_vectors": str(path)})
+    passages = make_numbered_passages(run, len(TEXTS))
     import_document_vectors(run, made.teacher, made.retriever, passages)
     return made, passages
 
@@ -91,8 +91,8 @@ def test_vectors_of_held_out_documents_are_taken_too_where_there_are_all(
 ):
     path = write_npy(tmp_path, vectors[: None if others else 8], IDS[: None if others else 8])
     with Run(tmp_path / "run") as run:
-        made = recipe(teacher={**settings, "document_vectors": str(path)})
-        passages = passages_of(run, 8)
+        made = make_filter_recipe(teacher={**settings, "document_vectors": str(path)})
+        passages = make_numbered_passages(run, 8)
         held_out = run.open_stage("passages-held-out", {})
         rows = [
             {"passage_id": id_, "title": "", "text": text, "source": "test"}
@@ -193,12 +193,12 @@ def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same
     tmp_path, settings, vectors, monkeypatch
 ):
     path = write_npy(tmp_path, vectors)
-    made = recipe(
+    made = make_filter_recipe(
         teacher={**settings, "document_vectors": str(path)},
         retriever={**settings, "vectors": "float16"},
     )
     with Run(tmp_path / "run") as run:
-        passages = passages_of(run, len(TEXTS))
+        passages = make_numbered_passages(run, len(TEXTS))
         import_document_vectors(run, made.teacher, made.retriever, passages)
         encoder = open_teacher(made.teacher, made.teacher.model)
         monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails

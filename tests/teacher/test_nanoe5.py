@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 from distill.embed.open_embedder import open_embedder
 from distill.recipe import load_recipe
@@ -112,7 +112,7 @@ def run_recipe(recipe: Path, address: str, german: Path, run: Path, **small: obj
         **{key.replace("__", "."): value for key, value in small.items()},
     }
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    done = distill("run", str(recipe), "--run", str(run), *sets)
+    done = run_distill("run", str(recipe), "--run", str(run), *sets)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads((run / "summary.json").read_text())["models"]
 

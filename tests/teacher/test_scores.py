@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Encoder
@@ -26,7 +26,7 @@ from distill.teacher.texts import DistinctTexts, list_documents, list_queries
 @pytest.fixture(scope="module")
 def prompted(tmp_path_factory):
     prompts = {"query": "the sea: ", "document": "the air: "}
-    return tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=prompts)
+    return make_tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=prompts)
 
 
 def recipe(teacher=None, **more) -> Recipe:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serving, status
-from helpers.labelled import OF_TEXTS, label, prepare, query
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.fake_server import MODEL, reply_with_error, serve
+from helpers.label_rows import OF_TEXTS, make_label, make_query, prepare_labels
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.cli import cli
@@ -33,7 +33,7 @@ DOCUMENTS = dict(OF_TEXTS)
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A model that carries prompts of its own."""
-    return tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=PROMPTS)
+    return make_tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=PROMPTS)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def server(teacher):
         vectors = model.encode(body["input"], prompt="", show_progress_bar=False).tolist()
         return {"data": [{"index": i, "embedding": row} for i, row in enumerate(vectors)]}
 
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         yield server
 
 
@@ -105,7 +105,7 @@ def test_served_teacher_is_evaluated_under_its_prompts_or_the_tasks_instructions
 def test_search_asks_it_as_it_asks_the_model(server, teacher, encoder_folder, tmp_path):
     folder = tmp_path / "bees"
     with Run(folder) as run:
-        prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
+        prepare_labels(run, [make_query("q")], [[make_label("a", 1.0, 1)]], OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
 
     def found(**settings):
@@ -126,7 +126,7 @@ def test_search_takes_the_passages_that_training_has_embedded(server, encoder_fo
     folder = tmp_path / "bees"
     of = {"name": "bees", "teacher": served(server), "train": {"device": "cpu"}}
     with Run(folder) as run:
-        prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
+        prepare_labels(run, [make_query("q")], [[make_label("a", 1.0, 1)]], OF_TEXTS)
         embed_with_teacher(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
@@ -166,7 +166,7 @@ def test_compare_takes_it_from_the_command_line(server, teacher, encoder_folder,
 @pytest.mark.bad_input("secrets", "a teacher's key that is refused", "the variable named alone")
 def test_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatch):
     monkeypatch.setenv("TEACHERS_KEY", "sk-not-for-anyone")
-    server.faults.append(status(401, "no such key: sk-not-for-anyone"))
+    server.faults.append(reply_with_error(401, "no such key: sk-not-for-anyone"))
     with pytest.raises(UserError, match=r"TEACHERS_KEY.*teacher\.api_key_variable") as caught:
         open_teacher(Teacher(**served(server, api_key_variable="TEACHERS_KEY")), MODEL)
     assert "sk-not" not in str(caught.value)
@@ -208,7 +208,7 @@ def test_search_heeds_the_fields_of_requests(server, encoder_folder, tmp_path):
     fields = {"document_extra_body": {"input_type": "passage"}}
     of = {"name": "bees", "teacher": served(server, **fields), "train": {"device": "cpu"}}
     with Run(folder) as run:
-        prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
+        prepare_labels(run, [make_query("q")], [[make_label("a", 1.0, 1)]], OF_TEXTS)
         embed_with_teacher(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, tiny_encoder
-from helpers.training_by_hand import example_rows, make_recipe, passage_rows
+from helpers.tiny_models import TEXTS, make_tiny_encoder
+from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 from teacher.test_scores import examples_of, flat, rows_of
 
 from distill.embed.open_embedder import open_embedder
@@ -20,7 +20,7 @@ TEMPLATE = "do {task} with: {query}"
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    return tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3)
+    return make_tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3)
 
 
 def recipe(teacher, **settings) -> Recipe:
@@ -48,13 +48,13 @@ def test_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
 
 
 def test_examples_are_numbered_by_task_and_query_where_the_teacher_gets_the_task(encoder_folder):
-    one = example_rows()[0]
+    one = make_example_rows()[0]
     rows = [one, one | {"query_id": "again", "task": "Another task."}]
     of = make_recipe(encoder_folder, encoder_folder)
 
     def made(told):
         scored = [ScoredExample(row, [0.0] * (1 + len(row["negatives"]))) for row in rows]
-        return make_mixture(of.student, of.train, 1, scored, passage_rows(), told)
+        return make_mixture(of.student, of.train, 1, scored, make_passage_rows(), told)
 
     assert [*made(False).queries.values()] == [one["query"]]
     mixture = made(True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import load_encoder
@@ -19,7 +19,7 @@ from distill.workers.ray_team import RayWorkers
 @pytest.fixture(scope="module")
 def prompted(tmp_path_factory):
     prompts = {"query": "the sea: ", "document": "the air: "}
-    return tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=prompts)
+    return make_tiny_encoder(tmp_path_factory.mktemp("teacher") / "t", seed=3, prompts=prompts)
 
 
 def recipe(folder) -> Recipe:

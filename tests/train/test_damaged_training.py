@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.training_by_hand import make_recipe, train_in
-from train.test_stage import files, train_and_die
+from helpers.written_files import read_files
+from train.test_stage import train_and_die
 
 from distill.recipe import Recipe
 from distill.train.loop.checkpoint import MARKER, find_fault, mark_complete
@@ -26,7 +27,7 @@ def recipe(encoder_folder) -> Recipe:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, recipe) -> dict[str, bytes]:
-    return files(train_in(tmp_path_factory.mktemp("whole") / "run", recipe).folder)
+    return read_files(train_in(tmp_path_factory.mktemp("whole") / "run", recipe).folder)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_training_goes_on_at_the_newest_whole_checkpoint(
     shutil.copytree(killed, run)
     for step in steps:
         cut(next(run.rglob(f"checkpoint-{step}")) / "optimizer.pt")
-    assert files(train_in(run, recipe).folder) == undisturbed
+    assert read_files(train_in(run, recipe).folder) == undisturbed
     assert caplog.text.count("is damaged: optimizer.pt has") == len(steps)
 
 
@@ -118,7 +119,7 @@ def test_damaged_weights_that_are_kept_are_trained_again(
     kept = sorted(next(run.rglob("kept")).glob("*.safetensors"))
     for path in kept:
         flip(path)
-    assert files(train_in(run, recipe).folder) == undisturbed
+    assert read_files(train_in(run, recipe).folder) == undisturbed
     assert caplog.text.count("it is trained again") == len(kept) > 0
 
 
@@ -127,13 +128,13 @@ def test_stage_whose_weights_are_damaged_is_trained_again(tmp_path, recipe, dama
     stages = [{"name": "one", "epochs": 2}, {"name": "two", "epochs": 2}]
     two = recipe.model_copy(deep=True)
     two = Recipe.model_validate(two.model_dump() | {"train": {**TRAIN, "stages": stages}})
-    whole = files(train_in(tmp_path / "whole", two).folder)
+    whole = read_files(train_in(tmp_path / "whole", two).folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("distill.train.stage._write", None)
         with pytest.raises(TypeError):
             train_in(tmp_path / "run", two)
     damage(next((tmp_path / "run").rglob("0-one/student.safetensors")))
-    assert files(train_in(tmp_path / "run", two).folder) == whole
+    assert read_files(train_in(tmp_path / "run", two).folder) == whole
     assert "the stage is trained again" in caplog.text
 
 

@@ -3,7 +3,7 @@
 import tracemalloc
 
 import pytest
-from helpers.training_by_hand import example_rows, make_recipe, passage_rows
+from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 
 from distill.embed import vector_store
 from distill.store.run import Run
@@ -38,7 +38,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
         }
         for number in range(unused)
     ]
-    rows = [*passage_rows(), *extra]
+    rows = [*make_passage_rows(), *extra]
     starts = range(0, len(rows), ROWS_A_SHARD)
     with Run(folder) as run:
         passages = run.open_stage("passages", {})
@@ -46,7 +46,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
         passages.map_shards(PASSAGES, parts, ShardResult)
         passages.finish()
         examples = run.open_stage("examples", {}, [passages])
-        examples.map_shards(EXAMPLES, [example_rows()], ShardResult)
+        examples.map_shards(EXAMPLES, [make_example_rows()], ShardResult)
         examples.finish()
         base = build_base(run, recipe.student, recipe.seed)
         del rows, extra, parts

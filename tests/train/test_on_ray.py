@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers.fresh_process import Fresh
-from helpers.launch import start
+from helpers.fresh_process import FreshProcess
+from helpers.launched_training import train_in_processes
 from helpers.ray_work import SmallCluster, wait_until
 from helpers.stopped_step import STEP, train_to_the_stop
-from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+from helpers.training_by_hand import make_example_rows, make_recipe, write_inputs
 
 from distill.errors import UserError
 from distill.recipe import Recipe, load_recipe, override
@@ -35,7 +35,7 @@ def put_on(cluster: SmallCluster, recipe: Recipe, **execution: object) -> Recipe
 
 
 def train_on(folder: Path, recipe: Recipe) -> None:
-    rows = [row for row in example_rows() if row["negatives"]][:4]
+    rows = [row for row in make_example_rows() if row["negatives"]][:4]
     with Run(folder) as run:
         passages, examples = write_inputs(run, rows)
         base = build_base(run, recipe.student, recipe.seed)
@@ -79,10 +79,12 @@ def stopped(cluster, encoder_folder, tmp_path_factory) -> Path:
     """The folder of a run whose training on two nodes Ctrl-C has stopped behind a step."""
     place = tmp_path_factory.mktemp("stopped")
     recipe = put_on(cluster, make_recipe(encoder_folder, train=TRAIN))
-    command = Fresh(place / "command", train_as_command, place / "run", recipe.model_dump_json())
+    command = FreshProcess(
+        place / "command", train_as_command, place / "run", recipe.model_dump_json()
+    )
     wait_until(lambda: (place / "run" / "waits").exists() or not command.is_alive())
     command.send_signal(signal.SIGINT)
-    done = command.done()
+    done = command.wait()
     assert done.returncode == 130, done.stderr
     return place / "run"
 
@@ -161,7 +163,7 @@ def test_two_processes_of_a_cluster_train_what_torchrun_trains_though_a_node_is_
 ):
     """Dropout is on: each process has the random numbers that it has with torchrun."""
     recipe = make_recipe(encoder_folder, train=TRAIN | {"epochs": 60})
-    start(tmp_path / "torchrun", recipe, 2)
+    train_in_processes(tmp_path / "torchrun", recipe, 2)
     train_on(tmp_path / "ray", put_on(cluster, recipe))
     assert kills_at_a_checkpoint.is_set()
     torchrun, ray = (tmp_path / name / "student" for name in ("torchrun", "ray"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.fresh_process import distill
-from helpers.launch import start
-from helpers.tiny_models import tiny_encoder
-from helpers.training_by_hand import example_rows, make_recipe
+from helpers.fresh_process import run_distill
+from helpers.launched_training import train_in_processes
+from helpers.tiny_models import make_tiny_encoder
+from helpers.training_by_hand import make_example_rows, make_recipe
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
@@ -37,7 +37,7 @@ def trained(tmp_path_factory, teacher_folder) -> dict[int, Path]:
     """The same four examples at each step: in one batch, or in two processes' halves of it. With a
     projection, which no library keeps equal in all processes, and a checkpoint that is kept."""
     folder = tmp_path_factory.mktemp("processes")
-    encoder = without_dropout(tiny_encoder(folder / "encoder"))
+    encoder = without_dropout(make_tiny_encoder(folder / "encoder"))
     train = {
         "objective": {"infonce": 1.0, "align": 1.0},
         "infonce": {"cross_device": True, "learn_temperature": True},
@@ -49,7 +49,7 @@ def trained(tmp_path_factory, teacher_folder) -> dict[int, Path]:
     }
     for processes in (1, 2):
         recipe = make_recipe(encoder, teacher_folder, train=train | {"batch_size": 4})
-        start(folder / str(processes), recipe, processes)
+        train_in_processes(folder / str(processes), recipe, processes)
     return {processes: folder / str(processes) / "student" for processes in (1, 2)}
 
 
@@ -74,7 +74,9 @@ def test_two_processes_give_the_weights_of_one(trained):
 def test_processes_take_as_many_steps_and_one_of_them_writes(trained):
     one, two = (json.loads((trained[n] / "training.json").read_text()) for n in (1, 2))
     assert one["stages"][0]["steps"] == two["stages"][0]["steps"] == 4
-    assert one["stages"][0]["examples"] == len([r for r in example_rows() if r["negatives"]]) - 2
+    assert (
+        one["stages"][0]["examples"] == len([r for r in make_example_rows() if r["negatives"]]) - 2
+    )
     assert [line["step"] for line in two["looks"]] == [0, 1, 2, 3, 4]
     assert {path.name for path in trained[1].iterdir()} == {p.name for p in trained[2].iterdir()}
     assert [path.name for path in (trained[2] / ".stage").iterdir()] == ["manifest.json"]
@@ -86,11 +88,11 @@ def test_two_processes_resume_in_the_second_epoch_where_they_were(tmp_path, enco
     train = {"batch_size": 4, "epochs": 3, "learning_rate": 1e-3, "checkpoint_steps": 3}
     train |= {"mixture": [{"path": "examples", "weight": 2}]}
     recipe = make_recipe(encoder_folder, train=train)
-    start(tmp_path / "whole", recipe, 2)
-    start(tmp_path / "run", recipe, 2, dies_at=4)
+    train_in_processes(tmp_path / "whole", recipe, 2)
+    train_in_processes(tmp_path / "run", recipe, 2, dies_at=4)
     checkpoints = tmp_path / "run" / "student" / ".stage" / "training" / "0-train"
     assert (checkpoints / "checkpoint-3" / "complete").exists()
-    start(tmp_path / "run", recipe, 2)
+    train_in_processes(tmp_path / "run", recipe, 2)
     whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
     for name in ("model.safetensors", "training.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
@@ -102,7 +104,7 @@ SPREAD = Path(__file__).parents[2] / "recipes" / "accelerate" / "fsdp.yaml"
 @pytest.mark.slow
 @pytest.mark.parametrize("of", ["mini-batches", "lora"])
 def test_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
-    encoder = without_dropout(tiny_encoder(tmp_path / "encoder"))
+    encoder = without_dropout(make_tiny_encoder(tmp_path / "encoder"))
     train = {"epochs": 4, "learning_rate": 1e-3, "soup": 2, "validation": {"every": 1}}
     train |= {"infonce": {"cross_device": True}, "checkpoint_steps": 2}
     student = {"lora": {"rank": 4}} if of == "lora" else {}
@@ -112,7 +114,7 @@ def test_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
         if of == "mini-batches" and processes == 2:  # of which one process has more
             settings["mini_batch_tokens"] = 30
         recipe = make_recipe(encoder, train=settings, student=student)
-        start(tmp_path / str(processes), recipe, processes, config=config)
+        train_in_processes(tmp_path / str(processes), recipe, processes, config=config)
         weights.append(load_file(tmp_path / str(processes) / "student" / "model.safetensors"))
     base = load_file(tmp_path / "1" / "base" / "model.safetensors")
     for name, weight in weights[0].items():
@@ -124,12 +126,12 @@ def test_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
 def test_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
     train = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
     recipe = make_recipe(encoder_folder, train=train)
-    start(tmp_path / "whole", recipe, 2, config=SPREAD)
-    start(tmp_path / "run", recipe, 2, dies_at=4, config=SPREAD)
+    train_in_processes(tmp_path / "whole", recipe, 2, config=SPREAD)
+    train_in_processes(tmp_path / "run", recipe, 2, dies_at=4, config=SPREAD)
     checkpoint = tmp_path / "run" / "student/.stage/training/0-train/checkpoint-3"
     assert (checkpoint / "complete").exists()
     assert (checkpoint / "pytorch_model_fsdp_0").is_dir(), "a part of each process, no pickle"
-    start(tmp_path / "run", recipe, 2, config=SPREAD)
+    train_in_processes(tmp_path / "run", recipe, 2, config=SPREAD)
     whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
     assert (whole / "training.json").read_bytes() == (resumed / "training.json").read_bytes()
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
@@ -150,7 +152,7 @@ def test_auxiliary_parameters_are_refused_where_fsdp_spreads_the_model(monkeypat
 def test_command_trains_in_two_processes_and_the_first_one_speaks(tmp_path, recipe_file):
     run = str(tmp_path / "run")
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    relabelled = distill("relabel", str(recipe_file), "--run", run)
+    relabelled = run_distill("relabel", str(recipe_file), "--run", run)
     assert relabelled.returncode == 0, relabelled.stderr
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
     command = [*launch, "distill.cli", "train-student", str(recipe_file), "--run", run]

@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import MINILM
-from helpers.fresh_process import call
-from helpers.tiny_architectures import tiny_decoder
+from helpers.fresh_process import run_function
+from helpers.tiny_architectures import make_tiny_decoder
 from helpers.tiny_models import TEXTS
-from helpers.training_by_hand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
-from helpers.written_files import files
+from helpers.training_by_hand import (
+    QUESTIONS,
+    make_example_rows,
+    make_recipe,
+    train_in,
+    write_inputs,
+)
+from helpers.written_files import read_files
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
@@ -44,7 +50,7 @@ def test_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folde
     untrained = SentenceTransformer(str(tmp_path / "run" / "base"))
 
     def right(model: SentenceTransformer, width: int) -> int:
-        queries = model.encode_query([row["query"] for row in example_rows()])[:, :width]
+        queries = model.encode_query([row["query"] for row in make_example_rows()])[:, :width]
         passages = model.encode_document([f"Text {i} {t}" for i, t in enumerate(TEXTS)])[:, :width]
         passages = passages / np.linalg.norm(passages, axis=1, keepdims=True)
         return sum((queries @ passages.T).argmax(axis=1) == range(len(QUESTIONS)))
@@ -59,8 +65,8 @@ def test_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folde
 
 def test_folder_holds_a_model_its_curve_and_nothing_else(tmp_path, encoder_folder, teacher_folder):
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=ALIGNED))
-    base = files(tmp_path / "run" / "base")
-    assert set(files(stage.folder)) == {*base, "training.json"}
+    base = read_files(tmp_path / "run" / "base")
+    assert set(read_files(stage.folder)) == {*base, "training.json"}
     assert [p.name for p in stage.metadata_dir.iterdir()] == ["manifest.json"]
     curve = json.loads((stage.folder / "training.json").read_text())["curve"]
     assert curve[0]["step"] == 1
@@ -102,7 +108,7 @@ def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):
         "batch_size": 16,
         "epochs": 1,
     }
-    rows = [row for row in example_rows() if row["negatives"]]
+    rows = [row for row in make_example_rows() if row["negatives"]]
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     stage = train_in(tmp_path / "run", recipe, rows)
     line = json.loads((stage.folder / "training.json").read_text())["curve"][0]
@@ -138,7 +144,7 @@ def write_examples(run: Run, name: str, rows: list[Row]) -> Stage:
 def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_folder):
     recipe = make_recipe(encoder_folder, teacher_folder, train=ALIGNED)
     with Run(tmp_path / "run") as run:
-        passages, chosen = write_inputs(run, example_rows())
+        passages, chosen = write_inputs(run, make_example_rows())
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
         none = write_examples(run, "examples-labelled", [])
         base = build_base(run, recipe.student, recipe.seed)
@@ -230,7 +236,7 @@ def resumable(encoder_folder, teacher_folder) -> Recipe:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, resumable) -> dict[str, bytes]:
-    whole = files(train_in(tmp_path_factory.mktemp("whole") / "run", resumable).folder)
+    whole = read_files(train_in(tmp_path_factory.mktemp("whole") / "run", resumable).folder)
     steps = json.loads(whole["training.json"])["curve"][-1]["step"]
     assert steps == 2 * 9  # 1 + 2 batches of examples, 6 of texts
     return whole
@@ -244,20 +250,20 @@ def limit(encoder_folder, teacher_folder, most: int) -> Recipe:
 
 def test_max_steps_end_a_training_within_its_epochs(tmp_path, encoder_folder, teacher_folder):
     recipe = limit(encoder_folder, teacher_folder, 5)
-    whole = files(train_in(tmp_path / "whole", recipe).folder)
+    whole = read_files(train_in(tmp_path / "whole", recipe).folder)
     curve = json.loads(whole["training.json"])["curve"]
     assert curve[-1]["step"] == 5
     # The learning rate falls to its end over these steps.
     assert curve[-1]["learning_rate"] < max(line["learning_rate"] for line in curve) / 2
     train_and_die(tmp_path / "run", recipe, "step", 4)
-    assert files(train_in(tmp_path / "run", recipe).folder) == whole
+    assert read_files(train_in(tmp_path / "run", recipe).folder) == whole
 
 
 def test_limit_above_the_epochs_changes_nothing(
     tmp_path, encoder_folder, teacher_folder, undisturbed
 ):
     recipe = limit(encoder_folder, teacher_folder, 18)
-    assert files(train_in(tmp_path / "run", recipe).folder) == undisturbed
+    assert read_files(train_in(tmp_path / "run", recipe).folder) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -278,7 +284,7 @@ def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
     tmp_path, resumable, undisturbed, when, step
 ):
     train_and_die(tmp_path / "run", resumable, when, step)
-    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+    assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
 def test_checkpoint_has_no_model_card(tmp_path, resumable):
@@ -297,7 +303,7 @@ def test_killed_twice_it_goes_on_where_it_was(tmp_path, resumable, undisturbed):
     assert not (tmp_path / "run" / "student" / "config.json").exists()
     train_and_die(tmp_path / "run", resumable, "step", 7)  # the first step after checkpoint 6
     assert not (checkpoints / "checkpoint-9").exists()
-    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+    assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
 def train_and_end(folder: Path, recipe_json: str, threads: int) -> None:
@@ -310,18 +316,18 @@ def train_and_end(folder: Path, recipe_json: str, threads: int) -> None:
 @pytest.mark.slow
 def test_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
     recipe, threads = resumable.model_dump_json(), torch.get_num_threads()
-    done = call(train_and_end, tmp_path / "run", recipe, threads)
+    done = run_function(train_and_end, tmp_path / "run", recipe, threads)
     assert done.returncode == 9, done.stderr
-    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+    assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
 def test_complete_student_is_not_trained_again(tmp_path, encoder_folder, monkeypatch):
     recipe = make_recipe(encoder_folder)
-    before = files(train_in(tmp_path / "run", recipe).folder)
+    before = read_files(train_in(tmp_path / "run", recipe).folder)
     faster = recipe.model_copy(deep=True)
     faster.train.checkpoint_steps = 1
     monkeypatch.setattr("distill.train.stage._train", None)
-    assert files(train_in(tmp_path / "run", faster).folder) == before
+    assert read_files(train_in(tmp_path / "run", faster).folder) == before
 
 
 @pytest.mark.bad_input("student", "a run that goes on with other processes", "refused")
@@ -335,12 +341,12 @@ def test_training_goes_on_with_as_many_processes_as_began(
         patch.setattr("distill.train.stage.processes.let_main_go_first", nullcontext)
         with pytest.raises(UserError, match="begun by 1 processes, and there are 2"):
             train_in(tmp_path / "run", resumable)
-    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+    assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
 @pytest.mark.bad_input("damage", "a base that has become causal", "refused")
 def test_base_that_has_become_causal_is_not_trained(tmp_path):
-    recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
+    recipe = make_recipe(make_tiny_decoder(tmp_path / "decoder"))
     with Run(tmp_path / "run") as run:
         config = build_base(run, recipe.student, recipe.seed).folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"is_causal": True}))

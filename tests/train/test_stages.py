@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.training_by_hand import example_rows, make_recipe, train_in, write_inputs
+from helpers.training_by_hand import make_example_rows, make_recipe, train_in, write_inputs
+from helpers.written_files import read_files
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from train.data.test_soft_labels import label, write
-from train.test_stage import files, train_and_die
+from train.test_stage import train_and_die
 
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -55,7 +56,7 @@ def staged(encoder_folder, teacher_folder) -> Recipe:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, staged) -> tuple[Path, dict[str, bytes]]:
     folder = train_in(tmp_path_factory.mktemp("staged") / "run", staged).folder
-    return folder, files(folder)
+    return folder, read_files(folder)
 
 
 def test_each_stage_has_its_data_its_objective_and_its_part_of_the_curve(whole):
@@ -111,7 +112,7 @@ def test_killed_in_any_stage_it_ends_with_the_undisturbed_bytes(
     tmp_path, staged, whole, when, step
 ):
     train_and_die(tmp_path / "run", staged, when, step)
-    assert files(train_in(tmp_path / "run", staged).folder) == whole[1]
+    assert read_files(train_in(tmp_path / "run", staged).folder) == whole[1]
 
 
 def test_stages_are_trained_in_bfloat16_too(tmp_path, encoder_folder, teacher_folder):
@@ -119,12 +120,12 @@ def test_stages_are_trained_in_bfloat16_too(tmp_path, encoder_folder, teacher_fo
     train = {"dtype": "bfloat16", "objective": {"align": 1.0}, "learning_rate": 1e-2}
     train |= {"stages": [{"name": "one"}, {"name": "two"}]}
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
-    whole = files(train_in(tmp_path / "whole", recipe).folder)
+    whole = read_files(train_in(tmp_path / "whole", recipe).folder)
     train_and_die(tmp_path / "run", recipe, "move", 0)
     done = tmp_path / "run" / "student" / ".stage" / "training" / "1-two"
     shutil.rmtree(done)
     stage = train_in(tmp_path / "run", recipe)
-    assert files(stage.folder) == whole
+    assert read_files(stage.folder) == whole
 
 
 def test_titles_that_are_not_there_are_missed_before_the_first_stage(
@@ -140,7 +141,7 @@ def test_titles_that_are_not_there_are_missed_before_the_first_stage(
 def test_stage_that_is_done_is_not_trained_again(tmp_path, staged, whole, monkeypatch):
     train_and_die(tmp_path / "run", staged, "move", 0)
     monkeypatch.setattr("distill.train.training_stage.fit", None)
-    assert files(train_in(tmp_path / "run", staged).folder) == whole[1]
+    assert read_files(train_in(tmp_path / "run", staged).folder) == whole[1]
 
 
 def test_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
@@ -177,7 +178,7 @@ def test_student_interpolated_with_nothing_of_its_training_is_its_base(
 
 def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
     """The hard negative is the better one, says the LLM."""
-    rows = [row for row in example_rows() if row["negatives"]]
+    rows = [row for row in make_example_rows() if row["negatives"]]
     labels = [
         label(row["query_id"], passage, score)
         for row in rows
@@ -214,7 +215,7 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
 
 def test_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_path, encoder_folder):
     """Beside a contrast in which the third candidate has no part, it becomes the nearest."""
-    rows = [row for row in example_rows() if row["negatives"]]
+    rows = [row for row in make_example_rows() if row["negatives"]]
     third = {row["query_id"]: f"p{(n + 9) % 12}" for n, row in enumerate(rows)}
     labels = [
         label(row["query_id"], passage, score)
@@ -250,7 +251,7 @@ def test_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_path
 def test_relevance_that_a_judge_found_is_all_learnt(tmp_path, encoder_folder, caplog):
     """Two positives of each query become nearer than what was judged to be none. The seed, which
     lost its place and was judged irrelevant, is no negative."""
-    rows = [row | {"seed_id": "p11"} for row in example_rows() if row["negatives"]]
+    rows = [row | {"seed_id": "p11"} for row in make_example_rows() if row["negatives"]]
     other = {row["query_id"]: f"p{(n + 9) % 11}" for n, row in enumerate(rows)}
     labels = [
         label(row["query_id"], passage, None) | {"rc": score}
@@ -325,7 +326,7 @@ def test_types_of_task_without_in_batch_negatives_have_their_own_alone(
     tmp_path, encoder_folder, off
 ):
     """A query without a hard negative then has nothing to be told from: its loss is 0."""
-    rows = [row for row in example_rows() if not row["negatives"]]
+    rows = [row for row in make_example_rows() if not row["negatives"]]
     train = {"no_in_batch_negatives": off, "epochs": 1}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train), rows)
     assert curves(stage.folder)["curve"][0]["infonce"] == pytest.approx(0, abs=1e-6)
@@ -337,7 +338,7 @@ def test_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save):
     stages = [{"name": "one"}, {"name": "two", "soup": 2}]
     train = {"stages": stages, "checkpoint_steps": 2, "learning_rate": 1e-2}
     recipe = make_recipe(encoder_folder, student=student, train=train)
-    whole = files(train_in(tmp_path / "whole", recipe).folder)
+    whole = read_files(train_in(tmp_path / "whole", recipe).folder)
     train_and_die(tmp_path / "run", recipe, "step", 3)
     stage = train_in(tmp_path / "run", recipe)
     assert ("adapter_model.safetensors" in whole) == (save == "adapter")
@@ -345,7 +346,7 @@ def test_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save):
         SentenceTransformer(str(folder)) for folder in (stage.folder, tmp_path / "run" / "base")
     )
     other = SentenceTransformer(str(tmp_path / "whole" / "student"))
-    texts = [row["query"] for row in example_rows()]
+    texts = [row["query"] for row in make_example_rows()]
     assert (model.encode(texts) == other.encode(texts)).all()
     assert abs(model.encode(texts) - base.encode(texts)).max() > 1e-3
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from helpers.fresh_process import call
+from helpers.fresh_process import run_function
 
 from distill.recipe import Recipe
 from distill.store.run import Run
@@ -27,5 +27,5 @@ def _live(folder: str) -> None:
 
 
 def test_run_in_this_process_does_not_import_ray(tmp_path):
-    done = call(_live, str(tmp_path / "run"))
+    done = run_function(_live, str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr

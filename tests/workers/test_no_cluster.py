@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from helpers.fresh_process import distill
+from helpers.fresh_process import run_distill
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def other_server() -> Iterator[str]:
 def generate(recipe_file, folder, address: str, **environment: str):
     execution = f"execution={{mode: ray, address: '{address}'}}"
     words = ["generate", str(recipe_file), "--run", str(folder), "--set", execution]
-    return distill(*words, COLUMNS="400", **environment)
+    return run_distill(*words, COLUMNS="400", **environment)
 
 
 def check_refused(done, address: str) -> None:

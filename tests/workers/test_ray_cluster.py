@@ -11,14 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.fresh_process import CONTEXT, Fresh, command
+from helpers.fresh_process import CONTEXT, FreshProcess, run_command
 from helpers.ray_work import (
     open_lengths,
     open_one_and_then_wait,
     refuse_to_open,
     wait_until,
 )
-from helpers.written_files import files
+from helpers.written_files import read_files
 
 import distill
 from distill import cli
@@ -51,7 +51,7 @@ def on_cluster(cluster, tmp_path):
     def run_on_cluster(items=ITEMS, opens=None, pause=0.0, **settings) -> Stage:
         opens = opens or partial(open_lengths, tmp_path / "marks", pause)
         with Run(tmp_path / "run") as run:
-            run.use_workers(cluster.workers(run.folder, **settings))
+            run.use_workers(cluster.make_workers(run.folder, **settings))
             return fill(run, opens, items)
 
     return run_on_cluster
@@ -65,7 +65,9 @@ def locally(tmp_path):
         (tmp_path / "marks here").mkdir()
         (tmp_path / "marks here" / "go-on").touch()
         with Run(tmp_path / "here") as run:
-            return files(fill(run, partial(open_lengths, tmp_path / "marks here"), items).folder)
+            return read_files(
+                fill(run, partial(open_lengths, tmp_path / "marks here"), items).folder
+            )
 
     return run_here
 
@@ -80,7 +82,7 @@ def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, loc
     items = [*ITEMS[:3], "dies once", "fails once", "engine", *ITEMS[3:]]
     stage = on_cluster(items)
     whole = locally([f"{item}" for item in items if "once" not in item and item != "engine"])
-    assert len(files(stage.folder)) == len(whole) + 3
+    assert len(read_files(stage.folder)) == len(whole) + 3
     execution = stage.manifest["execution"]
     assert execution["on"] == "ray"
     assert execution["workers_lost"] == 2
@@ -115,7 +117,7 @@ def test_node_that_is_killed_costs_two_shards_at_most(cluster, on_cluster, local
         stage = on_cluster(pause=0.3)
     cluster.add_node()
     assert killed
-    assert files(stage.folder) == locally()
+    assert read_files(stage.folder) == locally()
     assert begun(tmp_path) <= len(ITEMS) + 2
     assert stage.manifest["execution"]["workers_lost"] >= 1
 
@@ -144,7 +146,7 @@ def test_run_without_any_node_left_waits_for_one_and_goes_on(
         patch.setattr(RayTeam, "_check_patience", bring_one_back)
         stage = on_cluster(pause=0.3, patience=100)
     cluster.add_node()
-    assert files(stage.folder) == locally()
+    assert read_files(stage.folder) == locally()
     assert begun(tmp_path) <= len(ITEMS) + 4
     assert stage.manifest["execution"]["workers_lost"] >= 2
     assert re.match(r"0 workers, \d+ lost", notes[0])
@@ -180,7 +182,7 @@ def test_run_without_a_place_for_workers_ends_and_says_what_the_cluster_has(on_c
 def test_engine_for_a_gpu_is_refused_by_a_cluster_without_one(cluster, tmp_path):
     needs = WorkerNeeds("llm", device="cuda", gpus=2)
     with Run(tmp_path / "run") as run:
-        run.use_workers(cluster.workers(run.folder, patience=1))
+        run.use_workers(cluster.make_workers(run.folder, patience=1))
         stage = run.open_stage("words", {})
         with pytest.raises(UserError) as refused:
             stage.map_on_workers(DROPPED, ITEMS, partial(open_lengths, tmp_path), needs)
@@ -232,7 +234,7 @@ def _live_as_command(address: str, folder: Path, marks: Path, patience: float) -
             run.use_workers(RayWorkers(ClusterSettings(address, patience=patience), folder))
             fill(run, partial(open_lengths, marks), STOPPED)
 
-    command("fill-by-hand")
+    run_command("fill-by-hand")
 
 
 @pytest.mark.bad_input("cluster", "all nodes are lost and none comes back", "refused after a while")
@@ -241,12 +243,12 @@ def test_run_whose_nodes_are_all_lost_for_good_ends_and_continues(
 ):
     run, marks = tmp_path / "run", tmp_path / "marks"
     marks.mkdir(exist_ok=True)
-    driver = Fresh(tmp_path / "driver", _live_as_command, cluster.address, run, marks, 10.0)
+    driver = FreshProcess(tmp_path / "driver", _live_as_command, cluster.address, run, marks, 10.0)
     wait_until(lambda: len(list(marks.glob("begun-waits*"))) == 2)
     cluster.kill_node()
     cluster.kill_node()
     lost = time.monotonic()
-    done = driver.done()
+    done = driver.wait()
     waited = time.monotonic() - lost
     cluster.add_node()
     cluster.add_node()
@@ -256,7 +258,7 @@ def test_run_whose_nodes_are_all_lost_for_good_ends_and_continues(
     assert "Traceback" not in done.stderr
     assert 10 < waited < 40
     (marks / "go-on").touch()
-    assert files(on_cluster(STOPPED).folder) == locally(STOPPED)
+    assert read_files(on_cluster(STOPPED).folder) == locally(STOPPED)
     assert begun(tmp_path) == len(STOPPED) + 2
 
 
@@ -286,7 +288,7 @@ def test_driver_that_is_killed_continues_and_leaves_no_worker(
     driver.join()
     assert driver.exitcode == -signal.SIGKILL
     stage = on_cluster()  # its two CPUs are free again, or nothing would be done
-    assert files(stage.folder) == locally()
+    assert read_files(stage.folder) == locally()
     assert begun(tmp_path) <= len(ITEMS) + 4
 
 
@@ -308,7 +310,7 @@ def test_node_that_is_lost_while_its_worker_opens_a_model_costs_no_shard(
         stage = on_cluster(opens=partial(open_one_and_then_wait, marks))
     cluster.add_node()
     assert killed
-    assert files(stage.folder) == locally()
+    assert read_files(stage.folder) == locally()
     assert len(list(marks.glob("begun-*"))) == begun(tmp_path) == len(ITEMS)
     execution = stage.manifest["execution"]
     assert execution["workers_lost"] == 1
@@ -333,22 +335,22 @@ def test_ctrl_c_commits_what_is_in_flight_and_a_second_one_does_not_wait(
 ):
     run, marks = tmp_path / "run", tmp_path / "marks"
     marks.mkdir(exist_ok=True)
-    driver = Fresh(tmp_path / "driver", _live_until_stopped, cluster.address, run, marks)
+    driver = FreshProcess(tmp_path / "driver", _live_until_stopped, cluster.address, run, marks)
     wait_until(lambda: len(list(marks.glob("begun-waits*"))) == 2)
     workers = [int(path.name.removeprefix("worker-")) for path in marks.glob("worker-*")]
     assert len(workers) == 2
     driver.send_signal(signal.SIGINT)
-    wait_until(lambda: "finishing the rows in flight" in driver.said())
+    wait_until(lambda: "finishing the rows in flight" in driver.read_errors())
     if times == 1:
         (marks / "go-on").touch()
     else:
         driver.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in driver.done().stderr
+    assert "KeyboardInterrupt" in driver.wait().stderr
     wait_until(lambda: not any(map(psutil.pid_exists, workers)), seconds=10)
     done = len(list((run / "words").glob("*.parquet")))
     assert done == begun(tmp_path) - (0 if times == 1 else 2)
     assert not list(run.rglob("*.part"))
     (marks / "go-on").touch()
     stage = on_cluster(STOPPED)
-    assert files(stage.folder) == locally(STOPPED)
+    assert read_files(stage.folder) == locally(STOPPED)
     assert begun(tmp_path) == len(STOPPED) + (0 if times == 1 else 2)

@@ -12,7 +12,7 @@ from helpers.ray_models import (
     open_rankers,
     open_sent,
 )
-from helpers.tiny_models import tiny_cross_encoder
+from helpers.tiny_models import make_tiny_cross_encoder
 
 from distill.embed.open_embedder import open_embedder
 from distill.errors import UserError
@@ -36,7 +36,7 @@ def answers(cluster, tmp_path):
         found = []
         one = dict.fromkeys(("llm", "encoder", "cpu"), 1)
         with Run(tmp_path / "run") as run:
-            run.use_workers(cluster.workers(run.folder, workers=one))
+            run.use_workers(cluster.make_workers(run.folder, workers=one))
             for number, (opens, needs) in enumerate(stages):
                 stage = run.open_stage(f"stage-{number}", {})
                 stage.map_on_workers(DROPPED, ["item"], opens, needs)
@@ -71,7 +71,7 @@ def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recip
         SentEncoder(open_embedder(settings, str(settings.model)))
         for settings in (recipe.retriever, recipe.teacher)
     ]
-    folder = str(tiny_cross_encoder(tmp_path / "ranker"))
+    folder = str(make_tiny_cross_encoder(tmp_path / "ranker"))
     ranker = LazyCrossEncoder(folder, identify_revision(folder), 32, "cpu")
     searches = partial(open_rankers, encoders), ENCODER
     embeds = partial(open_rankers, encoders[1:]), ENCODER
@@ -82,7 +82,7 @@ def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recip
 
 @pytest.mark.bad_input("cluster", "a ranker with other files on a worker", "refused at once")
 def test_ranker_of_another_revision_is_refused(answers, tmp_path):
-    folder = str(tiny_cross_encoder(tmp_path / "ranker"))
+    folder = str(make_tiny_cross_encoder(tmp_path / "ranker"))
     ranker = LazyCrossEncoder(folder, "another", 32, "cpu")
     with pytest.raises(UserError, match="has other files on a worker"):
         answers((partial(open_rankers, [], [ranker]), ranker.needs))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fake_server import MODEL, Body, completion, prompt_of, serving
-from helpers.fresh_process import Fresh, command
+from helpers.fake_server import MODEL, Body, make_completion, read_prompt, serve
+from helpers.fresh_process import FreshProcess, run_command
 from helpers.ray_work import SmallCluster, wait_until
 from helpers.tiny_models import TEXTS
-from helpers.written_files import list_tables
+from helpers.written_files import read_tables
 
 from distill.embed import vector_store
 from distill.embed.open_embedder import open_embedder
@@ -64,7 +64,7 @@ def put_on(cluster: SmallCluster, recipe: Recipe) -> Recipe:
 def relabel(folder: Path, recipe: Recipe) -> dict[str, bytes]:
     with Run(folder, "stale") as run:
         Job(run, recipe).relabel()
-    return list_tables(folder)
+    return read_tables(folder)
 
 
 def relabel_and_kill(
@@ -75,7 +75,7 @@ def relabel_and_kill(
         reaper = Reaper(cluster, run, stages, patch)
         Job(run, put_on(cluster, recipe)).relabel()
     assert reaper.left == []
-    return list_tables(folder)
+    return read_tables(folder)
 
 
 def list_differences(whole: dict[str, bytes], made: dict[str, bytes]) -> list[str]:
@@ -90,7 +90,7 @@ def test_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monk
     of = (encoder, "document", [f"t{number}" for number in range(len(texts))], texts, "embed texts")
     here = vector_store.embed(tmp_path / "here", *of)
     with Run(tmp_path / "ray") as run:
-        run.use_workers(cluster.workers(run.folder))
+        run.use_workers(cluster.make_workers(run.folder))
         reaper = Reaper(cluster, run, ["vectors"], monkeypatch)
         there = vector_store.embed(run.folder / "vectors", *of, workers=run.workers)
     assert reaper.left == []
@@ -127,19 +127,19 @@ def test_judged_pairs_are_not_judged_again_by_workers(cluster, recipe_file, tmp_
 
 def write_queries(path: str, body: Body) -> Body:
     """A server's queries, of the words of the prompt."""
-    prompt = prompt_of(body)
+    prompt = read_prompt(body)
     draw = random.Random(f"{prompt}{body.get('seed')}")
     words = re.findall(r"\w+", prompt)[-16:]
     texts = [
         f" Find it.\nQuery: {' '.join(draw.sample(words, 6))}" for _ in range(body.get("n", 1))
     ]
-    return completion(path, texts)
+    return make_completion(path, texts)
 
 
 def test_replies_that_a_server_has_given_are_not_asked_for_again(cluster, recipe_file, tmp_path):
     """Half of the replies are there; the process that writes asks for the others, while workers
     embed, search and choose."""
-    with serving(write_queries) as server:
+    with serve(write_queries) as server:
         llm = {"engine": "http", "model": MODEL, "base_url": server.url}
         recipe = load_recipe(recipe_file, [*SMALL, "relabel.rankers=[retriever]"])
         recipe = override(recipe, {"llm": llm})
@@ -163,7 +163,7 @@ def test_replies_that_a_server_has_given_are_not_asked_for_again(cluster, recipe
 
 def _run_as_a_person_does(*words: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
-    command("run", *words)
+    run_command("run", *words)
 
 
 def test_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_this_process(
@@ -173,17 +173,17 @@ def test_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_thi
     settings = ["execution.mode=ray", f"execution.address={cluster.address}"]
     words = [str(recipe_file), "--run", str(run)]
     words += [word for setting in settings for word in ("--set", setting)]
-    driver = Fresh(tmp_path / "driver", _run_as_a_person_does, *words)
+    driver = FreshProcess(tmp_path / "driver", _run_as_a_person_does, *words)
     wait_until(lambda: any((run / "judgements-ql").glob("part-*.parquet")), seconds=300)
     driver.send_signal(signal.SIGINT)
-    done = driver.done()
+    done = driver.wait()
     assert done.returncode == 130
     assert "the same command continues" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(run.rglob("*.part"))
     assert not (run / "examples").exists()
-    again = Fresh(tmp_path / "again", _run_as_a_person_does, *words).done()
+    again = FreshProcess(tmp_path / "again", _run_as_a_person_does, *words).wait()
     assert again.returncode == 0, again.stderr
-    assert list_differences(list_tables(whole_run), list_tables(run)) == []
+    assert list_differences(read_tables(whole_run), read_tables(run)) == []
     model = Path("student") / "model.safetensors"
     assert (whole_run / model).read_bytes() == (run / model).read_bytes()

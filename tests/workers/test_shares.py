@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers.ray_work import open_lengths
-from helpers.written_files import files, list_tables
+from helpers.written_files import read_files, read_tables
 
 from distill.api.shares import compute_share, finish_shares
 from distill.cli import cli
@@ -45,7 +45,7 @@ def fill(run: Run, marks: Path) -> Stage:
 def whole(tmp_path, marks) -> dict[str, bytes]:
     """The files of the stage made by one process."""
     with Run(tmp_path / "here") as run:
-        made = files(fill(run, marks).folder)
+        made = read_files(fill(run, marks).folder)
     for path in marks.iterdir():
         path.unlink()
     return made
@@ -90,7 +90,7 @@ def test_shares_end_with_the_bytes_of_one_process(tmp_path, marks, whole):
     assert count_begun(marks) == len(ITEMS)
     compute(folder, marks, 2, 3)  # a second time: nothing is left
     stage = take_over(folder, marks)
-    assert files(stage.folder) == whole
+    assert read_files(stage.folder) == whole
     assert count_begun(marks) == len(ITEMS)
     assert stage.manifest["execution"]["on"] == "shares"
     assert not place.exists()
@@ -105,7 +105,7 @@ def test_shards_that_are_missing_or_damaged_are_computed_by_the_writer(
     compute(folder, marks, 0, 2)
     damaged = sorted(place.glob("part-*"))[0]
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert files(take_over(folder, marks, stops).folder) == whole
+    assert read_files(take_over(folder, marks, stops).folder) == whole
     assert count_begun(marks) == len(ITEMS) + 2
 
 
@@ -124,7 +124,7 @@ def test_writer_killed_between_two_commits_goes_on(tmp_path, marks, whole, monke
         patch.setattr(Stage, "commit_shard", deadly)
         with pytest.raises(MemoryError):
             take_over(folder, marks)
-    assert files(take_over(folder, marks).folder) == whole
+    assert read_files(take_over(folder, marks).folder) == whole
     assert count_begun(marks) == len(ITEMS)
 
 
@@ -137,7 +137,7 @@ def test_shares_of_two_devices_are_refused_unless_they_may_be(tmp_path, marks, w
     compute(folder, marks, 1, 2)
     with pytest.raises(UserError, match="last digits differ"):
         take_over(folder, marks)
-    assert files(take_over(folder, marks, mixed=True).folder) == whole
+    assert read_files(take_over(folder, marks, mixed=True).folder) == whole
 
 
 @pytest.mark.bad_input("cluster", "a share by another version of the program", "refused")
@@ -207,7 +207,7 @@ def test_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path):
     assert {"generations", "judgements-ql"} <= set(opened)
     assert len(opened) == len(set(opened))
     assert not any((folder / FOLDER).iterdir())
-    here, made = list_tables(tmp_path / "here"), list_tables(folder)
+    here, made = read_tables(tmp_path / "here"), read_tables(folder)
     assert made.keys() == here.keys()
     assert [name for name in here if made[name] != here[name]] == []
     assert compute_share(recipe, folder, number=0, count=2).startswith("nothing is left")

@@ -9,7 +9,15 @@ from email.utils import format_datetime
 
 import numpy as np
 import pytest
-from helpers.fake_server import MODEL, at_random, body_is, drops, serving, status, truncates
+from helpers.fake_server import (
+    MODEL,
+    drop_connection,
+    fail_at_random,
+    reply_with,
+    reply_with_error,
+    serve,
+    truncate_body,
+)
 
 from distill.embed.endpoint import client, embedder
 from distill.embed.vector_store import embed
@@ -49,7 +57,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def server():
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         yield server
 
 
@@ -81,12 +89,19 @@ def test_batches_keep_to_their_tokens_and_requests_to_their_number(server):
 
 def test_misbehaviour_that_passes_leaves_no_trace(server):
     encoder = open_encoder(retriever(server, retries=12))
-    wrong_count = body_is({"data": [{"index": 0, "embedding": [1.0] * 5}] * 7})
-    twice_the_same = body_is({"data": [{"index": 0, "embedding": [1.0] * 5}] * 4})
-    odd = [body_is(b"no JSON"), body_is({"data": [{"index": 0}]}), body_is([1])]
-    words = body_is({"data": [{"index": i, "embedding": ["a"]} for i in range(4)]})
-    faults = [status(429), status(429, retry_after="0"), status(500), status(503), drops, truncates]
-    rule = at_random(*faults, wrong_count, twice_the_same, words, *odd, share=0.4)
+    wrong_count = reply_with({"data": [{"index": 0, "embedding": [1.0] * 5}] * 7})
+    twice_the_same = reply_with({"data": [{"index": 0, "embedding": [1.0] * 5}] * 4})
+    odd = [reply_with(b"no JSON"), reply_with({"data": [{"index": 0}]}), reply_with([1])]
+    words = reply_with({"data": [{"index": i, "embedding": ["a"]} for i in range(4)]})
+    faults = [
+        reply_with_error(429),
+        reply_with_error(429, retry_after="0"),
+        reply_with_error(500),
+        reply_with_error(503),
+        drop_connection,
+        truncate_body,
+    ]
+    rule = fail_at_random(*faults, wrong_count, twice_the_same, words, *odd, share=0.4)
     server.rule = rule
     np.testing.assert_allclose(encoder.encode(TEXTS, "query"), expected(TEXTS), atol=1e-6)
     assert len(server.seen) > 20
@@ -96,7 +111,7 @@ def test_misbehaviour_that_passes_leaves_no_trace(server):
 def test_retry_after_is_honoured(server, as_date):
     encoder = open_encoder(retriever(server))
     until = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    server.faults.append(status(429, retry_after=until if as_date else "0.6"))
+    server.faults.append(reply_with_error(429, retry_after=until if as_date else "0.6"))
     begun = time.monotonic()
     encoder.encode(["one"], "query")
     assert time.monotonic() - begun >= 0.5
@@ -105,7 +120,7 @@ def test_retry_after_is_honoured(server, as_date):
 @pytest.mark.bad_input("server", "an embeddings server that asks for an hour", "the job ends")
 def test_server_that_asks_for_too_much_patience_ends_the_job(server):
     encoder = open_encoder(retriever(server))
-    server.faults.append(status(429, retry_after="86400"))
+    server.faults.append(reply_with_error(429, retry_after="86400"))
     with pytest.raises(UserError, match="pause of 1440 minutes"):
         encoder.encode(["one"], "query")
 
@@ -113,7 +128,7 @@ def test_server_that_asks_for_too_much_patience_ends_the_job(server):
 @pytest.mark.bad_input("server", "an embeddings server that fails for ever", "the job ends")
 def test_retries_end(server):
     encoder = open_encoder(retriever(server, retries=2))
-    server.rule = lambda body: status(500, "out of order")
+    server.rule = lambda body: reply_with_error(500, "out of order")
     with pytest.raises(UserError, match=r"in 3 tries \(500: .*out of order"):
         encoder.encode(["one"], "query")
     assert len(server.seen) == 1 + 3
@@ -121,7 +136,7 @@ def test_retries_end(server):
 
 def echoes(code: int):
     def fault(handler, body):
-        status(code, f"not with {handler.headers['Authorization']}")(handler, body)
+        reply_with_error(code, f"not with {handler.headers['Authorization']}")(handler, body)
 
     return fault
 
@@ -145,7 +160,7 @@ def test_refusals_name_url_model_and_remedy_but_never_the_key(server, code, reme
     assert "[key]" in said
 
 
-@pytest.mark.parametrize("fault", [echoes(500), body_is(f"<{SECRET}>".encode())])
+@pytest.mark.parametrize("fault", [echoes(500), reply_with(f"<{SECRET}>".encode())])
 def test_key_is_not_in_what_passes_either(server, fault):
     server.rule = lambda body: fault
     with pytest.raises(UserError) as caught:
@@ -157,7 +172,7 @@ def test_key_is_not_in_what_passes_either(server, fault):
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf, 1e300])
 def test_vectors_of_zeros_or_nan_are_refused(server, value):
     encoder = open_encoder(retriever(server))
-    server.faults.append(body_is({"data": [{"index": 0, "embedding": [value] * 5}]}))
+    server.faults.append(reply_with({"data": [{"index": 0, "embedding": [value] * 5}]}))
     with pytest.raises(UserError, match="zeros, or one that holds NaN"):
         encoder.encode(["one"], "query")
 
@@ -165,14 +180,14 @@ def test_vectors_of_zeros_or_nan_are_refused(server, value):
 @pytest.mark.bad_input("server", "vectors of another width", "refused")
 def test_another_width_is_refused(server):
     encoder = open_encoder(retriever(server))
-    server.faults.append(body_is({"data": [{"index": 0, "embedding": [1.0] * 6}]}))
+    server.faults.append(reply_with({"data": [{"index": 0, "embedding": [1.0] * 6}]}))
     with pytest.raises(UserError, match=r"gave 6 dimensions .* and 5 at first"):
         encoder.encode(["one"], "query")
 
 
 def test_endpoint_address_and_batching_are_no_part_of_identity(server, tmp_path):
     plain = retriever(server)
-    with serving(embeds) as other:
+    with serve(embeds) as other:
         moved = retriever(other, concurrency=1, timeout=9, retries=1, batch_tokens=99)
         assert identify_retriever(plain) == identify_retriever(moved)
         assert open_encoder(plain).identity == open_encoder(moved).identity

@@ -10,16 +10,16 @@ from email.utils import formatdate
 
 import numpy as np
 import pytest
-from helpers import fake_server as servers
+from helpers import fake_server
 from helpers.fake_server import (
     MODEL,
-    at_random,
-    body_is,
-    drops,
-    serving,
-    status,
-    trickles,
-    truncates,
+    drop_connection,
+    fail_at_random,
+    reply_with,
+    reply_with_error,
+    serve,
+    trickle_body,
+    truncate_body,
 )
 
 from distill.embed.endpoint import client, embedder
@@ -50,7 +50,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def server():
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         yield server
 
 
@@ -65,30 +65,30 @@ def check(encoder, texts=TEXTS):
 
 
 GARBAGE = [
-    body_is(b"<html>Bad gateway</html>"),
-    body_is(b'{"data": [{"embed'),
-    body_is({"data": []}),
-    body_is({"error": {"message": "upstream", "code": 502}}),
-    body_is([]),
-    servers.nested(100_000),
-    servers.packed(b"no gzip"),
-    truncates,
-    drops,
+    reply_with(b"<html>Bad gateway</html>"),
+    reply_with(b'{"data": [{"embed'),
+    reply_with({"data": []}),
+    reply_with({"error": {"message": "upstream", "code": 502}}),
+    reply_with([]),
+    fake_server.reply_nested(100_000),
+    fake_server.reply_packed(b"no gzip"),
+    truncate_body,
+    drop_connection,
 ]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2])
 def test_garbage_now_and_then_leaves_no_trace(server, share):
     encoder = opened(server, retries=12)
-    server.rule = at_random(*GARBAGE, share=share)
+    server.rule = fail_at_random(*GARBAGE, share=share)
     check(encoder)
 
 
 @pytest.mark.parametrize("wait", [None, "0", "0.02", "-5", formatdate(0, usegmt=True), "soon"])
 def test_storm_of_429_is_outlasted(server, wait):
-    refuses = status(429, retry_after=wait) if wait else status(429)
+    refuses = reply_with_error(429, retry_after=wait) if wait else reply_with_error(429)
     encoder = opened(server, retries=4)
-    server.rule = at_random(refuses, share=0.6)
+    server.rule = fail_at_random(refuses, share=0.6)
     check(encoder)
 
 
@@ -97,7 +97,7 @@ def test_server_that_asks_for_an_hour_ends_the_job(server, wait):
     if wait == "a date":
         wait = formatdate(time.time() + 7200, usegmt=True)
     encoder = opened(server)
-    server.rule = lambda body: status(429, "daily limit", retry_after=wait)
+    server.rule = lambda body: reply_with_error(429, "daily limit", retry_after=wait)
     with pytest.raises(UserError, match=r"asks for a pause of \d+ minutes .*daily limit"):
         encoder.encode(TEXTS, "document")
 
@@ -112,7 +112,7 @@ def test_server_that_dies_and_comes_back(server, monkeypatch):
 
     def come_back():
         time.sleep(1.5)
-        other = servers.Server(embeds, port)
+        other = fake_server.Server(embeds, port)
         again.append(other)
         other.serve_forever(0.01)
 
@@ -123,7 +123,7 @@ def test_server_that_dies_and_comes_back(server, monkeypatch):
     again[0].server_close()
 
 
-@pytest.mark.parametrize("fault", [trickles(20), lambda handler, body: time.sleep(3)])
+@pytest.mark.parametrize("fault", [trickle_body(20), lambda handler, body: time.sleep(3)])
 @pytest.mark.bad_input("server", "embeddings that come a byte a second", "given up, asked again")
 def test_slow_reply_is_given_up_and_asked_again(server, fault):
     encoder = opened(server, timeout=0.4)
@@ -150,7 +150,8 @@ def test_headers_that_never_end_are_given_up(server):
 
 
 @pytest.mark.parametrize(
-    "fault", [servers.endless, servers.packed(gzip.compress(b" " * (1 << 25)))]
+    "fault",
+    [fake_server.reply_without_end, fake_server.reply_packed(gzip.compress(b" " * (1 << 25)))],
 )
 @pytest.mark.bad_input("server", "embeddings without end, or a bomb of gzip", "refused, unread")
 def test_reply_beyond_its_limits_is_not_read(server, fault):
@@ -162,9 +163,15 @@ def test_reply_beyond_its_limits_is_not_read(server, fault):
 
 def test_lasting_fault_is_reported_by_its_kind(server):
     cases = [
-        (status(500, "out of memory"), r"failed for model .* in 3 tries \(500: out of memory\)"),
-        (drops, r"did not answer for model .* in 3 tries \(.*Error"),
-        (body_is(b"<html>Hello</html>"), r"gave no usable reply .*no JSON: '<html>Hello</html>'"),
+        (
+            reply_with_error(500, "out of memory"),
+            r"failed for model .* in 3 tries \(500: out of memory\)",
+        ),
+        (drop_connection, r"did not answer for model .* in 3 tries \(.*Error"),
+        (
+            reply_with(b"<html>Hello</html>"),
+            r"gave no usable reply .*no JSON: '<html>Hello</html>'",
+        ),
     ]
     for fault, said in cases:
         encoder = opened(server, retries=2)
@@ -184,8 +191,10 @@ def test_server_that_is_not_there_did_not_answer():
 
 @pytest.mark.bad_input("server", "a redirect to another server", "not followed with the key")
 def test_redirects_are_not_followed(server):
-    with serving(embeds) as other:
-        server.rule = lambda body: status(307, location=f"{other.url}/embeddings?key={SECRET}")
+    with serve(embeds) as other:
+        server.rule = lambda body: reply_with_error(
+            307, location=f"{other.url}/embeddings?key={SECRET}"
+        )
         with pytest.raises(UserError, match="redirects") as caught:
             opened(server)
         assert other.seen == []
@@ -208,7 +217,7 @@ def test_key_is_in_no_error_and_no_log(server, caplog, spelt, code):
 
 def test_waiting_requests_are_not_sent_once_the_job_has_failed(server):
     encoder = opened(server, concurrency=2)
-    server.rule = lambda body: status(401)
+    server.rule = lambda body: reply_with_error(401)
     with pytest.raises(UserError, match="refuses the key"):
         encoder.encode(TEXTS, "document")
     assert len(server.seen) <= 4

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from helpers.fake_server import MODEL, body_is, serving, status
+from helpers.fake_server import MODEL, reply_with, reply_with_error, serve
 
 from distill.embed.endpoint import client
 from distill.embed.endpoint.client import cut, estimate_fitting_share, find_named_limit
@@ -34,7 +34,7 @@ def plainly(texts):
 
 
 def served(form):
-    return serving(lambda path, body: {"data": form(body["input"])})
+    return serve(lambda path, body: {"data": form(body["input"])})
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_form_that_cannot_be_read_is_named_at_once(form, said):
 @pytest.mark.bad_input("server", "an embedding with a number of 400 digits", "named with the text")
 def test_numbers_beyond_any_vector_are_named_with_their_text(server):
     encoder = opened(server)
-    server.faults.append(body_is({"data": [{"index": 0, "embedding": [10**400] + [1] * 4}]}))
+    server.faults.append(reply_with({"data": [{"index": 0, "embedding": [10**400] + [1] * 4}]}))
     with pytest.raises(UserError, match=r"NaN or infinity, for a text .* 'about bees'"):
         encoder.encode(["about bees"], "query")
 
@@ -154,10 +154,10 @@ def test_numbers_beyond_any_vector_are_named_with_their_text(server):
 
 
 REFUSALS = [
-    status(400, "Unknown parameter: encoding_format"),
-    status(422, "Extra inputs are not permitted", param="encoding_format"),
-    status(400, "encoding_format 'float' is not one of ['base64']"),
-    status(400, "Bad Request"),
+    reply_with_error(400, "Unknown parameter: encoding_format"),
+    reply_with_error(422, "Extra inputs are not permitted", param="encoding_format"),
+    reply_with_error(400, "encoding_format 'float' is not one of ['base64']"),
+    reply_with_error(400, "Bad Request"),
     lambda handler, body: handler.reply(
         422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "encoding_format"]}]}
     ),
@@ -193,7 +193,9 @@ def test_fields_of_ones_own_go_along_by_side(server):
 
 def test_field_that_is_missing_is_named_with_the_keys_that_send_it(server):
     server.rule = lambda body: (
-        None if "input_type" in body else status(400, "'input_type' parameter is required")
+        None
+        if "input_type" in body
+        else reply_with_error(400, "'input_type' parameter is required")
     )
     with pytest.raises(UserError, match="input_type") as caught:
         opened(server)
@@ -222,7 +224,7 @@ def test_fields_change_what_vectors_are_kept_under(server):
 
 
 def takes(most, message, code=400):
-    return lambda body: status(code, message) if len(body["input"]) > most else None
+    return lambda body: reply_with_error(code, message) if len(body["input"]) > most else None
 
 
 MESSAGES = [
@@ -275,7 +277,9 @@ def test_server_that_takes_few_tokens_a_request_is_sent_shorter_ones(server, cap
     def rule(body):
         total = sum(map(len, body["input"])) // 4
         return (
-            status(400, f"{total} tokens, max allowed tokens a batch 500") if total > 500 else None
+            reply_with_error(400, f"{total} tokens, max allowed tokens a batch 500")
+            if total > 500
+            else None
         )
 
     server.rule = rule
@@ -319,7 +323,7 @@ LONG = [
 def test_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog, message, code):
     def rule(body):
         n = max(map(tokens, body["input"]))
-        return status(code, message.format(n=n)) if n > 512 else None
+        return reply_with_error(code, message.format(n=n)) if n > 512 else None
 
     server.rule = rule
     encoder = opened(server)
@@ -340,7 +344,7 @@ def test_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog, m
 def test_text_that_is_too_long_costs_no_other_its_batch(server):
     def rule(body):
         n = max(map(tokens, body["input"]))
-        return status(400, f"{n} tokens, and at most 512 fit") if n > 512 else None
+        return reply_with_error(400, f"{n} tokens, and at most 512 fit") if n > 512 else None
 
     server.rule = rule
     encoder = opened(server, concurrency=1, max_tokens=2048)
@@ -355,7 +359,7 @@ def test_text_that_is_too_long_costs_no_other_its_batch(server):
 @pytest.mark.bad_input("server", "a text that the server refuses at any length", "named")
 def test_text_that_is_refused_for_another_reason_is_named(server):
     server.rule = lambda body: (
-        status(400, "contains what is not allowed")
+        reply_with_error(400, "contains what is not allowed")
         if any("bees" in t for t in body["input"])
         else None
     )
@@ -366,7 +370,7 @@ def test_text_that_is_refused_for_another_reason_is_named(server):
 
 def test_server_that_refuses_every_length_ends_the_job(server):
     encoder = opened(server)
-    server.rule = lambda body: status(413, "too long")
+    server.rule = lambda body: reply_with_error(413, "too long")
     with pytest.raises(UserError, match="refuses a text"):
         encoder.encode(["a word " * 200], "document")
     assert len(server.seen) < 30

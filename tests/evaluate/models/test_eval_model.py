@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
@@ -17,7 +17,7 @@ mteb = pytest.importorskip("mteb")
 
 @pytest.fixture
 def folder(tmp_path):
-    return tiny_encoder(tmp_path / "demo" / "student")
+    return make_tiny_encoder(tmp_path / "demo" / "student")
 
 
 def save_t5(folder):
@@ -126,7 +126,7 @@ def test_model_without_a_limit_departs_from_nothing(folder):
 def test_prompts_of_the_settings_replace_the_models_prompts_for_tasks(tmp_path, settings, expected):
     """As in training and search, which know no tasks."""
     carried = {"query": "q: ", "Retrieval-query": "for search: ", "Retrieval-document": "a page: "}
-    folder = tiny_encoder(tmp_path / "tasks", prompts=carried)
+    folder = make_tiny_encoder(tmp_path / "tasks", prompts=carried)
     prompts = load_eval_model(folder, settings=EmbedderConfig(device="cpu", **settings)).prompts
     task = mteb.get_task("SciFact").metadata
     assert {side: prompts.choose_prompt(task, side) for side in expected} == expected

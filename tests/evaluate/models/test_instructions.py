@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.evaluate.models.eval_model import load_any_model, load_eval_model
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
@@ -87,7 +87,7 @@ def test_switched_off_one_task_stands_for_all(base):
 def test_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path):
     """Its configuration holds the prompt of one task alone."""
     query = "Instruct: Find bees.\nQuery: "
-    folder = tiny_encoder(tmp_path / "student", prompts={"query": query, "document": ""})
+    folder = make_tiny_encoder(tmp_path / "student", prompts={"query": query, "document": ""})
     student = {"query_template": TEMPLATE, "default_task": "Find bees.", "document_prompt": ""}
     (folder / ".stage").mkdir()
     manifest = folder / ".stage" / "manifest.json"
@@ -103,7 +103,7 @@ def test_student_of_an_earlier_version_is_recognised_by_its_manifest(tmp_path):
 
 
 def test_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
-    folder = tiny_encoder(tmp_path / "student", prompts={"query": "find: ", "document": ""})
+    folder = make_tiny_encoder(tmp_path / "student", prompts={"query": "find: ", "document": ""})
     student = {"query_template": "find: {query}", "default_task": "x", "document_prompt": ""}
     (folder / ".stage").mkdir()
     manifest = folder / ".stage" / "manifest.json"

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.asking import ask, scores
-from helpers.fake_server import MODEL, serving
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.fake_server import MODEL, serve
+from helpers.mteb_calls import encode_as_mteb, score_as_mteb
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
@@ -46,41 +46,45 @@ def mtebs_own(folder):
 )
 def test_vectors_are_those_of_mtebs_own_wrapper(tmp_path, task, side):
     prompts = {"query": "q ", "document": "d ", "STS": "tides ", "Clustering": "bees "}
-    folder = tiny_encoder(tmp_path / "model", prompts=prompts)
-    ours = ask(wrap_for_mteb(load_eval_model(folder, device="cpu"), tmp_path), TEXTS, task, side)
-    np.testing.assert_allclose(ours, ask(mtebs_own(folder), TEXTS, task, side), atol=1e-6)
+    folder = make_tiny_encoder(tmp_path / "model", prompts=prompts)
+    ours = encode_as_mteb(
+        wrap_for_mteb(load_eval_model(folder, device="cpu"), tmp_path), TEXTS, task, side
+    )
+    np.testing.assert_allclose(
+        ours, encode_as_mteb(mtebs_own(folder), TEXTS, task, side), atol=1e-6
+    )
 
 
 def test_vectors_keep_the_length_that_the_model_gives_them(tmp_path):
-    folder = tiny_encoder(tmp_path / "model")
+    folder = make_tiny_encoder(tmp_path / "model")
     model = SentenceTransformer(str(folder), device="cpu")
     SentenceTransformer(modules=list(model)[:2]).save_pretrained(str(tmp_path / "bare"))
-    ours = ask(wrap_for_mteb(load_eval_model(tmp_path / "bare", device="cpu")), TEXTS)
+    ours = encode_as_mteb(wrap_for_mteb(load_eval_model(tmp_path / "bare", device="cpu")), TEXTS)
     assert not np.allclose(np.linalg.norm(ours, axis=1), 1, atol=0.1)
-    np.testing.assert_allclose(ours, ask(mtebs_own(tmp_path / "bare"), TEXTS), atol=1e-5)
+    np.testing.assert_allclose(ours, encode_as_mteb(mtebs_own(tmp_path / "bare"), TEXTS), atol=1e-5)
 
 
 def test_scores_are_those_of_mteb_alone_cached_or_not(
     eval_model, prompted_folder, task_data, tmp_path, encoded
 ):
     task = load_task("SciFact", task_data)
-    alone = scores(mtebs_own(prompted_folder), task)
-    uncached = scores(wrap_for_mteb(eval_model), task)
+    alone = score_as_mteb(mtebs_own(prompted_folder), task)
+    uncached = score_as_mteb(wrap_for_mteb(eval_model), task)
     assert uncached == alone
-    assert scores(wrap_for_mteb(eval_model, tmp_path), task) == uncached
+    assert score_as_mteb(wrap_for_mteb(eval_model, tmp_path), task) == uncached
     encoded.clear()
-    assert scores(wrap_for_mteb(eval_model, tmp_path), task) == uncached
+    assert score_as_mteb(wrap_for_mteb(eval_model, tmp_path), task) == uncached
     assert encoded == []
 
 
 def test_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
-    eval_model = load_eval_model(tiny_encoder(tmp_path / "model"), device="cpu")
+    eval_model = load_eval_model(make_tiny_encoder(tmp_path / "model"), device="cpu")
     model = wrap_for_mteb(eval_model, tmp_path)
-    twice = ask(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
+    twice = encode_as_mteb(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
     assert encoded == TEXTS[:3]
     assert np.array_equal(twice[3:], twice[:2])
-    ask(model, TEXTS[:5], side="document")  # the same vectors: the model has no prompts
-    ask(model, TEXTS[:6], task="STSBenchmark")
+    encode_as_mteb(model, TEXTS[:5], side="document")  # the same vectors: the model has no prompts
+    encode_as_mteb(model, TEXTS[:6], task="STSBenchmark")
     assert encoded == TEXTS[:6]
 
 
@@ -89,14 +93,18 @@ def test_vectors_differ_by_prompt_and_length(prompted_folder, tmp_path, encoded)
     short = load_eval_model(prompted_folder, 12, "cpu")
     for eval_model in (whole, short):
         for side in ("query", "document", None):
-            found = ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side=side)
-            assert np.array_equal(found, ask(wrap_for_mteb(eval_model), TEXTS, side=side))
+            found = encode_as_mteb(wrap_for_mteb(eval_model, tmp_path), TEXTS, side=side)
+            assert np.array_equal(
+                found, encode_as_mteb(wrap_for_mteb(eval_model), TEXTS, side=side)
+            )
     assert len(encoded) == 12 * len(TEXTS)
 
 
 def test_killed_in_a_corpus_it_goes_on_at_its_block(eval_model, tmp_path, monkeypatch, encoded):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
-    undisturbed = ask(wrap_for_mteb(eval_model, tmp_path / "whole"), TEXTS, side="document")
+    undisturbed = encode_as_mteb(
+        wrap_for_mteb(eval_model, tmp_path / "whole"), TEXTS, side="document"
+    )
     encoded.clear()
     embed = LocalEmbedder.embed
 
@@ -108,9 +116,9 @@ def test_killed_in_a_corpus_it_goes_on_at_its_block(eval_model, tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(LocalEmbedder, "embed", killed)
         with pytest.raises(KeyboardInterrupt):
-            ask(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
+            encode_as_mteb(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
     assert encoded == TEXTS[:8]
-    resumed = ask(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
+    resumed = encode_as_mteb(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
     assert encoded == TEXTS
     assert np.array_equal(resumed, undisturbed)
 
@@ -136,7 +144,7 @@ def test_batches_keep_to_their_tokens_longest_first(eval_model, monkeypatch):
 
 def test_corpus_of_many_texts_tells_its_progress(eval_model, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
-    ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side="document")
+    encode_as_mteb(wrap_for_mteb(eval_model, tmp_path), TEXTS, side="document")
     (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12 of 12 texts" in x]
     assert line.startswith("distill/")
 
@@ -146,13 +154,13 @@ def test_served_model_is_asked_under_its_prompts(tmp_path):
         rows = [[len(text), text.count("e"), 1.0] for text in body["input"]]
         return {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}
 
-    with serving(embeds) as server:
+    with serve(embeds) as server:
         settings = {"model": MODEL, "base_url": server.url, "query_prompt": "ask: "}
         served = load_served_model(Retriever(**settings), MODEL)
         model = wrap_for_mteb(served, tmp_path)
-        found = ask(model, TEXTS, side="query")
+        found = encode_as_mteb(model, TEXTS, side="query")
         asked = len(server.seen)
-        assert np.array_equal(ask(model, TEXTS, side="query"), found)
+        assert np.array_equal(encode_as_mteb(model, TEXTS, side="query"), found)
         assert len(server.seen) == asked
         texts = [text for seen in server.seen for text in seen.body["input"]]
     assert all(text.startswith("ask: ") for text in texts[1:])

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 
 from distill.embed.published import NOTHING_PUBLISHED
 from distill.embed.wording import EmbedderPrompts, choose_prompts
@@ -84,7 +84,7 @@ def test_instructed_model_gets_the_task_for_queries_and_not_for_documents():
 
 @pytest.fixture
 def folder(tmp_path):
-    return tiny_encoder(tmp_path / "model", prompts={"query": "find: ", "document": ""})
+    return make_tiny_encoder(tmp_path / "model", prompts={"query": "find: ", "document": ""})
 
 
 def trained_with(folder, **settings):
@@ -119,7 +119,7 @@ def test_configuration_changed_since_training_is_refused(folder):
 
 def test_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
     prompts = {"query": "find: books\n", "document": ""}
-    folder = tiny_encoder(tmp_path / "student", prompts=prompts)
+    folder = make_tiny_encoder(tmp_path / "student", prompts=prompts)
     trained_with(folder, query_template="find: {task}\n{query}", default_task="books")
     check_prompts(load_eval_model(folder), {})
     check_prompts(
@@ -133,5 +133,5 @@ def test_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
 
 
 def test_model_that_says_nothing_of_prompts_takes_any(tmp_path):
-    eval_model = load_eval_model(tiny_encoder(tmp_path / "model"))
+    eval_model = load_eval_model(make_tiny_encoder(tmp_path / "model"))
     assert check_prompts(eval_model, {"query": "query: "}).prompts.get_prompt("query") == "query: "

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers.asking import ask, scores
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.mteb_calls import encode_as_mteb, score_as_mteb
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
@@ -25,7 +25,7 @@ def student(prompted_folder):
 
 @pytest.fixture
 def teacher(tmp_path):
-    folder = tiny_encoder(tmp_path / "teacher", seed=7, layers=4, prompts={"query": "owl "})
+    folder = make_tiny_encoder(tmp_path / "teacher", seed=7, layers=4, prompts={"query": "owl "})
     return load_eval_model(folder, device="cpu")
 
 
@@ -58,19 +58,19 @@ def test_narrow_variant_scores_as_the_truncated_model(
 ):
     task = load_task("SciFact", task_data)
     truncated = SentenceTransformer(str(prompted_folder), device="cpu", truncate_dim=8)
-    own = scores(mteb.models.SentenceTransformerEncoderWrapper(truncated), task)
-    assert scores(wrap_for_mteb(variants["student@8"]), task) == own
-    assert own != scores(wrap_for_mteb(student), task)
+    own = score_as_mteb(mteb.models.SentenceTransformerEncoderWrapper(truncated), task)
+    assert score_as_mteb(wrap_for_mteb(variants["student@8"]), task) == own
+    assert own != score_as_mteb(wrap_for_mteb(student), task)
 
 
 def vectors_of(eval_model, side=None, task="SciFact"):
-    return ask(wrap_for_mteb(eval_model), TEXTS, task, side)
+    return encode_as_mteb(wrap_for_mteb(eval_model), TEXTS, task, side)
 
 
 def test_int8_scores_are_those_of_faiss_scalar_quantizer(student, variants):
     faiss = pytest.importorskip("faiss")
     model = wrap_for_mteb(variants["student int8"])
-    queries, documents = (ask(model, TEXTS, side=side) for side in ("query", "document"))
+    queries, documents = (encode_as_mteb(model, TEXTS, side=side) for side in ("query", "document"))
     # Queries are not stored.
     np.testing.assert_allclose(queries, vectors_of(student, "query"), atol=1e-6)
 
@@ -91,11 +91,11 @@ def test_binary_is_signs_under_the_querys_floats_and_hamming_between_stored(stud
     exact = vectors_of(student, "document")
     signs = np.where(exact > 0, 1, -1)
     model = wrap_for_mteb(variants["student binary"])
-    queries, documents = (ask(model, TEXTS, side=side) for side in ("query", "document"))
+    queries, documents = (encode_as_mteb(model, TEXTS, side=side) for side in ("query", "document"))
     expected = queries @ signs.T / np.sqrt(32)
     np.testing.assert_allclose(model.similarity(queries, documents), expected, atol=1e-6)
 
-    stored = ask(model, TEXTS, "STSBenchmark")
+    stored = encode_as_mteb(model, TEXTS, "STSBenchmark")
     bare = vectors_of(student, None, "STSBenchmark") > 0
     hamming = (bare[:, None] != bare[None]).sum(axis=2)
     np.testing.assert_allclose(model.similarity(stored, stored), 1 - hamming / 16, atol=1e-6)
@@ -119,7 +119,7 @@ def test_variants_cost_no_encoding_and_their_results_stand_apart(
     student, variants, task_data, tmp_path, monkeypatch
 ):
     task = load_task("SciFact", task_data)
-    scores(wrap_for_mteb(student, tmp_path / "vectors"), task)
+    score_as_mteb(wrap_for_mteb(student, tmp_path / "vectors"), task)
 
     def refuse(*args):
         raise AssertionError("encoded")
@@ -146,10 +146,12 @@ def test_variants_cost_no_encoding_and_their_results_stand_apart(
 def test_students_queries_over_the_teachers_documents(student, teacher, tmp_path):
     both = make_asymmetric(student, teacher)
     model = wrap_for_mteb(both, tmp_path)
-    assert np.array_equal(ask(model, TEXTS, side="query"), vectors_of(student, "query"))
-    assert np.array_equal(ask(model, TEXTS, side="document"), vectors_of(teacher, "document"))
+    assert np.array_equal(encode_as_mteb(model, TEXTS, side="query"), vectors_of(student, "query"))
     assert np.array_equal(
-        ask(model, TEXTS, "STSBenchmark"), vectors_of(student, None, "STSBenchmark")
+        encode_as_mteb(model, TEXTS, side="document"), vectors_of(teacher, "document")
+    )
+    assert np.array_equal(
+        encode_as_mteb(model, TEXTS, "STSBenchmark"), vectors_of(student, None, "STSBenchmark")
     )
     assert teacher.name in both.experiment["documents"]
     assert ASYMMETRIC == "student queries, teacher documents"

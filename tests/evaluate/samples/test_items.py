@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.models.eval_model import load_eval_model
@@ -15,7 +15,7 @@ mteb = pytest.importorskip("mteb")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_encoder(tmp_path_factory.mktemp("run") / "student")
+    return make_tiny_encoder(tmp_path_factory.mktemp("run") / "student")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -26,7 +26,7 @@ mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return [tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
+    return [make_tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
 
 
 def with_metric(task, metric):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.models.eval_model import load_eval_model
@@ -21,7 +21,7 @@ mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return tiny_encoder(folder / "student"), tiny_encoder(folder / "other", seed=3)
+    return make_tiny_encoder(folder / "student"), make_tiny_encoder(folder / "other", seed=3)
 
 
 def test_pair_has_its_gold_value_and_the_models_cosine(every_kind, folders, tmp_path):

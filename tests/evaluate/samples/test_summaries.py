@@ -3,7 +3,7 @@
 import datasets
 import numpy as np
 import pytest
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
@@ -34,7 +34,7 @@ class Summaries(mock_tasks.MockSummarizationTask):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return [tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
+    return [make_tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
 
 
 def test_text_has_the_correlation_of_its_summaries(folders, tmp_path):

@@ -1,7 +1,7 @@
 """The best draw: by rank of the seed, or by the LLM's likelihood of the query."""
 
 import pytest
-from helpers.query_rows import parsed, passage
+from helpers.query_rows import make_parsed_row, make_passage
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -16,8 +16,8 @@ PROMPT = f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
 
 
 def drawn(sample, draw, query="how high", rank=None, similarity=0.0, text="Swifts sleep."):
-    row = parsed("p", query, sample, draw)
-    return GeneratedQuery(row, passage("p", text), 0, retrieved=SeedRank(rank, similarity))
+    row = make_parsed_row("p", query, sample, draw)
+    return GeneratedQuery(row, make_passage("p", text), 0, retrieved=SeedRank(rank, similarity))
 
 
 def test_draws_of_one_query_stand_together():

@@ -1,7 +1,7 @@
 """The longest run of words that query and passage share, as a share of the query's words."""
 
 import pytest
-from helpers.query_rows import draw, parsed, passage
+from helpers.query_rows import make_generated_query, make_parsed_row, make_passage
 
 from distill.generate.filters.candidate import GeneratedQuery
 from distill.generate.filters.copied_text import compute_copied_share, make_copy_filter
@@ -30,12 +30,15 @@ def test_frequent_word_is_no_junk():
 
 
 def test_copied_text_beyond_the_limit_is_dropped():
-    assert make_copy_filter(0.75)(draw("what pumps blood through", TEXT)) is None
-    assert make_copy_filter(0.7)(draw("what pumps blood through", TEXT)) == "copies the passage"
+    assert make_copy_filter(0.75)(make_generated_query("what pumps blood through", TEXT)) is None
+    assert (
+        make_copy_filter(0.7)(make_generated_query("what pumps blood through", TEXT))
+        == "copies the passage"
+    )
 
 
 def test_title_is_part_of_the_passage():
     titled = GeneratedQuery(
-        parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0
+        make_parsed_row("p", "swift flight"), make_passage("p", "They sleep.", "Swift flight"), 0
     )
     assert make_copy_filter(0.9)(titled) == "copies the passage"

@@ -1,7 +1,7 @@
 """Words for comparison, and the limits on length."""
 
 import pytest
-from helpers.query_rows import draw
+from helpers.query_rows import make_generated_query
 
 from distill.generate.filters.length import make_length_filter
 from distill.text.normalize import split_comparable_words
@@ -31,4 +31,4 @@ def test_words_are_whole_in_any_script():
     ],
 )
 def test_limits(query, reason):
-    assert make_length_filter(2, 7)(draw(query)) == reason
+    assert make_length_filter(2, 7)(make_generated_query(query)) == reason

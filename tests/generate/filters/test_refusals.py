@@ -1,7 +1,7 @@
 """What no searcher would type is dropped; what only looks like it is not."""
 
 import pytest
-from helpers.query_rows import draw
+from helpers.query_rows import make_generated_query
 
 from distill.generate.filters.refusals import reject_refusals
 
@@ -43,7 +43,7 @@ from distill.generate.filters.refusals import reject_refusals
     ],
 )
 def test_boilerplate_is_dropped(query):
-    assert reject_refusals(draw(query)) == "refusal or boilerplate"
+    assert reject_refusals(make_generated_query(query)) == "refusal or boilerplate"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_boilerplate_is_dropped(query):
     ],
 )
 def test_pointing_at_the_text_is_dropped(query):
-    assert reject_refusals(draw(query)) == "points at the passage"
+    assert reject_refusals(make_generated_query(query)) == "points at the passage"
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_pointing_at_the_text_is_dropped(query):
     ],
 )
 def test_queries_pass(query):
-    assert reject_refusals(draw(query)) is None
+    assert reject_refusals(make_generated_query(query)) is None

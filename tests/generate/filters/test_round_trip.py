@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.query_rows import parsed, passage, prepare, recipe
+from helpers.query_rows import make_filter_recipe, make_parsed_row, make_passage, prepare_parsed
 from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.candidate import attach_passages
@@ -15,17 +15,17 @@ from distill.retrieve.corpus_index import open_encoder
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 
-ASKED = [parsed(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
+ASKED = [make_parsed_row(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
 
 
 @pytest.fixture
 def looked(tmp_path, encoder_folder):
     """The draws after a search of depth 4, and the true (queries, passages) inner products."""
     settings = {"model": str(encoder_folder), "device": "cpu", "query_template": "{task} {query}"}
-    retriever = recipe(retriever=settings).retriever
-    rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+    retriever = make_filter_recipe(retriever=settings).retriever
+    rows = [make_passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
+        passages, _ = prepare_parsed(run, [rows[:5], rows[5:]], [ASKED])
         draws = attach_passages(ASKED, PassageReader(passages.folder))
         SeedSearch(run, retriever, passages, 4).search(draws)
     encoder = open_encoder(retriever)

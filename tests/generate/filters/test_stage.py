@@ -7,14 +7,14 @@ import signal
 
 import pytest
 from helpers.query_rows import (
-    dropped,
     filter_queries,
-    no_llm,
-    parsed,
-    passage,
-    prepare,
-    recipe,
-    tables,
+    make_filter_recipe,
+    make_parsed_row,
+    make_passage,
+    prepare_parsed,
+    read_dropped,
+    read_tables,
+    refuse_llm,
 )
 from helpers.reversed_workers import ReversedWorkers
 from helpers.tiny_models import TEXTS
@@ -30,7 +30,7 @@ from distill.store.stage import Stage
 from distill.store.tables import QUERIES
 from distill.workers.local import LOCAL
 
-PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+PASSAGES = [make_passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def make(tmp_path):
     """Runs the stage on shards of parsed rows; a run's name tells runs apart."""
 
     def work(
-        rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never", workers=LOCAL
+        rows, settings, llm=refuse_llm, held_out=None, name="run", overwrite="never", workers=LOCAL
     ) -> Stage:
         with Run(tmp_path / name, overwrite, workers) as run:
-            stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
+            stages = prepare_parsed(run, [PASSAGES[:5], PASSAGES[5:]], rows)
             return filter_queries(
                 run, settings, stages[0], stages[1:], LazyLLM(llm, served=True), held_out
             )
@@ -55,29 +55,29 @@ def kept(stage):
 
 MIXED = [
     [
-        parsed("p0", "which organ moves blood"),
-        parsed("p1", "copper"),
-        parsed("p2", "As an AI language model, I cannot write one"),
-        parsed("p3", "who is told of flowers in the text?"),
-        parsed("p4", "Wann öffnet die Bibliothek an den Wochentagen?"),
+        make_parsed_row("p0", "which organ moves blood"),
+        make_parsed_row("p1", "copper"),
+        make_parsed_row("p2", "As an AI language model, I cannot write one"),
+        make_parsed_row("p3", "who is told of flowers in the text?"),
+        make_parsed_row("p4", "Wann öffnet die Bibliothek an den Wochentagen?"),
     ],
     [
-        parsed("p5", "turns sugar into alcohol"),
-        parsed("p6", "Which ORGAN moves blood?"),
-        parsed("p7", "why do bridges of steel grow in the warm months of summer"),
-        parsed("p8", "why do bridges of steel grow in the warm month of summer"),
+        make_parsed_row("p5", "turns sugar into alcohol"),
+        make_parsed_row("p6", "Which ORGAN moves blood?"),
+        make_parsed_row("p7", "why do bridges of steel grow in the warm months of summer"),
+        make_parsed_row("p8", "why do bridges of steel grow in the warm month of summer"),
     ],
 ]
 
 
 def test_dropped_queries_are_counted_and_kept_with_their_reason(make):
     filters = {"languages": ["en"], "max_copied": 0.8, "near_duplicates": 0.8}
-    stage = make(MIXED, recipe(generate={"filters": filters}))
+    stage = make(MIXED, make_filter_recipe(generate={"filters": filters}))
     assert kept(stage) == [
         ("p0~0", "which organ moves blood"),
         ("p7~0", "why do bridges of steel grow in the warm months of summer"),
     ]
-    assert dropped(stage) == [
+    assert read_dropped(stage) == [
         ("p1~0", "too few words", "copper"),
         ("p2~0", "refusal or boilerplate", MIXED[0][2]["query"]),
         ("p3~0", "points at the passage", MIXED[0][3]["query"]),
@@ -88,7 +88,7 @@ def test_dropped_queries_are_counted_and_kept_with_their_reason(make):
     ]
     counts = stage.manifest["counts"]
     assert counts.pop("kept") == 2
-    assert counts == {f"dropped: {reason}": 1 for _, reason, _ in dropped(stage)}
+    assert counts == {f"dropped: {reason}": 1 for _, reason, _ in read_dropped(stage)}
     assert len(list(stage.folder.glob("*.parquet"))) == 2
 
 
@@ -97,21 +97,21 @@ def test_bar_counts_every_draw_within_its_shard(make, monkeypatch):
     monkeypatch.setattr(
         "distill.generate.filters.apply.count_within_shard", lambda count=1: counts.append(count)
     )
-    make(MIXED, recipe(generate={"filters": {"languages": ["en"]}}))
+    make(MIXED, make_filter_recipe(generate={"filters": {"languages": ["en"]}}))
     assert sum(counts) == sum(map(len, MIXED))
     assert len(counts) > len(MIXED)
 
 
 def test_queries_are_all_kept_without_filters_but_their_ids_of_draws(make):
     off = {"min_words": 1, "refusals": False, "exact_duplicates": False}
-    stage = make(MIXED, recipe(generate={"filters": off}))
+    stage = make(MIXED, make_filter_recipe(generate={"filters": off}))
     assert [row["query_id"] for row in stage.read_rows(QUERIES)] == [f"p{n}~0" for n in range(9)]
     first = stage.read_rows(QUERIES)[0]
     assert first == {key: MIXED[0][0][key] for key in QUERIES.columns}
 
 
 def test_queries_are_not_embedded_unless_a_filter_asks(make, tmp_path):
-    make(MIXED, recipe())
+    make(MIXED, make_filter_recipe())
     assert not (tmp_path / "run" / "vectors").exists()
 
 
@@ -124,7 +124,7 @@ def many(shards=6, size=7):
             about = ["heart", "copper wire", "glacier", "bees"][(3 * shard + place) % 4]
             when = ["", " today", " today?", " in the long cold winter"][(shard + place) % 4]
             seed = f"p{(shard * size + place) % len(PASSAGES)}"
-            rows[-1].append(parsed(seed, f"how does the {about} work{when}", sample=place))
+            rows[-1].append(make_parsed_row(seed, f"how does the {about} work{when}", sample=place))
     return rows
 
 
@@ -132,7 +132,7 @@ BOTH = {"exact_duplicates": True, "near_duplicates": 0.85}
 
 
 def test_first_of_all_shards_wins(make):
-    stage = make(many(), recipe(generate={"filters": BOTH}))
+    stage = make(many(), make_filter_recipe(generate={"filters": BOTH}))
     words = [query.casefold().strip("?") for _, query in kept(stage)]
     assert len(words) == len(set(words)) > 4
     flat = [row for shard in many() for row in shard]
@@ -143,8 +143,8 @@ def test_first_of_all_shards_wins(make):
 
 @pytest.mark.parametrize("death", range(6))
 def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, death):
-    settings = recipe(generate={"filters": BOTH})
-    whole = tables(make(many(), settings, name="whole"))
+    settings = make_filter_recipe(generate={"filters": BOTH})
+    whole = read_tables(make(many(), settings, name="whole"))
     commit = Stage.commit_shard
 
     def deadly(self, path, *rest):
@@ -157,7 +157,7 @@ def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, 
         with pytest.raises(KeyboardInterrupt):
             make(many(), settings, name="killed")
     stage = make(many(), settings, name="killed")
-    assert tables(stage) == whole
+    assert read_tables(stage) == whole
     assert not list(stage.metadata_dir.glob("*sqlite*"))
 
 
@@ -173,15 +173,19 @@ def _live(folder, deaths):
 
     Stage.commit_shard = deadly
     with Run(folder) as run:
-        stages = prepare(run, [PASSAGES], many())
+        stages = prepare_parsed(run, [PASSAGES], many())
         filter_queries(
-            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm)
+            run,
+            make_filter_recipe(generate={"filters": BOTH}),
+            stages[0],
+            stages[1:],
+            LazyLLM(refuse_llm),
         )
 
 
 @pytest.mark.slow
 def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
-    whole = tables(make(many(), recipe(generate={"filters": BOTH}), name="whole"))
+    whole = read_tables(make(many(), make_filter_recipe(generate={"filters": BOTH}), name="whole"))
     (tmp_path / "deaths").mkdir()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["distill.generate.filters"])
@@ -195,24 +199,30 @@ def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
         assert left.exists() == bool(codes[-1])
     assert codes == [-signal.SIGKILL] * 6 + [0]
     with Run(tmp_path / "cut") as run:
-        stages = prepare(run, [PASSAGES], many())
+        stages = prepare_parsed(run, [PASSAGES], many())
         stage = filter_queries(
-            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm)
+            run,
+            make_filter_recipe(generate={"filters": BOTH}),
+            stages[0],
+            stages[1:],
+            LazyLLM(refuse_llm),
         )
-    assert tables(stage) == whole
+    assert read_tables(stage) == whole
 
 
 def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, encoder_folder):
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
-    asked = [[parsed(f"p{n}", " ".join(text.split()[:5])) for n, text in enumerate(TEXTS)]]
+    asked = [[make_parsed_row(f"p{n}", " ".join(text.split()[:5])) for n, text in enumerate(TEXTS)]]
     filters = {"round_trip": 1, "min_similarity": 0.1}
-    settings = recipe(generate={"filters": filters}, retriever=retriever, relabel={"top_k": 2})
+    settings = make_filter_recipe(
+        generate={"filters": filters}, retriever=retriever, relabel={"top_k": 2}
+    )
     stage = make(asked, settings)
-    reasons = {reason for _, reason, _ in dropped(stage)}
+    reasons = {reason for _, reason, _ in read_dropped(stage)}
     assert reasons == {"round trip"}
     assert 0 < len(kept(stage)) < len(TEXTS)
     with Run(tmp_path / "run") as run:
-        passages, _ = prepare(run, [PASSAGES[:5], PASSAGES[5:]], asked)
+        passages, _ = prepare_parsed(run, [PASSAGES[:5], PASSAGES[5:]], asked)
         before = {path.name for path in (run.folder / "vectors").glob("*/vectors.npy")}
         candidates = make_candidates(run, settings.retriever, settings.relabel, passages, stage)
         after = {path.name for path in (run.folder / "vectors").glob("*/vectors.npy")}
@@ -224,12 +234,12 @@ def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, e
 def test_shards_that_are_searched_at_once_have_the_same_bytes(make, encoder_folder, monkeypatch):
     retriever = {"model": str(encoder_folder), "device": "cpu"}
     filters = {"round_trip": 3, **BOTH}
-    settings = recipe(generate={"filters": filters}, retriever=retriever)
+    settings = make_filter_recipe(generate={"filters": filters}, retriever=retriever)
     at_once = make(many(), settings)
     monkeypatch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
     one_by_one = make(many(), settings, name="one by one")
     assert tables_of(at_once) == tables_of(one_by_one)
-    assert {"round trip", "exact duplicate"} <= {reason for _, reason, _ in dropped(at_once)}
+    assert {"round trip", "exact duplicate"} <= {reason for _, reason, _ in read_dropped(at_once)}
 
 
 @pytest.mark.parametrize("round_trip", [None, 3])
@@ -237,7 +247,7 @@ def test_filters_give_the_same_on_other_workers_and_in_any_order(make, encoder_f
     """A duplicate is of what comes before it, whichever shard was screened first."""
     retriever = {"model": str(encoder_folder), "device": "cpu"}
     filters = {"round_trip": round_trip, **BOTH}
-    settings = recipe(generate={"filters": filters}, retriever=retriever)
+    settings = make_filter_recipe(generate={"filters": filters}, retriever=retriever)
     here, others = make(many(), settings), ReversedWorkers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
@@ -246,23 +256,23 @@ def test_filters_give_the_same_on_other_workers_and_in_any_order(make, encoder_f
     assert there.manifest["execution"] == {"on": "others"}
     assert len(list_shards(there.folder)) > 2
     assert tables_of(there) == tables_of(here)
-    reasons = {reason for _, reason, _ in dropped(there)}
+    reasons = {reason for _, reason, _ in read_dropped(there)}
     assert "exact duplicate" in reasons
     assert ("round trip" in reasons) == (round_trip is not None)
 
 
 DRAWS = [
     [
-        parsed("p0", "what pumps blood", 0, 0),
-        parsed("p0", "zq xv jk", 0, 1),
-        parsed("p0", "copper", 0, 2),
-        parsed("p0", "lungs take oxygen", 1, 0),
-        parsed("p0", "the lungs take", 1, 1),
+        make_parsed_row("p0", "what pumps blood", 0, 0),
+        make_parsed_row("p0", "zq xv jk", 0, 1),
+        make_parsed_row("p0", "copper", 0, 2),
+        make_parsed_row("p0", "lungs take oxygen", 1, 0),
+        make_parsed_row("p0", "the lungs take", 1, 1),
     ],
     [
-        parsed("p1", "what pumps blood", 0, 0),
-        parsed("p1", "zq xv jk", 0, 1),
-        parsed("p1", "bees dance", 0, 2),
+        make_parsed_row("p1", "what pumps blood", 0, 0),
+        make_parsed_row("p1", "zq xv jk", 0, 1),
+        make_parsed_row("p1", "bees dance", 0, 2),
     ],
 ]
 
@@ -272,7 +282,7 @@ def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_fol
         f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
     )
     engine = TransformersEngine(str(llm_folder), "float32", "cpu", 512)
-    settings = recipe(
+    settings = make_filter_recipe(
         tmp_path,
         llm={"model": str(llm_folder)},
         generate={"best_of": 3, "best_by": "ql"},
@@ -281,7 +291,7 @@ def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_fol
     stage = make(DRAWS, settings, llm=lambda: engine)
     rows = dict(kept(stage))
     assert list(rows) == ["p0~0", "p0~1", "p1~0"]
-    reasons = {item: reason for item, reason, _ in dropped(stage)}
+    reasons = {item: reason for item, reason, _ in read_dropped(stage)}
     assert reasons["p0~0.2"] == "too few words"
     # p0 keeps one of the two that p1 drew as well.
     assert list(reasons.values()).count("not the best draw") >= 3
@@ -290,12 +300,12 @@ def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_fol
     assert reasons[f"p1~0.{taken}"] in ("exact duplicate", "not the best draw")
     assert stage.manifest["figures"]["tokens"]["prompt"] > 0
     # Complete: the LLM is not asked for again.
-    again = make(DRAWS, settings, llm=no_llm)
+    again = make(DRAWS, settings, llm=refuse_llm)
     assert kept(again) == kept(stage)
 
 
 def test_nearest_draw_is_kept(make, encoder_folder):
-    settings = recipe(
+    settings = make_filter_recipe(
         generate={"best_of": 3}, retriever={"model": str(encoder_folder), "device": "cpu"}
     )
     stage = make(DRAWS, settings)
@@ -318,7 +328,7 @@ def held_out_stage(run, queries, documents):
 
 
 def evaluating(**filters):
-    return recipe(
+    return make_filter_recipe(
         corpus={"source": "docstrings", "held_out": 0.1},
         evaluate={"tasks": ["held-out"]},
         generate={"filters": filters},
@@ -333,16 +343,16 @@ def test_decontamination_names_the_queries_that_it_dropped(make, tmp_path):
         held_out = held_out_stage(run, EVALUATION, [TEXTS[0], "an answer of its own"])
     asked = [
         [
-            parsed("p0", "which organ moves blood"),
-            parsed("p0", "How do owls look behind them?", 1),
-            parsed("p2", "what carves valleys"),
-            parsed("p2", "ice that moves", 1),
+            make_parsed_row("p0", "which organ moves blood"),
+            make_parsed_row("p0", "How do owls look behind them?", 1),
+            make_parsed_row("p2", "what carves valleys"),
+            make_parsed_row("p2", "ice that moves", 1),
         ],
-        [parsed("p8", "how far can owls turn")],
+        [make_parsed_row("p8", "how far can owls turn")],
     ]
     stage = make(asked, evaluating(), held_out=held_out)
     assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
-    assert dropped(stage) == [
+    assert read_dropped(stage) == [
         ("p0~1", "holds an evaluation query", "How do owls look behind them?"),
         ("p2~0", "passage holds an evaluation query", "what carves valleys"),
         ("p2~1", "passage holds an evaluation query", "ice that moves"),
@@ -360,8 +370,11 @@ def test_decontamination_names_the_queries_that_it_dropped(make, tmp_path):
 
 
 ASKED = [
-    [parsed("p0", "which organ moves blood"), parsed("p0", "how far can an owl turn", 1)],
-    [parsed("p8", "what looks behind itself")],
+    [
+        make_parsed_row("p0", "which organ moves blood"),
+        make_parsed_row("p0", "how far can an owl turn", 1),
+    ],
+    [make_parsed_row("p8", "what looks behind itself")],
 ]
 
 
@@ -447,7 +460,12 @@ def test_queries_come_back_without_the_task_that_hit_them(make, tmp_path):
 
 
 def test_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path):
-    asked = [[parsed("", "which organ moves blood"), parsed("", "how far can an owl turn", 1)]]
+    asked = [
+        [
+            make_parsed_row("", "which organ moves blood"),
+            make_parsed_row("", "how far can an owl turn", 1),
+        ]
+    ]
     off = evaluating(decontaminate=False)
     made = make(asked, off, held_out=evaluate_on(tmp_path, EVALUATION))
     assert make(asked, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION)) == made
@@ -479,7 +497,10 @@ def test_task_that_was_added_can_be_removed_again(make, tmp_path):
 def test_error_of_no_query_left_says_why_each_time(make):
     for _ in range(2):
         with pytest.raises(UserError) as fault:
-            make([[parsed("p0", "copper"), parsed("p1", "swifts")]], recipe())
+            make(
+                [[make_parsed_row("p0", "copper"), make_parsed_row("p1", "swifts")]],
+                make_filter_recipe(),
+            )
         assert "no query is left (dropped: too few words 2)" in str(fault.value)
         assert "--overwrite stale" in fault.value.remedy
 
@@ -489,14 +510,14 @@ def test_error_of_no_query_left_says_why_each_time(make):
 )
 def test_fault_in_the_recipe_leaves_no_stage_behind(make, tmp_path):
     with pytest.raises(UserError, match="cannot be detected"):
-        make(MIXED, recipe(generate={"filters": {"languages": ["english"]}}))
+        make(MIXED, make_filter_recipe(generate={"filters": {"languages": ["english"]}}))
     assert not (tmp_path / "run" / "queries").exists()
-    make(MIXED, recipe())
+    make(MIXED, make_filter_recipe())
 
 
 def test_settings_that_nothing_uses_change_nothing(make):
-    first = make(MIXED, recipe())
-    unused = recipe(
+    first = make(MIXED, make_filter_recipe())
+    unused = make_filter_recipe(
         llm={"model": "another/llm"},
         retriever={"model": "another/retriever"},
         generate={"best_by": "ql", "filters": {"decontaminate_words": 5}},

@@ -1,7 +1,13 @@
 """The stage `parsed-free`, and a run whose queries need no language model."""
 
 import pytest
-from helpers.query_rows import filter_queries, parsed, passage, prepare, recipe
+from helpers.query_rows import (
+    filter_queries,
+    make_filter_recipe,
+    make_parsed_row,
+    make_passage,
+    prepare_parsed,
+)
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -11,7 +17,7 @@ from distill.store.run import Run
 from distill.store.tables import PARSED, QUERIES
 
 FREE = ["sentences", "titles", "keywords"]
-ROWS = [passage(f"p{n}", text, f"title of {n}") for n, text in enumerate(TEXTS)]
+ROWS = [make_passage(f"p{n}", text, f"title of {n}") for n, text in enumerate(TEXTS)]
 
 
 def no_llm():
@@ -19,9 +25,9 @@ def no_llm():
 
 
 def make(folder, rows=ROWS, **generate):
-    settings = recipe(generate={"methods": FREE, **generate})
+    settings = make_filter_recipe(generate={"methods": FREE, **generate})
     with Run(folder) as run:
-        passages, _ = prepare(run, [rows], [[]])
+        passages, _ = prepare_parsed(run, [rows], [[]])
         return make_free_queries(run, settings.generate, settings.seed, passages).read_rows(PARSED)
 
 
@@ -64,9 +70,11 @@ def test_share_out_fills_a_gap_by_the_other_kinds(capacity, shares):
 
 
 def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_path):
-    settings = recipe(generate={"methods": ["fret", *FREE], "free": {"queries": 12}})
+    settings = make_filter_recipe(generate={"methods": ["fret", *FREE], "free": {"queries": 12}})
     with Run(tmp_path / "run") as run:
-        passages, written = prepare(run, [ROWS], [[parsed("p0", "which organ moves blood")]])
+        passages, written = prepare_parsed(
+            run, [ROWS], [[make_parsed_row("p0", "which organ moves blood")]]
+        )
         free = make_free_queries(run, settings.generate, settings.seed, passages)
         llm = LazyLLM(no_llm, served=True)
         queries = filter_queries(run, settings, passages, [written, free], llm).read_rows(QUERIES)
@@ -81,4 +89,4 @@ def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_pa
 )
 def test_corpus_that_gives_no_query_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no query by generate\.methods"):
-        make(tmp_path / "run", [passage("p0", "one"), passage("p1", "one")])
+        make(tmp_path / "run", [make_passage("p0", "one"), make_passage("p1", "one")])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from helpers.passages import write_shard
-from helpers.query_rows import filter_queries, passage
+from helpers.query_rows import filter_queries, make_passage
 from helpers.tiny_models import TEXTS
 
 from distill.generate.log import personal_data
@@ -48,7 +48,7 @@ def recipe(tmp_path, llm_folder, encoder_folder) -> Recipe:
 def make_passages(run):
     stage = run.open_stage("passages", {})
     if not stage.complete:
-        rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+        rows = [make_passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
         write_shard(PASSAGES, stage.folder / "part-00000.parquet", rows)
         stage.finish(rows=len(rows))
     return stage

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.fake_llm import StandIn, passages_of
+from helpers.fake_llm import StandInLLM, make_numbered_passages
 from helpers.tiny_models import SHORT_PROMPT
 from rich.console import Console
 
@@ -67,9 +67,9 @@ def test_every_draw_of_every_sample_is_a_row_with_its_conditions(writing, engine
         "generate.languages=[en, de]",
     )
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, asked, passages_of(run), lambda: engine)
+        generations = make_generations(run, asked, make_numbered_passages(run), lambda: engine)
         rows = generations.read_rows(GENERATIONS)
-        again = make_generations(run, asked, passages_of(run), never)
+        again = make_generations(run, asked, make_numbered_passages(run), never)
     assert again.manifest["figures"]["tokens"]["new"] > 0
     assert len(rows) == 10 * 3 * 2
     places = [int(row["passage_id"][1:]) for row in rows]
@@ -87,7 +87,7 @@ def test_every_draw_of_every_sample_is_a_row_with_its_conditions(writing, engine
 def test_shard_holds_whole_passages(writing, engine, tmp_path):
     with Run(tmp_path / "run") as run:
         asked = writing("generate.samples=3")
-        generations = make_generations(run, asked, passages_of(run), lambda: engine)
+        generations = make_generations(run, asked, make_numbered_passages(run), lambda: engine)
         held = [
             {row["passage_id"] for row in read_shard(GENERATIONS, path)}
             for path in sorted(generations.folder.glob("*.parquet"))
@@ -118,12 +118,12 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(writing, engine, tmp_p
 
     asked = writing()
     with Run(tmp_path / "whole") as run:
-        make_generations(run, asked, passages_of(run), lambda: engine)
+        make_generations(run, asked, make_numbered_passages(run), lambda: engine)
     with Run(tmp_path / "cut") as run, pytest.raises(Killed):
-        make_generations(run, asked, passages_of(run), Mortal)
+        make_generations(run, asked, make_numbered_passages(run), Mortal)
     assert len(tables(tmp_path / "cut")) == 1
     with Run(tmp_path / "cut") as run:
-        make_generations(run, asked, passages_of(run), lambda: engine)
+        make_generations(run, asked, make_numbered_passages(run), lambda: engine)
     assert tables(tmp_path / "cut") == tables(tmp_path / "whole")
 
 
@@ -133,7 +133,9 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(writing, engine, tmp_p
 def test_chat_form_is_refused_before_the_first_row(writing, engine, tmp_path):
     assert not engine.has_chat
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="has no chat template"):
-        make_generations(run, writing("llm.prompt_format=chat"), passages_of(run), lambda: engine)
+        make_generations(
+            run, writing("llm.prompt_format=chat"), make_numbered_passages(run), lambda: engine
+        )
     assert not list((tmp_path / "run").glob("generations/*.parquet"))
 
 
@@ -156,7 +158,7 @@ def test_seed_passages_are_drawn_by_seed_without_replacement():
 
 def test_passages_that_say_little_are_no_seeds(writing, tmp_path):
     with Run(tmp_path / "run") as run:
-        passages = passages_of(run, text=lambda i: "word " * (i + 1))
+        passages = make_numbered_passages(run, text=lambda i: "word " * (i + 1))
         plan = GenerationPlan(writing("generate.min_passage_words=17"), passages)
         assert [plan[i].passage["passage_id"] for i in range(8)] == [f"p{i}" for i in range(16, 24)]
         assert len(plan) == 8
@@ -164,7 +166,7 @@ def test_passages_that_say_little_are_no_seeds(writing, tmp_path):
             GenerationPlan(writing("generate.min_passage_words=25"), passages)
 
 
-class Counting(StandIn):
+class Counting(StandInLLM):
     calls = 0
 
     def generate(self, prompts, seeds, sampling):
@@ -179,14 +181,14 @@ def test_server_is_asked_for_several_shards_in_one_call(writing, tmp_path):
     for concurrency in (1, 32):
         llm, settings = Counting(), writing(served % concurrency, "generate.shard_size=2")
         with Run(tmp_path / str(concurrency)) as run:
-            made = make_generations(run, settings, passages_of(run), lambda llm=llm: llm)
+            made = make_generations(run, settings, make_numbered_passages(run), lambda llm=llm: llm)
         tables.append({path.name: path.read_bytes() for path in made.folder.glob("*.parquet")})
         calls.append(llm.calls)
     assert tables[0] == tables[1]
     assert calls == [2, 1]
 
 
-class QueryAlone(StandIn):
+class QueryAlone(StandInLLM):
     def generate(self, prompts, seeds, sampling):
         return [Completion(f" words {seed}\n", True) for seed in seeds]
 
@@ -195,10 +197,12 @@ class QueryAlone(StandIn):
 def test_memory_does_not_grow_with_the_passages(writing, tmp_path):
     def peak(count):
         with Run(tmp_path / str(count)) as run:
-            passages = passages_of(run, count, 100, lambda i: f"{i} " + "words and words " * 20)
+            passages = make_numbered_passages(
+                run, count, 100, lambda i: f"{i} " + "words and words " * 20
+            )
             asked = writing(f"generate.passages={count}", "generate.shard_size=100")
             tracemalloc.start()
-            make_parsed(run, asked, make_generations(run, asked, passages, StandIn))
+            make_parsed(run, asked, make_generations(run, asked, passages, StandInLLM))
             held = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         return held
@@ -224,7 +228,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(writing, tmp_path):
     )
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
-        plan = GenerationPlan(asked, passages_of(run))
+        plan = GenerationPlan(asked, make_numbered_passages(run))
         rows = [plan[row] for row in range(len(plan))]
     for chat in (False, True):
         headers = {}
@@ -243,7 +247,7 @@ def test_fret_prompt_ends_with_the_first_label(writing, tmp_path):
     asked = writing("generate.prompt=prompts/fret.jinja")
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
-        row = GenerationPlan(asked, passages_of(run))[0]
+        row = GenerationPlan(asked, make_numbered_passages(run))[0]
     prompt = method.render_prompt(row.passage, row.conditions, chat=False)
     assert prompt.endswith(f"\nPassage: {row.passage['text']}\nQuery:")
     assert method.render_prompt(row.passage, row.conditions, chat=True).endswith(
@@ -263,7 +267,7 @@ def test_fret_prompt_ends_with_the_first_label(writing, tmp_path):
 def test_naive_prompt_says_the_task_itself(writing, tmp_path):
     asked = writing("generate.prompt=prompts/naive.jinja")
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, asked, passages_of(run), QueryAlone)
+        generations = make_generations(run, asked, make_numbered_passages(run), QueryAlone)
         rows = make_parsed(run, asked, generations).read_rows(PARSED)
     assert len(rows) == 10
     assert {row["task"] for row in rows} == {"Given a query, find the passages that answer it."}
@@ -279,7 +283,7 @@ def test_prompt_that_says_nonsense_of_its_order_is_refused(writing, tmp_path):
 def test_prompt_is_shown_with_its_reply_once_there(writing, engine, tmp_path):
     asked = writing("generate.samples=2", "generate.best_of=2")
     with Run(tmp_path / "run") as run:
-        passages = passages_of(run)
+        passages = make_numbered_passages(run)
 
         def shown(row):
             console = Console(file=io.StringIO(), width=100)

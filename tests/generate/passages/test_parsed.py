@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from helpers.fake_llm import StandIn, passages_of
+from helpers.fake_llm import StandInLLM, make_numbered_passages
 from helpers.tiny_models import SHORT_PROMPT
 
 from distill.errors import UserError
@@ -30,7 +30,7 @@ def writing(tmp_path):
     return lambda *sets: WritingSettings.select(load_recipe(tmp_path / "r.yaml", [*base, *sets]))
 
 
-class Scripted(StandIn):
+class Scripted(StandInLLM):
     """Says in turn what an LLM may say."""
 
     REPLIES = (
@@ -49,7 +49,7 @@ class Scripted(StandIn):
 )
 def test_unreadable_replies_are_dropped_with_their_reason(writing, tmp_path):
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, writing(), passages_of(run), Scripted)
+        generations = make_generations(run, writing(), make_numbered_passages(run), Scripted)
         assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}
         parsed = make_parsed(run, writing(), generations)
         rows = parsed.read_rows(PARSED)
@@ -69,12 +69,12 @@ def test_unreadable_replies_are_dropped_with_their_reason(writing, tmp_path):
 
 
 def test_half_a_surrogate_pair_in_a_reply_can_be_kept(writing, tmp_path):
-    class Cut(StandIn):
+    class Cut(StandInLLM):
         def generate(self, prompts, seeds, sampling):
             return [Completion(" Find it.\nQuery: smiling \ud83d", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, writing(), passages_of(run), Cut)
+        generations = make_generations(run, writing(), make_numbered_passages(run), Cut)
         assert {row["output"] for row in generations.read_rows(GENERATIONS)} == {
             " Find it.\nQuery: smiling ?"
         }
@@ -83,7 +83,7 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_kept(writing, tmp_path):
 def test_draws_have_ids_of_their_own(writing, tmp_path):
     with Run(tmp_path / "run") as run:
         asked = writing("generate.best_of=3")
-        generations = make_generations(run, asked, passages_of(run), StandIn)
+        generations = make_generations(run, asked, make_numbered_passages(run), StandInLLM)
         rows = make_parsed(run, asked, generations).read_rows(PARSED)
     assert [row["query_id"] for row in rows] == [
         f"{row['seed_id']}~{row['sample']}.{row['draw']}" for row in rows
@@ -105,12 +105,12 @@ def test_draws_have_ids_of_their_own(writing, tmp_path):
 def test_error_of_no_readable_reply_says_what_the_server_said_and_what_helps(
     writing, tmp_path, written, said, remedy
 ):
-    class Refusing(StandIn):
+    class Refusing(StandInLLM):
         def generate(self, prompts, seeds, sampling):
             return [written for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, writing(), passages_of(run), Refusing)
+        generations = make_generations(run, writing(), make_numbered_passages(run), Refusing)
         with pytest.raises(UserError, match=said) as caught:
             make_parsed(run, writing(), generations)
     assert re.search(remedy, caught.value.remedy)
@@ -118,12 +118,12 @@ def test_error_of_no_readable_reply_says_what_the_server_said_and_what_helps(
 
 @pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
 def test_unreadable_replies_alone_are_an_error_each_time(writing, tmp_path):
-    class Mute(StandIn):
+    class Mute(StandInLLM):
         def generate(self, prompts, seeds, sampling):
             return [Completion("", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
-        generations = make_generations(run, writing(), passages_of(run), Mute)
+        generations = make_generations(run, writing(), make_numbered_passages(run), Mute)
         for _ in range(2):
             with pytest.raises(UserError, match="no generated query was well formed"):
                 make_parsed(run, writing(), generations)

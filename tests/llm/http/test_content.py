@@ -7,8 +7,8 @@ import math
 import sqlite3
 
 import pytest
-from helpers import fake_server as servers
-from helpers.fake_server import MODEL, body_is, completion, serving, status
+from helpers import fake_server
+from helpers.fake_server import MODEL, make_completion, reply_with, reply_with_error, serve
 
 from distill.errors import UserError
 from distill.llm import Completion, Sampling
@@ -36,7 +36,7 @@ def chat(content, end="stop", **more):
 
 
 def gives(reply):
-    return serving(lambda path, body: reply)
+    return serve(lambda path, body: reply)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_odd_reason_to_end_is_an_end(make, end):
 )
 @pytest.mark.bad_input("server", "usage as text, list, infinity, ...", "counted as nothing")
 def test_usage_that_counts_nothing_costs_no_reply(make, usage):
-    with gives({**completion("", ["a bee"]), "usage": usage}) as server:
+    with gives({**make_completion("", ["a bee"]), "usage": usage}) as server:
         engine = make(server.url)
         assert engine.generate(["q"], [1], PLAIN) == [Completion("a bee", True)]
     assert engine.tokens["prompt"] == engine.tokens["new"] == engine.tokens["shared"] == 0
 
 
 def test_fractions_of_tokens_are_counted_whole(make):
-    with gives({**completion("", ["x"]), "usage": {"prompt_tokens": 7.9}}) as server:
+    with gives({**make_completion("", ["x"]), "usage": {"prompt_tokens": 7.9}}) as server:
         engine = make(server.url)
         engine.generate(["q"], [1], PLAIN)
     assert engine.tokens["prompt"] == 7
@@ -147,17 +147,17 @@ def test_fractions_of_tokens_are_counted_whole(make):
 @pytest.mark.parametrize(
     "fault",
     [
-        body_is(b"<html><title>Chat</title></html>"),
-        body_is({"choices": []}),
-        body_is({"choices": None}),
-        body_is({"choices": ["text"]}),
-        body_is({"choices": [{"index": 0}]}),
-        body_is({"object": "list"}),
-        body_is("text"),
-        body_is(None),
-        servers.nested(100_000),
-        servers.packed(b"\x0b\x02", "br"),
-        body_is(b'{"n": ' + b"1" * 5_000 + b"}"),
+        reply_with(b"<html><title>Chat</title></html>"),
+        reply_with({"choices": []}),
+        reply_with({"choices": None}),
+        reply_with({"choices": ["text"]}),
+        reply_with({"choices": [{"index": 0}]}),
+        reply_with({"object": "list"}),
+        reply_with("text"),
+        reply_with(None),
+        fake_server.reply_nested(100_000),
+        fake_server.reply_packed(b"\x0b\x02", "br"),
+        reply_with(b'{"n": ' + b"1" * 5_000 + b"}"),
     ],
 )
 @pytest.mark.bad_input("server", "replies that are none, status 200", "named after a few tries")
@@ -171,7 +171,7 @@ def test_server_that_gives_no_replies_is_reported_after_a_few_tries(make, server
 
 
 def test_reply_in_no_known_form_is_kept_as_it_came(make, tmp_path, server_of):
-    server = server_of(body_is({"output": [{"text": "paid for"}]}))
+    server = server_of(reply_with({"output": [{"text": "paid for"}]}))
     with pytest.raises(UserError, match="no usable reply"):
         make(server.url).generate(["q"], [1], PLAIN)
     [kept] = sqlite3.connect(tmp_path / "requests.sqlite").execute("SELECT reply FROM replies")
@@ -182,7 +182,7 @@ def test_reply_in_no_known_form_is_kept_as_it_came(make, tmp_path, server_of):
 
 @pytest.fixture
 def server_of():
-    with serving() as server:
+    with serve() as server:
 
         def of(fault):
             server.rule = lambda body: fault
@@ -191,7 +191,10 @@ def server_of():
         yield of
 
 
-@pytest.mark.parametrize("bomb", [servers.endless, servers.packed(gzip.compress(b" " * (1 << 25)))])
+@pytest.mark.parametrize(
+    "bomb",
+    [fake_server.reply_without_end, fake_server.reply_packed(gzip.compress(b" " * (1 << 25)))],
+)
 @pytest.mark.bad_input("server", "a reply without end, or a bomb of gzip", "refused, unread")
 def test_reply_without_end_is_not_read(make, server_of, bomb):
     server = server_of(bomb)
@@ -202,7 +205,7 @@ def test_reply_without_end_is_not_read(make, server_of, bomb):
 @pytest.mark.parametrize(
     "body",
     [
-        servers.nested(100_000, 400),
+        fake_server.reply_nested(100_000, 400),
         lambda handler, body: handler.reply(400, b"<html>no</html>"),
         lambda handler, body: handler.reply(400, b"\xff\xfe\x00"),
         lambda handler, body: handler.reply(400, b""),
@@ -218,7 +221,7 @@ def test_reply_without_end_is_not_read(make, server_of, bomb):
 )
 @pytest.mark.bad_input("server", "an error of any shape, nested 100,000 deep", "of its row")
 def test_error_of_any_shape_is_of_its_row(make, body):
-    with serving() as server:
+    with serve() as server:
         server.rule = lambda asked: body if asked["prompt"] == "bad" else None
         good, bad = make(server.url).generate(["good", "bad"], [1, 2], PLAIN)
     assert good.finished
@@ -228,9 +231,9 @@ def test_error_of_any_shape_is_of_its_row(make, body):
 
 def test_error_within_a_body_of_status_200_counts_as_one(make):
     def error(code, message):
-        return body_is({"error": {"message": message, "code": code}})
+        return reply_with({"error": {"message": message, "code": code}})
 
-    with serving() as server:
+    with serve() as server:
         server.faults.extend([error(429, "slow down"), error("502", "upstream")])
         server.rule = lambda body: error(400, "too long") if body["prompt"] == "bad" else None
         good, bad = make(server.url, concurrency=1).generate(["good", "bad"], [1, 2], PLAIN)
@@ -243,12 +246,12 @@ def test_error_within_a_body_of_status_200_counts_as_one(make):
 
 def test_redaction_escapes_of_terminals_are_in_no_error_and_no_fault(make, caplog):
     escape = "\x1b[2J\x1b]0;owned\x07no"
-    with serving() as server:
-        server.faults.extend([status(500, escape), status(400, escape)])
+    with serve() as server:
+        server.faults.extend([reply_with_error(500, escape), reply_with_error(400, escape)])
         engine = make(server.url, concurrency=1)
         [bad] = engine.generate(["bad"], [1], PLAIN)
         assert bad.fault == "400: no"
-        server.rule = lambda body: status(403, escape)
+        server.rule = lambda body: reply_with_error(403, escape)
         with pytest.raises(UserError) as caught:
             engine.generate(["b"], [1], PLAIN)
     assert "\x1b" not in str(caught.value) + caplog.text
@@ -256,7 +259,7 @@ def test_redaction_escapes_of_terminals_are_in_no_error_and_no_fault(make, caplo
 
 def test_redaction_of_a_key_in_a_header_of_its_own_and_a_query(make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-for-azure-alone")
-    with serving() as server:
+    with serve() as server:
         url = f"{server.url}?api-version=2024-02-01"
         make(url, api_key_header="api-key").generate(["q"], [1], PLAIN)
         [seen] = server.seen
@@ -275,8 +278,8 @@ def test_redaction_the_key_is_in_no_reply_that_is_kept(make, monkeypatch, tmp_pa
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a/long+key")
     message = f'{{"content": [{{"type": "audio", "name": "{spelt}"}}], "note": "{spelt}"}}'
     reply = f'{{"choices": [{{"message": {message}}}], "id": "{spelt}"}}'.encode()
-    with serving() as server:
-        server.rule = lambda body: body_is(reply)
+    with serve() as server:
+        server.rule = lambda body: reply_with(reply)
         engine = make(server.url)
         [written] = engine.generate(["q"], [1], CHAT)
     assert "audio" in written.fault

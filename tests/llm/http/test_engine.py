@@ -10,8 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import fake_server as servers
-from helpers.fake_server import MODEL, at_random, body_is, says, serving, status, text_of, trickles
+from helpers import fake_server
+from helpers.fake_server import (
+    MODEL,
+    answer_always,
+    derive_text,
+    fail_at_random,
+    reply_with,
+    reply_with_error,
+    serve,
+    trickle_body,
+)
 
 from distill.errors import UserError
 from distill.generate.passages.method import open_method
@@ -25,7 +34,7 @@ KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(derive_text(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -38,7 +47,7 @@ SCHEMA = json.dumps(
 
 @pytest.fixture
 def server():
-    with serving() as running:
+    with serve() as running:
         yield running
 
 
@@ -67,7 +76,7 @@ def test_replies_count_on_the_bar_cached_ones_too(make, server):
 
 
 def test_texts_come_in_the_order_of_their_prompts(make, server):
-    server.rule = at_random(trickles(0.05), share=0.5)
+    server.rule = fail_at_random(trickle_body(0.05), share=0.5)
     assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
@@ -94,7 +103,7 @@ def test_chat_prompt_is_one_user_message(make, server):
     [seen] = server.seen
     assert seen.path == "/v1/chat/completions"
     assert seen.body["messages"] == [{"role": "user", "content": "Say so"}]
-    assert written == Completion(text_of("Say so", 7, 0), True)
+    assert written == Completion(derive_text("Say so", 7, 0), True)
 
 
 def test_equal_prompts_go_as_one_request(make, server):
@@ -102,15 +111,15 @@ def test_equal_prompts_go_as_one_request(make, server):
     asked = {(seen.body.get("n"), seen.body["prompt"]) for seen in server.seen}
     assert asked == {(3, "a"), (None, "b")}
     assert len(server.seen) == 2
-    assert [t.text for t in texts[:3]] == [text_of("a", 1, draw) for draw in range(3)]
+    assert [t.text for t in texts[:3]] == [derive_text("a", 1, draw) for draw in range(3)]
 
 
 def test_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
-    with serving(servers.writes(choices=1)) as server:
+    with serve(fake_server.answer_by_prompt(choices=1)) as server:
         engine = make(server.url, concurrency=1)
         texts = engine.generate(["a", "a", "a", "b", "b"], [1, 2, 3, 4, 5], SAMPLED)
         assert [t.text for t in texts] == [
-            text_of(p, s, 0) for p, s in zip("aaabb", [1, 2, 3, 4, 5], strict=True)
+            derive_text(p, s, 0) for p, s in zip("aaabb", [1, 2, 3, 4, 5], strict=True)
         ]
         sent = len(server.seen)
         engine.generate(["c", "c"], [6, 7], SAMPLED)
@@ -119,9 +128,11 @@ def test_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
 
 
 def test_server_that_does_not_know_n_is_asked_singly(make, server):
-    server.rule = lambda body: status(400, "'n' is not supported") if "n" in body else None
+    server.rule = lambda body: (
+        reply_with_error(400, "'n' is not supported") if "n" in body else None
+    )
     texts = make(server.url).generate(["a", "a"], [1, 2], SAMPLED)
-    assert [t.text for t in texts] == [text_of("a", seed, 0) for seed in (1, 2)]
+    assert [t.text for t in texts] == [derive_text("a", seed, 0) for seed in (1, 2)]
 
 
 def test_greedy_text_is_asked_for_once(make, server):
@@ -132,13 +143,13 @@ def test_greedy_text_is_asked_for_once(make, server):
 
 
 def test_requests_at_once_are_never_more_than_allowed(make):
-    with serving(servers.writes(seconds=0.02)) as server:
+    with serve(fake_server.answer_by_prompt(seconds=0.02)) as server:
         make(server.url, concurrency=3).generate(PROMPTS, SEEDS, SAMPLED)
         assert server.most_at_once == 3
 
 
 def test_texts_end_before_a_stop_string_that_the_server_does_not_heed(make):
-    with serving(says("one\n\ntwo", end="length")) as server:
+    with serve(answer_always("one\n\ntwo", end="length")) as server:
         [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
     assert written == Completion("one", True)
 
@@ -151,14 +162,14 @@ def heeds_stop_strings(text):
 
     def answer(path, body):
         ends = [at for at in map(text.find, body.get("stop", ())) if at >= 0]
-        return servers.completion(path, [text[: min(ends, default=None)]])
+        return fake_server.make_completion(path, [text[: min(ends, default=None)]])
 
     return answer
 
 
 def test_stop_string_in_the_thoughts_costs_no_reply(make):
     stop = Sampling(200, stop=("\n\n",))
-    with serving(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
+    with serve(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
         expected = [Completion(f"{THOUGHT}Query: bees", True)] * 2
         assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
         sent = [seen.body.get("stop") for seen in server.seen]
@@ -168,21 +179,21 @@ def test_stop_string_in_the_thoughts_costs_no_reply(make):
 
 
 def test_thoughts_that_never_end_are_asked_for_once(make):
-    with serving(says("<think>\nhm", end="length")) as server:
+    with serve(answer_always("<think>\nhm", end="length")) as server:
         [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
         assert written == Completion("<think>\nhm", False)
         assert len(server.seen) == 1
 
 
 def test_text_cut_short_is_not_finished(make):
-    with serving(says("and then", end="length")) as server:
+    with serve(answer_always("and then", end="length")) as server:
         assert make(server.url).generate(["a"], [1], SAMPLED) == [Completion("and then", False)]
 
 
 def test_half_a_character_can_be_written_to_a_file(make):
-    with serving(says("a bee \ud83d", end="length")) as server:
+    with serve(answer_always("a bee \ud83d", end="length")) as server:
         [written] = make(server.url).generate(["a"], [1], SAMPLED)
-        server.rule = lambda body: status(400, "no \ud83d")
+        server.rule = lambda body: reply_with_error(400, "no \ud83d")
         [refused] = make(server.url).generate(["b"], [1], SAMPLED)
     assert written.text == "a bee \ufffd"
     assert refused.fault.encode()
@@ -243,7 +254,7 @@ HTTPEngine(settings, Path(cache)).generate(prompts, range(100, 112), Sampling(20
 """
 
 
-def started(server: servers.Server, cache: Path, requests: int) -> subprocess.Popen[bytes]:
+def started(server: fake_server.Server, cache: Path, requests: int) -> subprocess.Popen[bytes]:
     """Another process that generates, once the server has seen so many requests of it."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, server.url, str(cache)], stderr=subprocess.PIPE
@@ -257,7 +268,7 @@ def started(server: servers.Server, cache: Path, requests: int) -> subprocess.Po
 
 def test_killed_run_pays_only_for_what_had_not_arrived(make, server, tmp_path):
     server.faults.extend([None] * 5)
-    server.rule = lambda body: trickles(30)
+    server.rule = lambda body: trickle_body(30)
     process = started(server, tmp_path / "requests.sqlite", requests=7)
     process.kill()
     process.communicate()
@@ -272,9 +283,9 @@ def test_ctrl_c_keeps_what_is_in_flight(make, tmp_path):
 
     def answer(path, body):
         assert asked.wait(60)
-        return servers.writes()(path, body)
+        return fake_server.answer_by_prompt()(path, body)
 
-    with serving(answer) as server:
+    with serve(answer) as server:
         process = started(server, tmp_path / "requests.sqlite", requests=2)
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
@@ -310,7 +321,9 @@ def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, se
 
 def test_structured_output_is_not_supported_by_a_server_that_refuses_it(make, server):
     server.rule = lambda body: (
-        None if body.keys() <= {"model", "messages", "max_tokens", "temperature"} else status(400)
+        None
+        if body.keys() <= {"model", "messages", "max_tokens", "temperature"}
+        else reply_with_error(400)
     )
     engine = make(server.url)
     assert not engine.supports_regex
@@ -320,9 +333,9 @@ def test_structured_output_is_not_supported_by_a_server_that_refuses_it(make, se
 @pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
 def test_structured_output_regex_goes_by_the_field_that_works(make, way):
     def answer(path, body):
-        return says("123-456" if way in body else "yes")(path, body)
+        return answer_always("123-456" if way in body else "yes")(path, body)
 
-    with serving(answer) as server:
+    with serve(answer) as server:
         engine = make(server.url)
         assert engine.supports_regex
         server.seen.clear()
@@ -338,7 +351,9 @@ def test_structured_output_that_a_server_does_not_support_leaves_its_stop_string
     """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
     text = {True: '{"number": 4}', False: "yes"}
     method = open_method(WritingSettings.select(load_recipe(None, ["name=r"])))
-    with serving(lambda path, body: says(text["response_format" in body])(path, body)) as server:
+    with serve(
+        lambda path, body: answer_always(text["response_format" in body])(path, body)
+    ) as server:
         engine = make(server.url)
         assert engine.supports_schema
         server.seen.clear()
@@ -352,12 +367,14 @@ def test_structured_output_that_a_server_does_not_support_leaves_its_stop_string
 @pytest.mark.bad_input("secrets", "a key in use", "is nowhere on disk or in the log")
 def test_redaction_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
-    with serving(says(f"the key is {KEY}, I was told")) as server:
-        server.faults.extend([status(500, f"token {KEY}"), body_is(f"<{KEY}>".encode())])
+    with serve(answer_always(f"the key is {KEY}, I was told")) as server:
+        server.faults.extend(
+            [reply_with_error(500, f"token {KEY}"), reply_with(f"<{KEY}>".encode())]
+        )
         engine = make(server.url)
         [written] = engine.generate(["a"], [1], SAMPLED)
         assert written.text == "the key is [key], I was told"
-        server.rule = lambda body: status(418, KEY)
+        server.rule = lambda body: reply_with_error(418, KEY)
         with pytest.raises(UserError) as caught:
             engine.generate(["b"], [1], SAMPLED)
     assert KEY not in str(caught.value)

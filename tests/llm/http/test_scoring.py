@@ -4,7 +4,14 @@ gives nothing to score by."""
 import math
 
 import pytest
-from helpers.fake_server import MODEL, TinyModel, body_is, completion, serving, status
+from helpers.fake_server import (
+    MODEL,
+    TinyModel,
+    make_completion,
+    reply_with,
+    reply_with_error,
+    serve,
+)
 
 from distill.errors import UserError
 from distill.llm import ScoreRequest
@@ -55,7 +62,7 @@ def refuses(**fields):
 
     def rule(body):
         if any(field in body and body[field] == value for field, value in fields.items()):
-            return status(400, f"{', '.join(fields)}: this value is not allowed")
+            return reply_with_error(400, f"{', '.join(fields)}: this value is not allowed")
         return None
 
     return rule
@@ -70,7 +77,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_scores_equal_those_of_the_model_itself(make, model, local, way):
-    with serving(model) as server:
+    with serve(model) as server:
         server.rule = WAYS[way]
         engine = make(server.url)
         assert engine.can_score
@@ -82,7 +89,7 @@ def test_scores_equal_those_of_the_model_itself(make, model, local, way):
 
 
 def test_scored_texts_are_not_paid_for_again(make, model):
-    with serving(model) as server:
+    with serve(model) as server:
         scores = make(server.url).score(REQUESTS)
         sent = len(server.seen)
         again = make(server.url)
@@ -96,7 +103,7 @@ def test_same_text_cut_elsewhere_is_scored_anew(make, model, local):
         ScoreRequest("Passage: Bees dance.", ("\nQuery: why do bees",)),
         ScoreRequest("Passage: Bees dance.\nQuery:", (" why do bees",)),
     ]
-    with serving(model) as server:
+    with serve(model) as server:
         engine = make(server.url)
         [[longer], [shorter]] = engine.score(cuts)
     assert longer.tokens > shorter.tokens
@@ -118,7 +125,7 @@ def blankless(model: TinyModel):
 
 
 def test_prefix_is_counted_where_token_texts_lack_their_blanks(make, model, local):
-    with serving(blankless(model)) as server:
+    with serve(blankless(model)) as server:
         engine = make(server.url)
         assert engine.can_score
         [first, second] = engine.score(REQUESTS)
@@ -129,7 +136,7 @@ def test_prefix_is_counted_where_token_texts_lack_their_blanks(make, model, loca
 
 
 def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
-    with serving(model) as server:
+    with serve(model) as server:
         [ours] = make(server.url).score([VERDICTS])
     [expected] = local.score([VERDICTS])
     for a, b in zip(ours, expected, strict=True):
@@ -141,7 +148,7 @@ def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
 
 @pytest.mark.bad_input("server", "scores of a server without echo", "refused")
 def test_server_that_ignores_echo_cannot_score(make, llm_folder):
-    with serving(TinyModel(llm_folder, echo=False)) as server:
+    with serve(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
         assert not engine.can_score
         with pytest.raises(UserError, match=r"no log-probabilities of a prompt's tokens"):
@@ -149,21 +156,27 @@ def test_server_that_ignores_echo_cannot_score(make, llm_folder):
 
 
 @pytest.mark.parametrize(
-    "fault", [status(404, "Not Found"), status(501), status(500, "only no echo"), status(400, "no")]
+    "fault",
+    [
+        reply_with_error(404, "Not Found"),
+        reply_with_error(501),
+        reply_with_error(500, "only no echo"),
+        reply_with_error(400, "no"),
+    ],
 )
 def test_server_that_refuses_to_score_cannot(make, fault):
-    with serving() as server:
+    with serve() as server:
         server.rule = lambda body: fault if "prompt" in body else None
         assert not make(server.url).can_score
 
 
 def test_wrong_model_is_not_taken_for_a_server_that_cannot_score(make):
-    with serving() as server, pytest.raises(UserError, match="does not serve model 'gpt-0'"):
+    with serve() as server, pytest.raises(UserError, match="does not serve model 'gpt-0'"):
         _ = make(server.url, model="gpt-0").can_score
 
 
 def test_verdicts_are_asked_for_by_their_first_token(make, llm_folder):
-    with serving(TinyModel(llm_folder, echo=False)) as server:
+    with serve(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
         [scores] = engine.score([VERDICTS])
         asked = [seen.body["prompt"] for seen in server.seen if "echo" not in seen.body]
@@ -176,9 +189,9 @@ def test_verdicts_are_asked_for_by_their_first_token(make, llm_folder):
 
 
 def test_server_that_lists_five_tokens_is_asked_for_five(make, model):
-    with serving(model) as server:
+    with serve(model) as server:
         server.rule = lambda body: (
-            status(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
+            reply_with_error(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
         )
         client = make(server.url).client
         fetch_first_tokens(client, ["Is it so:"], str(probe_first_tokens(client, chat=False)))
@@ -188,7 +201,7 @@ def test_server_that_lists_five_tokens_is_asked_for_five(make, model):
 def verdict_server(path, body):
     """Gives first tokens only, in the chat form: yes is likelier where the prompt has bees."""
     if "messages" not in body:
-        return completion(path, ["x"])
+        return make_completion(path, ["x"])
     likely = "Yes" if "bees" in body["messages"][-1]["content"] else "No"
     other = {"Yes": " no", "No": " yes"}[likely]
     listed = [
@@ -197,13 +210,13 @@ def verdict_server(path, body):
         {"token": likely.upper(), "logprob": -2.5},
         {"token": "Maybe", "logprob": -4.0},
     ]
-    return completion(
+    return make_completion(
         path, [likely], logprobs=[{"content": [{**listed[0], "top_logprobs": listed}]}]
     )
 
 
 def test_first_token_odds_of_verdicts_in_a_chat(make):
-    with serving(verdict_server) as server:
+    with serve(verdict_server) as server:
         engine = make(server.url)
         [[of_bees, of_moon]] = engine.score([VERDICTS])
     odds = 1 + 0.1269  # two spellings of the likelier verdict
@@ -216,13 +229,13 @@ def test_first_token_odds_of_verdicts_in_a_chat(make):
 def test_text_without_a_verdict_among_its_likeliest_tokens_has_no_score(make, chat):
     def reply(path, body):
         if ("messages" in body) is not chat:
-            return completion(path, ["x"])
+            return make_completion(path, ["x"])
         text = body["messages"][-1]["content"] if chat else body["prompt"]
         top = [("**" if "bees" in text else "Yes", -0.1), ("The", -3.0)]
         given = top_of(top) if chat else {"top_logprobs": [dict(top)]}
-        return completion(path, [top[0][0]], logprobs=[given])
+        return make_completion(path, [top[0][0]], logprobs=[given])
 
-    with serving(reply) as server:
+    with serve(reply) as server:
         [[of_bees, of_moon]] = make(server.url).score([VERDICTS])
     assert "none of yes, no is among" in of_bees.fault
     assert of_moon.fault is None
@@ -236,16 +249,16 @@ def top_of(pairs):
 
 @pytest.mark.bad_input("server", "no log-probabilities at all", "refused")
 def test_server_without_any_log_probabilities_says_so(make):
-    with serving() as server, pytest.raises(UserError, match="no log-probabilities at all"):
+    with serve() as server, pytest.raises(UserError, match="no log-probabilities at all"):
         make(server.url).score([VERDICTS])
 
 
 def test_text_that_the_server_refuses_has_a_fault_and_the_others_their_scores(make, model):
-    with serving(model) as server:
+    with serve(model) as server:
         engine = make(server.url)
         assert engine.can_score
         server.rule = lambda body: (
-            status(400, "context length") if "moon" in body["prompt"] else None
+            reply_with_error(400, "context length") if "moon" in body["prompt"] else None
         )
         [[bees, moon], [tides]] = engine.score(REQUESTS)
     assert "context length" in moon.fault
@@ -261,10 +274,10 @@ def test_empty_continuation_is_refused(make):
 
 
 def test_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
-    with serving(model) as server:
+    with serve(model) as server:
         engine = make(server.url)
         assert engine.can_score
-        server.faults.append(body_is(b'{"choices": [{"te'))
+        server.faults.append(reply_with(b'{"choices": [{"te'))
         assert len(engine.score(REQUESTS)) == 2
 
 
@@ -359,7 +372,7 @@ def test_spoiled_text_costs_no_other_and_is_asked_again_by_the_next_run(make, mo
         return reply
 
     spoiled = [True]
-    with serving(answer) as server:
+    with serve(answer) as server:
         [[bees, moon], [tides]] = make(server.url).score(REQUESTS)
         assert moon.fault
         assert math.isnan(moon.logprob)

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from itertools import count, pairwise
 
 import pytest
-from helpers.fake_server import MODEL, serving, status, text_of
+from helpers.fake_server import MODEL, derive_text, reply_with_error, serve
 
 from distill.errors import UserError
 from distill.llm import Completion, Sampling
@@ -21,12 +21,12 @@ from distill.remote.client import ServerClient
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(derive_text(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 
 
 @pytest.fixture
 def server():
-    with serving() as running:
+    with serve() as running:
         yield running
 
 
@@ -57,7 +57,7 @@ def waits(monkeypatch):
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_waits_double_up_to_a_minute(make, server, waits, monkeypatch, share):
     monkeypatch.setattr(random, "uniform", lambda low, high: {0.5: low, 1.0: high}[share])
-    server.faults.extend([status(500)] * 8)
+    server.faults.extend([reply_with_error(500)] * 8)
     engine = make(server.url, first_wait=1.0, retries=8)
     assert engine.generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
     assert waits == [share * seconds for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
@@ -68,7 +68,7 @@ def test_server_that_names_no_time_is_left_alone_for_longer_each_time(
     make, server, waits, monkeypatch, named
 ):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    server.faults.extend([status(429, retry_after=named)] * 4)
+    server.faults.extend([reply_with_error(429, retry_after=named)] * 4)
     engine = make(server.url, first_wait=1.0, retries=4)
     assert engine.generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
     assert waits == [1, 2, 4, 8]
@@ -81,7 +81,7 @@ def test_requests_that_failed_together_are_not_repeated_together(make, server, w
         if body["prompt"] in failed:
             return None
         failed.add(body["prompt"])
-        return status(500)
+        return reply_with_error(500)
 
     server.rule = fails_once
     engine = make(server.url, first_wait=1.0, concurrency=12)
@@ -103,7 +103,7 @@ def asks_to_be_left_alone(server, seconds, workers):
     def refuses(handler, body):
         together.wait(10)
         told.append(time.monotonic())
-        status(429, retry_after=f"{seconds}")(handler, body)
+        reply_with_error(429, retry_after=f"{seconds}")(handler, body)
 
     def answers(handler, body):
         together.wait(10)
@@ -156,6 +156,6 @@ def test_retry_after_as_a_date():
 
 @pytest.mark.bad_input("server", "Retry-After of an hour", "the job ends at once")
 def test_server_that_asks_for_an_hour_ends_the_job_at_once(make, server):
-    server.rule = lambda body: status(429, "daily limit", retry_after="3600")
+    server.rule = lambda body: reply_with_error(429, "daily limit", retry_after="3600")
     with pytest.raises(UserError, match=r"60 minutes.*daily limit[\s\S]*same command continues"):
         make(server.url).generate(PROMPTS, SEEDS, SAMPLED)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.tiny_models import tiny_encoder
+from helpers.tiny_models import make_tiny_encoder
 from transformers import AutoConfig, BertForMaskedLM
 
 from distill.errors import UserError
@@ -216,7 +216,7 @@ def test_folder_without_a_model_is_refused(tmp_path):
 
 @pytest.mark.bad_input("models", "an encoder in the place of the LLM", "refused")
 def test_encoder_is_refused(tmp_path):
-    tiny_encoder(tmp_path / "encoder")
+    make_tiny_encoder(tmp_path / "encoder")
     plain = tmp_path / "encoder-plain"
     model = BertForMaskedLM(AutoConfig.from_pretrained(plain))
     model.save_pretrained(plain)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.published_models import WIDTH, edit_json, nv_embed
+from helpers.published_models import WIDTH, edit_json, make_nv_embed
 from helpers.tiny_models import TEXTS
 from safetensors.torch import load_file, save_file
 
@@ -23,7 +23,7 @@ TEMPLATE = "Instruct: {task}\nQuery: {query}"
 @pytest.fixture
 def released(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "NV-Embed-v2", nv_embed(tmp_path / "NV-Embed-v2")
+    return tmp_path / "NV-Embed-v2", make_nv_embed(tmp_path / "NV-Embed-v2")
 
 
 def as_released(parts, text, instruction=""):

@@ -3,7 +3,7 @@
 import bm25s
 import numpy as np
 import pytest
-from helpers.relabel_rows import prepare
+from helpers.relabel_rows import prepare_candidates
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
@@ -35,7 +35,7 @@ def judge_by_bm25(run, recipe, *stages):
 
 
 def judged(run, rule):
-    passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
+    passages, queries, candidates = prepare_candidates(run, PASSAGES, ASKED, FOUND)
     return judge_by_bm25(run, rule, passages, queries, candidates)
 
 
@@ -83,7 +83,7 @@ def test_bm25_with_other_settings_judges_anew_and_leaves_the_candidates(tmp_path
         retriever = {"model": str(encoder_folder), "device": "cpu", "bm25": {"k1": k1}}
         rule = recipe(retriever=retriever)
         with Run(tmp_path, "stale") as run:
-            passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
+            passages, queries, _ = prepare_candidates(run, PASSAGES, ASKED, FOUND)
             candidates = make_candidates(run, rule.retriever, rule.relabel, passages, queries)
             judgements = judge_by_bm25(run, rule, passages, queries, candidates)
             return candidates.fingerprint, judgements.fingerprint
@@ -100,7 +100,7 @@ def test_better_positive_comes_up_by_bm25_alone(tmp_path):
     def positive(*rankers: str) -> tuple[str, list]:
         rule = recipe(relabel={"rankers": [*rankers], "negative_count": 1})
         with Run(tmp_path / rankers[0]) as run:
-            passages, queries, candidates = prepare(run, PASSAGES, asked, found)
+            passages, queries, candidates = prepare_candidates(run, PASSAGES, asked, found)
             judgements = {}
             if "bm25" in rankers:
                 made = judge_by_bm25(run, rule, passages, queries, candidates)
@@ -122,7 +122,7 @@ def test_relabelling_by_bm25_loads_no_llm(tmp_path, encoder_folder):
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     rule = recipe(retriever=retriever, relabel={"top_k": 4})
     with Run(tmp_path / "run", "stale") as run:
-        passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
+        passages, queries, _ = prepare_candidates(run, PASSAGES, ASKED, FOUND)
         rankers, judged = RankerSettings.select(rule), tmp_path / "judged.sqlite"
         made = relabel(run, rankers, rule.seed, passages, queries, without_llm(), judged)
         labels = made.labels.read_rows(LABELS)
@@ -137,7 +137,7 @@ def test_bm25_judges_what_a_cascade_leaves(tmp_path, encoder_folder):
     cascade = {"cascade": {"by": ["retriever"], "keep": 2}, "top_k": 4}
     rule = recipe(retriever=retriever, relabel=cascade)
     with Run(tmp_path / "run", "stale") as run:
-        passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
+        passages, queries, _ = prepare_candidates(run, PASSAGES, ASKED, FOUND)
         rankers, judged = RankerSettings.select(rule), tmp_path / "judged.sqlite"
         made = relabel(run, rankers, rule.seed, passages, queries, without_llm(), judged)
         judged_ids = [row for row in made.labels.read_rows(LABELS) if row["bm25"] is not None]
@@ -149,6 +149,6 @@ def test_stemmer_that_is_not_installed_is_said_before_anything_is_embedded(tmp_p
     monkeypatch.setattr(terms.importlib.util, "find_spec", lambda name: None)
     rule = recipe(retriever={"bm25": {"language": "english"}})
     with Run(tmp_path) as run:
-        passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
+        passages, queries, _ = prepare_candidates(run, PASSAGES, ASKED, FOUND)
         with pytest.raises(UserError, match="PyStemmer"):
             make_candidates(run, rule.retriever, rule.relabel, passages, queries)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers.report_runs import DECONTAMINATION, change, write_run
+from helpers.report_runs import DECONTAMINATION, make_changed_query, write_run
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
@@ -138,7 +138,7 @@ def test_judgement_tells_its_speed_and_what_sharing_saved(tmp_path):
 
 
 def test_changes_of_positive_can_be_read(tmp_path):
-    told = relabelling_of(tmp_path, [change(number) for number in range(1, 12)])
+    told = relabelling_of(tmp_path, [make_changed_query(number) for number in range(1, 12)])
     assert "11 of 76, drawn evenly over the run." in told
     lines = told.splitlines()
     at = lines.index("11. **why do bees dance** Find the answer. (q\\~11)")
@@ -149,7 +149,7 @@ def test_changes_of_positive_can_be_read(tmp_path):
 
 
 def test_passage_cannot_break_the_markdown(tmp_path):
-    told = relabelling_of(tmp_path, [change(1, query=HOSTILE, text=HOSTILE * 9)])
+    told = relabelling_of(tmp_path, [make_changed_query(1, query=HOSTILE, text=HOSTILE * 9)])
     block = told.split("### Changes of positive")[1].strip()
     lines = block.splitlines()
     assert len(lines) == 5

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from helpers.report_runs import summary
-from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.report_runs import make_summary
+from helpers.tiny_models import TEXTS, make_tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.summary import write_summary
@@ -39,15 +39,17 @@ def made(tmp_path_factory):
     """A run with a student, a teacher elsewhere, and a task in a folder."""
     folder = tmp_path_factory.mktemp("losses")
     write_task(folder / "tasks" / "mine")
-    teacher = tiny_encoder(folder / "teacher", seed=2)
+    teacher = make_tiny_encoder(folder / "teacher", seed=2)
     run_folder = folder / "run"
     with Run(run_folder) as run:
         student = run.open_stage("student", {})
-        shutil.copytree(tiny_encoder(folder / "one", seed=1), student.folder, dirs_exist_ok=True)
+        shutil.copytree(
+            make_tiny_encoder(folder / "one", seed=1), student.folder, dirs_exist_ok=True
+        )
         student.finish()
         evaluation = run.open_stage("evaluation", {}, [student])
         evaluation.finish()
-    told = summary()
+    told = make_summary()
     revision = load_task("mine", folder / "tasks").metadata.revision
     told["tasks"]["mine"]["revision"] = revision
     write_summary(run_folder / "evaluation" / "summary.json", told)
@@ -178,7 +180,7 @@ def test_data_that_is_not_here_leaves_the_section_out(run_folder):
 
 
 def test_data_that_has_changed_leaves_the_section_out(run_folder):
-    told = summary()
+    told = make_summary()
     write_summary(run_folder / "evaluation" / "summary.json", told)
     assert "has changed since the evaluation" in find_lost_queries(read_run_data(run_folder)).why
 
@@ -206,7 +208,7 @@ def test_lost_queries_that_cannot_be_found_say_why(run_folder, change, why):
 
 
 def _without_teacher(run_folder):
-    told = summary()
+    told = make_summary()
     del told["models"]["teacher"]
     write_summary(run_folder / "evaluation" / "summary.json", told)
 

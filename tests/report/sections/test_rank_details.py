@@ -1,12 +1,12 @@
 """Tables of rankings beside the main score."""
 
-from helpers.report_runs import summary
+from helpers.report_runs import make_summary
 
 from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
 
 
 def test_measures_of_rankings_are_averaged_over_their_tasks():
-    found = summary()
+    found = make_summary()
     details = {"hit_rate_at_1": 0.25, "recall_at_1": 0.2, "recall_at_20": 0.75}
     found["models"]["student"]["details"] = {"mine": details}
     grid = tabulate_details(found)
@@ -17,7 +17,7 @@ def test_measures_of_rankings_are_averaged_over_their_tasks():
 
 
 def test_groups_of_queries_have_their_number():
-    found = summary()
+    found = make_summary()
     groups = [
         {"group": "short: 3 words", "items": 20, "scores": {"base": 0.3, "student": 0.4}},
         {"group": "long: 4 to 9 words", "items": 30, "scores": {"base": 0.3, "student": 0.5}},
@@ -30,5 +30,5 @@ def test_groups_of_queries_have_their_number():
 
 
 def test_summary_of_before_has_neither():
-    assert tabulate_details(summary()) is None
-    assert tabulate_breakdowns(summary()) == []
+    assert tabulate_details(make_summary()) is None
+    assert tabulate_breakdowns(make_summary()) == []

@@ -1,6 +1,6 @@
 """How sure the results are."""
 
-from helpers.report_runs import summary
+from helpers.report_runs import make_summary
 
 from distill.report import numbers
 from distill.report.sections.results import make_results
@@ -35,7 +35,7 @@ VERDICT = {
 
 
 def test_comparisons_say_what_they_could_have_shown():
-    grid = make_results(summary() | {"verdict": VERDICT}).comparisons
+    grid = make_results(make_summary() | {"verdict": VERDICT}).comparisons
     assert "at most 0.01 worse" in grid.header
     assert [[cell.text for cell in row] for row in grid.rows] == [
         ["base model", "unclear", "yes", "0.021", "50"],
@@ -44,18 +44,18 @@ def test_comparisons_say_what_they_could_have_shown():
 
 
 def test_summary_of_before_has_no_such_table():
-    assert make_results(summary()).comparisons is None
+    assert make_results(make_summary()).comparisons is None
 
 
 def test_retention_has_its_interval_where_it_is_known():
     kept = {"share": 0.8421, "low": 0.7912, "high": 0.9034, "items": 60}
-    told = [make_results(summary() | {"retention": of}).headline for of in (kept, None)]
+    told = [make_results(make_summary() | {"retention": of}).headline for of in (kept, None)]
     notes = [{what: note for _, what, note in tiles}["of the teacher kept"] for tiles in told]
     assert notes == ["79.1% to 90.3% (95 %, 60 items)", ""]
 
 
 def test_speed_is_reported_with_its_spread_over_rounds():
-    found = summary()
+    found = make_summary()
     found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
     found["models"]["teacher"] |= {"speed_rounds": [50.0, 50.0, 40.0]}
     section = make_results(found)
@@ -67,14 +67,14 @@ def test_speed_is_reported_with_its_spread_over_rounds():
 
 
 def test_teacher_whose_speed_was_not_measured_leaves_the_figure_out():
-    found = summary()
+    found = make_summary()
     found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
     found["models"]["teacher"] |= {"texts_per_second": None}
     assert "the teacher's speed" not in {what for _, what, _ in make_results(found).headline}
 
 
 def test_score_has_the_same_decimals_in_headline_and_tables():
-    found = summary()
+    found = make_summary()
     student = numbers.format_score(found["models"]["student"]["score"])
     section = make_results(found)
     assert section.headline[0][0] == student
@@ -83,7 +83,7 @@ def test_score_has_the_same_decimals_in_headline_and_tables():
 
 
 def test_hybrids_stand_in_the_table_of_all_models_and_not_in_the_narrow_one():
-    found = summary()
+    found = make_summary()
     found["models"] = {role: found["models"][role] for role in ("base", "student", "teacher")}
     of = found["models"]["base"] | {"baseline": True, "tasks": {"mine": 0.4}}
     found["models"]["student + bm25"] = of

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+from helpers.training_by_hand import make_example_rows, make_recipe, write_inputs
 
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -15,7 +15,7 @@ from distill.train.data.sources import TrainingInputs
 
 def with_seeds() -> list[Row]:
     """Every third query was given another passage than the one that it was written from."""
-    rows = example_rows()
+    rows = make_example_rows()
     return [
         row
         | {"seed_id": rows[(n + 1) % len(rows)]["positive_id"] if n % 3 == 0 else row["seed_id"]}
@@ -56,7 +56,7 @@ def test_no_held_out_passage_is_a_positive_or_a_seed_in_training(tmp_path, corpu
 
 
 def test_near_duplicates_of_held_out_queries_and_passages_are_not_trained_on(tmp_path):
-    rows = example_rows()
+    rows = make_example_rows()
     found = held(tmp_path, recipe_of(), rows)
     asked = found.queries[0]
     other = next(row for row in rows if found.is_allowed(row))
@@ -66,16 +66,16 @@ def test_near_duplicates_of_held_out_queries_and_passages_are_not_trained_on(tmp
 
 def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_path):
     recipe = recipe_of(queries=2, passages=5)
-    found = held(tmp_path, recipe, example_rows())
+    found = held(tmp_path, recipe, make_example_rows())
     assert len(found.queries) == 2
     assert len(found.documents) == 5
-    again = held(tmp_path, recipe, example_rows())
+    again = held(tmp_path, recipe, make_example_rows())
     assert (again.queries, again.documents) == (found.queries, found.documents)
 
 
 def test_validation_rows_are_not_held_out_unless_asked_for(tmp_path):
     with Run(tmp_path) as run:
-        passages, examples = write_inputs(run, example_rows())
+        passages, examples = write_inputs(run, make_example_rows())
         recipe, inputs = make_recipe("x"), TrainingInputs(run, passages, [examples], None, None)
         assert hold_out(recipe.train, recipe.student, recipe.seed, inputs) is None
 
@@ -83,7 +83,7 @@ def test_validation_rows_are_not_held_out_unless_asked_for(tmp_path):
 @pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")
 def test_share_that_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"train\.validation\.share"):
-        held(tmp_path, recipe_of(share=0.99), example_rows())
+        held(tmp_path, recipe_of(share=0.99), make_example_rows())
 
 
 def test_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(tmp_path):
@@ -92,7 +92,7 @@ def test_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(tmp
     relabel = {"rankers": ["retriever", "bm25"]}
     student = {"route": "query"}
     recipe = make_recipe("x", "y", train=train, student=student, relabel=relabel)
-    first, later = example_rows(), with_seeds()
+    first, later = make_example_rows(), with_seeds()
     later[2]["seed_id"] = ""  # of a log
     first[2]["seed_id"] = ""
     found = [held(tmp_path / str(n), recipe, rows) for n, rows in enumerate((first, later))]

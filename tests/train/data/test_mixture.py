@@ -1,7 +1,7 @@
 """What is trained on: who stands in which column, and which texts are the same."""
 
 import torch
-from helpers.training_by_hand import example_rows, make_recipe, passage_rows
+from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 
 from distill.store.tables import join_passage
 from distill.train.data.mixture import NO_EXAMPLE, make_mixture
@@ -10,12 +10,12 @@ from distill.train.rows.examples import ScoredExample
 
 def mixture(folder, rows=None, passages=None, **sections):
     recipe = make_recipe(folder, folder, **sections)
-    rows = example_rows() if rows is None else rows
+    rows = make_example_rows() if rows is None else rows
     scored = [
         ScoredExample(row, [n + place / 10 for place in range(1 + len(row["negatives"]))])
         for n, row in enumerate(rows)
     ]
-    passages = passage_rows() if passages is None else passages
+    passages = make_passage_rows() if passages is None else passages
     return make_mixture(recipe.student, recipe.train, recipe.seed, scored, passages)
 
 
@@ -46,7 +46,7 @@ def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
     student = {"query_template": "task: {task} | query: {query}", "document_prompt": "text: "}
     train = {"objective": {"align": 1}, "align": {"passages": 3, "sentences": 2}}
     made = mixture(encoder_folder, student=student, train=train)
-    texts, rows = texts_of(made, passage_rows()), example_rows()
+    texts, rows = texts_of(made, make_passage_rows()), make_example_rows()
     for name in ("examples-0", "examples-1"):
         for row in made.datasets[name]:
             example = rows[row["label"][0]]
@@ -67,7 +67,7 @@ def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
 
 
 def test_same_text_has_one_number_on_each_side(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[1] |= {"query": rows[0]["query"], "positive": rows[0]["positive"]}
     rows[2] |= {"query": rows[0]["positive"]}
     made = mixture(encoder_folder, rows)
@@ -81,7 +81,7 @@ def test_same_text_has_one_number_on_each_side(encoder_folder):
 
 
 def test_texts_that_read_the_same_have_one_number(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
     made = mixture(encoder_folder, rows, train=ALIGNED)
     first, second = (made.datasets["examples-0"][n]["label"] for n in (0, 1))
@@ -96,7 +96,7 @@ class UnreadCorpus:
 
 
 def test_equal_texts_are_known_without_the_corpus_where_no_teacher_is_learnt_from(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
     made = mixture(encoder_folder, rows, passages=UnreadCorpus())
     first, second = (made.datasets["examples-0"][n]["label"] for n in (0, 1))
@@ -107,10 +107,10 @@ def test_equal_texts_are_known_without_the_corpus_where_no_teacher_is_learnt_fro
 
 
 def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[0] |= {"positive": "A text of another collection.", "positive_id": "x1"}
     made = mixture(encoder_folder, rows, train=ALIGNED)
-    texts = texts_of(made, passage_rows())
+    texts = texts_of(made, make_passage_rows())
     assert list(made.others.values()) == ["A text of another collection."]
     assert texts[made.datasets["examples-0"][0]["label"][2]] == rows[0]["positive"]
 
@@ -126,7 +126,7 @@ def test_documents_without_a_corpus_are_all_others(encoder_folder):
 
 
 def test_scores_and_task_types_are_found_by_the_examples_number(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[4]["task_type"] = "classification"
     made = mixture(encoder_folder, rows)
     assert made.scores.take(torch.tensor([4, 1])).tolist() == [
@@ -140,7 +140,7 @@ def test_scores_and_task_types_are_found_by_the_examples_number(encoder_folder):
 
 
 def test_homogeneous_batches_are_of_datasets_of_one_type_of_task(encoder_folder):
-    rows = example_rows()
+    rows = make_example_rows()
     rows[4]["task_type"] = "classification"
     made = mixture(encoder_folder, rows, train={"batches": "homogeneous"})
     assert {name: len(d) for name, d in made.datasets.items()} == {
@@ -159,10 +159,10 @@ FORMAT = {
 
 def test_documents_are_written_with_their_titles_and_symmetric_ones_as_queries(encoder_folder):
     """Of nine examples one is a pair, and one has a text of another collection."""
-    rows = example_rows()
+    rows = make_example_rows()
     rows[1] |= {"task_type": "sts"}
     rows[0] |= {"positive": "A text of another collection."}
-    passages = passage_rows()
+    passages = make_passage_rows()
     made = mixture(encoder_folder, rows, passages, student=FORMAT)
     found = {}
     for dataset in made.datasets.values():

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from helpers.training_by_hand import example_rows, make_recipe, train_in
+from helpers.training_by_hand import make_example_rows, make_recipe, train_in
 from pydantic import ValidationError
 
 from distill.errors import UserError
@@ -48,7 +48,7 @@ def judged(train: dict) -> Train:
 
 
 def test_labels_are_found_by_query_and_passage(tmp_path):
-    rows = example_rows()
+    rows = make_example_rows()
     further = rows[0] | {"query_id": "q0+2", "positive_id": "p3"}
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [[rows[0], further, rows[1]], [rows[2]]])
@@ -68,7 +68,7 @@ def test_labels_are_found_by_query_and_passage(tmp_path):
 
 
 def test_teachers_scores_are_found_by_example(tmp_path):
-    rows = example_rows()[:3]
+    rows = make_example_rows()[:3]
     teacher = [
         {
             "query_id": row["query_id"],
@@ -93,7 +93,7 @@ COSENT = {"objective": {"cosent": 1.0}}
 
 def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
     """A query that was written from a passage has the retriever's score, whatever its task."""
-    row = example_rows()[0] | {"task_type": "sentence similarity"}
+    row = make_example_rows()[0] | {"task_type": "sentence similarity"}
     rows = [row | {"seed_id": ""}, row, row | {"seed_id": "", "task_type": "search"}]
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [rows])
@@ -110,7 +110,7 @@ def test_cosent_needs_pairs_and_a_stage_of_its_own(tmp_path, encoder_folder):
         score_source(both)
     rows = [
         row | {"task_type": "sts", "seed_id": "", "positive_score": n / 9}
-        for n, row in enumerate(example_rows())
+        for n, row in enumerate(make_example_rows())
     ]
     stage = train_in(tmp_path / "pairs", make_recipe(encoder_folder, train=COSENT), rows)
     assert stage.manifest["figures"]["loss_first"] > 0
@@ -136,7 +136,7 @@ def test_objective_has_one_source_of_scores():
 
 
 def test_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
-    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # which lost its place
+    row = make_example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # which lost its place
     train = judged({"objective": {"kl": 1}, "kl": {"scores": "ql", "candidates": "all"}})
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [[row]])
@@ -159,7 +159,7 @@ def learn_from(tmp_path, kl: dict, row: Row, rows: list[Row], teacher: Stage | N
 
 
 def test_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path):
-    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
+    row = make_example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
     scores = {"p1": -4.1, "p3": -1.0, "p6": -4.0, "p8": -1.1, "p7": -2.5, "p9": -3.9, "p2": None}
     rows = [label("q1", passage, score) for passage, score in scores.items()]
     kl = {"scores": "ql", "candidates": "all"}
@@ -171,7 +171,7 @@ def test_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path):
 
 
 def test_seed_is_learnt_where_it_is_in_the_list(tmp_path):
-    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}
+    row = make_example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}
     rows = [label("q1", passage, None) for passage in ("p1", "p3", "p6")]
     all_of_them = {"scores": "seed", "candidates": "all"}
     assert learn_from(tmp_path / "all", all_of_them, row, rows).scores == [0.0, 0.0, 1.0]
@@ -185,7 +185,7 @@ def test_seed_is_learnt_where_it_is_in_the_list(tmp_path):
 
 def test_teacher_may_be_a_part_of_a_mixture(tmp_path):
     """Of the chosen candidates, which alone it has scored."""
-    row = example_rows()[1]
+    row = make_example_rows()[1]
     rows = [label("q1", passage, -n) for n, passage in enumerate(("p2", "p1", "p6"), start=1)]
     told = {"query_id": "q1", "teacher": "big", "scale": "cosine"}
     scores = [told | {"positive_score": 0.1, "negative_scores": [0.9]}]
@@ -203,7 +203,7 @@ def worth(passage_id: str, similarity: float, bm25: float | None) -> Row:
 
 def test_query_is_scored_among_all_its_candidates(tmp_path):
     """Not among the two that were chosen, each of which would be 1 or -1."""
-    row = example_rows()[1]  # of p1, against p6
+    row = make_example_rows()[1]  # of p1, against p6
     rows = [worth("p6", 0.5, 5.0), worth("p2", 0.2, 0.0), worth("p1", 0.4, 8.0)]
 
     def learnt(scores: str) -> list[float]:
@@ -223,7 +223,7 @@ def test_query_is_scored_among_all_its_candidates(tmp_path):
 @pytest.mark.parametrize("scores", ["bm25", "hybrid"])
 def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, scores):
     with Run(tmp_path) as run:
-        examples = write(run, EXAMPLES, "examples", [example_rows()[:1]])
+        examples = write(run, EXAMPLES, "examples", [make_example_rows()[:1]])
         labels = write(run, LABELS, "labels", [[label("q0", "p0", -1.0)]])
         with pytest.raises(UserError, match=f"no scores '{scores}'") as refused:
             list(read_scored_examples(examples, train_on(scores, kl=1.0), labels, None))
@@ -310,7 +310,7 @@ def test_relations_that_no_judgement_gives_are_refused(more, settings, fault):
 
 
 def test_judgement_against_the_seed_makes_it_no_negative(tmp_path):
-    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
+    row = make_example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
     train = make_recipe("x", train={"objective": {"multi_positive": 1}}).train
     judged_rc = {"p3": -1.0, "p6": -2.0, "p1": -3.0, "p8": 1.0}
     rows = [label("q1", passage, None) | {"rc": rc} for passage, rc in judged_rc.items()]

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 from helpers.passages import write_shard
-from helpers.training_by_hand import example_rows, make_recipe, passage_rows, write_inputs
+from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe, write_inputs
 
 from distill.errors import UserError
 from distill.store.run import Run
@@ -16,7 +16,7 @@ from distill.train.data.sources import TrainingInputs, check_titles, find_revisi
 @pytest.fixture
 def inputs(tmp_path):
     with Run(tmp_path / "run") as run:
-        passages, examples = write_inputs(run, example_rows())
+        passages, examples = write_inputs(run, make_example_rows())
         yield TrainingInputs(run, passages, [examples], None, None)
 
 
@@ -26,7 +26,7 @@ def read(inputs: TrainingInputs, seed: int = 1, **train) -> Counter[str]:
 
 
 def test_examples_are_seen_once_by_default(inputs):
-    assert read(inputs) == Counter(row["query_id"] for row in example_rows())
+    assert read(inputs) == Counter(row["query_id"] for row in make_example_rows())
 
 
 def test_weights_repeat_rows_and_leave_others_out(inputs):
@@ -40,7 +40,9 @@ def test_weights_repeat_rows_and_leave_others_out(inputs):
 
 
 def test_source_may_be_the_rows_of_some_task_types(tmp_path):
-    rows = [row | {"task_type": "log"} if n < 2 else row for n, row in enumerate(example_rows())]
+    rows = [
+        row | {"task_type": "log"} if n < 2 else row for n, row in enumerate(make_example_rows())
+    ]
     with Run(tmp_path / "other") as run:
         passages, examples = write_inputs(run, rows)
         inputs = TrainingInputs(run, passages, [examples], None, None)
@@ -62,7 +64,7 @@ def test_titles_ask_for_their_texts(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "titles"}]}).train
     rows = [scored.row for scored in read_mixture(inputs, train, 1)]
     assert [(row["query"], row["positive"]) for row in rows] == [
-        (row["title"], row["text"]) for row in passage_rows()
+        (row["title"], row["text"]) for row in make_passage_rows()
     ]
     assert rows[3]["positive_id"] == rows[3]["seed_id"] == "p3"
 
@@ -75,14 +77,16 @@ def test_titles_need_a_corpus_with_titles(inputs):
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, None)
     untitled = inputs.run.open_stage("untitled", {})
-    untitled.map_shards(PASSAGES, [[row | {"title": " "} for row in passage_rows()]], ShardResult)
+    untitled.map_shards(
+        PASSAGES, [[row | {"title": " "} for row in make_passage_rows()]], ShardResult
+    )
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, untitled)
     check_titles(make_recipe("x").train, untitled)
 
 
 def test_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
-    row = example_rows()[0] | {"query_id": "from a folder"}
+    row = make_example_rows()[0] | {"query_id": "from a folder"}
     (tmp_path / "pairs").mkdir()
     write_shard(EXAMPLES, tmp_path / "pairs" / "a.parquet", [row])
     stage = inputs.run.open_stage("more", {})
@@ -105,7 +109,9 @@ def test_source_that_is_not_there_is_refused(inputs):
 
 
 def test_types_of_task_are_balanced(tmp_path):
-    rows = [row | {"task_type": "rare"} if n < 2 else row for n, row in enumerate(example_rows())]
+    rows = [
+        row | {"task_type": "rare"} if n < 2 else row for n, row in enumerate(make_example_rows())
+    ]
     with Run(tmp_path / "other") as run:
         passages, examples = write_inputs(run, rows)
         balanced = read(TrainingInputs(run, passages, [examples], None, None), balance="task_type")

@@ -2,7 +2,7 @@
 
 import random
 
-from helpers.training_by_hand import passage_rows
+from helpers.training_by_hand import make_passage_rows
 
 from distill.recipe import Align
 from distill.store.tables import join_passage
@@ -12,7 +12,7 @@ from distill.train.data.texts_to_align import MIN_WORDS, draw_texts
 
 
 def test_texts_are_drawn_by_seed_each_once():
-    rows = passage_rows()
+    rows = make_passage_rows()
     rows[0]["text"] = "One sentence of five words. Too short. And one sentence of six words."
     rows[1]["text"] = rows[2]["text"] = "One sentence of five words. Here another of five words."
     align = Align(passages=5, sentences=100)
@@ -27,7 +27,7 @@ def test_texts_are_drawn_by_seed_each_once():
 
 def test_texts_are_those_of_a_draw_from_lists_of_all():
     """Students of before were trained on these."""
-    rows = passage_rows() + [row | {"passage_id": "again"} for row in passage_rows()[:4]]
+    rows = make_passage_rows() + [row | {"passage_id": "again"} for row in make_passage_rows()[:4]]
     rows[3] |= {"title": "", "text": "One sentence that is a passage."}
     rows[5]["text"] = f"{rows[5]['text']} One sentence that is a passage."
     whole = list(dict.fromkeys(map(join_passage, rows)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.passages import write_shard
 from helpers.tiny_models import TEXTS
-from helpers.training_by_hand import example_rows, make_recipe
+from helpers.training_by_hand import make_example_rows, make_recipe
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
@@ -44,7 +44,7 @@ def test_ndcg_is_of_the_positives_rank(encoder_folder):
     recipe = make_recipe(encoder_folder, student={"query_template": "ask: {task} {query}"})
     writer = StudentTexts(recipe.student)
     model = SentenceTransformer(str(encoder_folder), device="cpu")
-    rows = example_rows()[:4]
+    rows = make_example_rows()[:4]
     documents = {f"p{i}": f"Text {i} {text}" for i, text in enumerate(TEXTS)}
     held_out = HeldOut(frozenset(), frozenset(), frozenset(), rows, documents)
     queries = model.encode([f"ask: {row['task']} {row['query']}" for row in rows])
@@ -58,7 +58,7 @@ def test_ndcg_is_of_the_positives_rank(encoder_folder):
 def test_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder_folder):
     writer = StudentTexts(make_recipe(encoder_folder).student)
     model = SentenceTransformer(str(encoder_folder), device="cpu")
-    rows = example_rows()[:4]
+    rows = make_example_rows()[:4]
     queries = embed_queries(writer, model, rows)
     documents = {row["positive_id"]: -queries[n].numpy() for n, row in enumerate(rows[:3])}
     figures = Diagnostics(writer, rows, None, documents).compute(model)
@@ -71,7 +71,7 @@ def test_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder_f
 
 
 def test_sample_is_of_distinct_positives_and_the_seeds(tmp_path):
-    rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(example_rows() * 3)]
+    rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(make_example_rows() * 3)]
     for number, start in enumerate(range(0, len(rows), 10)):
         write_shard(EXAMPLES, tmp_path / f"part-{number:05}.parquet", rows[start : start + 10])
     sample = draw_sample(Reader(EXAMPLES, tmp_path), 1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.student_bases import make_base
-from helpers.tiny_architectures import tiny_decoder
+from helpers.tiny_architectures import make_tiny_decoder
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
@@ -30,7 +30,7 @@ def test_encoder_in_training_without_dropout_gives_the_same_twice(encoder_folder
 
 
 def test_decoder_has_none_until_it_is_asked_for(tmp_path):
-    base = make_base(tmp_path / "run", tiny_decoder(tmp_path / "llama"))
+    base = make_base(tmp_path / "run", make_tiny_decoder(tmp_path / "llama"))
     model = load_sentence_model(base.folder, "cpu")
     assert torch.equal(vectors(model), vectors(model))
     with override_dropout(model, 0.5):

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from helpers.reference_losses import unit
+from helpers.reference_losses import draw_unit_vectors
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
@@ -23,7 +23,9 @@ def model(encoder_folder) -> SentenceTransformer:
 def gradients(model: SentenceTransformer, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of a loss in which every text matters to every other."""
     model.zero_grad()
-    (vectors @ unit(vectors.shape[1], 5) @ unit(5, 8)).softmax(0).square().sum().backward()
+    (vectors @ draw_unit_vectors(vectors.shape[1], 5) @ draw_unit_vectors(5, 8)).softmax(
+        0
+    ).square().sum().backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 

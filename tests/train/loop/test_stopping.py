@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.fresh_process import Fresh
-from helpers.launch import start
+from helpers.fresh_process import FreshProcess
+from helpers.launched_training import train_in_processes
 from helpers.training_by_hand import make_recipe, train_in
+from helpers.written_files import read_files
 from safetensors.torch import load_file
 from train.test_processes import SPREAD
-from train.test_stage import files
 
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -68,7 +68,7 @@ def train_on(folder: Path, recipe: Recipe) -> tuple[list[int], dict[str, bytes]]
     """To its end. Returns where it began, and what it made."""
     with pytest.MonkeyPatch.context() as patch:
         begun = arrange_signals(0, (), patch)
-        return begun, files(train_in(folder, recipe).folder)
+        return begun, read_files(train_in(folder, recipe).folder)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def recipe(encoder_folder, teacher_folder) -> Recipe:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, recipe) -> dict[str, bytes]:
-    whole = files(train_in(tmp_path_factory.mktemp("whole") / "run", recipe).folder)
+    whole = read_files(train_in(tmp_path_factory.mktemp("whole") / "run", recipe).folder)
     assert json.loads(whole["training.json"])["curve"][-1]["step"] == LAST
     return whole
 
@@ -186,11 +186,11 @@ def train_as_command(folder: Path, recipe_json: str, seconds: float, threads: in
     cli.main()
 
 
-def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> Fresh:
+def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> FreshProcess:
     arguments = (folder, recipe.model_dump_json(), seconds, torch.get_num_threads())
-    command = Fresh(folder, train_as_command, *arguments)
+    command = FreshProcess(folder, train_as_command, *arguments)
     while not (folder / "began-step").exists():
-        assert command.is_alive(), command.said()
+        assert command.is_alive(), command.read_errors()
         time.sleep(0.01)
     return command
 
@@ -201,11 +201,11 @@ def test_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbed, n
     (tmp_path / "end-save").touch()
     command = start_command(tmp_path, recipe)
     command.send_signal(number)
-    while "finishing the step in flight" not in command.said():
-        assert command.is_alive(), command.said()
+    while "finishing the step in flight" not in command.read_errors():
+        assert command.is_alive(), command.read_errors()
         time.sleep(0.01)
     (tmp_path / "end-step").touch()
-    done = command.done()
+    done = command.wait()
     assert done.returncode == 130
     assert "the same command continues" in done.stderr
     assert "Traceback" not in done.stderr
@@ -220,7 +220,7 @@ def test_checkpoint_that_takes_too_long_does_not_count(tmp_path, recipe, undistu
     command = start_command(tmp_path, recipe, seconds=2.0)
     command.send_signal(signal.SIGTERM)
     (tmp_path / "end-step").touch()
-    done = command.done()
+    done = command.wait()
     assert done.returncode == 143
     assert "the same command continues" in done.stderr.lower()
     assert (tmp_path / "began-save").exists()
@@ -233,12 +233,12 @@ def test_checkpoint_that_takes_too_long_does_not_count(tmp_path, recipe, undistu
 def test_processes_all_stop_where_one_gets_the_signal(tmp_path, encoder_folder, config):
     train = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
     recipe = make_recipe(encoder_folder, train=train)
-    start(tmp_path / "whole", recipe, 2, config=config)
-    start(tmp_path / "run", recipe, 2, config=config, stops_at=5)
+    train_in_processes(tmp_path / "whole", recipe, 2, config=config)
+    train_in_processes(tmp_path / "run", recipe, 2, config=config, stops_at=5)
     checkpoint = tmp_path / "run" / CHECKPOINTS / "checkpoint-5"
     assert {f"unlogged_{n}.safetensors" for n in (0, 1)} < {p.name for p in checkpoint.iterdir()}
     assert (checkpoint / "complete").exists()
-    start(tmp_path / "run", recipe, 2, config=config)
+    train_in_processes(tmp_path / "run", recipe, 2, config=config)
     whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
     assert (whole / "training.json").read_bytes() == (resumed / "training.json").read_bytes()
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))

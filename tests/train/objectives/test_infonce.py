@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers import reference_losses as byhand
-from helpers.reference_losses import columns, distinct
+from helpers import reference_losses
+from helpers.reference_losses import draw_columns, number_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -39,15 +39,15 @@ def contrast(vectors, numbers, in_batch=None, **keys):
 
 @pytest.mark.parametrize("keys", CASES, ids=str)
 @pytest.mark.parametrize("negatives", [0, 1, 2])
-@pytest.mark.parametrize("numbers", [distinct(6, 2), REPEATED], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("numbers", [number_texts(6, 2), REPEATED], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("in_batch", [None, [True, False, True, True, False, True]])
 def test_infonce_is_equation_3_read_row_by_row(numbers, negatives, keys, in_batch):
-    vectors, numbers = columns(6, negatives), numbers[:, : 2 + negatives]
+    vectors, numbers = draw_columns(6, negatives), numbers[:, : 2 + negatives]
     mask = None if in_batch is None else torch.tensor(in_batch)
     loss = contrast(vectors, numbers, mask, **keys)
     asked = InfoNCE(temperature=0.2, **keys)
     assert float(loss) == pytest.approx(
-        byhand.infonce(vectors, numbers, asked, in_batch), rel=1e-5, abs=1e-6
+        reference_losses.infonce(vectors, numbers, asked, in_batch), rel=1e-5, abs=1e-6
     )
 
 
@@ -65,10 +65,10 @@ def test_infonce_is_equation_3_read_row_by_row(numbers, negatives, keys, in_batc
     ],
 )
 def test_infonce_without_repeats_is_the_librarys_loss(negatives, keys, theirs):
-    vectors = columns(6, negatives)
+    vectors = draw_columns(6, negatives)
     library = MultipleNegativesRankingLoss(None, scale=20.0, **theirs)
     expected = library.compute_loss_from_embeddings(vectors, torch.empty(0))
-    ours = contrast(vectors, distinct(6, negatives), temperature=0.05, **keys)
+    ours = contrast(vectors, number_texts(6, negatives), temperature=0.05, **keys)
     assert torch.allclose(ours, expected)
 
 
@@ -81,21 +81,21 @@ def of_query(row, vectors, numbers, **keys):
 
 @pytest.mark.parametrize(("shared", "matters"), [("own", False), ("shared", True)])
 def test_hard_negatives_of_other_rows_matter_only_where_shared(shared, matters):
-    vectors, numbers = columns(4, 1), distinct(4, 1)
+    vectors, numbers = draw_columns(4, 1), number_texts(4, 1)
     moved = [*vectors[:2], torch.cat([vectors[2][:1], -vectors[2][1:]])]
     before, after = (of_query(0, of, numbers, hard_negatives=shared) for of in (vectors, moved))
     assert torch.allclose(before, after) is not matters
 
 
 def test_infonce_without_in_batch_leaves_a_row_its_own_negatives_alone():
-    vectors, numbers = columns(5, 2), distinct(5, 2)
+    vectors, numbers = draw_columns(5, 2), number_texts(5, 2)
     alone = [contrast([v[i : i + 1] for v in vectors], numbers[i : i + 1]) for i in range(5)]
     off = contrast(vectors, numbers, torch.zeros(5, dtype=torch.bool))
     assert torch.allclose(off, torch.stack(alone).mean())
 
 
 def test_masked_texts_send_no_gradient():
-    vectors = [v.requires_grad_() for v in columns(2, 0)]
+    vectors = [v.requires_grad_() for v in draw_columns(2, 0)]
     numbers = torch.tensor([[0, 5], [1, 5]])  # two queries, one passage
     contrast(vectors, numbers, same_tower=False).backward()
     assert all(torch.count_nonzero(v.grad) == 0 for v in vectors)
@@ -103,8 +103,8 @@ def test_masked_texts_send_no_gradient():
 
 def test_hardness_weighs_but_sends_no_gradient_of_its_own():
     """The gradient is the weighted softmax's, not that of the weights."""
-    vectors = [v.double().requires_grad_() for v in columns(1, 1)]
-    contrast(vectors, distinct(1, 1), temperature=1.0, hardness=3.0).backward()
+    vectors = [v.double().requires_grad_() for v in draw_columns(1, 1)]
+    contrast(vectors, number_texts(1, 1), temperature=1.0, hardness=3.0).backward()
     query, positive, negative = (v.detach() for v in vectors)
     near, far = float((query * positive).sum()), float((query * negative).sum())
     share = 1 / (1 + torch.tensor(near - far - 3.0 * far).exp())
@@ -112,19 +112,19 @@ def test_hardness_weighs_but_sends_no_gradient_of_its_own():
 
 
 def test_batch_of_one_without_negatives_costs_nothing_and_is_a_number():
-    assert contrast(columns(1, 0), distinct(1, 0), temperature=0.05).item() == 0
+    assert contrast(draw_columns(1, 0), number_texts(1, 0), temperature=0.05).item() == 0
 
 
 def test_wrong_shapes_say_what_was_got_and_expected():
-    vectors = columns(4, 1)
+    vectors = draw_columns(4, 1)
     with pytest.raises(ValueError, match=r"numbers: got \(4, 2\), expected \(4, 3\)"):
-        contrast(vectors, distinct(4, 0))
+        contrast(vectors, number_texts(4, 0))
     with pytest.raises(ValueError, match=r"column 2: got \(3, 16\), expected \(4, 16\)"):
-        contrast([*vectors[:2], vectors[2][:3]], distinct(4, 1))
+        contrast([*vectors[:2], vectors[2][:3]], number_texts(4, 1))
     with pytest.raises(ValueError, match="got 1, expected at least 2"):
-        contrast(vectors[:1], distinct(4, 0)[:, :1])
+        contrast(vectors[:1], number_texts(4, 0)[:, :1])
     with pytest.raises(ValueError, match=r"in_batch: got \(3,\), expected \(4,\)"):
-        contrast(vectors, distinct(4, 1), torch.ones(3, dtype=torch.bool))
+        contrast(vectors, number_texts(4, 1), torch.ones(3, dtype=torch.bool))
 
 
 @st.composite
@@ -141,7 +141,7 @@ def batches(draw):
         "hardness": draw(st.sampled_from([0.0, 5.0])),
     }
     in_batch = torch.tensor(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))
-    vectors = [byhand.unit(20, 8, seed=7)[column] for column in numbers.T]
+    vectors = [reference_losses.draw_unit_vectors(20, 8, seed=7)[column] for column in numbers.T]
     return vectors, numbers, in_batch, keys
 
 
@@ -171,7 +171,9 @@ def test_masked_text_never_changes_the_loss(batch):
     keys = {"hardness": keys["hardness"]}
     known = (numbers[:, 1, None] == numbers[0, 1:]).any(-1) | (numbers[:, 0] == numbers[0, 0])
     known[0] = False
-    elsewhere = torch.where(known[:, None], byhand.unit(len(numbers), 8, seed=9), vectors[1])
+    elsewhere = torch.where(
+        known[:, None], reference_losses.draw_unit_vectors(len(numbers), 8, seed=9), vectors[1]
+    )
     moved = [vectors[0], elsewhere, *vectors[2:]]
     assert torch.allclose(
         of_query(0, vectors, numbers, **keys), of_query(0, moved, numbers, **keys), atol=1e-6

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from helpers import reference_losses as byhand
-from helpers.reference_losses import columns, distinct
+from helpers import reference_losses
+from helpers.reference_losses import draw_columns, number_texts
 
 from distill.recipe import InfoNCE, MultiPositive
 from distill.train.objectives.infonce import compute_infonce
@@ -40,14 +40,14 @@ CASES = [
 
 
 @pytest.mark.parametrize("keys", CASES, ids=str)
-@pytest.mark.parametrize("numbers", [distinct(5, 3), REPEATED], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("numbers", [number_texts(5, 3), REPEATED], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("in_batch", [None, [True, False, True, True, False]])
 def test_loss_and_gradients_are_those_of_all_pairs(numbers, keys, in_batch):
     settings = MultiPositive(temperature=0.3, **keys)
     mask = None if in_batch is None else torch.tensor(in_batch)
-    ours, theirs = ([v.clone().requires_grad_() for v in columns(5, 3)] for _ in range(2))
+    ours, theirs = ([v.clone().requires_grad_() for v in draw_columns(5, 3)] for _ in range(2))
     loss = compute_multi_positive(ours, numbers, SCORES, settings, mask)
-    expected = byhand.multi_positive(theirs, numbers, SCORES, settings, mask)
+    expected = reference_losses.multi_positive(theirs, numbers, SCORES, settings, mask)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
     expected.backward()
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_all_pairs(numbers, keys, in_batch):
 @pytest.mark.parametrize("loss", ["pairwise", "contrast"])
 def test_multi_positive_with_one_positive_is_infonce(loss):
     """With every hard negative for all, and without other queries."""
-    vectors, numbers = columns(6, 2), distinct(6, 2)
+    vectors, numbers = draw_columns(6, 2), number_texts(6, 2)
     scores = torch.full((6, 3), -1.0)
     ours = compute_multi_positive(vectors, numbers, scores, MultiPositive(loss=loss))
     settings = InfoNCE(same_tower=False, hard_negatives="shared")
@@ -79,8 +79,8 @@ def test_relations_are_one_matrix_of_queries_and_documents():
 @pytest.mark.parametrize("loss", ["pairwise", "contrast"])
 def test_document_of_which_nobody_knows_sends_no_gradient(loss):
     scores = torch.tensor([[1.0, NAN, -1.0]])
-    vectors = [v.requires_grad_() for v in columns(1, 2)]
-    compute_multi_positive(vectors, distinct(1, 2), scores, MultiPositive(loss=loss)).backward()
+    vectors = [v.requires_grad_() for v in draw_columns(1, 2)]
+    compute_multi_positive(vectors, number_texts(1, 2), scores, MultiPositive(loss=loss)).backward()
     assert torch.count_nonzero(vectors[2].grad) == 0
     assert torch.count_nonzero(vectors[3].grad) > 0
 
@@ -92,15 +92,15 @@ def test_positives_are_no_negatives_of_each_other():
     vectors = [query, near, far.requires_grad_(), none]
     scores = torch.tensor([[1.0, 1.0, -1.0]])
     compute_multi_positive(
-        vectors, distinct(1, 2), scores, MultiPositive(temperature=1.0)
+        vectors, number_texts(1, 2), scores, MultiPositive(temperature=1.0)
     ).backward()
     assert far.grad[0, 0] < 0, "a step against the gradient brings it to the query"
 
 
 def test_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
-    vectors = [v.requires_grad_() for v in columns(1, 1)]
+    vectors = [v.requires_grad_() for v in draw_columns(1, 1)]
     loss = compute_multi_positive(
-        vectors, distinct(1, 1), torch.tensor([[1.0, 1.0]]), MultiPositive()
+        vectors, number_texts(1, 1), torch.tensor([[1.0, 1.0]]), MultiPositive()
     )
     loss.backward()
     assert loss.item() == 0
@@ -109,7 +109,9 @@ def test_batch_without_a_negative_costs_nothing_and_sends_no_gradient():
 
 def test_wrong_shapes_say_what_was_got_and_expected():
     with pytest.raises(ValueError, match=r"scores: got \(2, 1\), expected \(2, 2\)"):
-        compute_multi_positive(columns(2, 1), distinct(2, 1), torch.zeros(2, 1), MultiPositive())
+        compute_multi_positive(
+            draw_columns(2, 1), number_texts(2, 1), torch.zeros(2, 1), MultiPositive()
+        )
 
 
 def test_relations_are_counted_over_the_lists_that_were_judged():

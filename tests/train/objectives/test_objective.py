@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.reference_losses import unit
+from helpers.reference_losses import draw_unit_vectors
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
@@ -31,7 +31,7 @@ WEIGHTS = {
     "cosent": 0.2,
     "gor": 0.1,
 }
-TEACHER = unit(100, 48, seed=3)
+TEACHER = draw_unit_vectors(100, 48, seed=3)
 SCORES = torch.randn(50, 2, generator=torch.Generator().manual_seed(4))
 LABELS = torch.tensor([[10, 0, 30, 31], [11, 1, 32, 33], [12, 2, 30, 34], [13, 0, 35, 36]])
 TEXT_LABELS = torch.tensor([[-1, 30], [-1, 41], [-1, 42], [-1, 43]])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.fresh_process import CONTEXT
-from helpers.loss_processes import process, step
+from helpers.loss_processes import compute_step, run_process
 from safetensors.torch import load_file
 
 from distill.recipe import Train
@@ -34,7 +34,7 @@ def folder(tmp_path_factory, encoder_folder) -> Path:
     """With what each of the two processes got."""
     folder = tmp_path_factory.mktemp("processes")
     torch.multiprocessing.start_processes(
-        process,
+        run_process,
         (encoder_folder, TRAINS, folder),
         nprocs=2,
         start_method=CONTEXT.get_start_method(),
@@ -45,7 +45,7 @@ def folder(tmp_path_factory, encoder_folder) -> Path:
 @pytest.mark.parametrize("name", TRAINS)
 def test_two_processes_are_one(folder, encoder_folder, name):
     first, second = (load_file(folder / f"{name}-{rank}") for rank in range(2))
-    alone = step(encoder_folder, TRAINS[name], slice(None), distributed=False)
+    alone = compute_step(encoder_folder, TRAINS[name], slice(None), distributed=False)
     loss = (first.pop("loss") + second.pop("loss")) / 2
     torch.testing.assert_close(loss, alone.pop("loss"))
     assert first.keys() == second.keys() == alone.keys()

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from helpers import reference_losses as byhand
-from helpers.reference_losses import columns, unit
+from helpers import reference_losses
+from helpers.reference_losses import draw_columns, draw_unit_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
@@ -30,14 +30,14 @@ SPARSE = torch.tensor([[0.9, NAN, 0.1], [NAN, 0.5, NAN], [NAN, NAN, NAN], [0.3, 
 @pytest.mark.parametrize("standardise", [True, False])
 @pytest.mark.parametrize("scores", [some_scores(4, 3), SPARSE], ids=["full", "sparse"])
 def test_kl_is_the_divergence_of_each_list(scores, standardise):
-    vectors = columns(4, 2)
+    vectors = draw_columns(4, 2)
     asked = KL(standardise=standardise, temperature=0.7, student_temperature=0.1)
-    expected = byhand.kl(vectors, scores, standardise, 0.7, 0.1)
+    expected = reference_losses.kl(vectors, scores, standardise, 0.7, 0.1)
     assert float(compute_kl(vectors, scores, asked)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_kl_of_full_lists_is_the_librarys_but_for_its_scale():
-    vectors, scores = columns(4, 3), some_scores(4, 4)
+    vectors, scores = draw_columns(4, 3), some_scores(4, 4)
     library = DistillKLDivLoss(None, student_temperature=0.1, teacher_temperature=0.7)
     theirs = library.compute_loss_from_embeddings(vectors, scores) / 0.1**2
     assert torch.allclose(
@@ -46,7 +46,7 @@ def test_kl_of_full_lists_is_the_librarys_but_for_its_scale():
 
 
 def test_kl_is_nothing_once_the_student_agrees():
-    vectors = columns(4, 3)
+    vectors = draw_columns(4, 3)
     similarities = torch.stack([(vectors[0] * d).sum(-1) for d in vectors[1:]], dim=1)
     assert float(compute_kl(vectors, similarities, KL())) == pytest.approx(0, abs=1e-6)
     offset = KL(standardise=True, temperature=1.0)
@@ -58,15 +58,15 @@ def test_kl_is_nothing_once_the_student_agrees():
 
 
 def test_margin_mse_of_full_lists_is_the_loop_and_the_librarys():
-    vectors, scores = columns(4, 3), some_scores(4, 4)
+    vectors, scores = draw_columns(4, 3), some_scores(4, 4)
     ours = compute_margin_mse(vectors, scores, MarginMSE(scale=0.5))
-    assert float(ours) == pytest.approx(byhand.margin_mse(vectors, scores, 0.5), rel=1e-5)
+    assert float(ours) == pytest.approx(reference_losses.margin_mse(vectors, scores, 0.5), rel=1e-5)
     theirs = MarginMSELoss(None).compute_loss_from_embeddings(vectors, 0.5 * scores)
     assert torch.allclose(ours, theirs)
 
 
 def test_margin_mse_leaves_out_margins_of_which_an_end_is_unknown():
-    vectors = columns(4, 2)
+    vectors = draw_columns(4, 2)
     known = [0, 3, 3], [1, 0, 1]  # of SPARSE: a negative in the first list, both in the last
     similarity = [(vectors[0] * d).sum(-1) for d in vectors[1:]]
     errors = [
@@ -79,7 +79,7 @@ def test_margin_mse_leaves_out_margins_of_which_an_end_is_unknown():
 
 
 def test_equal_scores_are_standardised_to_no_preference():
-    vectors = columns(2, 2)
+    vectors = draw_columns(2, 2)
     equal = torch.full((2, 3), -1.7)
     asked = MarginMSE(standardise=True)
     similarity = torch.stack([(vectors[0] * d).sum(-1) for d in vectors[1:]], dim=1)
@@ -98,7 +98,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_batch_without_scores_costs_nothing_and_sends_no_gradient(name):
-    vectors = [v.requires_grad_() for v in columns(3, 2)]
+    vectors = [v.requires_grad_() for v in draw_columns(3, 2)]
     loss = LOSSES[name](vectors, torch.full((3, 3), NAN))
     assert loss.item() == 0
     (loss + vectors[0].sum() * 0).backward()
@@ -114,12 +114,12 @@ score = st.one_of(st.just(NAN), st.floats(-3, 3, width=32))
 def test_passages_without_a_score_change_no_soft_label_loss(name, rows, data):
     """Neither its vector nor rows of which nothing is known; and there is never a NaN."""
     scores = torch.tensor(rows)
-    vectors = [v.requires_grad_() for v in columns(len(rows), 2)]
+    vectors = [v.requires_grad_() for v in draw_columns(len(rows), 2)]
     loss = LOSSES[name](vectors, scores)
     (loss + sum(v.sum() * 0 for v in vectors)).backward()
     assert all(torch.isfinite(v.grad).all() for v in vectors)
     unknown = scores.isnan()
-    other = unit(len(rows), 16, seed=11)
+    other = draw_unit_vectors(len(rows), 16, seed=11)
     moved = [
         vectors[0],
         *(torch.where(unknown[:, i, None], other, v) for i, v in enumerate(vectors[1:])),
@@ -134,15 +134,15 @@ def test_passages_without_a_score_change_no_soft_label_loss(name, rows, data):
 
 
 def test_cosent_is_the_sum_over_ordered_pairs():
-    vectors, scores = columns(5, 0), [0.0, 1.0, 0.5, 0.5, 0.2]
-    expected = byhand.cosent(vectors, scores)
+    vectors, scores = draw_columns(5, 0), [0.0, 1.0, 0.5, 0.5, 0.2]
+    expected = reference_losses.cosent(vectors, scores)
     assert float(compute_cosent(vectors, torch.tensor(scores))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_wrong_shapes_say_what_was_got_and_expected():
     with pytest.raises(ValueError, match=r"scores: got \(4, 2\), expected \(4, 3\)"):
-        compute_kl(columns(4, 2), some_scores(4, 2), KL())
+        compute_kl(draw_columns(4, 2), some_scores(4, 2), KL())
     with pytest.raises(ValueError, match=r"scores: got \(3, 3\), expected \(4, 3\)"):
-        compute_margin_mse(columns(4, 2), some_scores(3, 3), MarginMSE())
+        compute_margin_mse(draw_columns(4, 2), some_scores(3, 3), MarginMSE())
     with pytest.raises(ValueError, match=r"scores: got \(4, 1\), expected \(4,\)"):
-        compute_cosent(columns(4, 0), some_scores(4, 1))
+        compute_cosent(draw_columns(4, 0), some_scores(4, 1))

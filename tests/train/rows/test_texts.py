@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
-from helpers.training_by_hand import example_rows, make_recipe, passage_rows
+from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -22,7 +22,7 @@ ROWS_A_SHARD = 4
 
 def write_rows() -> list[Row]:
     """Examples with queries and documents that read the same, and one from outside the corpus."""
-    rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(example_rows() * 2)]
+    rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(make_example_rows() * 2)]
     rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
     rows[5] |= {"positive": "A text of another collection.", "positive_id": "x1"}
     rows[6] |= {"query": rows[1]["positive"], "task_type": "classification"}
@@ -38,7 +38,7 @@ def write_labels(rows: list[Row]) -> Iterator[list[Row]]:
             | {"query_id": row["query_id"], "passage_id": f"p{n}", "similarity": n / 10}
             | {"retriever_rank": n + 1, "rrf": 0.5}
             for row in rows[start : start + ROWS_A_SHARD]
-            for n in range(len(passage_rows()) - 3)
+            for n in range(len(make_passage_rows()) - 3)
         ]
 
 
@@ -49,7 +49,9 @@ def inputs(tmp_path):
         labels = run.open_stage("labels", {})
         rows = write_rows()
         parts = [rows[i : i + ROWS_A_SHARD] for i in range(0, len(rows), ROWS_A_SHARD)]
-        passages.map_shards(PASSAGES, [passage_rows()[:5], passage_rows()[5:]], ShardResult)
+        passages.map_shards(
+            PASSAGES, [make_passage_rows()[:5], make_passage_rows()[5:]], ShardResult
+        )
         examples.map_shards(EXAMPLES, parts, ShardResult)
         labels.map_shards(LABELS, list(write_labels(rows)), ShardResult)
         for stage in (passages, examples, labels):
@@ -63,7 +65,7 @@ class Expected:
     def __init__(
         self, rows: list[ScoredExample], writer: StudentTexts, aligned: bool, groups: Mixture
     ) -> None:
-        passages = {row["passage_id"]: join_passage(row) for row in passage_rows()}
+        passages = {row["passage_id"]: join_passage(row) for row in make_passage_rows()}
         self.documents = [
             [one.row["positive"], *one.row["negatives"], *(passages[id_] for id_ in one.others)]
             for one in rows
@@ -131,8 +133,8 @@ def test_numbers_and_texts_are_those_of_lists_in_memory(inputs, encoder_folder, 
     made = make_mixture(recipe.student, recipe.train, 1, rows, reader)
     in_memory = list(rows)
     documents = [text for one in in_memory for text in (one.row["positive"], *one.row["negatives"])]
-    documents += map(join_passage, passage_rows())
-    writer = StudentTexts(recipe.student, passage_rows(), documents)
+    documents += map(join_passage, make_passage_rows())
+    writer = StudentTexts(recipe.student, make_passage_rows(), documents)
     aligned = recipe.train.objective.needs_teacher_vectors
     expected = Expected(in_memory, writer, aligned, made)
     assert list(made.queries.values()) == expected.queries

@@ -4,7 +4,7 @@ import datasets
 from torch.utils.data import DataLoader
 
 
-def ask(model, texts, task="SciFact", side=None):
+def encode_as_mteb(model, texts, task="SciFact", side=None):
     """As mteb asks."""
     import mteb
     from mteb.types import PromptType
@@ -20,7 +20,7 @@ def ask(model, texts, task="SciFact", side=None):
     )
 
 
-def scores(model, task):
+def score_as_mteb(model, task):
     import mteb
 
     result = mteb.evaluate(

@@ -20,14 +20,16 @@ OF_TEXTS = {
 }
 
 
-class Prepared(NamedTuple):
+class PreparedRun(NamedTuple):
     passages: Stage
     queries: Stage
     labels: Stage
     candidates: Stage
 
 
-def label(passage_id: str, rrf: float, rank: int, query_id: str = "q", **columns: object) -> Row:
+def make_label(
+    passage_id: str, rrf: float, rank: int, query_id: str = "q", **columns: object
+) -> Row:
     """A label row; what is not named is as if the ranker had not judged. `rank` is the
     retriever's."""
     return {
@@ -42,7 +44,7 @@ def label(passage_id: str, rrf: float, rank: int, query_id: str = "q", **columns
     }
 
 
-def query(query_id: str, seed_id: str = SEED, text: str = "why do bees dance") -> Row:
+def make_query(query_id: str, seed_id: str = SEED, text: str = "why do bees dance") -> Row:
     return {
         "query_id": query_id,
         "seed_id": seed_id,
@@ -54,36 +56,38 @@ def query(query_id: str, seed_id: str = SEED, text: str = "why do bees dance") -
     }
 
 
-def prepare(
+def prepare_labels(
     run: Run,
     queries: Sequence[Row],
     labels: Sequence[Sequence[Row]],
     texts: Mapping[str, str] = OF_TEXTS,
     missed: int = 0,
     rankers: Sequence[str] = ("ql",),
-) -> Prepared:
+) -> PreparedRun:
     """`labels`: one list a shard. `missed`: seeds that retrieval did not find."""
-    passages = _stage(run, "passages", PASSAGES, [[_passage(*item) for item in texts.items()]], [])
-    asked = _stage(run, "queries", QUERIES, [list(queries)], [passages])
-    found = [[_candidate(row) for row in shard] for shard in labels]
-    candidates = _stage(run, "candidates", CANDIDATES, found, [asked])
+    passages = _write_stage(
+        run, "passages", PASSAGES, [[_make_passage(*item) for item in texts.items()]], []
+    )
+    asked = _write_stage(run, "queries", QUERIES, [list(queries)], [passages])
+    found = [[_make_candidate(row) for row in shard] for shard in labels]
+    candidates = _write_stage(run, "candidates", CANDIDATES, found, [asked])
     candidates.finish(counts={"seed not retrieved": missed})
     settings = {"rankers": list(rankers)}
-    judged = _stage(run, "labels", LABELS, labels, [candidates], settings)
-    return Prepared(passages, asked, judged, candidates)
+    judged = _write_stage(run, "labels", LABELS, labels, [candidates], settings)
+    return PreparedRun(passages, asked, judged, candidates)
 
 
-def recipe(folder: Path, **relabel: object) -> Recipe:
+def make_relabel_recipe(folder: Path, **relabel: object) -> Recipe:
     made = Recipe(name="test", seed=1, relabel=relabel)
     made._folder = folder
     return made
 
 
-def _passage(passage_id: str, text: str) -> Row:
+def _make_passage(passage_id: str, text: str) -> Row:
     return {"passage_id": passage_id, "title": "", "text": text, "source": "test"}
 
 
-def _candidate(row: Row) -> Row:
+def _make_candidate(row: Row) -> Row:
     return {
         "query_id": row["query_id"],
         "passage_id": row["passage_id"],
@@ -92,7 +96,7 @@ def _candidate(row: Row) -> Row:
     }
 
 
-def _stage(
+def _write_stage(
     run: Run,
     name: str,
     table: Table,

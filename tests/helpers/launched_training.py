@@ -10,10 +10,10 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from distill.recipe import Recipe
-from helpers import fresh_process as fresh
+from helpers import fresh_process
 
 
-def start(
+def train_in_processes(
     folder: Path,
     recipe: Recipe,
     processes: int,
@@ -23,13 +23,13 @@ def start(
 ) -> None:
     """Until the student is trained; or, in all processes, until the step at which they die, or at
     which the last of them gets SIGTERM."""
-    shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _port()}
+    shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _find_port()}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    shared |= {} if config is None else asked_by(config)
+    shared |= {} if config is None else read_launch_environment(config)
     started = [
-        fresh.Fresh(
+        fresh_process.FreshProcess(
             folder.with_name(f"{folder.name}-process-{rank}"),
-            train,
+            train_in_process,
             folder,
             recipe.model_dump_json(),
             dies_at,
@@ -38,30 +38,32 @@ def start(
         )
         for rank in range(processes)
     ]
-    for done in [process.done() for process in started]:
+    for done in [process.wait() for process in started]:
         assert (done.returncode == 0) == (dies_at is stops_at is None), done.stderr[-3000:]
         assert ("KeyboardInterrupt" in done.stderr) == (stops_at is not None)
 
 
-def asked_by(config: Path) -> dict[str, str]:
+def read_launch_environment(config: Path) -> dict[str, str]:
     """The environment that `accelerate launch --config_file` starts the processes in."""
     words = ["--config_file", str(config), "--num_processes", "2", "train.py"]
     asked, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     return {key: value for key, value in prepare_multi_gpu_env(asked).items() if "FSDP" in key}
 
 
-def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | None) -> None:
+def train_in_process(
+    folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | None
+) -> None:
     """In one of the processes."""
     from distill.runtime import processes
     from distill.store.run import Run
     from distill.student.build import build_base
     from distill.train.settings import TrainingSettings
     from distill.train.stage import train_student
-    from helpers.training_by_hand import example_rows, write_inputs
+    from helpers.training_by_hand import make_example_rows, write_inputs
 
     torch.set_num_threads(1)
     recipe = Recipe.model_validate_json(recipe_json)
-    rows = [row for row in example_rows() if row["negatives"]][:4]
+    rows = [row for row in make_example_rows() if row["negatives"]][:4]
     run = Run(folder)
     if dies_at is not None:
         import pytest
@@ -96,7 +98,7 @@ def _spread_over_cpus() -> None:
     accelerate.state.DistributedType = Kinds()
 
 
-def _port() -> str:
+def _find_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])
