@@ -10,6 +10,7 @@ from distill import api
 from distill.cli.options.recipe import add_estimate_options, add_recipe_flag, add_recipe_options
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
+from distill.store.integrity import order_counts
 from distill.store.run import Overwrite
 
 
@@ -17,7 +18,7 @@ def _print_stages(run: api.RunFolder) -> None:
     """Print a line for each stage: its folder, its rows, and what was counted."""
     for stage in run.stages:
         manifest = stage.manifest
-        counts = dict(manifest["counts"])
+        counts = order_counts(manifest["counts"])
         read = counts.pop("read", None)
         if counts.get("kept") == manifest["rows"]:
             del counts["kept"]

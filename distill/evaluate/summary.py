@@ -152,12 +152,23 @@ class JudgeCheck(TypedDict):
     differences: dict[str, CorrectedDifference]
 
 
+class GroupDifference(TypedDict):
+    """The mean of student minus teacher over a group's queries, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
 class QueryGroup(TypedDict):
-    """A group of `items` queries, and the mean of each role's values over them."""
+    """A group of `items` queries, and the mean of each role's values over them. `from_teacher` is
+    the student's difference; summaries of earlier versions, and those without a teacher, lack it,
+    and so does a group of one query."""
 
     group: str
     items: int
     scores: dict[str, float]
+    from_teacher: NotRequired[GroupDifference]
 
 
 class Breakdown(TypedDict):

@@ -20,7 +20,7 @@ from distill.inspect.query import (
     list_chosen_passages,
 )
 from distill.relabel.choose import sort_by_fusion
-from distill.store.integrity import check_files, read_manifest
+from distill.store.integrity import check_files, order_counts, read_manifest
 from distill.store.shards import list_shards
 from distill.store.stage import open_stage
 from distill.store.tables import (
@@ -59,7 +59,9 @@ def show_run(run: Path, console: Console) -> None:
     grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
         manifest, name = read_manifest(path), path.parent.parent.name
-        told = [", ".join(f"{key} {n}" for key, n in _order_counts(manifest.get("counts", {})))]
+        told = [
+            ", ".join(f"{key} {n}" for key, n in order_counts(manifest.get("counts", {})).items())
+        ]
         told += [_describe_execution(manifest.get("execution", {}))]
         grid.add_row(
             name,
@@ -71,12 +73,6 @@ def show_run(run: Path, console: Console) -> None:
             Text("\n".join(filter(None, told))),
         )
     console.print(grid, f"tables: {', '.join(list_tables(run))}")
-
-
-def _order_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Order counts as they arise: what was read, what became of it, and what was kept of it."""
-    places = {"read": 0, "kept": 2}
-    return sorted(counts.items(), key=lambda item: places.get(item[0], 1))
 
 
 def _describe_execution(execution: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from distill.report.facts import Fact, list_findings
 from distill.report.run_data import RunData, read_run_data
 from distill.report.run_notes import list_notes_of_run
 from distill.report.sections.data_funnel import make_funnel
+from distill.report.sections.languages import tabulate_languages
 from distill.report.sections.lineage import make_lineage
 from distill.report.sections.losses import find_lost_queries
 from distill.report.sections.overview import make_overview
@@ -78,6 +79,7 @@ def _render(run_data: RunData, may_write: bool) -> str:
         name=run_data.name,
         overview=make_overview(run_data),
         sample=make_query_sample(run_data),
+        languages=tabulate_languages(run_data),
         version=__version__,
         commit=find_commit(),
         headline=write_headline(run_data.summary) if run_data.summary else "",

@@ -19,7 +19,12 @@ def format_interval(of: Difference) -> str:
     """Format the interval of a difference; empty where the task has no values of single items."""
     if of["low"] is None or of["high"] is None:
         return ""
-    return f"{format_signed(of['low'])} to {format_signed(of['high'])}"
+    return format_range(of["low"], of["high"])
+
+
+def format_range(low: float, high: float) -> str:
+    """Format the two ends of an interval."""
+    return f"{format_signed(low)} to {format_signed(high)}"
 
 
 def format_probability(value: float | None) -> str:

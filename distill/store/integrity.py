@@ -8,7 +8,7 @@ process.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes, find_damage, list_files, measure_file
 from distill.store.shards import list_shards, read_shard_number
 
+DROPPED = "dropped"
+"""Begins the name of a count of rows that a stage left out; the reason follows."""
 FORMAT = 1
 """Of manifests; raised where an older distill could not continue a run."""
 _BOOK = ".stage/"
@@ -94,6 +96,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "update distill, or give this run another folder with --run",
         )
     return dict(manifest)
+
+
+def order_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Order what a stage counted as it is read: what came in, what was kept, other counts, and what
+    was dropped, the most frequent first. A manifest has names by their letters.
+
+    >>> order_counts({"dropped short": 2, "dropped: double": 5, "kept": 7, "read": 10, "split": 3})
+    {'read': 10, 'kept': 7, 'split': 3, 'dropped: double': 5, 'dropped short': 2}
+    """
+
+    def rank(name: str) -> tuple[int, int]:
+        is_dropped = name.startswith(DROPPED)
+        place = 3 if is_dropped else {"read": 0, "kept": 1}.get(name, 2)
+        return place, -counts[name] if is_dropped else 0
+
+    return {name: counts[name] for name in sorted(counts, key=rank)}
 
 
 def repair_stage(stage: StageFiles) -> None:

@@ -141,7 +141,7 @@ def test_counts_stand_in_the_order_in_which_they_arise(tmp_path):
         stage.finish(counts={"dropped short": 2, "kept": 7, "over limit": 1, "read": 10})
     out = StringIO()
     show_run(tmp_path / "run", Console(file=out, width=120))
-    assert "read 10, dropped short 2, over limit 1, kept 7" in out.getvalue()
+    assert "read 10, kept 7, over limit 1, dropped short 2" in out.getvalue()
 
 
 def test_inspect_tells_who_made_a_stage_and_what_was_lost(tmp_path):

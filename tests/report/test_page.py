@@ -144,10 +144,14 @@ def test_plots_take_the_themes_colours(open_page, page_file):
 def test_print_shows_every_section_in_light_colours(open_page, page_file):
     opened = open_page(page_file, color_scheme="dark")
     dark = opened.page.evaluate("getComputedStyle(document.body).color")
+    assert not opened.page.is_visible("text=Contents")
     opened.page.emulate_media(media="print")
+    assert opened.page.is_visible("text=Contents")
+    entries = opened.page.locator(".contents a")
+    assert entries.evaluate_all("all => all.map(a => a.hash.slice(1))") == opened.shown()
     assert len(opened.shown()) == 6
     assert opened.page.evaluate("getComputedStyle(document.body).color") != dark
-    assert not opened.page.is_visible("nav")
+    assert not opened.page.is_visible("#tabs")
 
 
 def test_printing_unfolds_and_folds_again(open_page, page_file):

@@ -1,13 +1,17 @@
 """A ranking task's scores by groups of its queries: short, middle and long ones, and kinds where a
 run's own task has them."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from distill.corpus.held_out import JUDGED, KNOWN_ITEM
 from distill.evaluate.judged.collection import read_json_lines
-from distill.evaluate.summary import Breakdown, QueryGroup
+from distill.evaluate.statistics.resampling import draw_bootstrap
+from distill.evaluate.summary import Breakdown, GroupDifference, QueryGroup
 from distill.store.tables import QUERIES, read_rows
 
 RoleValues = Mapping[str, Mapping[str, float]]
@@ -68,7 +72,22 @@ def _average(name: str, items: list[str], values: RoleValues) -> QueryGroup:
     """Average over the items of a group, for each role that has a value of all."""
     roles = [role for role in values[items[0]] if all(role in values[item] for item in items)]
     scores = {role: round(mean(values[item][role] for item in items), 6) for role in roles}
-    return {"group": name, "items": len(items), "scores": scores}
+    group: QueryGroup = {"group": name, "items": len(items), "scores": scores}
+    if {"student", "teacher"} <= set(roles) and len(items) > 1:
+        group["from_teacher"] = _compare_with_teacher(name, items, values)
+    return group
+
+
+def _compare_with_teacher(name: str, items: list[str], values: RoleValues) -> GroupDifference:
+    """Compare over a group, with the interval of the paired percentile bootstrap."""
+    gaps = np.array([values[item]["student"] - values[item]["teacher"] for item in items])
+    drawn = draw_bootstrap(gaps, np.random.default_rng([0, zlib.crc32(name.encode())]))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {
+        "difference": round(float(gaps.mean()), 6),
+        "low": round(float(low), 6),
+        "high": round(float(high), 6),
+    }
 
 
 def read_query_kinds(run_folder: Path) -> dict[str, dict[str, str]]:

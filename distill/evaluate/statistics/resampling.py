@@ -67,15 +67,7 @@ def _average_by_position(drawn: Sequence[Values]) -> Values:
 
 def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Resample the mean of (n,) differences of single items; of few, draws are widened."""
-    stats = need("scipy.stats", "eval")
-    bootstrap: Any = stats.bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        batch=100,
-        method="percentile",
-        rng=rng,
-    )
+    bootstrap = draw_bootstrap(differences, rng)
     # Flips of the signs, as if the models had swapped the item's values; scipy.stats'
     # permutation_test does the same thirty times slower.
     permuted = np.empty(PERMUTATION_RESAMPLES)
@@ -84,11 +76,22 @@ def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDi
         signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
         block[:] = signs @ differences / len(differences)
     observed = float(differences.mean())
-    return ResampledDifference(
-        observed,
-        _widen_bootstrap(bootstrap.bootstrap_distribution, observed, differences),
-        permuted,
+    return ResampledDifference(observed, bootstrap, permuted)
+
+
+def draw_bootstrap(differences: Values, rng: np.random.Generator) -> Values:
+    """Draw means of (n,) differences of single items, with replacement; of few, draws are
+    widened."""
+    stats = need("scipy.stats", "eval")
+    drawn: Any = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        batch=100,
+        method="percentile",
+        rng=rng,
     )
+    return _widen_bootstrap(drawn.bootstrap_distribution, float(differences.mean()), differences)
 
 
 def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) -> Values:

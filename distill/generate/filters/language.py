@@ -33,6 +33,13 @@ def is_foreign(text: str, allowed: Sequence[str]) -> bool:
     return bool(probability >= _CERTAIN and sum(chances[a] for a in allowed) < _EXCLUDED)
 
 
+def detect_language(text: str) -> str | None:
+    """Detect the language of a text (ISO 639-1); None where it is in none, or that is not
+    certain."""
+    best, probability = _open_identifier().classify(text)
+    return str(best) if best != _NO_LANGUAGE and probability >= _CERTAIN else None
+
+
 def make_language_filter(allowed: Sequence[str] | None) -> Filter:
     """Make a filter that holds a row to its own language where it was written for one, else to
     those allowed, else to none.

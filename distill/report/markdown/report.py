@@ -24,6 +24,7 @@ from distill.report.score_tables import (
     write_baselines_title,
 )
 from distill.report.sections.data_funnel import Funnel, FunnelStep, make_funnel
+from distill.report.sections.languages import tabulate_languages
 from distill.report.sections.lineage import Lineage, make_lineage
 from distill.report.sections.overview import make_overview
 from distill.report.sections.query_sample import QuerySection, make_query_sample
@@ -60,6 +61,7 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
             f"- {label}: {escape_markdown(value)}" for label, value in make_overview(run_data)
         ),
         *_write_funnel(make_funnel(run_data.complete)),
+        *([write_grid(of)] if (of := tabulate_languages(run_data)) else []),
         *_write_sample(make_query_sample(run_data)),
         *write_relabelling(make_relabelling(run_data)),
         *_write_lineage(make_lineage(run_data)),

@@ -7,10 +7,10 @@ from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest
 from distill.report.sections.decontamination import describe_decontamination
+from distill.store.integrity import DROPPED
 from distill.store.tables import EXAMPLES, GENERATIONS, PARSED, PASSAGES, QUERIES, Table
 
 _TABLES = (PASSAGES, GENERATIONS, PARSED, QUERIES, EXAMPLES)
-_DROPPED = "dropped"
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def make_funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
 def list_drop_reasons(manifest: Manifest) -> dict[str, int]:
     """Return what a stage left out by reason, the most frequent first."""
     counts = [
-        (key.removeprefix(_DROPPED).strip(": "), count)
+        (key.removeprefix(DROPPED).strip(": "), count)
         for key, count in manifest["counts"].items()
-        if key.startswith(_DROPPED) and count
+        if key.startswith(DROPPED) and count
     ]
     return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
 

@@ -14,6 +14,7 @@ from distill.recipe.needs import needs_llm
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest, RunData, put_before_first
+from distill.store.integrity import order_counts
 
 _MODELS = {
     "LLM": ("llm", "model"),
@@ -122,7 +123,9 @@ def _tabulate_stages(stages: Mapping[str, Manifest]) -> Grid:
     cells = []
     for name, manifest in stages.items():
         done, used, rows = manifest["complete"], sum_tokens(manifest), manifest.get("rows") or None
-        counts = ", ".join(f"{what} {n:,}" for what, n in manifest.get("counts", {}).items())
+        counts = ", ".join(
+            f"{what} {n:,}" for what, n in order_counts(manifest.get("counts", {})).items()
+        )
         cells.append(
             [
                 Cell(name, note="" if done else "not complete"),

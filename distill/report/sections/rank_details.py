@@ -4,8 +4,10 @@ scores by groups of queries."""
 from statistics import mean
 
 from distill.evaluate.summary import (
+    BM25_ROLE,
     Breakdown,
     ModelFigures,
+    QueryGroup,
     Summary,
     format_metric,
     format_role,
@@ -13,6 +15,8 @@ from distill.evaluate.summary import (
 )
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
+
+_RECALL = "recall_at_"
 
 
 def tabulate_details(summary: Summary) -> Grid | None:
@@ -29,6 +33,23 @@ def tabulate_details(summary: Summary) -> Grid | None:
     ]
     header = ["model", *map(format_metric, measures)]
     return Grid("Rankings in detail", header, rows, numeric=header[1:])
+
+
+def list_recalls(summary: Summary) -> dict[str, dict[int, float]]:
+    """List recall by depth of student, teacher and BM25, means over the averaged tasks that rank
+    documents; without those for which it is not known."""
+    models = summary["models"]
+    recalls = {}
+    for role in ("student", "teacher", BM25_ROLE):
+        details = _average_details(summary, models[role]) if role in models else {}
+        by_depth = {
+            int(measure.removeprefix(_RECALL)): value
+            for measure, value in details.items()
+            if measure.startswith(_RECALL)
+        }
+        if by_depth:
+            recalls[format_role(role)] = by_depth
+    return recalls
 
 
 def _average_details(summary: Summary, model: ModelFigures) -> dict[str, float]:
@@ -54,18 +75,29 @@ def _tabulate_breakdown(summary: Summary, task: str, of: Breakdown) -> Grid:
         for role, model in summary["models"].items()
         if model["variant_of"] is None and any(role in group["scores"] for group in of["groups"])
     ]
+    compared = any("from_teacher" in group for group in of["groups"])
     rows = [
         [
             Cell(group["group"]),
             Cell(numbers.format_whole(group["items"]), group["items"]),
             *(_make_cell(group["scores"].get(role)) for role in roles),
+            *([_make_gap_cell(group)] if compared else []),
         ]
         for group in of["groups"]
     ]
     metric = format_metric(summary["tasks"][task]["metric"])
     header = [of["by"], "queries", *map(format_role, roles)]
+    header += ["student − teacher"] if compared else []
     caption = f"{metric} on {task} by {of['by']} of the query"
     return Grid(caption, header, rows, numeric=header[1:], sortable=False)
+
+
+def _make_gap_cell(group: QueryGroup) -> Cell:
+    gap = group.get("from_teacher")
+    if gap is None:
+        return Cell(numbers.NONE)
+    shown = numbers.format_signed(gap["difference"])
+    return Cell(shown, gap["difference"], numbers.format_range(gap["low"], gap["high"]))
 
 
 def _make_cell(value: float | None) -> Cell:

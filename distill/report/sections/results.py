@@ -28,6 +28,7 @@ from distill.report.cells import Cell, Grid
 from distill.report.method import describe_method
 from distill.report.plots.differences import draw_differences
 from distill.report.plots.pareto import draw_pareto
+from distill.report.plots.recall import draw_recall
 from distill.report.plots.scatter import draw_scatter
 from distill.report.score_tables import (
     BASELINES,
@@ -36,7 +37,11 @@ from distill.report.score_tables import (
     list_measures,
     write_baselines_title,
 )
-from distill.report.sections.rank_details import tabulate_breakdowns, tabulate_details
+from distill.report.sections.rank_details import (
+    list_recalls,
+    tabulate_breakdowns,
+    tabulate_details,
+)
 
 _NOT_WORSE = {True: "yes", False: "not shown", None: numbers.NONE}
 
@@ -55,6 +60,7 @@ class ResultsSection:
     baselines: Grid | None
     differences: Markup | None
     scatter: Markup | None
+    recall: Markup | None
     pareto: Markup | None
     details: Grid | None
     breakdowns: list[Grid]
@@ -81,6 +87,7 @@ def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSe
         baselines=_tabulate_baselines(summary),
         differences=draw_differences(_list_differences(summary), list_averaged_tasks(summary)),
         scatter=draw_scatter(items or {}),
+        recall=draw_recall(list_recalls(summary)),
         pareto=draw_pareto(models, quality),
         details=tabulate_details(summary),
         breakdowns=tabulate_breakdowns(summary),

@@ -1,7 +1,7 @@
 "use strict";
 // Without this script every section stands open and no table sorts: nothing is lost but comfort.
 
-const links = [...document.querySelectorAll("nav a")];
+const links = [...document.querySelectorAll("#tabs a")];
 const panels = links.map((link) => document.querySelector(link.getAttribute("href")));
 
 function show(number) {
@@ -18,7 +18,7 @@ function named() {
   return Math.max(0, links.findIndex((link) => link.getAttribute("href") === location.hash));
 }
 
-document.querySelector("nav").setAttribute("role", "tablist");
+document.querySelector("#tabs").setAttribute("role", "tablist");
 links.forEach((link, number) => {
   link.setAttribute("role", "tab");
   link.setAttribute("aria-controls", panels[number].id);

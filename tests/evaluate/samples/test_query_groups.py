@@ -19,6 +19,23 @@ def test_thirds_of_length_have_their_bounds_sizes_and_means():
     assert [group["scores"]["student"] for group in found["groups"]] == [0.1, 0.4, 0.7]
 
 
+def test_student_is_compared_with_its_teacher_in_each_third():
+    both = {item: of | {"teacher": 0.5} for item, of in values(9).items()}
+    (found,) = group_queries(both, {item: n for n, item in enumerate(both, 1)}, {})
+    gaps = [group["from_teacher"] for group in found["groups"]]
+    assert [gap["difference"] for gap in gaps] == [-0.4, -0.1, 0.2]
+    for gap in gaps:
+        assert gap["low"] < gap["difference"] < gap["high"]
+    (again,) = group_queries(both, {item: n for n, item in enumerate(both, 1)}, {})
+    assert again == found
+
+
+def test_single_query_has_no_interval():
+    both = {item: of | {"teacher": 0.5} for item, of in values(2).items()}
+    (found,) = group_queries(both, {item: n for n, item in enumerate(both, 1)}, {})
+    assert not any("from_teacher" in group for group in found["groups"])
+
+
 def test_queries_of_one_length_are_no_groups():
     assert group_queries(values(9), dict.fromkeys(values(9), 4), {}) == []
 
