@@ -52,8 +52,7 @@ def tabulate_languages(run_data: RunData) -> Grid | None:
 def _detect(passages: PassageReader) -> Counter[str]:
     """Count passages by language; those of which it is not certain under the empty name."""
     count = len(passages)
-    picked = range(count)
-    if count > _EXAMINED:
-        picked = [number * count // _EXAMINED for number in range(_EXAMINED)]
+    shown = min(count, _EXAMINED)
+    picked = [number * count // shown for number in range(shown)]
     texts = (join_passage(row)[:_CHARACTERS] for row in passages.read_rows(picked))
     return Counter(detect_language(text) or "" for text in texts)
