@@ -240,9 +240,11 @@ class Generate(Section):
     max_new_tokens: int = Field(64, gt=0, le=1_000_000)
     """Longest reply of the language model, in tokens."""
     temperature: float = Field(0.7, ge=0, le=100)
-    """Sampling temperature of the language model; 0 is greedy."""
+    """Sampling temperature of the language model; 0 is greedy. 0.7 is a convention; recipes for an
+    LLM of 135M parameters take 0.3."""
     top_p: float = Field(0.95, gt=0, le=1)
-    """Nucleus sampling: smallest share of probability whose most likely tokens are sampled from."""
+    """Nucleus sampling: smallest share of probability whose most likely tokens are sampled from.
+    0.95 is a convention that was not measured."""
     min_passage_words: int = Field(0, ge=0)
     """Fewest words (title and text) of a passage that queries are written for, since a model that
     is given little invents the rest. A shorter passage stays in the corpus."""

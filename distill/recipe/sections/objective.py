@@ -153,7 +153,8 @@ class InfoNCE(Section):
 
     temperature: float = Field(0.05, gt=0)
     """Temperature by which cosine similarities are divided; the initial one with
-    `learn_temperature`."""
+    `learn_temperature`. 0.05 is the default of sentence-transformers' contrastive loss (scale 20);
+    E5-Mistral (arXiv 2401.00368) has 0.02. Other values were not measured here."""
     learn_temperature: bool = False
     """Train the temperature together with the student (as in CLIP, arXiv 2103.00020), from
     `temperature` on."""
@@ -193,7 +194,7 @@ class MultiPositive(Section):
     pairs (LSEPair, arXiv 2602.12727: the least harmed by wrong judgements); contrast: InfoNCE of
     each positive by itself, in which the other positives are no negatives."""
     temperature: float = Field(0.05, gt=0)
-    """Temperature by which cosine similarities are divided."""
+    """Temperature by which cosine similarities are divided. 0.05, as train.infonce.temperature."""
     max_candidates: int | None = Field(None, ge=2)
     """Largest number of candidates of a query, the positive and the chosen negatives among them; of
     a longer list those are taken that cover the range of the scores evenly. null: the whole
@@ -226,7 +227,8 @@ class Align(Section):
     """Number of sentences of the corpus, drawn by seed, that are aligned in addition to the
     examples."""
     batch_size: int = Field(64, gt=0, le=1_000_000)
-    """Plain texts per training step, summed over all processes."""
+    """Plain texts per training step, summed over all processes. 64 is a convention that was not
+    measured."""
 
 
 class KL(Section):
@@ -260,7 +262,7 @@ class KL(Section):
     token; 0.5 to 1 hybrid, mixtures and standardised scores. training.json and the report have the
     entropy and the top probability that come of it."""
     student_temperature: float = Field(0.05, gt=0)
-    """Temperature of the student's cosine similarities."""
+    """Temperature of the student's cosine similarities. 0.05, as train.infonce.temperature."""
 
 
 class MarginMSE(Section):
@@ -292,9 +294,12 @@ class CorpusSoftmax(Section):
     candidates has mass."""
     temperature: float = Field(0.333, gt=0)
     """Temperature of the soft scores. 0.333 with train.bm25_share 0.333 is the softmax of twice the
-    scaled similarity plus the scaled BM25 score; 0.05 suits cosines."""
+    scaled similarity plus the scaled BM25 score; 0.05 suits cosines. On docstrings of other
+    packages 0.1 is level with it (-0.001, -0.003 to +0.002), and 1 does harm (-0.032, -0.049 to
+    -0.015; RESULTS.md, The transformer alone)."""
     student_temperature: float = Field(0.05, gt=0)
-    """Temperature of the cosine similarities of a query with the documents."""
+    """Temperature of the cosine similarities of a query with the documents. 0.05, as
+    train.infonce.temperature."""
     documents: int = Field(1_000_000, gt=0)
     """Largest number of documents over all of which the softmax runs; on a larger corpus it runs
     over the candidates of the batch and a uniform sample of the other documents, each of which

@@ -23,7 +23,8 @@ class Cascade(Section):
     survivors alone. Empty: no cascade, every ranker judges everything."""
     keep: int = Field(8, ge=2)
     """Number of candidates per query that survive the first judgement; the seed passage always
-    survives."""
+    survives. 8 is a convention: of QL's and the retriever's 0.485 nDCG@10 on cacm it leaves 0.464,
+    and 12 of 20 leave 0.483 (RESULTS.md, Reranking)."""
 
 
 class RankerCheck(Section):
@@ -59,7 +60,8 @@ class Relabel(Section):
     prompt_rc and prompt_graded where a server gives no log-probabilities."""
     max_passage_words: int = Field(300, gt=0)
     """Longest passage inside a judging prompt, in words. It is longer than for generation, since
-    the answer may stand further down."""
+    the answer may stand further down. On cacm QL's nDCG@10 is 0.488 with 300 words and 0.477 with
+    120, which is within noise (RESULTS.md, Reranking)."""
     fused: bool = False
     """Compute the rankers ql and rc in one pass: both are read off prompt_rc, which ends in query
     and verdict."""
@@ -69,11 +71,14 @@ class Relabel(Section):
     """Rankers whose ranks are fused; the first named breaks ties. ql: likelihood of the query; rc:
     odds of yes against no; graded: expected grade of four; listwise: the language model sorts, for
     engines without log-probabilities; cross_encoder: the model in `cross_encoder`; bm25: words in
-    common, by the settings of `retriever.bm25`; retriever: its own rank."""
+    common, by the settings of `retriever.bm25`; retriever: its own rank. The default is the pair of
+    Gecko (arXiv 2403.20327, appendix A). With a judge of 135M parameters [ql, retriever] is the
+    better pair on cacm and vaswani (RESULTS.md, Reranking)."""
     weights: dict[Ranker, float] | Literal["auto"] = {}
     """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named.
     auto: by how often each ranker puts the known passage first, for queries that no language model
-    wrote; one that is worse than the retriever is left out (see `check`)."""
+    wrote; one that is worse than the retriever is left out (see `check`). Gecko weighs its two
+    alike."""
     check: RankerCheck = RankerCheck()
     """Settings of the check of rankers that `weights: auto` makes."""
     rrf_k: float = Field(0, ge=0)
@@ -81,7 +86,7 @@ class Relabel(Section):
     that is 0."""
     ql_per_token: bool = False
     """Divide a query's log-likelihood by its number of tokens. Ranks within a query stay the same;
-    thresholds and scores of different queries become comparable."""
+    thresholds and scores of different queries become comparable. Off, as in Gecko's formula."""
     seed_margin: Literal["auto"] | None = None
     """What is taken off the seed passage's scores by ql, rc and graded, before they are ranked and
     before soft labels are made of them. The same kind of model wrote the query from that passage,
@@ -89,12 +94,14 @@ class Relabel(Section):
     candidate of its query, of ql by token; null: nothing."""
     listwise_window: int = Field(10, ge=2, le=1000)
     """Number of passages that one listwise prompt sorts; the window slides from the last to the
-    first by half of its size (Sun et al. 2023, arXiv 2304.09542)."""
+    first by half of its size (Sun et al. 2023, arXiv 2304.09542). The paper has windows of 20,
+    moved by 10."""
     cross_encoder: Word | None = None
     """The sentence-transformers CrossEncoder of the ranker cross_encoder: a hub id or a folder, or
     judge: the one that this recipe trains (section judge); null: none."""
     cross_encoder_tokens: int = Field(512, gt=0)
-    """Longest pair of query and passage that the cross-encoder reads, in tokens."""
+    """Longest pair of query and passage that the cross-encoder reads, in tokens. 512 is the longest
+    input of BERT-like encoders."""
     cascade: Cascade = Cascade()
     """Settings of cascaded judging: a cheap ranker judges all candidates, the others its
     survivors."""
@@ -118,7 +125,8 @@ class Relabel(Section):
     passage that the query was written for."""
     positive_margin: float = Field(0.5, ge=0)
     """Least lead over the seed passage for `positive: margin`, in units of the fused score: with
-    two rankers and no constant the best possible score is 2."""
+    two rankers and no constant the best possible score is 2. 0.5 is by how much the first place of
+    one ranker exceeds its second."""
     min_relevance: float | None = None
     """Drop a query if no candidate's relevance reaches this: the log-odds of rc, or the grade where
     graded is among the rankers and rc is not. null: off."""
@@ -134,11 +142,11 @@ class Relabel(Section):
     """Order in which eligible negatives are ranked: by the fused ranks, or by the retriever's
     similarity."""
     negative_count: int = Field(1, ge=0)
-    """Number of hard negatives for each query."""
+    """Number of hard negatives for each query. Gecko and E5-Mistral (arXiv 2401.00368) have 1."""
     negative_range: tuple[int, int] = (11, 20)
     """First and last rank for `negatives: range`, counted from 1 among the candidates that may be
-    negatives; the positive, the seed passage and what is too similar are left out before
-    counting."""
+    negatives; the positive, the seed passage and what is too similar are left out before counting.
+    The default is the lower half of 20 candidates, a convention that was not measured."""
     max_negative_share: float | None = Field(None, gt=0)
     """Limit for a negative's similarity, as a share of the positive's (NV-Retriever, arXiv
     2407.15831: 0.95); null: no limit. For a positive of negative similarity s the limit is
@@ -150,7 +158,8 @@ class Relabel(Section):
     max_negative_share and negative_margin."""
     near_duplicates: float | None = Field(0.8, gt=0, le=1)
     """Jaccard similarity of word triples from which a passage counts as the same as the seed or the
-    positive, and so is no negative; null: only the passages themselves."""
+    positive, and so is no negative; null: only the passages themselves. 0.8 is a convention that
+    was not measured."""
     shard_size: int = Field(256, gt=0)
     """Queries (candidates, labels, examples) or judged pairs per shard: the most that is lost when
     the process is killed."""
@@ -237,7 +246,7 @@ class DistilledJudge(Section):
     """Weight of each ranker's scores in what the judge learns; 1 for a ranker that is not named."""
     top_k: int = Field(20, ge=2, le=100_000)
     """Number of candidates of each query that teach the judge, where relabel.cross_encoder is
-    judge; otherwise it learns from the lists of relabel.top_k."""
+    judge; otherwise it learns from the lists of relabel.top_k. 20, as relabel.top_k."""
     queries: int = Field(5000, ge=10)
     """Largest number of queries whose lists teach the judge, drawn by seed."""
     list_size: int = Field(8, ge=2, le=1000)
@@ -245,13 +254,15 @@ class DistilledJudge(Section):
     evenly between them by what is learnt (arXiv 2604.04734)."""
     temperature: float = Field(0.5, gt=0)
     """Temperature of the distribution over a list that is learnt (ListNet, Cao et al. 2007), for
-    scores with deviation 1. Lower: the best candidate alone counts."""
+    scores with deviation 1. Lower: the best candidate alone counts. 0.5 is a convention that was
+    not measured."""
     epochs: float = Field(2.0, gt=0, le=10_000)
     """Number of passes over the lists that teach the judge; fractions are allowed."""
     batch_size: int = Field(8, gt=0, le=1_000_000)
-    """Lists per training step of the judge."""
+    """Lists per training step of the judge. 8 lists of 8 are 64 pairs; a convention."""
     learning_rate: float = Field(1e-4, gt=0, le=10)
-    """Peak learning rate of the judge's training (AdamW)."""
+    """Peak learning rate of the judge's training (AdamW). 1e-4 is a convention that was not
+    measured: the lists tried were too few to tell (RESULTS.md, The distilled judge)."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the judge's training steps in which the learning rate rises from 0 to its peak."""
     checkpoint_steps: int = Field(200, gt=0)

@@ -58,10 +58,10 @@ class BM25(Section):
     0.885 to 0.934."""
     k1: float = Field(1.5, ge=0)
     """BM25's term-frequency saturation: how much a word counts that occurs several times; at 0 it
-    counts no more than once."""
+    counts no more than once. 1.5 is the default of bm25s."""
     b: float = Field(0.75, ge=0, le=1)
     """BM25's length normalisation, from 0 (none) to 1 (full): how much less a word counts in a
-    longer passage."""
+    longer passage. 0.75 is the default of bm25s."""
 
 
 class Retriever(EmbedderConfig):
