@@ -17,7 +17,7 @@ from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.files.atomic import read_json
 from distill.generate.filters.candidate import attach_passages
-from distill.generate.filters.round_trip import SeedSearch
+from distill.generate.filters.round_trip import DrawBatch, SeedSearch
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
 from distill.store.passages import PassageReader
@@ -112,7 +112,7 @@ def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
     rows = open_stage(folder / "parsed").read_rows(PARSED)
     draws = attach_passages(rows, PassageReader(passages.folder))
     with Run(folder) as run:
-        SeedSearch(run, recipe.retriever, passages, depth).search(draws)
+        SeedSearch(run, recipe.retriever, passages, depth).search(DrawBatch(draws))
     return mean(draw.retrieved is not None and draw.retrieved.rank is not None for draw in draws)
 
 

@@ -19,6 +19,8 @@ from distill.text.format import Side
 from distill.workers.protocol import WorkerNeeds
 
 Vectors = NDArray[np.float32]
+EncoderIdentity = dict[str, str | int]
+"""Everything that changes the vector of a whole text, by name."""
 
 
 class Embedder(Protocol):
@@ -67,7 +69,7 @@ class Encoder:
 
     embedder: Embedder
     wording: EmbedderPrompts
-    identity: dict[str, str | int]
+    identity: EncoderIdentity
     reference: str
     template_key: str = "query_template"
     server_prompts: Mapping[Side, str] = field(default_factory=dict)

@@ -35,7 +35,7 @@ def make_embedding_job(
     """
     source = getattr(encoder, "source", None)  # an object of the program has none
     needs = HERE if source is None else source.needs
-    opens = partial(_open_encoder, _SentEncoder(encoder), side)
+    opens = partial(_open_encoder, SentEncoder(encoder), side)
 
     def read(number: int) -> list[list[str]]:
         start = starts[number]
@@ -76,7 +76,7 @@ def check_same_vectors(encoder: Encoder, identity: dict[str, str | int]) -> None
     )
 
 
-class _SentEncoder:
+class SentEncoder:
     """An open encoder, which a worker that it is sent to opens again."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -114,11 +114,11 @@ def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Enc
     return encoder
 
 
-def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> _SentEncoder:
-    return _SentEncoder(open_on_worker(source, identity))
+def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> SentEncoder:
+    return SentEncoder(open_on_worker(source, identity))
 
 
 @contextmanager
-def _open_encoder(sent: _SentEncoder, side: Side) -> Iterator[OpenWork[list[str], Vectors]]:
+def _open_encoder(sent: SentEncoder, side: Side) -> Iterator[OpenWork[list[str], Vectors]]:
     encode = sent.encoder.encode_prompted
     yield OpenWork(lambda chunks: [encode(texts, side) for texts in chunks])

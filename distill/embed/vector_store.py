@@ -92,8 +92,13 @@ def embed(
             label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
         )
         _fill(folder, job, starts, workers)
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    return VectorStore(list(ids), vectors, folder)
+    return VectorStore(list(ids), open_vectors(folder), folder)
+
+
+def open_vectors(folder: Path) -> Vectors:
+    """Open the vectors of a complete store's folder, (texts, dimensions), memory-mapped."""
+    vectors: Vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return vectors
 
 
 def is_stored(

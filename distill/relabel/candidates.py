@@ -6,7 +6,7 @@ Task and query are embedded together where the retriever takes instructions (Gec
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,8 +16,9 @@ from distill.errors import UserError
 from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
 from distill.retrieve.corpus_index import identify_retriever
+from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.retrieve.index import QUERIES_AT_ONCE
-from distill.retrieve.retriever import PassageRetriever, RetrievedPassages, RetrieverQueries
+from distill.retrieve.retriever import PassageRetriever, RetrievedPassages
 from distill.retrieve.terms import make_term_splitter
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -60,20 +61,26 @@ def make_candidates(
     compares = teacher is not None and rule.similarity_by == "teacher"
     searcher = PassageRetriever(run, retriever, passages, teacher, compares)
     query_rows = Reader(QUERIES, queries.folder)
-    stage.map_on_workers(
-        CANDIDATES,
-        [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)],
-        partial(_open_search, searcher, passages, queries, top_k),
-        searcher.needs,
-        size=len,
-        unit="queries",
-        together=_choose_together(len(query_rows), size, searcher.queries_at_once),
-        key="relabel.shard_size",
-        requests_a_unit=1,
-    )
+    shards = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
+    together = _choose_together(len(query_rows), size, searcher.queries_at_once)
+    opens = partial(_open_queries, queries, size)
+    with searcher.prepare(
+        stage, opens, len(shards), together, top_k, lambda number: len(shards[number])
+    ):
+        stage.map_on_workers(
+            CANDIDATES,
+            shards,
+            partial(_open_search, searcher, passages, queries, top_k, size),
+            searcher.needs,
+            size=len,
+            unit="queries",
+            together=together,
+            key="relabel.shard_size",
+            requests_a_unit=1,
+        )
     _warn_of_empty_results(stage.sum_counts()[_EMPTY_COUNT], len(query_rows))
     sample = [query_rows[i] for i in range(min(len(query_rows), size, _RECALL_SAMPLE))]
-    recall = searcher.compute_recall(*_split_queries_and_tasks(sample), top_k)
+    recall = searcher.compute_recall(_split_queries_and_tasks(sample), top_k)
     figures: dict[str, Any] = {} if recall is None else {"recall_at_k": recall, "k": top_k}
     stage.finish(**figures)
     return stage
@@ -87,16 +94,30 @@ def _choose_together(queries: int, size: int, at_once: int) -> int:
     return max(1, min(at_once // size, shards // fewest))
 
 
+def _open_queries(queries: Stage, size: int) -> Callable[[int], RetrieverQueries]:
+    """Open the queries of all shards, which are read by the shard's number."""
+    query_rows = Reader(QUERIES, queries.folder)
+
+    def read(shard: int) -> RetrieverQueries:
+        numbers = range(shard * size, min((shard + 1) * size, len(query_rows)))
+        return _split_queries_and_tasks([query_rows[i] for i in numbers], shard)
+
+    return read
+
+
 @contextmanager
 def _open_search(
-    searcher: PassageRetriever, passages: Stage, queries: Stage, top_k: int
+    searcher: PassageRetriever, passages: Stage, queries: Stage, top_k: int, size: int
 ) -> Iterator[OpenWork[range, ShardResult]]:
     corpus = PassageReader(passages.folder)
     query_rows = Reader(QUERIES, queries.folder)
 
     def search(shards: Sequence[range]) -> Iterator[ShardResult]:
         several = [[query_rows[i] for i in numbers] for numbers in shards]
-        batches = [_split_queries_and_tasks(queries) for queries in several]
+        batches = [
+            _split_queries_and_tasks(queries, numbers.start // size)
+            for queries, numbers in zip(several, shards, strict=True)
+        ]
         hits = searcher.find(batches, top_k)
         for queries, results in zip(several, hits, strict=True):
             yield _make_shard(queries, results, corpus)
@@ -189,6 +210,7 @@ def _make_shard(
     return shard
 
 
-def _split_queries_and_tasks(rows: list[Row]) -> RetrieverQueries:
-    """Split query rows into their queries and their tasks."""
-    return RetrieverQueries([row["query"] for row in rows], [row["task"] for row in rows])
+def _split_queries_and_tasks(rows: list[Row], shard: int | None = None) -> RetrieverQueries:
+    """Split query rows, of the shard with this number, into their queries and their tasks."""
+    tasks = [row["task"] for row in rows]
+    return RetrieverQueries([row["query"] for row in rows], tasks, shard)

@@ -81,8 +81,8 @@ class FaissFlatGpuIndex:
         if count > _MOST_ON_GPU:  # so many ties
             return self._exact._propose(queries, count)
         best = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        for [proposal] in self._parts.iterate_proposals([queries], count):
-            best = select_best(*_join(best, proposal), count)
+        for part in self._parts.order:
+            best = select_best(*_join(best, self._parts.propose(part, queries, count)), count)
         return best
 
 
@@ -102,21 +102,39 @@ class ApproximateIndex:
         self, batches: Sequence[Vectors], k: int
     ) -> list[tuple[Vectors, RowNumbers]]:
         """Search batch by batch, as `search` does, but load each part of the index once for all of
-        them. FAISS is asked for one batch at a time, for what it proposes may depend on which
-        queries it is asked for together."""
-        k = min(k, len(self.vectors))
-        best = [
-            (np.full((len(of), k), -np.inf, np.float32), np.full((len(of), k), NO_RESULT, np.int64))
-            for of in batches
-        ]
-        for proposals in self._parts.iterate_proposals(batches, _REFINED * k):
-            for queries, kept, (_, proposed) in zip(batches, best, proposals, strict=True):
-                self._merge(queries, kept, proposed)
+        them."""
+        best = self._make_empty(batches, k)
+        for part in self._parts.order:
+            self._search_part(batches, part, best)
+        return best
+
+    def search_part(
+        self, batches: Sequence[Vectors], part: int, k: int
+    ) -> list[tuple[Vectors, RowNumbers]]:
+        """Search batch by batch in one part of the index."""
+        best = self._make_empty(batches, k)
+        self._search_part(batches, part, best)
         return best
 
     def make_parts(self) -> None:
         """Make the parts that are not on the disk yet, as a search does when it comes to them."""
         self._parts.make_parts()
+
+    def _make_empty(self, batches: Sequence[Vectors], k: int) -> list[tuple[Vectors, RowNumbers]]:
+        k = min(k, len(self.vectors))
+        return [
+            (np.full((len(of), k), -np.inf, np.float32), np.full((len(of), k), NO_RESULT, np.int64))
+            for of in batches
+        ]
+
+    def _search_part(
+        self, batches: Sequence[Vectors], part: int, best: list[tuple[Vectors, RowNumbers]]
+    ) -> None:
+        """Put what a part has among the best. FAISS is asked for one batch at a time, for what it
+        proposes may depend on which queries it is asked for together."""
+        for queries, kept in zip(batches, best, strict=True):
+            _, proposed = self._parts.propose(part, queries, _REFINED * kept[1].shape[1])
+            self._merge(queries, kept, proposed)
 
     def _merge(
         self, queries: Vectors, best: tuple[Vectors, RowNumbers], proposed: RowNumbers
@@ -154,18 +172,19 @@ class PartitionedIndex:
         for part in range(len(self._bounds)):
             self._open_stored(part)
 
-    def iterate_proposals(
-        self, batches: Sequence[Vectors], count: int
-    ) -> Iterator[list[tuple[Vectors, RowNumbers]]]:
-        """Iterate over the parts, that in memory first: of each what it proposes for every batch,
-        scores and rows, (queries, count) at most, `NO_RESULT` among them."""
+    @property
+    def order(self) -> list[int]:
+        """The parts, that in memory first."""
+        held = -1 if self._held is None else self._held[0]
+        return sorted(range(len(self._bounds)), key=lambda number: number != held)
+
+    def propose(self, part: int, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
+        """Give what a part proposes: scores and rows, (queries, count) at most, `NO_RESULT` among
+        them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)
-        held = -1 if self._held is None else self._held[0]
-        for part in sorted(range(len(self._bounds)), key=lambda number: number != held):
-            yield [self._search_part(part, queries, count) for queries in batches]
-
-    def _search_part(self, part: int, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
+        if not len(queries):
+            return np.zeros((0, count), np.float32), np.zeros((0, count), np.int64)
         start, end = self._bounds[part]
         scores, rows = self._open_part(part).search(
             np.ascontiguousarray(queries, np.float32), min(count, end - start)

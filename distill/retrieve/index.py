@@ -22,9 +22,10 @@ QUERIES_AT_ONCE = 2048
 """Queries for which the vectors are gone through once. (These take an eighth less time than 256
 on a CPU, and the vectors' way to a GPU is an eighth.)"""
 _MOST_AT_ONCE = 16_384
-"""Where that is what takes the time: an index of parts, which are loaded one after the other, or
-more vectors than stay in the memory of a machine or GPU."""
+"""Where the corpus is searched part by part."""
 _BYTES_IN_MEMORY = 16 << 30
+"""Of the vectors in one part, where the recipe does not say: less than machines and GPUs that hold
+large corpora have."""
 
 
 def is_exact(retriever: Retriever) -> bool:
@@ -99,10 +100,16 @@ def compute_recall(
     return float(hits.sum() / exact.size)
 
 
+def compute_parts(retriever: Retriever, vectors: Vectors) -> list[tuple[int, int]]:
+    """Compute the first row and the end of each part of the corpus that a machine holds at a time.
+    An approximate index finds other rows in other parts, so there the recipe alone decides."""
+    rows = retriever.index_rows
+    if rows is None and is_exact(retriever) and len(vectors):
+        rows = max(1, _BYTES_IN_MEMORY // (vectors.nbytes // len(vectors)))
+    return compute_part_bounds(len(vectors), rows)
+
+
 def choose_queries_at_once(retriever: Retriever, vectors: Vectors) -> int:
-    """Choose for how many queries the corpus is gone through once. It follows from the recipe and
-    the vectors alone, so that processes on other machines choose the same."""
-    parts = len(compute_part_bounds(len(vectors), retriever.index_rows))
-    if retriever.index != "exact" and parts > 1:
-        return _MOST_AT_ONCE
-    return min(_MOST_AT_ONCE, QUERIES_AT_ONCE * max(1, vectors.nbytes // _BYTES_IN_MEMORY))
+    """Choose for how many queries a part of the corpus is gone through once. It follows from the
+    recipe and the vectors alone, so that processes on other machines choose the same."""
+    return _MOST_AT_ONCE if len(compute_parts(retriever, vectors)) > 1 else QUERIES_AT_ONCE

@@ -211,7 +211,7 @@ class Stage:
             KeyboardInterrupt: after SIGINT or SIGTERM.
         """
         paths = self._list_shard_paths(len(items))
-        missing = [i for i, path in enumerate(paths) if not path.exists()]
+        missing = self.list_missing(len(items))
         if self.complete and not missing:
             return None
         self._warn_of_many_shards(len(items), key)
@@ -294,6 +294,11 @@ class Stage:
     def list_shard_figures(self) -> list[Path]:
         """List the files with the figures of each shard, in the shards' order."""
         return sorted(self.metadata_dir.glob("part-*.json"), key=read_shard_number)
+
+    def list_missing(self, count: int) -> list[int]:
+        """List the numbers of the shards that are not there yet, of a table of `count` shards."""
+        paths = enumerate(self._list_shard_paths(count))
+        return [number for number, path in paths if not path.exists()]
 
     def list_dropped(self) -> list[Path]:
         """List the tables of dropped rows, in the shards' order."""

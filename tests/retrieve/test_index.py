@@ -10,6 +10,7 @@ from distill.retrieve.exact import NO_RESULT, ExactIndex, compute_similarity
 from distill.retrieve.index import (
     check_index,
     choose_queries_at_once,
+    compute_parts,
     compute_recall,
     make_index,
 )
@@ -70,9 +71,19 @@ def test_pass_through_the_corpus_is_for_more_queries_where_it_takes_longer():
         return choose_queries_at_once(Retriever(**settings), vectors)
 
     assert choose(10**6) == choose(10**7) == choose(10**6, index="IVF32,Flat") == 2048
-    assert choose(10**6, index_rows=10**5) == 2048  # exact search maps the vectors
-    assert choose(10**8) == choose(10**6, index="IVF32,Flat", index_rows=10**5) == 16_384
-    assert 2048 < choose(4 * 10**7) < 16_384
+    in_parts = [{"index_rows": 10**5}, {"index": "IVF32,Flat", "index_rows": 10**5}]
+    assert {choose(10**6, **settings) for settings in in_parts} == {16_384}
+    assert choose(10**8) == 16_384  # more than the memory of a machine
+
+
+def test_parts_of_an_exact_search_fit_into_memory_and_those_of_another_index_are_the_recipes():
+    vectors = np.broadcast_to(np.float32(0), (10**8, 384))
+    parts = compute_parts(Retriever(), vectors)
+    assert len(parts) == 9
+    assert (parts[0][0], parts[-1][1]) == (0, 10**8)
+    assert max(end - start for start, end in parts) * 384 * 4 <= 16 << 30
+    assert len(compute_parts(Retriever(index="IVF32,Flat"), vectors)) == 1
+    assert len(compute_parts(Retriever(index_rows=10**7), vectors)) == 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,6 +20,7 @@ from distill.embed import vector_store
 from distill.embed.open_embedder import open_embedder
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe, override
+from distill.retrieve.dense import by_parts, search_cache
 from distill.store.run import Run
 from distill.store.stage import Stage, open_stage
 
@@ -36,7 +37,7 @@ class Reaper:
     def __init__(self, cluster: SmallCluster, run: Run, stages: list[str], patch) -> None:
         self.cluster, self.run = cluster, run
         self.left = list(stages)
-        commit, record = Stage.commit_shard, vector_store._record
+        commit, record, write = Stage.commit_shard, vector_store._record, by_parts.write_arrays
 
         def commit_and_kill(stage, *rest):
             commit(stage, *rest)
@@ -46,6 +47,11 @@ class Reaper:
             record(*rest)
             self.kill_in("vectors")
 
+        def write_and_kill(path, value):
+            write(path, value)
+            self.kill_in(f"{path.parents[3].name}: {path.name.partition('-')[0]}")
+
+        patch.setattr(by_parts, "write_arrays", write_and_kill)
         patch.setattr(Stage, "commit_shard", commit_and_kill)
         patch.setattr(vector_store, "_record", record_and_kill)
 
@@ -109,6 +115,60 @@ def test_nodes_killed_while_queries_candidates_and_judgements_are_made(
         execution = open_stage(tmp_path / "ray" / name).manifest["execution"]
         assert execution["on"] == "ray"
         assert execution["workers_lost"] >= (name in stages)
+
+
+IN_PARTS = ["retriever.index_rows=4", "retriever.sources=[dense,bm25]"]
+
+
+def test_nodes_killed_while_a_corpus_is_searched_part_by_part(
+    cluster, recipe_file, tmp_path, monkeypatch
+):
+    """In small groups of queries; in this process the corpus is searched as a whole."""
+    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS, IN_PARTS[1]])
+    whole = relabel(tmp_path / "here", recipe)
+    monkeypatch.setattr("distill.generate.filters.stage._choose_together", lambda *_: 2)
+    monkeypatch.setattr("distill.relabel.candidates._choose_together", lambda *_: 2)
+    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS, *IN_PARTS])
+    killed = ["queries: queries", "queries: best", "candidates: best"]
+    made = relabel_and_kill(cluster, tmp_path / "ray", recipe, killed)
+    assert list_differences(whole, made) == []
+    for name in ("queries", "candidates"):
+        manifest = open_stage(tmp_path / "ray" / name).manifest
+        assert manifest["execution"]["workers_lost"] >= 1
+        assert not (tmp_path / "ray" / name / ".stage" / "search").exists()
+
+
+@pytest.mark.parametrize("parts", [[], IN_PARTS[:1]], ids=["whole", "by parts"])
+def test_queries_that_the_round_trip_searched_on_workers_are_not_searched_again(
+    cluster, recipe_file, tmp_path, monkeypatch, parts
+):
+    monkeypatch.setattr(search_cache, "_MIN_PASSAGES", 3)
+    written, copies = [], set()
+    write, commit = by_parts.write_arrays, Stage.commit_shard
+
+    def note_written(path, value):
+        written.append(f"{path.parents[3].name}: {path.name.partition('-')[0]}")
+        write(path, value)
+
+    def note_copies(stage, *rest):
+        copies.update(path.parents[1].name for path in stage.folder.glob(".stage/searched-*"))
+        commit(stage, *rest)
+
+    monkeypatch.setattr(by_parts, "write_arrays", note_written)
+    monkeypatch.setattr(Stage, "commit_shard", note_copies)
+    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS, *parts])
+    whole = relabel(tmp_path / "here", load_recipe(recipe_file, [*SMALL, *FILTERS]))
+    written.clear()
+    made = relabel(tmp_path / "ray", put_on(cluster, recipe))
+    assert list_differences(whole, made) == []
+    assert "candidates" in copies
+    assert not list((tmp_path / "ray" / "candidates" / ".stage").glob("searched-*"))
+    with sqlite3.connect(tmp_path / "ray" / "searches.sqlite") as searches:
+        kept = searches.execute("SELECT count(*) FROM searches").fetchone()[0]
+    assert kept >= open_stage(tmp_path / "ray" / "queries").manifest["rows"]
+    if parts:
+        assert {"queries: best", "candidates: queries"} <= {*written}
+        assert "candidates: best" not in written
 
 
 def test_judged_pairs_are_not_judged_again_by_workers(cluster, recipe_file, tmp_path):

@@ -194,9 +194,13 @@ def test_shares_are_not_for_ray(recipe_file, tmp_path):
         finish_shares(recipe, tmp_path / "run")
 
 
+IN_PARTS = ("retriever.index_rows=4", "generate.filters.round_trip=12")
+
+
 @pytest.mark.slow
-def test_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path):
-    recipe = load_recipe(recipe_file)
+@pytest.mark.parametrize("settings", [(), IN_PARTS], ids=["whole", "by parts"])
+def test_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path, settings):
+    recipe = load_recipe(recipe_file, settings)
     with Run(tmp_path / "here") as run:
         Job(run, recipe).relabel()
     folder, opened = tmp_path / "run", []
@@ -205,6 +209,8 @@ def test_recipe_in_shares_has_the_tables_of_one_process(recipe_file, tmp_path):
         for number in range(2):
             assert "is computed" in compute_share(recipe, folder, number=number, count=2)
     assert {"generations", "judgements-ql"} <= set(opened)
+    searches = {f"{stage}: search part by part" for stage in ("queries", "candidates")}
+    assert searches & {*opened} == (searches if settings else set())
     assert len(opened) == len(set(opened))
     assert not any((folder / FOLDER).iterdir())
     here, made = read_tables(tmp_path / "here"), read_tables(folder)

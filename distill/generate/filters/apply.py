@@ -7,7 +7,7 @@ that falls itself, and where the best draw is a duplicate the next best has its 
 depends on the draw alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,12 +20,14 @@ from distill.generate.filters.language import make_language_filter
 from distill.generate.filters.length import make_length_filter
 from distill.generate.filters.refusals import reject_refusals
 from distill.generate.filters.round_trip import (
+    DrawBatch,
     SeedSearch,
     make_round_trip_filter,
     make_similarity_filter,
 )
 from distill.recipe import Filters
 from distill.runtime.progress import count_within_shard
+from distill.store.sqlite.table import SqlRow
 from distill.store.stage import ShardResult
 from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
@@ -33,10 +35,11 @@ from distill.tasks.decontaminate import Decontaminator
 
 class ScreenedDraws(NamedTuple):
     """The draws of a shard that pass what a query, its passage and retrieval decide. `shard` has
-    what was dropped and counted so far."""
+    what was dropped and counted so far, and `searches` what a worker found for them."""
 
     draws: list[GeneratedQuery]
     shard: ShardResult
+    searches: Sequence[SqlRow] = ()
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,22 @@ class DrawScreen:
     search: SeedSearch | None
     after: Sequence[Filter]
 
-    def __call__(self, shards: Iterable[list[GeneratedQuery]]) -> list[ScreenedDraws]:
-        """Screen the draws of some shards. The corpus is searched for all of them at once."""
-        screened = [self._screen(draws) for draws in shards]
+    def __call__(self, shards: Mapping[int, list[GeneratedQuery]]) -> list[ScreenedDraws]:
+        """Screen the draws of some shards, by number. The corpus is searched for all of them at
+        once."""
+        screened = {number: self.screen(draws) for number, draws in shards.items()}
+        searches: list[SqlRow] = []
         if self.search is not None:
-            self.search.search(*(draws for draws, _ in screened))
-        return [
-            ScreenedDraws(_select_passing(draws, self.after, shard), shard)
-            for draws, shard in screened
+            batches = (DrawBatch(of.draws, number) for number, of in screened.items())
+            self.search.search(*batches)
+            searches = self.search.take_new_searches()
+        passing = [
+            ScreenedDraws(_select_passing(of.draws, self.after, of.shard), of.shard)
+            for of in screened.values()
         ]
+        return [passing[0]._replace(searches=searches), *passing[1:]]
 
-    def _screen(self, draws: list[GeneratedQuery]) -> ScreenedDraws:
+    def screen(self, draws: list[GeneratedQuery]) -> ScreenedDraws:
         """Screen draws by what a query and its passage alone decide."""
         shard, before, known = ShardResult([]), [*self.before], self.known
         if known is not None:

@@ -2,92 +2,91 @@
 (Promptagator, section 3.2), and whether it is similar to it at all (Qwen3-Embedding, section 3.3).
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import numpy as np
 
-from distill.embed.on_workers import open_on_worker
-from distill.embed.open_embedder import LocalSource, choose_needs, place_here
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import open_dense_index, open_encoder
-from distill.retrieve.exact import compute_similarity
-from distill.retrieve.index import choose_queries_at_once
-from distill.retrieve.search_cache import QueryBatch, SearchCache, open_search_cache
+from distill.retrieve.dense.dense_search import open_dense_search
+from distill.retrieve.dense.part_work import OpenQueries
+from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.store.run import Run
+from distill.store.sqlite.table import SqlRow
 from distill.store.stage import Stage
+from distill.workers.protocol import WorkerNeeds
 
 
 class SeedSearch:
     """Looks for the seed passages of queries among their first `depth` passages by the dense index,
-    whatever other sources the retriever has. Queries are embedded as relabelling does.
+    whatever other sources the retriever has. Queries are embedded as relabelling does. It can be
+    sent to workers.
 
     Args:
         keeps: how many passages relabelling will look for, which are kept for it.
-        identity: of the encoder, in the process that sent this to a worker. There all is searched,
-            for SQLite's file of what was found is for processes of one machine.
     """
 
     def __init__(
-        self,
-        run: Run,
-        retriever: Retriever,
-        passages: Stage,
-        depth: int,
-        keeps: int = 0,
-        identity: dict[str, str | int] | None = None,
+        self, run: Run, retriever: Retriever, passages: Stage, depth: int, keeps: int = 0
     ) -> None:
-        self._source = run.folder, retriever, passages, depth
-        self.needs = choose_needs(retriever, retriever.model)
-        self._encoder = (
-            open_encoder(retriever, run.workers)
-            if identity is None
-            else open_on_worker(LocalSource(retriever.model, retriever), identity)
-        )
-        retriever = place_here(retriever, run.workers)
-        store, index = open_dense_index(run, retriever, self._encoder, passages)
-        self._searches = (
-            open_search_cache(run, retriever, self._encoder, store, index, keeps)
-            if identity is None
-            else SearchCache(None, self._encoder, store, index, 0)
-        )
-        self._vectors = store.vectors
+        self._dense = open_dense_search(run, retriever, passages, keeps=keeps)
         self._depth = depth
-        self.queries_at_once = choose_queries_at_once(retriever, store.vectors)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (*self._source, self._encoder.identity)
+    @property
+    def needs(self) -> WorkerNeeds:
+        """What a worker needs to search."""
+        return self._dense.needs
 
-    def search(self, *batches: Sequence[GeneratedQuery]) -> None:
+    @property
+    def queries_at_once(self) -> int:
+        """For how many queries the vectors are best gone through once."""
+        return self._dense.queries_at_once
+
+    def prepare(
+        self,
+        stage: Stage,
+        opens: OpenQueries,
+        batches: int,
+        together: int,
+        size: Callable[[int], int],
+    ) -> AbstractContextManager[None]:
+        """Prepare the search for all draws of a stage (see `DenseSearch.prepare`)."""
+        return self._dense.prepare(stage, opens, batches, together, self._depth, size)
+
+    def search(self, *batches: "DrawBatch") -> None:
         """Set `retrieved` of each draw with a seed passage; those of a batch are embedded
         together."""
-        seeded = [[draw for draw in draws if draw.has_seed] for draws in batches]
-        seeded = [draws for draws in seeded if draws]
-        embedded = [self._embed(draws) for draws in seeded]
-        results = self._searches.search_batches(embedded, self._depth)
-        for draws, batch, (_, rows) in zip(seeded, embedded, results, strict=True):
-            for draw, query, numbers in zip(draws, batch.vectors, rows, strict=True):
-                at = np.flatnonzero(numbers == draw.number)
-                cosine = compute_similarity(query, self._vectors[draw.number : draw.number + 1])[0]
-                draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
+        seeded = [DrawBatch([d for d in of.draws if d.has_seed], of.number) for of in batches]
+        seeded = [batch for batch in seeded if batch.draws]
+        results = self._dense.search([batch.make_queries() for batch in seeded], self._depth)
+        for batch, found in zip(seeded, results, strict=True):
+            compare = self._dense.compute_similarities(batch.make_queries(), found)
+            for place, (draw, rows) in enumerate(zip(batch.draws, found.rows, strict=True)):
+                at = np.flatnonzero(rows == draw.number)
+                [cosine] = compare(place, [draw.number])
+                draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, cosine)
 
-    def _embed(self, draws: Sequence[GeneratedQuery]) -> QueryBatch:
-        tasks = [draw.row["task"] for draw in draws]
-        texts = [draw.query for draw in draws]
-        return QueryBatch(texts, tasks, self._encoder.encode(texts, "query", tasks))
+    def take_new_searches(self) -> list[SqlRow]:
+        """Return what a worker has found, which the process that writes the run keeps."""
+        return self._dense.take_new_searches()
+
+    def keep_searches(self, rows: Sequence[SqlRow]) -> None:
+        """Keep what a worker has found, for relabelling."""
+        self._dense.keep_searches(rows)
 
 
-def _reopen(
-    folder: Path,
-    retriever: Retriever,
-    passages: Stage,
-    depth: int,
-    identity: dict[str, str | int],
-) -> SeedSearch:
-    """Open a search again in a worker: its vectors and indexes stand in the run's folder."""
-    return SeedSearch(Run(folder), retriever, passages, depth, 0, identity)
+class DrawBatch(NamedTuple):
+    """Draws that are embedded together, of the shard with this number."""
+
+    draws: Sequence[GeneratedQuery]
+    number: int | None = None
+
+    def make_queries(self) -> RetrieverQueries:
+        """Make the queries that are searched for."""
+        tasks = [draw.row["task"] for draw in self.draws]
+        return RetrieverQueries([draw.query for draw in self.draws], tasks, self.number)
 
 
 def make_round_trip_filter(depth: int) -> Filter:

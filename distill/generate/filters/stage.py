@@ -3,8 +3,8 @@ draw of each."""
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from distill.generate.filters.apply import (
     make_row_filters,
 )
 from distill.generate.filters.best_of import make_likelihood_order, order_by_rank
-from distill.generate.filters.candidate import attach_passages
+from distill.generate.filters.candidate import GeneratedQuery, attach_passages
 from distill.generate.filters.decontaminate import (
     CONTAMINATED_SEEDS,
     OVERLAPPING_SEEDS,
@@ -26,7 +26,7 @@ from distill.generate.filters.decontaminate import (
     mark_contaminated,
 )
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
-from distill.generate.filters.round_trip import SeedSearch
+from distill.generate.filters.round_trip import DrawBatch, SeedSearch
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
@@ -34,6 +34,7 @@ from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Filters, Generate, LanguageModel, Recipe, Relabel, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
+from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import find_depth
 from distill.store.passages import PassageReader
@@ -180,20 +181,54 @@ def _make(
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _restore_seen(stage, seen)
-        used = stage.map_on_workers(
-            QUERIES,
-            range(len(counts)),
-            partial(_open_screen, filters, passages, sources, known, search, engine),
-            _choose_needs(search, engine),
-            size=lambda number: counts[number],
-            unit="draws",
-            together=_choose_together(search),
+        together = _choose_together(search)
+
+        def settle(number: int, screened: ScreenedDraws) -> ShardResult:
+            if search is not None:
+                search.keep_searches(screened.searches)
             # A query is a duplicate of those before it.
-            settle=lambda number, screened: choose_best(screened, number, order, seen),
-        )
+            return choose_best(screened, number, order, seen)
+
+        opens = partial(_open_seeded, filters, passages, sources, known)
+        with (
+            search.prepare(stage, opens, len(counts), together, lambda number: counts[number])
+            if search is not None
+            else nullcontext()
+        ):
+            used = stage.map_on_workers(
+                QUERIES,
+                range(len(counts)),
+                partial(_open_screen, filters, passages, sources, known, search, engine),
+                _choose_needs(search, engine),
+                size=lambda number: counts[number],
+                unit="draws",
+                together=together,
+                settle=settle,
+            )
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage
+
+
+def _open_draws(passages: Stage, sources: Sequence[Stage]) -> Callable[[int], list[GeneratedQuery]]:
+    """Open the draws of all shards, which are read by the shard's number."""
+    paths = [path for source in sources for path in list_shards(source.folder)]
+    corpus = PassageReader(passages.folder)
+    return lambda number: attach_passages(read_shard(PARSED, paths[number]), corpus)
+
+
+def _open_seeded(
+    filters: Filters, passages: Stage, sources: Sequence[Stage], known: Decontaminator | None
+) -> Callable[[int], RetrieverQueries]:
+    """Open the queries whose seed passages are searched for: those that pass the filters before."""
+    read = _open_draws(passages, sources)
+    screen = DrawScreen(make_row_filters(filters), known, None, [])
+
+    def read_queries(number: int) -> RetrieverQueries:
+        passing = screen.screen(read(number)).draws
+        return DrawBatch([draw for draw in passing if draw.has_seed], number).make_queries()
+
+    return read_queries
 
 
 @contextmanager
@@ -210,16 +245,14 @@ def _open_screen(
     Args:
         engine: compares the draws that pass, by their passages, in this process.
     """
-    paths = [path for source in sources for path in list_shards(source.folder)]
-    corpus = PassageReader(passages.folder)
+    read = _open_draws(passages, sources)
     screen = DrawScreen(make_row_filters(filters), known, search, make_retrieval_filters(filters))
 
     def screen_shards(numbers: Sequence[int]) -> list[ScreenedDraws]:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
-        draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
-        screened = screen(draws)
+        screened = screen({number: read(number) for number in numbers})
         if engine is None:
-            for draw in (draw for of, _ in screened for draw in of):
+            for draw in (draw for of in screened for draw in of.draws):
                 draw.passage = {}  # which would travel for nothing
         return screened
 

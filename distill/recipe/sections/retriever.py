@@ -104,7 +104,8 @@ class Retriever(EmbedderConfig):
     each holds a part of it."""
     index_rows: int | None = Field(None, gt=0)
     """Largest number of passages in one index at a time, for a corpus whose index exceeds memory;
-    the best results of the parts are merged. null: all passages in one index."""
+    each part is searched for all queries of a stage, and the best results of the parts are merged.
+    null: as many as have 16 GiB of vectors for exact search, all for another index."""
 
     @model_validator(mode="after")
     def _check_fit(self) -> "Retriever":

@@ -7,6 +7,7 @@ from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.round_trip import (
+    DrawBatch,
     SeedSearch,
     make_round_trip_filter,
     make_similarity_filter,
@@ -27,7 +28,7 @@ def looked(tmp_path, encoder_folder):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare_parsed(run, [rows[:5], rows[5:]], [ASKED])
         draws = attach_passages(ASKED, PassageReader(passages.folder))
-        SeedSearch(run, retriever, passages, 4).search(draws)
+        SeedSearch(run, retriever, passages, 4).search(DrawBatch(draws))
     encoder = open_encoder(retriever)
     whole = [f"{row['task']} {row['query']}" for row in ASKED]
     queries = encoder.encode_prompted(whole, "query")

@@ -9,9 +9,9 @@ from helpers.vectors import draw_tied_vectors, draw_unit_vectors, make_vector_st
 
 from distill.embed.wording import EmbedderPrompts
 from distill.recipe import Retriever
-from distill.retrieve import search_cache as module
+from distill.retrieve.dense import search_cache as module
+from distill.retrieve.dense.search_cache import QueryBatch, open_search_cache
 from distill.retrieve.exact import ExactIndex
-from distill.retrieve.search_cache import open_search_cache
 from distill.workers.local import LOCAL
 
 QUERIES = [f"query {number}" for number in range(30)]
@@ -32,13 +32,26 @@ def run(tmp_path, monkeypatch):
     return SimpleNamespace(folder=tmp_path, workers=LOCAL)
 
 
+class Searches:
+    """The searches of a run, with an index that counts what it is asked."""
+
+    def __init__(self, run, vectors, keeps=0, **settings):
+        store = make_vector_store(run.folder, vectors)
+        self.vectors = vectors
+        self.index = CountingIndex(vectors)
+        self.cache = open_search_cache(run, Retriever(**settings), store, keeps)
+
+    def search(self, queries, tasks, vectors, k):
+        encoder = SimpleNamespace(
+            identity={"model": "x"}, wording=EmbedderPrompts("{task} {query}")
+        )
+        batch = QueryBatch(queries, tasks, vectors)
+        return self.cache.search(self.index, encoder, self.vectors, [batch], k)[0]
+
+
 def opened(run, vectors, keeps=0, **settings):
-    index = CountingIndex(vectors)
-    encoder = SimpleNamespace(identity={"model": "x"}, wording=EmbedderPrompts("{task} {query}"))
-    retriever = Retriever(**settings)
-    return open_search_cache(
-        run, retriever, encoder, make_vector_store(run.folder, vectors), index, keeps
-    ), index
+    searches = Searches(run, vectors, keeps, **settings)
+    return searches, searches.index
 
 
 @pytest.mark.parametrize(
