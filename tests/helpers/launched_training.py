@@ -67,7 +67,8 @@ def train_in_process(
     run = Run(folder)
     if dies_at is not None:
         import pytest
-        from train.test_stage import arrange_death
+
+        from helpers.killed_training import arrange_death
 
         arrange_death("step", dies_at, lambda: os._exit(9), pytest.MonkeyPatch())
     if stops_at is not None:

@@ -12,6 +12,8 @@ from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 from helpers.tiny_models import TEXTS
 
+BOTH = {"infonce": 1.0, "align": 1.0}
+ALIGNED = {"objective": BOTH, "align": {"passages": 8, "sentences": 8, "batch_size": 3}}
 QUESTIONS = ["heart", "wires", "glacier", "bees", "library", "yeast", "tides", "bridges", "owl"]
 
 

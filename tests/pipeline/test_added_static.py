@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.query_side_recipe import adapt_queries
+from helpers.query_side_recipe import load_query_side
 from helpers.student_bases import encode_elsewhere
 from helpers.written_files import read_files
 from sentence_transformers import SentenceTransformer
@@ -31,7 +31,7 @@ def adapt(recipe_file: Path, teacher: Path, *sets: str) -> Recipe:
         "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
         "train.objective={corpus_softmax: 1.0}",
     ]
-    return adapt_queries(recipe_file, teacher, *settings, *sets)
+    return load_query_side(recipe_file, teacher, *settings, *sets)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.query_side_recipe import load_query_route
 from helpers.written_files import read_files
-from pipeline.test_query_route import adapt
 from sentence_transformers import CrossEncoder
 
 import distill
@@ -46,7 +46,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def recipe(recipe_file, encoder_folder) -> Recipe:
-    plain = adapt(recipe_file, encoder_folder)
+    plain = load_query_route(recipe_file, encoder_folder)
     values = override(plain, {"generate.methods": ["sentences", "keywords"]})
     return override(values, SETTINGS)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from helpers.query_side_recipe import load_query_route
 from helpers.tiny_models import TEXTS
-from pipeline.test_query_route import adapt
 from sentence_transformers import SentenceTransformer
 
 import distill
@@ -63,7 +63,7 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
         "evaluate.tasks": ["known-item"],
         "evaluate.known_item.queries": 40,
     }
-    return override(adapt(recipe_file, encoder_folder), settings)
+    return override(load_query_route(recipe_file, encoder_folder), settings)
 
 
 def make_task(folder: Path, recipe: Recipe) -> Path:

@@ -2,8 +2,8 @@
 LLM."""
 
 import pytest
+from helpers.query_side_recipe import load_query_route
 from helpers.written_files import read_files
-from pipeline.test_query_route import adapt
 
 from distill.files.atomic import read_json
 from distill.pipeline.job import Job
@@ -23,7 +23,7 @@ QUERY = (f"train.corpus_softmax={{scores: {LEARNT}, temperature: 0.5}}",)
 def test_mixture_is_learnt_over_the_union_of_candidates(
     tmp_path, recipe_file, encoder_folder, sets, most
 ):
-    recipe = adapt(recipe_file, encoder_folder, *sets)
+    recipe = load_query_route(recipe_file, encoder_folder, *sets)
 
     def train(folder):
         with Run(folder) as run:

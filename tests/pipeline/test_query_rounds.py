@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.killed_training import Killed
+from helpers.query_side_recipe import load_query_route
 from helpers.written_files import read_files
-from pipeline.test_query_route import Killed, adapt
 from pipeline.test_static_student import adapt as adapt_static
 from sentence_transformers import SentenceTransformer
 
@@ -50,7 +51,7 @@ def read_manifest(stage: Path) -> dict:
 @pytest.fixture(scope="module")
 def recipe(recipe_file, encoder_folder) -> Recipe:
     rounds = ("relabel.rounds=2", "train.validation={share: 0.3, every: 2}")
-    return adapt(recipe_file, encoder_folder, *rounds)
+    return load_query_route(recipe_file, encoder_folder, *rounds)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_similarity_may_stay_the_teachers_where_its_student_finds_the_candidates
 ):
     settings = ("relabel.rounds=2", "relabel.similarity_by=teacher")
     with Run(tmp_path / "run") as run:
-        Job(run, adapt(recipe_file, encoder_folder, *settings)).relabel()
+        Job(run, load_query_route(recipe_file, encoder_folder, *settings)).relabel()
     found = {}
     for folder in (tmp_path / "run" / "round-1", tmp_path / "run"):
         rows = open_stage(folder / "candidates").read_rows(CANDIDATES)
@@ -145,7 +146,7 @@ def test_killed_in_any_round_and_resumed_it_ends_with_the_undisturbed_bytes(
 def test_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
     tmp_path, recipe_file, encoder_folder, caplog
 ):
-    harmful = adapt(recipe_file, encoder_folder, "relabel.rounds=3", *VALIDATED, HARMFUL)
+    harmful = load_query_route(recipe_file, encoder_folder, "relabel.rounds=3", *VALIDATED, HARMFUL)
     run = train(tmp_path / "run", harmful)
     assert read_training(run / "student")["stages"][0]["kept_steps"] == [0]
     np.testing.assert_allclose(encode_queries(run / "student"), encode_untrained(run), atol=1e-6)
@@ -158,7 +159,7 @@ def test_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
 def test_best_validation_is_the_student_never_below_the_start(
     tmp_path, recipe_file, encoder_folder
 ):
-    run = train(tmp_path / "run", adapt(recipe_file, encoder_folder, *VALIDATED))
+    run = train(tmp_path / "run", load_query_route(recipe_file, encoder_folder, *VALIDATED))
     scores = [line["ndcg@10"] for line in read_training(run / "student")["looks"]]
     figures = read_manifest(run / "student")["figures"]
     assert figures["after"]["ndcg@10"] == max(scores)
@@ -170,7 +171,7 @@ def test_interpolated_weights_are_the_starts_at_0_and_the_trained_at_1(
 ):
     run, vectors, weights = tmp_path / "run", {}, {}
     for share in (0, 0.5, 1):
-        train(run, adapt(recipe_file, encoder_folder, f"train.interpolation={share}"))
+        train(run, load_query_route(recipe_file, encoder_folder, f"train.interpolation={share}"))
         vectors[share] = encode_queries(run / "student")
         model = SentenceTransformer(str(run / "student"))[0].sub_modules["query"]
         weights[share] = {name: weight.double() for name, weight in model.state_dict().items()}
@@ -187,7 +188,7 @@ def test_interpolated_weights_that_do_not_help_leave_the_start(
     """The second stage finds nothing better than what the first one spoilt."""
     stages = "[{name: spoil, learning_rate: 1.0, keep: last}, {name: keep, epochs: 0.3}]"
     settings = (*VALIDATED, f"train.stages={stages}", "train.interpolation=0.9")
-    run = train(tmp_path / "run", adapt(recipe_file, encoder_folder, *settings))
+    run = train(tmp_path / "run", load_query_route(recipe_file, encoder_folder, *settings))
     np.testing.assert_array_equal(encode_queries(run / "student"), encode_untrained(run))
     figures = read_manifest(run / "student")["figures"]
     assert figures["after"]["ndcg@10"] == figures["before"]["ndcg@10"]
@@ -231,4 +232,4 @@ def test_rounds_or_interpolation_that_cannot_be_done_are_refused(
     recipe_file, encoder_folder, settings, message
 ):
     with pytest.raises(UserError, match=message):
-        adapt(recipe_file, encoder_folder, *settings)
+        load_query_route(recipe_file, encoder_folder, *settings)

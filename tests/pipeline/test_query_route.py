@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
-from helpers.fake_server import MODEL, serve
+from helpers.killed_training import Killed
 from helpers.plain_process import run_plainly
-from helpers.query_side_recipe import adapt_queries
+from helpers.query_side_recipe import TEXTS, load_query_route
 from helpers.written_files import read_files
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-import distill
 from distill.embed.open_model import open_model
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
@@ -26,7 +24,7 @@ from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.job import Job
-from distill.recipe import EmbedderConfig, Recipe, load_recipe
+from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage
@@ -35,22 +33,10 @@ from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.query_route import join_routes, save_query_route
 from distill.train.settings import TrainingSettings
 
-TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
-
-
-def adapt(recipe_file: Path, encoder: Path, *sets: str) -> Recipe:
-    settings = [
-        "student.layers=null",
-        "student.route=query",
-        "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
-        "train.objective={corpus_softmax: 1.0}",
-    ]
-    return adapt_queries(recipe_file, encoder, *settings, *sets)
-
 
 @pytest.fixture(scope="module")
 def recipe(recipe_file, encoder_folder) -> Recipe:
-    return adapt(recipe_file, encoder_folder)
+    return load_query_route(recipe_file, encoder_folder)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +184,7 @@ def test_decoder_as_document_route_is_compared_after_saving(
     folder = tmp_path / "decoder"
     SentenceTransformer(modules=[body, pooling], device="cpu").save_pretrained(str(folder))
     decoder = f"{{model: {folder}, bidirectional: true, device: cpu, max_tokens: 32}}"
-    recipe = adapt(recipe_file, encoder_folder, f"teacher={decoder}")
+    recipe = load_query_route(recipe_file, encoder_folder, f"teacher={decoder}")
     with Run(tmp_path / "run") as run:
         stage = run.open_stage("student", {})
         settings = TrainingSettings.select(recipe)
@@ -240,10 +226,6 @@ def test_teacher_is_advised_in_the_place_of_a_query_encoder_that_is_worse(
     assert str(recipe.teacher.model) in str(refusal.value)
 
 
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
-
-
 @pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     tmp_path, recipe, run_folder, monkeypatch, step
@@ -266,7 +248,7 @@ def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
 def test_encoder_of_another_width_is_projected_into_the_teachers_space(
     tmp_path, recipe_file, encoder_folder, teacher_folder
 ):
-    recipe = adapt(
+    recipe = load_query_route(
         recipe_file,
         teacher_folder,
         f"student.encoder={encoder_folder}",
@@ -286,7 +268,7 @@ def test_fitted_layer_begins_near_the_teacher(
     """Another model's vectors of the passages, through the fitted layer, are like the teacher's."""
     cosines = {}
     for projection in ("random", "fitted"):
-        recipe = adapt(
+        recipe = load_query_route(
             recipe_file,
             teacher_folder,
             f"student.encoder={encoder_folder}",
@@ -305,160 +287,6 @@ def test_fitted_layer_begins_near_the_teacher(
     assert cosines["fitted"] > cosines["random"] + 0.3
 
 
-@pytest.mark.bad_input("recipe", "a fitted layer without a width or a query route", "named")
-@pytest.mark.parametrize(
-    "sets",
-    [
-        ["student.dimensions=null"],
-        ["student.dimensions=48", "train.interpolation=0.5"],
-        ["student.dimensions=48", "student.route=both", "train.objective={infonce: 1.0}"],
-    ],
-)
-def test_fitted_layer_wants_a_width_and_a_query_route(recipe_file, encoder_folder, sets):
-    with pytest.raises(UserError, match=r"student\.projection fitted: set"):
-        adapt(recipe_file, encoder_folder, "student.projection=fitted", *sets)
-
-
-@pytest.mark.bad_input(
-    "server", "an embedding server that changes its model after the corpus was embedded", "refused"
-)
-def test_server_that_changes_its_model_before_training_is_refused(
-    tmp_path, recipe_file, encoder_folder
-):
-    models = [SentenceTransformer(str(encoder_folder))]
-
-    def embeds(path, body):
-        vectors = models[-1].encode(body["input"]).tolist()
-        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
-        return {"object": "list", "model": MODEL, "data": data}
-
-    with serve(embeds) as server, Run(tmp_path / "run") as run:
-        served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
-        recipe = adapt(
-            recipe_file,
-            encoder_folder,
-            f"teacher={{{served}}}",
-            f"retriever={{{served}, sources: [dense, bm25], merge: union}}",
-        )
-        Job(run, recipe).relabel()
-        other = SentenceTransformer(str(encoder_folder))
-        torch.nn.init.normal_(other[0].auto_model.embeddings.word_embeddings.weight)
-        models.append(other)
-        with pytest.raises(UserError, match=r"has a cosine of .* with the one that") as refusal:
-            Job(run, recipe).train_student()
-        assert "changed its model since the corpus was embedded" in refusal.value.remedy
-        assert not (run.folder / "student" / "modules.json").exists()
-        models.pop()
-        Job(run, recipe).train_student()
-        assert (run.folder / "student" / "modules.json").is_file()
-
-
-def test_teacher_behind_a_server_leaves_the_query_side_alone(tmp_path, recipe_file, encoder_folder):
-    encoder = SentenceTransformer(str(encoder_folder))
-
-    def embeds(path, body):
-        vectors = encoder.encode(body["input"]).tolist()
-        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
-        return {"object": "list", "model": MODEL, "data": data}
-
-    with serve(embeds) as server:
-        served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
-        recipe = adapt(
-            recipe_file,
-            encoder_folder,
-            f"teacher={{{served}}}",
-            f"retriever={{{served}, sources: [dense, bm25], merge: union}}",
-        )
-        with Run(tmp_path / "run") as run:
-            Job(run, recipe).train_student()
-    folder = tmp_path / "run" / "student"
-    student = SentenceTransformer(str(folder))
-    assert student.encode_query(TEXTS).shape == (2, 32)
-    with pytest.raises(ValueError, match="document"):
-        student.encode_document(TEXTS)
-    readme = (folder / "README.md").read_text()
-    assert f"`{MODEL}`, which is behind a server and not in this folder: `encode" in readme
-
-
-@pytest.mark.bad_input("model", "a query encoder alone, asked to embed documents", "named")
-def test_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, encoder_folder):
-    queries = SentenceTransformer(str(encoder_folder))
-    join_routes(queries, None).save_pretrained(str(tmp_path / "alone"))
-    model = load_eval_model(tmp_path / "alone", device="cpu")
-    assert model.encode(TEXTS, "query").shape == (2, 32)
-    with pytest.raises(UserError, match="embeds queries alone"):
-        model.encode(TEXTS, "document")
-
-
-@pytest.mark.bad_input("recipe", "a query encoder of another width", "named with the width to set")
-def test_width_that_is_not_the_teachers_is_refused(
-    tmp_path, recipe_file, encoder_folder, teacher_folder
-):
-    recipe = adapt(recipe_file, teacher_folder, f"student.encoder={encoder_folder}")
-    with Run(tmp_path / "run") as run, pytest.raises(UserError, match=r"student\.dimensions: 48"):
-        Job(run, recipe).train_student()
-    assert not (tmp_path / "run" / "student" / "modules.json").exists()
-
-
-@pytest.mark.bad_input("recipe", "a query route with what does not go with it", "named")
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("student.route=both", "set student.route: query"),
-        ("train.objective={infonce: 1.0}", "corpus_softmax: 1.0"),
-        ("train.objective={corpus_softmax: 1.0, infonce: 1.0}", "no other term"),
-        ("teacher.model=null", "needs teacher.model"),
-        ("train.widths=[32, 8]", "train.widths: take it out"),
-        ("relabel.rankers=[retriever]", "add bm25 to relabel.rankers"),
-    ],
-)
-def test_query_route_that_cannot_be_trained_is_refused(
-    recipe_file, encoder_folder, setting, message
-):
-    with pytest.raises(UserError, match=message.replace("[", r"\[")):
-        adapt(recipe_file, encoder_folder, setting)
-
-
 def test_queries_of_every_kind_are_in_the_table(run_folder):
     kinds = {row["task_type"] for row in open_stage(run_folder / "queries").read_rows(QUERIES)}
     assert kinds == {"sentences", "keywords"}
-
-
-SMALL = [
-    *("corpus.limit=60", "corpus.held_out=0.02", "generate.free.queries=60"),
-    "evaluate.speed_texts=8",
-]
-"""A share of the packaged recipes' data."""
-
-
-@pytest.mark.slow
-def test_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
-    """The vectors of the first run, as the file that a user brings to the second."""
-    path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
-    first = distill.run(load_recipe(path, SMALL), tmp_path / "first")
-    assert first.summary["models"]["student"]["score"] > 0.5
-    distill.export_index(first, tmp_path / "index", force=True)
-    np.save(tmp_path / "mine.npy", np.load(tmp_path / "index" / "vectors.npy"))
-    ids = read_json(tmp_path / "index" / "ids.json")
-    (tmp_path / "mine.txt").write_text("\n".join(ids), encoding="utf-8")
-    mine = f"teacher.document_vectors={tmp_path / 'mine.npy'}"
-    sets = [*SMALL, mine, "evaluate.tasks=[]"]
-    second = distill.run(load_recipe(path, sets), tmp_path / "second")
-    weights = [run.student / "query_0_Transformer" / "model.safetensors" for run in (first, second)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-
-
-def test_packaged_recipe_of_a_query_side_is_valid():
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "query-side.yaml")
-    assert recipe.teacher.document_vectors is not None
-    assert recipe.student.dimensions == 3072
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["adapt-tiny", "adapt-static-tiny"])
-def test_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path, name):
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.yaml", SMALL)
-    result = distill.run(recipe, tmp_path / "run")
-    assert {"student", "teacher", "base"} <= result.summary["models"].keys()
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert not (tmp_path / "run" / "generations").exists()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.query_side_recipe import load_query_route
 from helpers.tiny_models import TEXTS
 from pipeline.test_known_item import WORDS, write_corpus
-from pipeline.test_query_route import adapt
 
 import distill
 from distill.api.session import settle
@@ -38,7 +38,7 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
         "evaluate={speed_texts: 8}",
         "generate.filters.decontaminate=null",
     ]
-    return adapt(recipe_file, encoder_folder, *sets)
+    return load_query_route(recipe_file, encoder_folder, *sets)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.in_memory import make_in_memory_encoder
 from helpers.overlap_llm import OverlapLLM
-from pipeline.test_query_route import adapt
+from helpers.query_side_recipe import load_query_route
 
 import distill
 from distill.llm import Score
@@ -55,7 +55,7 @@ def recipe(recipe_file, encoder_folder, tmp_path_factory) -> Recipe:
         "student.route": "both",
         "train.objective": {"infonce": 1.0},
     }
-    return override(adapt(recipe_file, encoder_folder), settings)
+    return override(load_query_route(recipe_file, encoder_folder), settings)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store.test_run import ITEMS, content, fill, shard_of
+from helpers.stage_work import ITEMS, fill_stage, make_shard, read_content
 
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
@@ -44,11 +44,11 @@ def another_process():
     integrity._verified.clear()
 
 
-def made_again(folder: Path, work: Callable[[str], ShardResult] = shard_of) -> list[str]:
+def made_again(folder: Path, work: Callable[[str], ShardResult] = make_shard) -> list[str]:
     """What is worked on where the stage is run once more."""
     done: list[str] = []
     integrity._verified.clear()
-    fill(folder, {}, work=lambda item: (done.append(item), work(item))[1])
+    fill_stage(folder, {}, work=lambda item: (done.append(item), work(item))[1])
     return done
 
 
@@ -56,29 +56,29 @@ def made_again(folder: Path, work: Callable[[str], ShardResult] = shard_of) -> l
 def test_damaged_shard_of_a_complete_stage_is_made_again(
     tmp_path, caplog, harm: Callable[[Path], None]
 ):
-    stage = fill(tmp_path / "run", {})
-    before = content(stage.folder)
+    stage = fill_stage(tmp_path / "run", {})
+    before = read_content(stage.folder)
     harm(stage.folder / "part-00001.parquet")
     assert made_again(tmp_path / "run") == [ITEMS[1]]
     assert "part-00001.parquet" in caplog.text
-    assert content(stage.folder) == before
+    assert read_content(stage.folder) == before
     assert stage.complete
 
 
 @pytest.mark.parametrize("harm", DAMAGE)
 def test_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
-    whole = content(fill(tmp_path / "whole", {}).folder)
+    whole = read_content(fill_stage(tmp_path / "whole", {}).folder)
     with Run(tmp_path / "run") as run:
         stage = run.open_stage("words", {})
-        stage.map_shards(DROPPED, ITEMS[:2], shard_of)
+        stage.map_shards(DROPPED, ITEMS[:2], make_shard)
     harm(stage.folder / "part-00000.parquet")
     assert made_again(tmp_path / "run") == [ITEMS[0], ITEMS[2]]
-    assert content(stage.folder) == whole
+    assert read_content(stage.folder) == whole
 
 
 @pytest.mark.bad_input("damage", "a deleted shard of a run of before", "made again")
 def test_run_of_before_without_checksums_goes_on(tmp_path):
-    stage = fill(tmp_path / "run", {})
+    stage = fill_stage(tmp_path / "run", {})
     _forget_checksums(stage)
     assert made_again(tmp_path / "run") == []
     assert "files" in stage.manifest, "its checksums are taken when it is opened"
@@ -109,7 +109,7 @@ def _forget_checksums(stage: Stage) -> None:
 )
 @pytest.mark.parametrize("complete", [True, False])
 def test_damaged_dropped_rows_are_made_again(tmp_path, caplog, harm, complete):
-    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    stage = fill_stage(tmp_path / "run", {}, work=drops_a_row)
     if not complete:
         write_json(stage.metadata_dir / "manifest.json", _unfinished(stage))
     before = dropped_tables(stage)
@@ -123,7 +123,7 @@ def test_damaged_dropped_rows_are_made_again(tmp_path, caplog, harm, complete):
 
 def drops_a_row(item: str) -> ShardResult:
     row = {"item_id": item, "reason": "short", "text": item * 30}
-    return replace(shard_of(item), dropped=[row])
+    return replace(make_shard(item), dropped=[row])
 
 
 def dropped_tables(stage: Stage) -> dict[str, bytes]:
@@ -137,7 +137,7 @@ def _unfinished(stage: Stage) -> dict[str, object]:
 
 
 def test_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
-    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    stage = fill_stage(tmp_path / "run", {}, work=drops_a_row)
     (stage.folder / "part-00001.parquet").unlink()
     made_again(tmp_path / "run")
     assert [*dropped_tables(stage)] == [f"dropped-part-{n:05d}.parquet" for n in (0, 2)]
@@ -146,7 +146,7 @@ def test_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
 def test_dropped_rows_that_change_leave_what_was_made_from_the_stage(tmp_path):
     def run(work: Callable[[str], ShardResult]) -> None:
         integrity._verified.clear()
-        fill(tmp_path / "run", {}, work=work)
+        fill_stage(tmp_path / "run", {}, work=work)
         with Run(tmp_path / "run") as opened:
             first = opened.open_stage("words", {})
             opened.open_stage("second", {}, [first])
@@ -180,7 +180,7 @@ def test_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm):
 @pytest.mark.parametrize("harm", [delete, truncate, flip])
 @pytest.mark.parametrize("name", ["part-00001.parquet", ".stage/dropped-part-00001.parquet"])
 def test_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
-    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    stage = fill_stage(tmp_path / "run", {}, work=drops_a_row)
     paths = sorted([*stage.folder.glob("*.parquet"), *stage.metadata_dir.glob("*.parquet")])
     assert [*integrity.check_files(stage, paths)] == paths
     harm(stage.folder / name)
@@ -191,7 +191,7 @@ def test_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
 
 @pytest.mark.bad_input("damage", "figures of a shard that are torn", "the shard is made again")
 def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
-    stage = fill(tmp_path / "run", {})
+    stage = fill_stage(tmp_path / "run", {})
     (stage.metadata_dir / "part-00001.json").write_text('{"rows": 1')
     assert made_again(tmp_path / "run") == [ITEMS[1]]
     assert stage.manifest["counts"] == {"kept": 3}
@@ -211,14 +211,14 @@ def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
     ],
 )
 def test_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, content):
-    stage = fill(tmp_path / "run", {})
+    stage = fill_stage(tmp_path / "run", {})
     (stage.metadata_dir / "manifest.json").write_text(content)
     with pytest.raises(UserError) as refused:
-        fill(tmp_path / "run", {})
+        fill_stage(tmp_path / "run", {})
     assert refused.value.where.endswith("words/.stage/manifest.json")
     assert str(stage.folder) in refused.value.remedy
     stage.folder.rename(tmp_path / "away")
-    assert fill(tmp_path / "run", {}).complete
+    assert fill_stage(tmp_path / "run", {}).complete
 
 
 @pytest.mark.bad_input("damage", "a manifest of a newer distill", "refused, the update named")
@@ -237,12 +237,12 @@ def test_stage_made_from_shards_with_other_bytes_is_made_again(tmp_path):
         with Run(tmp_path / "run") as run:
             first = run.open_stage("first", {})
             if not first.complete:
-                first.map_shards(DROPPED, ITEMS, lambda item: shard_of(f"{item} {word}"))
+                first.map_shards(DROPPED, ITEMS, lambda item: make_shard(f"{item} {word}"))
                 first.finish()
             second = run.open_stage("second", {}, [first])
             if not second.complete:
                 second.map_shards(
-                    DROPPED, ITEMS, lambda item: (done.append(item), shard_of(item))[1]
+                    DROPPED, ITEMS, lambda item: (done.append(item), make_shard(item))[1]
                 )
                 second.finish()
         return done
@@ -279,6 +279,6 @@ def test_files_of_a_stage_are_all_compared(tmp_path):
 
 
 def test_table_is_opened_by_its_manifest_alone(tmp_path, monkeypatch):
-    stage = fill(tmp_path, {})
+    stage = fill_stage(tmp_path, {})
     monkeypatch.setattr("distill.store.tables.count_rows", None)
     assert len(Reader(DROPPED, open_stage(stage.folder).folder)) == 3

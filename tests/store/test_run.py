@@ -1,10 +1,6 @@
 """A run's folder: fingerprints, resume, refusal, the lock."""
 
 import multiprocessing
-import signal
-import subprocess
-import sys
-import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -12,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from helpers.stage_work import ITEMS, fill_stage, make_shard, read_content
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
@@ -21,31 +18,11 @@ from distill.store.stage import ShardResult
 from distill.store.tables import DROPPED, read_rows
 from distill.workers.protocol import OpenWork, WorkerNeeds
 
-ITEMS = ["one", "two", "three"]
-
-
-def shard_of(item: str) -> ShardResult:
-    shard = ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
-    shard.counts["kept"] += 1
-    return shard
-
-
-def fill(folder: Path, settings: dict, overwrite="never", work=shard_of):
-    with Run(folder, overwrite) as run:
-        stage = run.open_stage("words", settings)
-        stage.map_shards(DROPPED, ITEMS, work)
-        stage.finish()
-        return stage
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
-
 
 def test_seconds_of_a_stage_are_those_of_its_preparation_too(tmp_path):
     with Run(tmp_path / "run") as run:
         stage, content = run.open_prepared("words", {}, [], lambda: time.sleep(0.2) or ITEMS)
-        stage.map_shards(DROPPED, content, shard_of)
+        stage.map_shards(DROPPED, content, make_shard)
         stage.finish()
         assert 0.2 <= stage.manifest["seconds"] < 20
         assert run.open_prepared("words", {}, [], lambda: ITEMS)[1] is None
@@ -58,14 +35,14 @@ def test_stage_that_was_stopped_ends_with_the_same_bytes(tmp_path):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(item)
-        return shard_of(item)
+        return make_shard(item)
 
     with pytest.raises(KeyboardInterrupt):
-        fill(tmp_path / "cut", {}, work=stops)
-    fill(tmp_path / "cut", {}, work=lambda item: (done.append(item), shard_of(item))[1])
-    whole = fill(tmp_path / "whole", {})
+        fill_stage(tmp_path / "cut", {}, work=stops)
+    fill_stage(tmp_path / "cut", {}, work=lambda item: (done.append(item), make_shard(item))[1])
+    whole = fill_stage(tmp_path / "whole", {})
     assert done == ITEMS
-    assert content(tmp_path / "cut" / "words") == content(whole.folder)
+    assert read_content(tmp_path / "cut" / "words") == read_content(whole.folder)
     assert read_json(tmp_path / "cut/words/.stage/manifest.json")["counts"] == {"kept": 3}
 
 
@@ -81,7 +58,7 @@ def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
 
     def work(item: str) -> ShardResult:
         done.append(item)
-        return shard_of(item)
+        return make_shard(item)
 
     for _ in range(2):
         with Run(tmp_path) as run:
@@ -103,7 +80,7 @@ def test_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch,
     monkeypatch.setattr("distill.store.stage._MANY_SHARDS", 2)
     with Run(tmp_path) as run:
         stage = run.open_stage("words", {})
-        stage.map_shards(DROPPED, ITEMS, shard_of, key="generate.shard_size")
+        stage.map_shards(DROPPED, ITEMS, make_shard, key="generate.shard_size")
     assert [r.getMessage() for r in caplog.records if "generate.shard_size" in r.getMessage()]
 
 
@@ -112,7 +89,7 @@ def test_shards_made_in_batches_equal_those_made_one_by_one(tmp_path):
 
     def work(some: Sequence[str]) -> list[ShardResult]:
         calls.append([*some])
-        return [shard_of(item) for item in some]
+        return [make_shard(item) for item in some]
 
     def opens():
         return nullcontext(OpenWork(work))
@@ -124,13 +101,13 @@ def test_shards_made_in_batches_equal_those_made_one_by_one(tmp_path):
         stage.map_on_workers(DROPPED, ITEMS, opens, WorkerNeeds(), together=2)
         stage.finish()
     assert calls == [["one", "two"], ["three"], ["two"]]
-    whole = fill(tmp_path / "whole", {})
-    assert content(stage.folder) == content(whole.folder)
+    whole = fill_stage(tmp_path / "whole", {})
+    assert read_content(stage.folder) == read_content(whole.folder)
     assert stage.manifest["counts"] == whole.manifest["counts"]
 
 
 def test_manifest_holds_settings_versions_rows_and_seconds(tmp_path):
-    manifest = fill(tmp_path, {"size": 3}).manifest
+    manifest = fill_stage(tmp_path, {"size": 3}).manifest
     assert manifest["settings"] == {"size": 3}
     assert manifest["rows"] == 3
     assert manifest["complete"]
@@ -142,11 +119,11 @@ def test_manifest_holds_settings_versions_rows_and_seconds(tmp_path):
     "run", "other settings than the run was made with", "refused, the keys named"
 )
 def test_stage_with_other_settings_is_refused_and_they_are_named(tmp_path):
-    before = fill(tmp_path, {"size": 3, "seed": 1})
-    kept = content(before.folder)
+    before = fill_stage(tmp_path, {"size": 3, "seed": 1})
+    kept = read_content(before.folder)
     with pytest.raises(UserError, match=r"changed: size: 3 -> 4(.|\n)*--overwrite stale"):
-        fill(tmp_path, {"size": 4, "seed": 1})
-    assert content(before.folder) == kept
+        fill_stage(tmp_path, {"size": 4, "seed": 1})
+    assert read_content(before.folder) == kept
 
 
 def test_superseded_stage_is_kept_and_comes_back(tmp_path):
@@ -154,12 +131,12 @@ def test_superseded_stage_is_kept_and_comes_back(tmp_path):
 
     def counted(item: str) -> ShardResult:
         calls.append(item)
-        return shard_of(item)
+        return make_shard(item)
 
-    fill(tmp_path, {"size": 3}, work=counted)
-    fill(tmp_path, {"size": 4}, "stale", work=counted)
+    fill_stage(tmp_path, {"size": 3}, work=counted)
+    fill_stage(tmp_path, {"size": 4}, "stale", work=counted)
     assert len(calls) == 6
-    back = fill(tmp_path, {"size": 3}, "stale", work=counted)
+    back = fill_stage(tmp_path, {"size": 3}, "stale", work=counted)
     assert len(calls) == 6
     assert back.manifest["settings"] == {"size": 3}
 
@@ -167,7 +144,9 @@ def test_superseded_stage_is_kept_and_comes_back(tmp_path):
 def test_overwrite_always_makes_complete_stages_again(tmp_path):
     calls = []
     for _ in range(2):
-        fill(tmp_path, {}, "always", work=lambda item: (calls.append(item), shard_of(item))[1])
+        fill_stage(
+            tmp_path, {}, "always", work=lambda item: (calls.append(item), make_shard(item))[1]
+        )
     assert len(calls) == 6
 
 
@@ -176,7 +155,7 @@ def test_folder_that_is_no_stage_is_not_written_over(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "mine.txt").write_text("keep me")
     with pytest.raises(UserError, match="other settings or inputs"):
-        fill(tmp_path, {})
+        fill_stage(tmp_path, {})
     assert (tmp_path / "words" / "mine.txt").read_text() == "keep me"
 
 
@@ -206,140 +185,11 @@ def test_second_writer_is_refused(tmp_path):
 def test_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
     import datasets
 
-    stage = fill(tmp_path, {})
+    stage = fill_stage(tmp_path, {})
     opened = datasets.load_dataset(
         "parquet", data_dir=str(stage.folder), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert opened.to_list() == list(read_rows(DROPPED, stage.folder))
-
-
-CHILD = """
-import signal, sys, time
-from contextlib import nullcontext
-from pathlib import Path
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
-from distill import cli
-from distill.store.stage import ShardResult
-from distill.workers.protocol import OpenWork, WorkerNeeds
-from distill.store.run import Run
-from distill.store.tables import DROPPED
-
-folder = Path(sys.argv.pop(1))
-
-def work(item):
-    (folder / f"began-{item}").touch()
-    while not (folder / f"end-{item}").exists():
-        time.sleep(0.01)
-    return ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
-
-@cli.cli.command()
-def words():
-    with Run(folder / "run") as run:
-        stage = run.open_stage("words", {})
-        stage.map_shards(DROPPED, ["one", "two", "three"], work)
-        stage.finish()
-
-cli.main()
-"""
-
-
-class Child:
-    """The command line in a process of its own, on three shards that end when they are told to."""
-
-    def __init__(self, folder: Path, script: str = CHILD) -> None:
-        self.folder = folder
-        self.script = script
-        self.shards = folder / "run" / "words"
-        folder.mkdir(exist_ok=True)
-
-    def __enter__(self) -> "Child":
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", self.script, str(self.folder), "words"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def wait_for_beginning(self, item: str) -> None:
-        deadline = time.monotonic() + 120
-        while not (self.folder / f"began-{item}").exists():
-            assert self.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def end(self, *items: str) -> None:
-        for item in items:
-            (self.folder / f"end-{item}").touch()
-
-    def signal_and_see(self, number: int) -> None:
-        self.process.send_signal(number)
-        line = self.process.stderr.readline()
-        while "finishing the rows in flight" not in line:
-            assert line
-            line = self.process.stderr.readline()
-
-    def ending(self) -> tuple[int, str]:
-        said = self.process.communicate(timeout=120)[1]
-        return self.process.returncode, said
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, number):
-    with Child(tmp_path / "cut") as cut:
-        cut.end("one")
-        cut.wait_for_beginning("two")
-        cut.signal_and_see(number)
-        cut.end("two")
-        code, said = cut.ending()
-        assert code == 130
-        assert "the same command continues" in said
-        assert "Traceback" not in said
-        assert list(content(cut.shards)) == ["part-00000.parquet", "part-00001.parquet"]
-        assert not (cut.folder / "began-three").exists()
-    with Child(tmp_path / "cut") as again:
-        again.end("three")
-        assert again.ending()[0] == 0
-    with Child(tmp_path / "whole") as whole:
-        whole.end(*ITEMS)
-        assert whole.ending()[0] == 0
-    assert content(again.shards) == content(whole.shards)
-    assert len(content(whole.shards)) == 3
-
-
-def test_second_ctrl_c_does_not_wait(tmp_path):
-    with Child(tmp_path / "cut") as cut:
-        cut.end("one")
-        cut.wait_for_beginning("two")
-        cut.signal_and_see(signal.SIGINT)
-        cut.process.send_signal(signal.SIGINT)
-        code, said = cut.ending()
-        assert code == 130
-        assert "Traceback" not in said
-        assert list(content(cut.shards)) == ["part-00000.parquet"]
-
-
-def test_signal_handlers_come_back(tmp_path):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-
-    def breaks(item: str) -> ShardResult:
-        raise UserError(item, "breaks", "mend it")
-
-    with pytest.raises(UserError):
-        fill(tmp_path / "broken", {}, work=breaks)
-    fill(tmp_path / "whole", {})
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
-def test_stage_may_run_outside_the_main_thread(tmp_path):
-    thread = threading.Thread(target=fill, args=(tmp_path, {}))
-    thread.start()
-    thread.join()
-    assert len(content(tmp_path / "words")) == 3
 
 
 class Heavy:
@@ -370,7 +220,7 @@ def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
     def work(item: Heavy) -> ShardResult:
         nonlocal most
         most = max(most, len(items.alive))
-        return shard_of(item.name)
+        return make_shard(item.name)
 
     with Run(tmp_path) as run:
         run.open_stage("words", {}).map_shards(DROPPED, items, work)
@@ -383,12 +233,12 @@ def test_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tmp_
 
     (tmp_path / "model").mkdir()
     (tmp_path / "elsewhere").mkdir()
-    first = fill(tmp_path / "run", settings(str(tmp_path / "model")))
-    moved = fill(tmp_path / "run", settings(str(tmp_path / "elsewhere")))
+    first = fill_stage(tmp_path / "run", settings(str(tmp_path / "model")))
+    moved = fill_stage(tmp_path / "run", settings(str(tmp_path / "elsewhere")))
     assert moved.fingerprint == first.fingerprint
     path = str(tmp_path / "model")
-    before = fill(tmp_path / "old", {"model": path, "revision": "abc", "also": [{"m": path}]})
-    assert fill(tmp_path / "old", settings(path)).fingerprint == before.fingerprint
+    before = fill_stage(tmp_path / "old", {"model": path, "revision": "abc", "also": [{"m": path}]})
+    assert fill_stage(tmp_path / "old", settings(path)).fingerprint == before.fingerprint
     assert name_model("owner/model") == "owner/model"
 
 
@@ -403,54 +253,3 @@ def test_file_in_the_place_of_a_run_is_named(tmp_path):
 def test_name_too_long_for_the_disk_is_named(tmp_path):
     with pytest.raises(UserError, match="longer than the disk allows"), Run(tmp_path / ("r" * 300)):
         pass
-
-
-@pytest.mark.bad_input("kills", "SIGTERM while a shard takes long", "exits within ten seconds")
-def test_sigterm_does_not_wait_long_for_work_in_flight(tmp_path):
-    with Child(tmp_path / "cut") as cut:
-        cut.wait_for_beginning("one")
-        begun = time.monotonic()
-        cut.signal_and_see(signal.SIGTERM)
-        code, said = cut.ending()
-        assert time.monotonic() - begun < 10.5
-        assert code == 143
-        assert "same command continues" in said
-        assert not content(cut.shards)
-    with Child(tmp_path / "cut") as again:
-        again.end(*ITEMS)
-        assert again.ending()[0] == 0
-        assert len(content(again.shards)) == 3
-
-
-IN_C = """
-import hashlib
-from distill.runtime import interrupt
-
-interrupt.SECONDS_AFTER_SIGTERM = 1.0
-
-def work(item):
-    (folder / f"began-{item}").touch()
-    if item == "two" and not (folder / "end-two").exists():
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
-    return ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
-
-cli.main()
-"""
-
-
-@pytest.mark.bad_input("kills", "SIGTERM while a library computes", "exits within ten seconds")
-def test_sigterm_ends_a_process_whose_library_does_not_look_at_signals(tmp_path):
-    script = CHILD.replace("cli.main()\n", "") + IN_C
-    with Child(tmp_path, script) as cut:
-        cut.wait_for_beginning("two")
-        cut.process.send_signal(signal.SIGTERM)
-        begun = time.monotonic()
-        code, said = cut.ending()
-        assert time.monotonic() - begun < 10
-        assert code == 143
-        assert "same command continues" in said
-        assert list(content(cut.shards)) == ["part-00000.parquet"]
-    with Child(tmp_path, script) as again:
-        again.end("two")
-        assert again.ending()[0] == 0
-        assert len(content(again.shards)) == 3

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.killed_training import train_and_die
 from helpers.training_by_hand import make_recipe, train_in
 from helpers.written_files import read_files
-from train.test_stage import train_and_die
 
 from distill.recipe import Recipe
 from distill.train.loop.checkpoint import MARKER, find_fault, mark_complete

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.killed_training import train_and_die
 from helpers.training_by_hand import make_example_rows, make_recipe, train_in, write_inputs
 from helpers.written_files import read_files
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from train.data.test_soft_labels import label, write
-from train.test_stage import train_and_die
 
 from distill.errors import UserError
 from distill.recipe import Recipe

@@ -5,55 +5,26 @@ import base64
 import random
 import struct
 
-import numpy as np
 import pytest
-from helpers.fake_server import MODEL, reply_with, reply_with_error, serve
+from helpers.endpoint_encoder import (
+    TEXTS,
+    check_vectors,
+    open_served_encoder,
+    reply_plainly,
+    serve_form,
+)
+from helpers.fake_server import MODEL, reply_with, reply_with_error
 
 from distill.embed.endpoint import client
-from distill.embed.endpoint.client import cut, estimate_fitting_share, find_named_limit
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.errors import UserError
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import identify_retriever, open_encoder
-
-TEXTS = [f"text number {n} " + "word " * (n % 7) for n in range(40)]
-
-
-def vector_of(text: str) -> list[float]:
-    draw = random.Random(text)
-    return [draw.gauss(0, 3) for _ in range(5)]
-
-
-def expected(texts) -> np.ndarray:
-    vectors = np.array([vector_of(text) for text in texts])
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def plainly(texts):
-    return [{"index": i, "embedding": vector_of(text)} for i, text in enumerate(texts)]
-
-
-def served(form):
-    return serve(lambda path, body: {"data": form(body["input"])})
+from distill.retrieve.corpus_index import identify_retriever
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(client, "_FIRST_WAIT", 0.002)
-
-
-@pytest.fixture
-def server():
-    with served(plainly) as server:
-        yield server
-
-
-def opened(server, **settings):
-    return open_encoder(Retriever(model=MODEL, base_url=server.url, **settings))
-
-
-def check(encoder, texts=TEXTS):
-    np.testing.assert_allclose(encoder.encode(texts, "document"), expected(texts), atol=1e-6)
 
 
 # --- forms of replies -----------------------------------------------------------------------------
@@ -65,7 +36,7 @@ def packed(vector):
 
 def without(*left_out):
     def form(texts):
-        items = plainly(texts)
+        items = reply_plainly(texts)
         for item in items:
             if item["index"] in left_out or "all" in left_out:
                 del item["index"]
@@ -88,26 +59,28 @@ FORMS = {
     "no number on the first, out of order": shuffled(without(0)),
     "no number on one of them": without(2),
     "no numbers at all": without("all"),
-    "null for a number": lambda texts: [{**item, "index": None} for item in plainly(texts)],
-    "numbers as texts": lambda texts: [{**i, "index": str(i["index"])} for i in plainly(texts)],
+    "null for a number": lambda texts: [{**item, "index": None} for item in reply_plainly(texts)],
+    "numbers as texts": lambda texts: [
+        {**i, "index": str(i["index"])} for i in reply_plainly(texts)
+    ],
     "base64": lambda texts: [
-        {**item, "embedding": packed(item["embedding"])} for item in plainly(texts)
+        {**item, "embedding": packed(item["embedding"])} for item in reply_plainly(texts)
     ],
     "whole numbers": lambda texts: [
         {**item, "embedding": [*item["embedding"][:4], item["embedding"][4]]}
-        for item in plainly(texts)
+        for item in reply_plainly(texts)
     ],
 }
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_vectors_are_read_in_the_forms_that_servers_have(form):
-    with served(form) as server:
-        check(opened(server))
+    with serve_form(form) as server:
+        check_vectors(open_served_encoder(server))
 
 
 def each(change):
-    return lambda texts: [change(dict(item)) for item in plainly(texts)]
+    return lambda texts: [change(dict(item)) for item in reply_plainly(texts)]
 
 
 WRONG = {
@@ -115,8 +88,14 @@ WRONG = {
     "numbers from 1": (each(lambda item: item | {"index": item["index"] + 1}), "numbered 1, "),
     "a number twice": (each(lambda i: i | {"index": i["index"] // 2}), "numbered 0, 0, 1"),
     "a number that is none": (each(lambda item: item | {"index": 0.5}), "numbered '0.5'"),
-    "one vector too few": (lambda texts: plainly(texts)[: max(1, len(texts) - 1)], "for 32 texts"),
-    "one vector too many": (lambda texts: plainly([*texts, "more"])[: 2 * len(texts) - 1], "for"),
+    "one vector too few": (
+        lambda texts: reply_plainly(texts)[: max(1, len(texts) - 1)],
+        "for 32 texts",
+    ),
+    "one vector too many": (
+        lambda texts: reply_plainly([*texts, "more"])[: 2 * len(texts) - 1],
+        "for",
+    ),
     "vectors of tokens": (each(lambda i: i | {"embedding": [i["embedding"]]}), "lists of lists"),
     "a null within": (each(lambda item: item | {"embedding": [1.0, None]}), "no number"),
     "a truth within": (each(lambda item: item | {"embedding": [1.0, True]}), "no number"),
@@ -134,8 +113,8 @@ WRONG = {
 @pytest.mark.parametrize(("form", "said"), WRONG.values(), ids=WRONG)
 @pytest.mark.bad_input("server", "embeddings that are misnumbered, nested, ...", "named at once")
 def test_form_that_cannot_be_read_is_named_at_once(form, said):
-    with served(form) as server, pytest.raises(UserError, match=said) as caught:
-        opened(server, concurrency=1, retries=9).encode(TEXTS, "document")
+    with serve_form(form) as server, pytest.raises(UserError, match=said) as caught:
+        open_served_encoder(server, concurrency=1, retries=9).encode(TEXTS, "document")
     assert "gave no usable reply" in str(caught.value)
     assert "did not answer" not in str(caught.value)
     assert "retriever.base_url" in caught.value.remedy
@@ -144,7 +123,7 @@ def test_form_that_cannot_be_read_is_named_at_once(form, said):
 
 @pytest.mark.bad_input("server", "an embedding with a number of 400 digits", "named with the text")
 def test_numbers_beyond_any_vector_are_named_with_their_text(server):
-    encoder = opened(server)
+    encoder = open_served_encoder(server)
     server.faults.append(reply_with({"data": [{"index": 0, "embedding": [10**400] + [1] * 4}]}))
     with pytest.raises(UserError, match=r"NaN or infinity, for a text .* 'about bees'"):
         encoder.encode(["about bees"], "query")
@@ -167,11 +146,11 @@ REFUSALS = [
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_form_of_numbers_is_left_out_where_it_is_refused(server, refusal):
     server.rule = lambda body: refusal if "encoding_format" in body else None
-    check(opened(server))
+    check_vectors(open_served_encoder(server))
 
 
 def test_fields_of_ones_own_go_along_by_side(server):
-    encoder = opened(
+    encoder = open_served_encoder(
         server,
         extra_body={"truncate": "END", "input_type": "any"},
         query_extra_body={"input_type": "query"},
@@ -198,9 +177,9 @@ def test_field_that_is_missing_is_named_with_the_keys_that_send_it(server):
         else reply_with_error(400, "'input_type' parameter is required")
     )
     with pytest.raises(UserError, match="input_type") as caught:
-        opened(server)
+        open_served_encoder(server)
     assert "retriever.query_extra_body" in caught.value.remedy
-    check(opened(server, document_extra_body={"input_type": "passage"}))
+    check_vectors(open_served_encoder(server, document_extra_body={"input_type": "passage"}))
 
 
 def test_fields_change_what_vectors_are_kept_under(server):
@@ -210,7 +189,7 @@ def test_fields_change_what_vectors_are_kept_under(server):
     )
     of = {"model": MODEL, "base_url": server.url}
     assert identify_retriever(Retriever(**of)) != identify_retriever(Retriever(**of, **more))
-    assert opened(server).identity != opened(server, **more).identity
+    assert open_served_encoder(server).identity != open_served_encoder(server, **more).identity
     assert plain.extra_fields == {}
     settings = Retriever(**of, **more)
     embedder = EndpointEmbedder(settings, MODEL)
@@ -243,12 +222,12 @@ MESSAGES = [
 @pytest.mark.bad_input("server", "at most 10 texts a request", "divided, and remembered")
 def test_server_that_takes_few_texts_is_sent_few(server, caplog, message, code):
     server.rule = takes(10, message, code)
-    encoder = opened(server, concurrency=1)
-    check(encoder, TEXTS[:32])
+    encoder = open_served_encoder(server, concurrency=1)
+    check_vectors(encoder, TEXTS[:32])
     refused = sum(len(seen.body["input"]) > 10 for seen in server.seen)
     assert refused <= 3
     before = len(server.seen)
-    check(encoder, TEXTS[:32])
+    check_vectors(encoder, TEXTS[:32])
     assert all(len(seen.body["input"]) <= 10 for seen in server.seen[before:])
     assert len(server.seen) - before <= 5
     assert caplog.text.count("retriever.batch_texts") == 1
@@ -256,17 +235,17 @@ def test_server_that_takes_few_texts_is_sent_few(server, caplog, message, code):
 
 def test_server_that_takes_one_text_is_sent_one(server):
     server.rule = takes(1, "only a text, no list of several")
-    encoder = opened(server, concurrency=1)
-    check(encoder)
+    encoder = open_served_encoder(server, concurrency=1)
+    check_vectors(encoder)
     before = len(server.seen)
-    check(encoder)
+    check_vectors(encoder)
     assert len(server.seen) - before == len(TEXTS)
 
 
 def test_batch_texts_is_heeded(server):
-    check(opened(server, batch_texts=7))
+    check_vectors(open_served_encoder(server, batch_texts=7))
     assert max(len(seen.body["input"]) for seen in server.seen) == 7
-    check(opened(server, batch_texts=40))
+    check_vectors(open_served_encoder(server, batch_texts=40))
     assert max(len(seen.body["input"]) for seen in server.seen) == 40
 
 
@@ -283,119 +262,8 @@ def test_server_that_takes_few_tokens_a_request_is_sent_shorter_ones(server, cap
         )
 
     server.rule = rule
-    check(opened(server, concurrency=1), texts)
+    check_vectors(open_served_encoder(server, concurrency=1), texts)
     taken = [seen.body["input"] for seen in server.seen if rule(seen.body) is None]
     assert len(server.seen) - len(taken) < 8
     assert max(map(len, taken)) > 8
     assert "retriever.batch_tokens" in caplog.text
-
-
-# --- texts that are too long ----------------------------------------------------------------------
-
-
-def tokens(text: str) -> int:
-    """As a multilingual tokenizer counts: a character of Chinese, four letters."""
-    return sum(1 if ord(c) > 0x2E80 else 0.25 for c in text).__ceil__()
-
-
-LONG = [
-    "长的句子" * 400,
-    "short",
-    "a b c " * 50,
-    "words and 汉字 " * 90,
-    "短",
-    "日本語" * 380,
-    "ไทย" * 300,
-]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "`inputs` must have less than 512 tokens. Given: {n}",
-        "This model's maximum context length is 512 tokens, however you requested {n} tokens",
-        "Input is too long",
-        "the request exceeds the maximum sequence length",
-    ],
-)
-@pytest.mark.parametrize("code", [400, 413])
-@pytest.mark.bad_input("server", "Chinese text beyond a server's 512 tokens", "cut, said once")
-def test_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog, message, code):
-    def rule(body):
-        n = max(map(tokens, body["input"]))
-        return reply_with_error(code, message.format(n=n)) if n > 512 else None
-
-    server.rule = rule
-    encoder = opened(server)
-    together = encoder.encode(LONG, "document")
-    assert caplog.text.count("refuses texts that are too long") == 1
-    assert "retriever.max_tokens" in caplog.text
-    kept = {text for seen in server.seen for text in seen.body["input"] if tokens(text) <= 512}
-    for text, vector in zip(LONG, together, strict=True):
-        sent = text[: 256 * 4]
-        [fits] = [found for found in kept if np.allclose(expected([found])[0], vector)]
-        assert sent.startswith(fits)
-        assert tokens(fits) >= min(tokens(sent), 250)
-    alone = opened(server)
-    for text, vector in zip(LONG, together, strict=True):
-        np.testing.assert_array_equal(alone.encode([text], "document")[0], vector)
-
-
-def test_text_that_is_too_long_costs_no_other_its_batch(server):
-    def rule(body):
-        n = max(map(tokens, body["input"]))
-        return reply_with_error(400, f"{n} tokens, and at most 512 fit") if n > 512 else None
-
-    server.rule = rule
-    encoder = opened(server, concurrency=1, max_tokens=2048)
-    found = encoder.encode(["long " * 800, *TEXTS], "document")
-    np.testing.assert_allclose(found[1:], expected(TEXTS), atol=1e-6)
-    before = len(server.seen)
-    assert before < 20
-    check(encoder)
-    assert len(server.seen) == before + 2  # batches of 32
-
-
-@pytest.mark.bad_input("server", "a text that the server refuses at any length", "named")
-def test_text_that_is_refused_for_another_reason_is_named(server):
-    server.rule = lambda body: (
-        reply_with_error(400, "contains what is not allowed")
-        if any("bees" in t for t in body["input"])
-        else None
-    )
-    encoder = opened(server)
-    with pytest.raises(UserError, match=r"not allowed\): 'about bees'"):
-        encoder.encode([*TEXTS, "about bees"], "document")
-
-
-def test_server_that_refuses_every_length_ends_the_job(server):
-    encoder = opened(server)
-    server.rule = lambda body: reply_with_error(413, "too long")
-    with pytest.raises(UserError, match="refuses a text"):
-        encoder.encode(["a word " * 200], "document")
-    assert len(server.seen) < 30
-
-
-@pytest.mark.parametrize(
-    ("reason", "sent", "most"),
-    [
-        ("400: batch size is invalid, it should not be larger than 10.", 32, 10),
-        ("413: batch size 64 > maximum allowed batch size 32", 64, 32),
-        ("400: at most 100 requests can be in one batch", 128, 100),
-        ("400: Input 3 is too long: 513 tokens", 32, None),
-        ("400: `inputs` must have less than 512 tokens. Given: 976", 32, None),
-        ("400: batch size too large", 32, None),
-        ("400: model-7 gives no", 32, None),
-    ],
-)
-def test_most_texts_that_a_refusal_names(reason, sent, most):
-    assert find_named_limit(reason, sent) == most
-
-
-def test_length_of_text_that_fits_is_read_from_a_refusal():
-    said = "413: `inputs` must have less than 512 tokens. Given: 976"
-    assert estimate_fitting_share(said, 3_000) == pytest.approx(0.95 * 512 / 976)
-    assert estimate_fitting_share("400: too long for text-embedding-004", 3_000) == 0.7
-    assert estimate_fitting_share("400: at most 512 tokens", 3_000) == 0.7
-    assert cut("汉字", 4) == "汉"
-    assert cut("汉字", 1) == "汉"

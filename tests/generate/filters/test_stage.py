@@ -1,57 +1,24 @@
 """The stage `queries`: what is kept, what is dropped and why, however often it is killed."""
 
-import json
-import multiprocessing
-import os
-import signal
-
 import pytest
+from helpers.filter_queries import BOTH, PASSAGES, list_kept, make_many_queries, read_shards
 from helpers.query_rows import (
-    filter_queries,
     make_filter_recipe,
     make_parsed_row,
-    make_passage,
     prepare_parsed,
     read_dropped,
-    read_tables,
     refuse_llm,
 )
 from helpers.reversed_workers import ReversedWorkers
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.llm.lazy import LazyLLM
 from distill.llm.prompts import CONTINUATION
 from distill.llm.transformers.engine import TransformersEngine
 from distill.relabel.candidates import make_candidates
 from distill.store.run import Run
 from distill.store.shards import list_shards
-from distill.store.stage import Stage
 from distill.store.tables import QUERIES
-from distill.workers.local import LOCAL
-
-PASSAGES = [make_passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Runs the stage on shards of parsed rows; a run's name tells runs apart."""
-
-    def work(
-        rows, settings, llm=refuse_llm, held_out=None, name="run", overwrite="never", workers=LOCAL
-    ) -> Stage:
-        with Run(tmp_path / name, overwrite, workers) as run:
-            stages = prepare_parsed(run, [PASSAGES[:5], PASSAGES[5:]], rows)
-            return filter_queries(
-                run, settings, stages[0], stages[1:], LazyLLM(llm, served=True), held_out
-            )
-
-    return work
-
-
-def kept(stage):
-    return [(row["query_id"], row["query"]) for row in stage.read_rows(QUERIES)]
-
 
 MIXED = [
     [
@@ -73,7 +40,7 @@ MIXED = [
 def test_dropped_queries_are_counted_and_kept_with_their_reason(make):
     filters = {"languages": ["en"], "max_copied": 0.8, "near_duplicates": 0.8}
     stage = make(MIXED, make_filter_recipe(generate={"filters": filters}))
-    assert kept(stage) == [
+    assert list_kept(stage) == [
         ("p0~0", "which organ moves blood"),
         ("p7~0", "why do bridges of steel grow in the warm months of summer"),
     ]
@@ -115,99 +82,14 @@ def test_queries_are_not_embedded_unless_a_filter_asks(make, tmp_path):
     assert not (tmp_path / "run" / "vectors").exists()
 
 
-def many(shards=6, size=7):
-    """Queries of which many repeat one of an earlier shard, exactly or nearly."""
-    rows = []
-    for shard in range(shards):
-        rows.append([])
-        for place in range(size):
-            about = ["heart", "copper wire", "glacier", "bees"][(3 * shard + place) % 4]
-            when = ["", " today", " today?", " in the long cold winter"][(shard + place) % 4]
-            seed = f"p{(shard * size + place) % len(PASSAGES)}"
-            rows[-1].append(make_parsed_row(seed, f"how does the {about} work{when}", sample=place))
-    return rows
-
-
-BOTH = {"exact_duplicates": True, "near_duplicates": 0.85}
-
-
 def test_first_of_all_shards_wins(make):
-    stage = make(many(), make_filter_recipe(generate={"filters": BOTH}))
-    words = [query.casefold().strip("?") for _, query in kept(stage)]
+    stage = make(make_many_queries(), make_filter_recipe(generate={"filters": BOTH}))
+    words = [query.casefold().strip("?") for _, query in list_kept(stage)]
     assert len(words) == len(set(words)) > 4
-    flat = [row for shard in many() for row in shard]
-    for query_id, query in kept(stage):
+    flat = [row for shard in make_many_queries() for row in shard]
+    for query_id, query in list_kept(stage):
         same = [row for row in flat if row["query"].strip("?") == query.strip("?")]
         assert (same[0]["seed_id"], same[0]["sample"]) == (query_id[:-2], int(query_id[-1]))
-
-
-@pytest.mark.parametrize("death", range(6))
-def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, death):
-    settings = make_filter_recipe(generate={"filters": BOTH})
-    whole = read_tables(make(many(), settings, name="whole"))
-    commit = Stage.commit_shard
-
-    def deadly(self, path, *rest):
-        if path.name == f"part-{death:05d}.parquet":
-            raise KeyboardInterrupt
-        commit(self, path, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stage, "commit_shard", deadly)
-        with pytest.raises(KeyboardInterrupt):
-            make(many(), settings, name="killed")
-    stage = make(many(), settings, name="killed")
-    assert read_tables(stage) == whole
-    assert not list(stage.metadata_dir.glob("*sqlite*"))
-
-
-def _live(folder, deaths):
-    """Kills its own process at the first commit of a shard that no life has died at yet."""
-    write = Stage.commit_shard
-
-    def deadly(self, path, *rest):
-        if self.name == "queries" and not (deaths / path.name).exists():
-            (deaths / path.name).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(self, path, *rest)
-
-    Stage.commit_shard = deadly
-    with Run(folder) as run:
-        stages = prepare_parsed(run, [PASSAGES], many())
-        filter_queries(
-            run,
-            make_filter_recipe(generate={"filters": BOTH}),
-            stages[0],
-            stages[1:],
-            LazyLLM(refuse_llm),
-        )
-
-
-@pytest.mark.slow
-def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
-    whole = read_tables(make(many(), make_filter_recipe(generate={"filters": BOTH}), name="whole"))
-    (tmp_path / "deaths").mkdir()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["distill.generate.filters"])
-    codes = []
-    while not codes or codes[-1]:
-        process = context.Process(target=_live, args=(tmp_path / "cut", tmp_path / "deaths"))
-        process.start()
-        process.join()
-        codes.append(process.exitcode)
-        left = tmp_path / "cut" / "queries" / ".stage" / "seen.sqlite"
-        assert left.exists() == bool(codes[-1])
-    assert codes == [-signal.SIGKILL] * 6 + [0]
-    with Run(tmp_path / "cut") as run:
-        stages = prepare_parsed(run, [PASSAGES], many())
-        stage = filter_queries(
-            run,
-            make_filter_recipe(generate={"filters": BOTH}),
-            stages[0],
-            stages[1:],
-            LazyLLM(refuse_llm),
-        )
-    assert read_tables(stage) == whole
 
 
 def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, encoder_folder):
@@ -220,7 +102,7 @@ def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, e
     stage = make(asked, settings)
     reasons = {reason for _, reason, _ in read_dropped(stage)}
     assert reasons == {"round trip"}
-    assert 0 < len(kept(stage)) < len(TEXTS)
+    assert 0 < len(list_kept(stage)) < len(TEXTS)
     with Run(tmp_path / "run") as run:
         passages, _ = prepare_parsed(run, [PASSAGES[:5], PASSAGES[5:]], asked)
         before = {path.name for path in (run.folder / "vectors").glob("*/vectors.npy")}
@@ -228,17 +110,17 @@ def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, e
         after = {path.name for path in (run.folder / "vectors").glob("*/vectors.npy")}
     assert len(before) == 1
     assert after == before
-    assert candidates.manifest["counts"]["seed retrieved"] == len(kept(stage))
+    assert candidates.manifest["counts"]["seed retrieved"] == len(list_kept(stage))
 
 
 def test_shards_that_are_searched_at_once_have_the_same_bytes(make, encoder_folder, monkeypatch):
     retriever = {"model": str(encoder_folder), "device": "cpu"}
     filters = {"round_trip": 3, **BOTH}
     settings = make_filter_recipe(generate={"filters": filters}, retriever=retriever)
-    at_once = make(many(), settings)
+    at_once = make(make_many_queries(), settings)
     monkeypatch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
-    one_by_one = make(many(), settings, name="one by one")
-    assert tables_of(at_once) == tables_of(one_by_one)
+    one_by_one = make(make_many_queries(), settings, name="one by one")
+    assert read_shards(at_once) == read_shards(one_by_one)
     assert {"round trip", "exact duplicate"} <= {reason for _, reason, _ in read_dropped(at_once)}
 
 
@@ -248,14 +130,14 @@ def test_filters_give_the_same_on_other_workers_and_in_any_order(make, encoder_f
     retriever = {"model": str(encoder_folder), "device": "cpu"}
     filters = {"round_trip": round_trip, **BOTH}
     settings = make_filter_recipe(generate={"filters": filters}, retriever=retriever)
-    here, others = make(many(), settings), ReversedWorkers()
+    here, others = make(make_many_queries(), settings), ReversedWorkers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
-        there = make(many(), settings, name="there", workers=others)
+        there = make(make_many_queries(), settings, name="there", workers=others)
     assert others.sent[-1] == "queries"
     assert there.manifest["execution"] == {"on": "others"}
     assert len(list_shards(there.folder)) > 2
-    assert tables_of(there) == tables_of(here)
+    assert read_shards(there) == read_shards(here)
     reasons = {reason for _, reason, _ in read_dropped(there)}
     assert "exact duplicate" in reasons
     assert ("round trip" in reasons) == (round_trip is not None)
@@ -289,7 +171,7 @@ def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_fol
         relabel={"prompt_ql": "ql.jinja"},
     )
     stage = make(DRAWS, settings, llm=lambda: engine)
-    rows = dict(kept(stage))
+    rows = dict(list_kept(stage))
     assert list(rows) == ["p0~0", "p0~1", "p1~0"]
     reasons = {item: reason for item, reason, _ in read_dropped(stage)}
     assert reasons["p0~0.2"] == "too few words"
@@ -301,7 +183,7 @@ def test_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_fol
     assert stage.manifest["figures"]["tokens"]["prompt"] > 0
     # Complete: the LLM is not asked for again.
     again = make(DRAWS, settings, llm=refuse_llm)
-    assert kept(again) == kept(stage)
+    assert list_kept(again) == list_kept(stage)
 
 
 def test_nearest_draw_is_kept(make, encoder_folder):
@@ -309,186 +191,8 @@ def test_nearest_draw_is_kept(make, encoder_folder):
         generate={"best_of": 3}, retriever={"model": str(encoder_folder), "device": "cpu"}
     )
     stage = make(DRAWS, settings)
-    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p0~1", "p1~0"]
+    assert [query_id for query_id, _ in list_kept(stage)] == ["p0~0", "p0~1", "p1~0"]
     assert stage.manifest["counts"]["kept"] == 3
-
-
-def held_out_stage(run, queries, documents):
-    stage = run.open_stage("held-out", {"queries": queries})
-    if not stage.complete:
-        (stage.folder / "qrels").mkdir()
-        for name, texts in (("queries", queries), ("corpus", documents)):
-            rows = [{"_id": f"{name}{n}", "text": text} for n, text in enumerate(texts)]
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            (stage.folder / f"{name}.jsonl").write_text(lines)
-        judged = "".join(f"queries{n}\tcorpus{n}\t1\n" for n in range(len(queries)))
-        (stage.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
-        stage.finish(rows=len(queries))
-    return stage
-
-
-def evaluating(**filters):
-    return make_filter_recipe(
-        corpus={"source": "docstrings", "held_out": 0.1},
-        evaluate={"tasks": ["held-out"]},
-        generate={"filters": filters},
-    )
-
-
-EVALUATION = ["a glacier is a slow river of ice", "how do owls look behind"]
-
-
-def test_decontamination_names_the_queries_that_it_dropped(make, tmp_path):
-    with Run(tmp_path / "run") as run:
-        held_out = held_out_stage(run, EVALUATION, [TEXTS[0], "an answer of its own"])
-    asked = [
-        [
-            make_parsed_row("p0", "which organ moves blood"),
-            make_parsed_row("p0", "How do owls look behind them?", 1),
-            make_parsed_row("p2", "what carves valleys"),
-            make_parsed_row("p2", "ice that moves", 1),
-        ],
-        [make_parsed_row("p8", "how far can owls turn")],
-    ]
-    stage = make(asked, evaluating(), held_out=held_out)
-    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
-    assert read_dropped(stage) == [
-        ("p0~1", "holds an evaluation query", "How do owls look behind them?"),
-        ("p2~0", "passage holds an evaluation query", "what carves valleys"),
-        ("p2~1", "passage holds an evaluation query", "ice that moves"),
-    ]
-    assert stage.manifest["figures"]["decontamination"] == {
-        "tasks": "held-out",
-        "run of words": 8,
-        "evaluation queries": 2,
-        "evaluation queries too short to check": 0,
-        "queries dropped": 3,
-        "seed passages": 3,
-        "seed passages that hold an evaluation query": 1,
-        "seed passages that share words with an evaluation document": 1,
-    }
-
-
-ASKED = [
-    [
-        make_parsed_row("p0", "which organ moves blood"),
-        make_parsed_row("p0", "how far can an owl turn", 1),
-    ],
-    [make_parsed_row("p8", "what looks behind itself")],
-]
-
-
-def evaluate_on(tmp_path, queries):
-    """The stage of held-out queries, which is another evaluation task for other queries."""
-    with Run(tmp_path / "run", "stale") as run:
-        return held_out_stage(run, queries, TEXTS[:2])
-
-
-def tables_of(stage):
-    return [path.read_bytes() for path in sorted(stage.folder.glob("*.parquet"))]
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (EVALUATION, ["why do bees dance at noon"]),
-        (EVALUATION[:1], EVALUATION),
-        (EVALUATION, EVALUATION[:1]),
-        (EVALUATION, None),
-        (None, EVALUATION),
-    ],
-)
-def test_tasks_that_hit_no_query_change_nothing(make, tmp_path, before, after):
-    """Neither the rows nor the fingerprint, which all that is made from the queries hangs on; and
-    they are those of a run that had the later tasks from the start."""
-    off = evaluating(decontaminate=False)
-    made = []
-    for queries in (before, after):
-        held_out = evaluate_on(tmp_path, queries or ["-"])
-        settings = evaluating() if queries else off
-        made.append(make(ASKED, settings, held_out=held_out))
-    assert made[0] == made[1]
-    told = made[1].manifest["figures"].get("decontamination", {})
-    assert told.get("evaluation queries") == (len(after) if after else None)
-    fresh = make(
-        ASKED,
-        evaluating() if after else off,
-        held_out=evaluate_on(tmp_path, after or ["-"]),
-        name="fresh",
-    )
-    assert tables_of(fresh) == tables_of(made[1])
-
-
-def test_tasks_are_checked_once(make, tmp_path, monkeypatch):
-    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
-    other = evaluate_on(tmp_path, EVALUATION[:1])
-    make(ASKED, evaluating(), held_out=other)
-
-    def refuse(*arguments):
-        raise AssertionError("the evaluation's texts are read again")
-
-    monkeypatch.setattr("distill.generate.filters.stage.Decontaminator", refuse)
-    make(ASKED, evaluating(), held_out=other)
-
-
-def test_overlap_is_reported_again_when_the_first_tasks_return(make, tmp_path):
-    first = evaluate_on(tmp_path, EVALUATION)
-    before = make(ASKED, evaluating(), held_out=first).manifest["figures"]
-    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION[:1]))
-    again = make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
-    assert again.manifest["figures"] == before
-
-
-def test_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
-    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
-    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
-    with pytest.raises(UserError, match="1 of its rows hold words of an evaluation query") as fault:
-        make(ASKED, evaluating(), held_out=hit)
-    assert "distill compare RUN/student" in fault.value.remedy
-    stage = make(ASKED, evaluating(), held_out=hit, overwrite="stale")
-    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
-
-
-def test_queries_come_back_without_the_task_that_hit_them(make, tmp_path):
-    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
-    make(ASKED, evaluating(), held_out=hit)
-    other = evaluate_on(tmp_path, EVALUATION)
-    with pytest.raises(UserError, match="1 rows were left out for a task"):
-        make(ASKED, evaluating(), held_out=other)
-    stage = make(ASKED, evaluating(), held_out=other, overwrite="stale")
-    assert len(kept(stage)) == 3
-
-
-def test_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path):
-    asked = [
-        [
-            make_parsed_row("", "which organ moves blood"),
-            make_parsed_row("", "how far can an owl turn", 1),
-        ]
-    ]
-    off = evaluating(decontaminate=False)
-    made = make(asked, off, held_out=evaluate_on(tmp_path, EVALUATION))
-    assert make(asked, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION)) == made
-    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
-    with pytest.raises(UserError, match="1 of its rows hold words of an evaluation query"):
-        make(asked, evaluating(), held_out=hit)
-
-
-def test_task_that_was_added_can_be_removed_again(make, tmp_path):
-    """Also where rows were left out for a task that stays."""
-    pytest.importorskip("mteb")
-    (tmp_path / "more.csv").write_text("question,passage\nwhy do bees dance at noon,They tell.\n")
-    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
-    more = evaluating()
-    tasks = {"tasks": ["held-out", str(tmp_path / "more.csv")]}
-    more = more.model_copy(update={"evaluate": more.evaluate.model_copy(update=tasks)})
-    more._folder = tmp_path
-    first = make(ASKED, evaluating(), held_out=hit)
-    figures = first.manifest["figures"]
-    assert len(kept(first)) == 2
-    assert make(ASKED, more, held_out=hit) == first
-    assert make(ASKED, evaluating(), held_out=hit) == first
-    assert first.manifest["figures"] == figures
 
 
 @pytest.mark.bad_input(

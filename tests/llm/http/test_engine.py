@@ -1,7 +1,5 @@
 """The HTTP engine against a real local server that misbehaves in every way that servers do."""
 
-import json
-import logging
 import signal
 import subprocess
 import sys
@@ -16,51 +14,15 @@ from helpers.fake_server import (
     answer_always,
     derive_text,
     fail_at_random,
-    reply_with,
     reply_with_error,
     serve,
     trickle_body,
 )
+from helpers.http_engine import KEY, PROMPTS, SAMPLED, SEEDS, TEXTS
 
 from distill.errors import UserError
-from distill.generate.passages.method import open_method
-from distill.generate.settings import WritingSettings
 from distill.llm import Completion, Sampling
-from distill.llm.http.engine import HTTPEngine
-from distill.recipe import LanguageModel, load_recipe
 from distill.runtime.progress import Progress
-
-KEY = "sk-a-secret-that-nobody-may-read"
-PROMPTS = [f"Passage: number {i}" for i in range(12)]
-SEEDS = list(range(100, 112))
-SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Completion(derive_text(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
-SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {"query": {"type": "string"}},
-        "required": ["query"],
-        "additionalProperties": False,
-    }
-)
-
-
-@pytest.fixture
-def server():
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch):
-    """An engine whose back-off is short, and whose cache is that of the test."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-    def engine(url: str, **settings) -> HTTPEngine:
-        wanted = {"engine": "http", "model": MODEL, "base_url": url, "concurrency": 4, **settings}
-        return HTTPEngine(LanguageModel(**wanted), tmp_path / "requests.sqlite", first_wait=0.002)
-
-    return engine
 
 
 def test_replies_count_on_the_bar_cached_ones_too(make, server):
@@ -295,120 +257,6 @@ def test_ctrl_c_keeps_what_is_in_flight(make, tmp_path):
         assert sorted(seen.body["prompt"] for seen in server.seen) == sorted(PROMPTS[:2])
         assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
         assert len(server.seen) == len(PROMPTS)
-
-
-# --- forms ----------------------------------------------------------------------------------------
-
-
-def test_structured_output_schema_is_sent_and_its_violations_are_counted(make, server):
-    engine = make(server.url)
-    engine.generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True, json_schema=SCHEMA))
-    sent = server.seen[0].body["response_format"]
-    assert sent["type"] == "json_schema"
-    assert sent["json_schema"]["schema"] == json.loads(SCHEMA)
-    assert sent["json_schema"]["strict"]
-    assert engine.tokens["malformed"] == len(PROMPTS)
-
-
-def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, server):
-    engine = make(server.url)
-    assert not engine.supports_regex
-    assert not engine.supports_schema
-    server.seen.clear()
-    engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
-    assert server.seen[0].body.keys() == {"model", "prompt", "max_tokens", "temperature"}
-
-
-def test_structured_output_is_not_supported_by_a_server_that_refuses_it(make, server):
-    server.rule = lambda body: (
-        None
-        if body.keys() <= {"model", "messages", "max_tokens", "temperature"}
-        else reply_with_error(400)
-    )
-    engine = make(server.url)
-    assert not engine.supports_regex
-    assert not engine.supports_schema
-
-
-@pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
-def test_structured_output_regex_goes_by_the_field_that_works(make, way):
-    def answer(path, body):
-        return answer_always("123-456" if way in body else "yes")(path, body)
-
-    with serve(answer) as server:
-        engine = make(server.url)
-        assert engine.supports_regex
-        server.seen.clear()
-        engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
-        field = {"regex": "[a-z]+"} if way == "structured_outputs" else "[a-z]+"
-        assert server.seen[0].body[way] == field
-        server.seen.clear()
-        assert make(server.url).supports_regex
-        assert server.seen == []
-
-
-def test_structured_output_that_a_server_does_not_support_leaves_its_stop_strings(make):
-    """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
-    text = {True: '{"number": 4}', False: "yes"}
-    method = open_method(WritingSettings.select(load_recipe(None, ["name=r"])))
-    with serve(
-        lambda path, body: answer_always(text["response_format" in body])(path, body)
-    ) as server:
-        engine = make(server.url)
-        assert engine.supports_schema
-        server.seen.clear()
-        engine.generate(["a"], [1], method.make_sampling(False, method.can_be_constrained(engine)))
-        assert "\n\n" in server.seen[-1].body["stop"]
-
-
-# --- the key, and the address ---------------------------------------------------------------------
-
-
-@pytest.mark.bad_input("secrets", "a key in use", "is nowhere on disk or in the log")
-def test_redaction_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
-    caplog.set_level(logging.DEBUG)
-    with serve(answer_always(f"the key is {KEY}, I was told")) as server:
-        server.faults.extend(
-            [reply_with_error(500, f"token {KEY}"), reply_with(f"<{KEY}>".encode())]
-        )
-        engine = make(server.url)
-        [written] = engine.generate(["a"], [1], SAMPLED)
-        assert written.text == "the key is [key], I was told"
-        server.rule = lambda body: reply_with_error(418, KEY)
-        with pytest.raises(UserError) as caught:
-            engine.generate(["b"], [1], SAMPLED)
-    assert KEY not in str(caught.value)
-    assert KEY not in caplog.text
-    assert KEY not in repr(vars(engine.client.server))
-    for file in tmp_path.rglob("*"):
-        assert file.is_dir() or KEY.encode() not in file.read_bytes()
-
-
-def test_redaction_of_a_word_as_key_does_not_spoil_texts(make, server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "about")
-    [written] = make(server.url).generate(PROMPTS[:1], SEEDS[:1], SAMPLED)
-    assert written == TEXTS[0]
-
-
-@pytest.mark.bad_input("secrets", "a key that cannot be a header", "refused, not shown")
-def test_redaction_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-one\nsk-two")
-    with pytest.raises(UserError) as caught:
-        make("http://127.0.0.1:9/v1")
-    assert "sk-" not in str(caught.value)
-
-
-@pytest.mark.bad_input(
-    "address", "an address that is none, or with a password", "refused, no secret shown"
-)
-@pytest.mark.parametrize(
-    "url",
-    ["http://me:hush@host/v1", "host:8000/v1", "ftp://host", "http://", "http://h/v1?key=hush"],
-)
-def test_redaction_an_address_that_is_none_is_refused_without_its_secrets(make, url):
-    with pytest.raises(UserError, match=r"llm\.base_url") as caught:
-        make(url)
-    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.bad_input("shape of a recipe", "extra_body that overrules the recipe", "refused")
