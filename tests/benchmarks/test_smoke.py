@@ -340,6 +340,10 @@ def test_cluster():
     ]
 
 
+def test_local_work():
+    assert run_script("local_work", "--shards", "4", "--turns", "2").keys() >= FIGURES
+
+
 def test_object_store():
     pytest.importorskip("obstore", reason="needs the extra store (obstore)")
     for module in ("moto", "flask", "flask_cors"):
