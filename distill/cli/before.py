@@ -44,7 +44,8 @@ def init(corpus: Path | str, out: Path | None, name: str | None, overwrite: bool
 
     Looks at the texts (form, amount, language), at this machine, and at the models that are served,
     cached or installed; each key of the recipe says why it is there. No model is loaded. A server
-    of an LLM is found on its usual port of this machine, or in OPENAI_BASE_URL.
+    of LLMs or embedding models is found on its usual port of this machine, or in OPENAI_BASE_URL;
+    an embedding model is asked to embed one word.
 
     \b
     Example:  distill init docs/ && distill check docs.yaml && distill run docs.yaml

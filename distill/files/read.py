@@ -24,6 +24,7 @@ MOST_LEVELS = 100
 """Lists and mappings within each other."""
 _TOO_DEEP = f"is nested deeper than {MOST_LEVELS} levels"
 _SAVE = "save the file as UTF-8"
+_CONVERT = f"{_SAVE}, such as by: iconv -f LATIN1 -t UTF-8 FILE"
 
 _MAGIC: dict[bytes, tuple[str, str]] = {
     b"\x1f\x8b": ("is compressed (gzip)", "unpack it: gunzip -k FILE"),
@@ -118,7 +119,7 @@ def decode(data: bytes, where: str) -> str:
         raise UserError(
             f"{where}, row {row}",
             f"is not UTF-8 (byte 0x{data[fault.start]:02x})",
-            f"{_SAVE}, such as by: iconv -f LATIN1 -t UTF-8 FILE",
+            _CONVERT,
         ) from None
 
 
@@ -151,7 +152,7 @@ def decode_row(line: bytes, where: str) -> str:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         what = f"is not UTF-8 (byte 0x{line[fault.start]:02x})"
-        raise UserError(where, what, _SAVE) from None
+        raise UserError(where, what, _CONVERT) from None
 
 
 def refuse_other_forms(start: bytes, where: str) -> None:

@@ -31,6 +31,26 @@ _READ = (
     "folders of .txt, .md, .rst, .html, .pdf, .docx files or manual pages, "
     ".jsonl, .json, .csv, .tsv, .parquet, BEIR"
 )
+_UNPACK = "unpack the archive, and name the folder"
+_EXPORT = "save the spreadsheet as CSV"
+_PRINT = "save the document as .docx or .pdf"
+_INSTEAD = {
+    ".zip": _UNPACK,
+    ".tar": _UNPACK,
+    ".tar.gz": _UNPACK,
+    ".tgz": _UNPACK,
+    ".tar.xz": _UNPACK,
+    ".tar.zst": _UNPACK,
+    ".tar.bz2": _UNPACK,
+    ".7z": _UNPACK,
+    ".xlsx": _EXPORT,
+    ".xls": _EXPORT,
+    ".ods": _EXPORT,
+    ".doc": _PRINT,
+    ".odt": _PRINT,
+    ".rtf": _PRINT,
+}
+"""What to do with files of forms that are not read, by their endings."""
 _COMPRESSED = "compressed (.gz, .bz2, .xz, .zst)"
 
 
@@ -85,18 +105,27 @@ def _sort_files(path: Path, places: list[Path]) -> _SortedFiles:
     tables = [file for file in files if detect_form(file) is not None]
     texts = [file for file in files if is_text_file(file)]
     if not tables and not texts:
-        what = (
-            f"holds no file that can be read, but {_join_names(files)}"
-            if files
-            else "holds no file"
-        )
-        raise UserError(str(path), what, f"these are read: {_READ}; also {_COMPRESSED}")
+        raise _refuse(path, files)
     if _is_larger(path, texts, tables):
         tables = []
     else:
         texts = []
     read = {*tables, *texts}
     return _SortedFiles(tables, texts, [file for file in files if file not in read])
+
+
+def _refuse(path: Path, files: list[Path]) -> UserError:
+    """Return the error for a place where nothing can be read, with the remedy for what people name
+    most often: an archive or a spreadsheet."""
+    read = f"these are read: {_READ}; also {_COMPRESSED}"
+    if not files:
+        return UserError(str(path), "holds no file", read)
+    names = [file.name.lower() for file in files]
+    instead = {how for ending, how in _INSTEAD.items() for name in names if name.endswith(ending)}
+    remedy = "; ".join([*sorted(instead), read])
+    if files == [path]:
+        return UserError(str(path), "is of a form that is not read", remedy)
+    return UserError(str(path), f"holds no file that can be read, but {_join_names(files)}", remedy)
 
 
 def _expand(path: Path) -> list[Path]:

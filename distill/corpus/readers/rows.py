@@ -168,14 +168,14 @@ class _SeenColumns:
             raise UserError(
                 str(place),
                 f"has no text in column {self._columns.text!r}, nor has any row; its columns are "
-                f"{_join_names(row)}",
+                f"{join_names(row)}",
                 "name the right column in corpus.text_column",
             )
         if not self._titles:
             raise UserError(
                 place.file,
                 f"has no column {self._columns.title!r} in any row; its columns are "
-                f"{_join_names(row)}",
+                f"{join_names(row)}",
                 "name the right one in corpus.title_column",
             )
 
@@ -266,7 +266,7 @@ def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
         if name not in names and (part == "text" or name != usual):
             raise UserError(
                 where,
-                f"has no column {name!r}; its columns are {_join_names(names)}",
+                f"has no column {name!r}; its columns are {join_names(names)}",
                 f"name the right one in corpus.{part}_column",
             )
 
@@ -279,7 +279,7 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
     if columns.id != Columns().id:
         raise UserError(
             str(place),
-            f"has no column {columns.id!r}; its columns are {_join_names(row)}",
+            f"has no column {columns.id!r}; its columns are {join_names(row)}",
             "name the right one in corpus.id_column",
         )
     _log.warning(
@@ -287,7 +287,7 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
         "are %s",
         place.file,
         columns.id,
-        _join_names(row),
+        join_names(row),
     )
     return True
 
@@ -307,7 +307,8 @@ def _read_id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     return str(value)
 
 
-def _join_names(row: Iterable[str]) -> str:
+def join_names(row: Iterable[str]) -> str:
+    """Join the names of a row's columns for a message, the first ones of many."""
     names = sorted(map(str, row))
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"{[name[:40] for name in names[:_MOST_NAMES]]}{more}"

@@ -23,6 +23,7 @@ from distill.corpus.readers.rows import (
     RowLocation,
     SkippedRow,
     check_documents,
+    join_names,
     require_columns,
 )
 from distill.errors import UserError
@@ -150,11 +151,21 @@ def _read_json(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str
 
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
+    rows = (row for file in files for row in _read_file(file, columns, faults))
+    return check_documents(rows, columns, faults)
 
-    def iterate_rows() -> Iterator[LocatedRow]:
-        for file in files:
-            name = Path(strip_packed_ending(file)).stem
-            for number, row in read_table(file, faults):
-                yield RowLocation(str(file), number), name, row
 
-    return check_documents(iterate_rows(), columns, faults)
+def _read_file(file: Path, columns: Columns, faults: RowFaults) -> Iterator[LocatedRow]:
+    """Read the rows of one file of a corpus. Columns were found in the first file: one that has
+    none for the text is a fault, for all of its rows would be left out."""
+    name = Path(strip_packed_ending(file)).stem
+    first: Mapping[str, Any] = {}
+    has_text = False
+    for number, row in read_table(file, faults):
+        first = first or row
+        has_text = has_text or columns.text in row
+        yield RowLocation(str(file), number), name, row
+    if first and not has_text:
+        what = f"has no column {columns.text!r}, as the first file has; its columns are "
+        remedy = "name the columns alike in every file, or take this one out of the folder"
+        faults.add(UserError(str(file), what + join_names(first), remedy))

@@ -99,6 +99,36 @@ def test_columns_that_are_not_found_are_listed(tmp_path):
     assert read(file, Columns(text="prose")) == [("7", "", "They dance.")]
 
 
+@pytest.mark.bad_input("corpus", "a folder of tables, one with other columns", "columns listed")
+@pytest.mark.parametrize("name", ["b.csv", "b.jsonl"])
+def test_table_with_other_columns_than_the_first_is_refused(tmp_path, name):
+    """Its rows were left out, and told as rows without text alone."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "a.csv").write_text("id,body\n1,They dance.\n", encoding="utf-8")
+    row = {"id": "2", "text": "Slow rivers."}
+    texts = {"b.csv": "id,text\n2,Slow rivers.\n", "b.jsonl": json.dumps(row)}
+    (folder / name).write_text(texts[name], encoding="utf-8")
+    with pytest.raises(UserError, match=r"no column 'body'.*columns are \['id', 'text'\]") as fault:
+        read(folder)
+    assert fault.value.where == str(folder / name)
+
+
+@pytest.mark.bad_input(
+    "corpus", "an archive, a spreadsheet, an old Word file", "what to do instead"
+)
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("a.zip", "unpack"), ("a.tar.gz", "unpack"), ("a.XLSX", "as CSV"), ("a.doc", "as .docx")],
+)
+def test_file_of_another_form_is_refused_with_what_to_do(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(UserError) as fault:
+            read(path)
+        assert remedy in fault.value.remedy
+
+
 @pytest.mark.bad_input("corpus", "a title column that is named and not there", "columns listed")
 def test_named_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no column 'headlin'"):
