@@ -168,3 +168,14 @@ def group_by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[
     """Group pairs that are sorted by passage: (passage id, ids of its queries)."""
     groups = groupby(pairs, key=lambda pair: pair.passage_id)
     return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]
+
+
+def make_judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
+    """Make a row of the table of judgements."""
+    return {
+        "query_id": pair.query_id,
+        "passage_id": pair.passage_id,
+        "ranker": ranker,
+        "score": score,
+        "tokens": tokens,
+    }

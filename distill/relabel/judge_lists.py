@@ -16,10 +16,11 @@ from distill.relabel.by_passage import (
     CandidateTexts,
     QueryPassagePair,
     count_shards_a_block,
+    make_judgement_row,
     read_shard_queries,
 )
 from distill.relabel.fuse import group_by_query
-from distill.relabel.judgements import PairInputs, make_judgement_row
+from distill.relabel.judgements import PairInputs
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import RankerSettings, identify_pass
 from distill.store.judgement_cache import (

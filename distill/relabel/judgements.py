@@ -24,6 +24,7 @@ from distill.relabel.by_passage import (
     PairBlocks,
     QueryPassagePair,
     group_by_passage,
+    make_judgement_row,
 )
 from distill.relabel.rankers.cross_encoder import LazyCrossEncoder, open_cross_encoder
 from distill.relabel.rankers.passes import (
@@ -45,7 +46,7 @@ from distill.store.judgement_cache import (
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import JUDGEMENTS, Row
+from distill.store.tables import JUDGEMENTS
 from distill.text.sanitize import sanitize_for_prompt
 from distill.workers.protocol import OpenWork
 
@@ -235,14 +236,3 @@ def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]
         "load the model in float32 or bfloat16 (llm.dtype; float16 overflows), choose another "
         "engine, or relabel.rankers without this one",
     )
-
-
-def make_judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
-    """Make a row of the table of judgements."""
-    return {
-        "query_id": pair.query_id,
-        "passage_id": pair.passage_id,
-        "ranker": ranker,
-        "score": score,
-        "tokens": tokens,
-    }

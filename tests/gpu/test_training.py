@@ -18,7 +18,8 @@ from torch.nn.functional import normalize
 from distill.recipe import CorpusSoftmax
 from distill.recipe.sections.objective import KL, MarginMSE
 from distill.student.static.gate import GatedStaticEmbedding
-from distill.train.loop import gradcache, shared
+from distill.train.loop import shared
+from distill.train.objectives import gradcache
 from distill.train.objectives.corpus_softmax import BatchPools, CorpusSoftmaxLoss
 from distill.train.objectives.cosent import compute_cosent
 from distill.train.objectives.kl import compute_kl

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from distill.recipe import BM25
-from distill.relabel.by_passage import QueryPassagePair
+from distill.relabel.by_passage import QueryPassagePair, make_judgement_row
 from distill.relabel.fuse import group_by_query
-from distill.relabel.judgements import make_judgement_row
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.passages import PassageReader

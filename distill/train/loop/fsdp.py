@@ -4,7 +4,6 @@ processes (FSDP 2), as `accelerate launch --config_file recipes/accelerate/fsdp.
 import copy
 from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformer
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -57,16 +56,6 @@ def gather_weights(spread: SentenceTransformer, whole: SentenceTransformer) -> N
     weights = get_model_state_dict(spread, options=_WHOLE)
     if processes.is_main():
         whole.load_state_dict(weights)
-
-
-def find_max_over_processes(count: int, device: torch.device) -> int:
-    """Return the largest of the processes' counts. Those that spread a model must call it equally
-    often, for they gather its weights at every call."""
-    if not processes.is_sharded():
-        return count
-    most = torch.tensor(count, device=device)
-    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
-    return int(most)
 
 
 def _explain_conflict(key: str, remedy: str) -> UserError:

@@ -12,11 +12,11 @@ from sentence_transformers.util import get_world_size
 from torch import Tensor, nn
 
 from distill.recipe import Train
-from distill.train.loop.gradcache import embed_cached
 from distill.train.objectives.align import compute_alignment
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.cosent import compute_cosent
 from distill.train.objectives.gor import compute_gor
+from distill.train.objectives.gradcache import embed_cached
 from distill.train.objectives.infonce import compute_infonce
 from distill.train.objectives.inputs import check_shape
 from distill.train.objectives.kl import compute_kl

@@ -9,7 +9,7 @@ from helpers.reference_losses import draw_unit_vectors
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.train.loop import gradcache
+from distill.train.objectives import gradcache
 
 WORDS = " ".join(TEXTS).split()
 RAGGED = [" ".join(WORDS[i : i + length]) for i, length in enumerate([3, 30, 1, 12, 7, 20, 2, 9])]

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from distill.embed.batches import batch_by_length
-from distill.train.loop.fsdp import find_max_over_processes
+from distill.runtime import processes
 
 Features = Mapping[str, Any]
 _CPU_TOKENS = 512
@@ -49,7 +49,7 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
     # The second pass replays the dropout of those devices alone whose tensors are arguments.
     parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-in_memory]]
     # Where processes gather a spread model's weights at every call, none may call less often.
-    idle = find_max_over_processes(len(batches), there.device) - len(batches)
+    idle = _find_max_over_processes(len(batches), there.device) - len(batches)
     one = batches[0][:1]
     nothing = [checkpoint(embed, one, there, use_reentrant=False) * 0 for _ in range(idle)]
     last = torch.cat([embed(batch, there) for batch in batches[-in_memory:]])
@@ -100,3 +100,13 @@ def _pad(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             batch[name] = pad_sequence(values, True) if first.ndim else torch.stack(values)
     return batch
+
+
+def _find_max_over_processes(count: int, device: torch.device) -> int:
+    """Return the largest of the processes' counts. Those that spread a model must call it equally
+    often, for they gather its weights at every call."""
+    if not processes.is_sharded():
+        return count
+    most = torch.tensor(count, device=device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    return int(most)
