@@ -45,6 +45,11 @@ USUAL = Columns(
     text="text body content contents abstract passage document paragraph description",
 )
 """Names that people give the columns, the likeliest first."""
+_LIST = 'write a list of rows: [{"_id": ..., "title": ..., "text": ...}, ...]'
+_SQUAD = (
+    "it is a labelled set in SQuAD's form: name it in evaluate.tasks; its paragraphs as a corpus: "
+    "jq '[.data[] | {title} + (.paragraphs[] | {text: .context})]' FILE"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -137,16 +142,31 @@ def read_table(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str
 def _read_json(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with open_unpacked(file) as source:
         text = decode(source.read(), str(file))
-    remedy = 'write a list of rows: [{"_id": ..., "title": ..., "text": ...}, ...]'
-    rows = parse_json(text, str(file), remedy, checked=False)
+    rows = parse_json(text, str(file), _LIST, checked=False)
     if not isinstance(rows, list):
-        raise UserError(str(file), f"is not a list but {describe(rows)}", remedy)
+        raise UserError(str(file), f"is not a list but {describe(rows)}", _find_remedy(rows))
     for number, row in enumerate(rows, 1):
         if isinstance(row, dict):
             yield number, row
         else:
             where = f"{file}, row {number}"
-            faults.add(UserError(where, f"is not a JSON object but {describe(row)}", remedy))
+            faults.add(UserError(where, f"is not a JSON object but {describe(row)}", _LIST))
+
+
+def _find_remedy(value: Any) -> str:
+    """Find what to do with JSON that is no list of rows, but may hold one."""
+    of = value if isinstance(value, dict) else {}
+    lists = {
+        key: rows
+        for key, rows in of.items()
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict)
+    }
+    if len(lists) != 1:
+        return _LIST
+    ((key, rows),) = lists.items()
+    if "paragraphs" in rows[0]:
+        return _SQUAD
+    return f"its rows are in {key!r}: write that list alone, such as by: jq '.\"{key[:40]}\"' FILE"
 
 
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
