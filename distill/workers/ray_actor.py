@@ -55,7 +55,7 @@ class RayWorker:
         except UserError as refusal:
             return WorkFailed(str(refusal), refusal)
 
-    def open(self, sent: Sequence[Any], kind: WorkerKind) -> str | WorkFailed:
+    def open(self, sent: Sequence[Any], kind: WorkerKind, cpus: int) -> str | WorkFailed:
         """Open work in the place of what was open before. Returns the device that computes, empty
         where no model does.
 
@@ -63,6 +63,7 @@ class RayWorker:
             sent: the reference of the work (`Opens`), in a list. Ray would unpickle a bare one
                 before this method runs, and models that are loaded by that would be loaded before
                 there is memory for them.
+            cpus: this worker's own, which are the threads of its model.
         """
         try:
             self.close()
@@ -70,6 +71,8 @@ class RayWorker:
                 release()  # the memory of another kind of model
                 self._kind = kind
             begin_stage()
+            if kind != "cpu":
+                _use_threads(cpus)
             self._opened = self._stack.enter_context(_fetch(sent[0])())
             return describe_device() if kind != "cpu" else ""
         except Exception as fault:  # noqa: BLE001 (told to the driver)
@@ -94,6 +97,13 @@ class RayWorker:
         self._opened = None
         self._stack.close()
         self._stack = ExitStack()
+
+
+def _use_threads(count: int) -> None:
+    """Have torch compute with so many threads, whatever the environment of the node says."""
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def _fetch(reference: Any) -> Opens[Any, Any]:

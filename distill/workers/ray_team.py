@@ -155,7 +155,8 @@ class RayTeam(Generic[T, R]):
         if handle.identity is None:
             self._calls[handle.proving] = handle, None
         else:
-            call = handle.actor.open.remote([self._opens], self._job.needs.kind)
+            kind, cpus = self._job.needs.kind, self._demand.cpus
+            call = handle.actor.open.remote([self._opens], kind, cpus)
             self._calls[call] = handle, None
 
     def _hand_out(self) -> None:

@@ -38,11 +38,11 @@ class SmallCluster:
         for _ in range(nodes):
             self.add_node()
 
-    def add_node(self, gpus: int = 0, **environment: str) -> None:
-        """Add a node, which may pretend to have GPUs, and whose processes have these environment
-        variables too."""
+    def add_node(self, gpus: int = 0, cpus: int = 1, **environment: str) -> None:
+        """Add a node, which may pretend to have GPUs and more CPUs, and whose processes have these
+        environment variables too."""
         node = self._cluster.add_node(
-            num_cpus=1,
+            num_cpus=cpus,
             num_gpus=gpus,
             object_store_memory=STORE,
             env_vars=environment or None,
@@ -98,6 +98,8 @@ def _do(item: str, folder: Path) -> ShardResult:
     before.write_text("x" * (times + 1))
     if item.startswith("poison") or (item.startswith("dies once") and not times):
         os._exit(1)
+    if item.startswith("killed once") and not times:
+        os.kill(os.getpid(), signal.SIGKILL)
     if item.startswith("always fails") or (item.startswith("fails once") and not times):
         raise ValueError("this item cannot be done")
     if item.startswith("fails here"):
@@ -106,6 +108,8 @@ def _do(item: str, folder: Path) -> ShardResult:
         raise EngineFailure("the engine", "has lost its GPU", "run again")
     if item.startswith("waits"):
         wait_for(folder / "go-on")
+    if item.startswith("frees"):
+        (folder / "go-on").touch()
     if item.startswith("bad"):
         raise UserError(f"row {item}", "is bad input", "correct it")
     row = {"item_id": item, "reason": str(len(item)), "text": item.upper()}
@@ -152,6 +156,15 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
     while not is_so():
         assert time.monotonic() < until, f"{is_so} is not so after {seconds} s"
         time.sleep(0.05)
+
+
+@contextmanager
+def open_threads() -> Iterator[OpenWork[str, ShardResult]]:
+    """Work that tells with how many threads torch computes."""
+    import torch
+
+    row = {"item_id": "", "reason": "", "text": str(torch.get_num_threads())}
+    yield OpenWork(lambda batch: [ShardResult([row]) for _ in batch])
 
 
 @contextmanager

@@ -78,15 +78,15 @@ def begun(tmp_path: Path) -> int:
 
 
 def test_batches_that_fail_once_on_a_ray_cluster_are_tried_again(on_cluster, locally, tmp_path):
-    """A worker that dies, an engine that fails, an exception."""
-    items = [*ITEMS[:3], "dies once", "fails once", "engine", *ITEMS[3:]]
+    """A worker that ends, one that is killed, an engine that fails, an exception."""
+    items = [*ITEMS[:3], "dies once", "killed once", "fails once", "engine", *ITEMS[3:]]
     stage = on_cluster(items)
     whole = locally([f"{item}" for item in items if "once" not in item and item != "engine"])
-    assert len(read_files(stage.folder)) == len(whole) + 3
+    assert len(read_files(stage.folder)) == len(whole) + 4
     execution = stage.manifest["execution"]
     assert execution["on"] == "ray"
-    assert execution["workers_lost"] == 2
-    assert execution["batches_tried_again"] == 3
+    assert execution["workers_lost"] == 3
+    assert execution["batches_tried_again"] == 4
     assert not (tmp_path / "run" / NONCE).exists()
     assert [row["item_id"] for row in stage.read_rows(DROPPED)] == items
 
