@@ -110,7 +110,8 @@ def test_folders_hold_few_modules():
 
 
 def test_files_are_short():
-    lengths = {path: len(path.read_text().splitlines()) for path in FOLDER.rglob("*.py")}
+    paths = [*FOLDER.rglob("*.py"), *TESTS.rglob("*.py")]
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     assert {path: lines for path, lines in lengths.items() if lines > MOST_LINES} == {}
 
 

