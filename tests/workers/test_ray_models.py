@@ -2,6 +2,7 @@
 refused as in one process."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from helpers.ray_models import (
@@ -12,16 +13,21 @@ from helpers.ray_models import (
     open_rankers,
     open_sent,
 )
-from helpers.tiny_models import make_tiny_cross_encoder
+from helpers.relabel_rows import prepare_candidates
+from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
+from helpers.written_files import read_files
 
 from distill.embed.open_embedder import open_embedder
 from distill.errors import UserError
 from distill.llm.lazy import RecipeLLM, choose_needs
 from distill.models.reference import identify_revision
-from distill.recipe import LanguageModel, load_recipe
+from distill.recipe import LanguageModel, Recipe, load_recipe
+from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.cross_encoder import LazyCrossEncoder
+from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
-from distill.store.tables import DROPPED
+from distill.store.stage import Stage
+from distill.store.tables import DROPPED, JUDGEMENTS
 from distill.workers.protocol import WorkerNeeds
 
 pytestmark = pytest.mark.slow
@@ -78,6 +84,29 @@ def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recip
     judges = partial(open_rankers, [], [ranker]), ranker.needs
     stages = [searches, searches, embeds, searches, judges, judges, embeds]
     assert answers(*stages) == ["1 1", "2 2", "3", "3 4", "1", "2", "1"]
+
+
+def test_cross_encoder_of_a_recipe_judges_on_workers_as_in_one_process(cluster, tmp_path):
+    model = str(make_tiny_cross_encoder(tmp_path / "ranker"))
+    rule = {"rankers": ["cross_encoder"], "cross_encoder": model, "cross_encoder_tokens": 32}
+    settings = {"name": "r", "relabel": {**rule, "shard_size": 2}, "retriever": {"device": "cpu"}}
+    rankers = RankerSettings.select(Recipe.model_validate(settings))
+    passages = {f"p{number}": text for number, text in enumerate(TEXTS)}
+    asked = [("why do bees dance", "p3"), ("what moves the sea", "p6"), ("wires of copper", "p1")]
+    found = [["p3", "p0"], ["p6", "p2"], ["p1", "p4"]]
+
+    def judge(folder: Path, on_cluster: bool) -> Stage:
+        with Run(folder) as run:
+            stages = prepare_candidates(run, passages, asked, found)
+            if on_cluster:
+                run.use_workers(cluster.make_workers(run.folder))
+            file = run.folder / "judgements.sqlite"
+            return make_judgements(run, rankers, "cross_encoder", *stages, lambda: None, file)
+
+    here, there = judge(tmp_path / "here", False), judge(tmp_path / "there", True)
+    assert there.manifest["execution"]["on"] == "ray"
+    assert len(here.read_rows(JUDGEMENTS)) == 6
+    assert read_files(here.folder) == read_files(there.folder)
 
 
 @pytest.mark.bad_input("cluster", "a ranker with other files on a worker", "refused at once")
