@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from forked import run_forked
 
-from distill.embed.vector_store import VectorStore
+from distill.embed.vectors.vector_store import VectorStore
 from distill.recipe import Retriever
 from distill.retrieve.index import make_index
 

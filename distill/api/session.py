@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.api.devices import Step, check_devices
-from distill.embed.other_run import take_vectors_from
+from distill.embed.vectors.other_run import take_vectors_from
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.object_store.mirror import open_mirror

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from distill.corpus.held_out import HELD_OUT_PASSAGES
 from distill.embed.encoder import Encoder
-from distill.embed.vector_store import VectorStore
+from distill.embed.vectors.vector_store import VectorStore
 from distill.evaluate.models.eval_model import EvalModel
 from distill.recipe import BM25
 from distill.retrieve.bm25 import BM25Index, open_bm25

@@ -15,7 +15,7 @@ from scipy.sparse import save_npz
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
-from distill.embed.vector_store import VectorDtype, VectorStore
+from distill.embed.vectors.vector_store import VectorDtype, VectorStore
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models

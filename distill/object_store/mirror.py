@@ -8,7 +8,7 @@ file counts there before the manifest of its stage.
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from distill.runtime.progress import show_activity
 
 SNAPSHOT_EVERY = 300.0
 """Seconds between two copies of what has no commits: SQLite files and checkpoints."""
+PARTS = ".parts"
+"""Ends the name of the folder of a growing file's parts."""
 _AFTER_A_FAULT = 20.0
 """Seconds that a job which ends with an error waits at most for a store that takes nothing."""
 _logger = logging.getLogger(__name__)
@@ -44,6 +46,9 @@ class Mirror:
 
     def commit(self, stage: Path, files: Sequence[Path]) -> None:
         """Copy the files of a shard, in this order, when there is time."""
+
+    def copy_part(self, path: Path, read: Callable[[], bytes]) -> None:
+        """Copy a part of a file that still grows, under a path of its own, when there is time."""
 
     def finish(self, stage: Path) -> None:
         """Copy all that the stage still lacks in the store, and its manifest last."""
@@ -128,6 +133,19 @@ class StoreMirror(Mirror):
         """
         self._uploads.add(partial(self._put_all, stage, [self._make_name(file) for file in files]))
 
+    def copy_part(self, path: Path, read: Callable[[], bytes]) -> None:
+        """Copy a part of a file that still grows, under a path of its own, when there is time. It
+        goes when the whole file is there.
+
+        Args:
+            path: in a folder named as the file, and `PARTS`.
+
+        Raises:
+            UserError: if another job has taken the store over.
+        """
+        if (name := self._make_name(path)) not in self._etags:
+            self._uploads.add(partial(self._put_part, name, read))
+
     def finish(self, stage: Path) -> None:
         """Copy all that the stage still lacks in the store, and its manifest last.
 
@@ -146,6 +164,7 @@ class StoreMirror(Mirror):
             self._add(partial(self._delete, [name]) for name in gone)
             self._add_loose()
             self._uploads.drain()
+            self._add_removal_of_parts()
             self._uploads.add(partial(self._put, manifest))
             self._uploads.drain()
 
@@ -207,6 +226,7 @@ class StoreMirror(Mirror):
         self._add_loose()
         self._add_snapshots()
         self._uploads.drain(patience=patience)
+        self._add_removal_of_parts()
         for manifest in complete:
             self._uploads.add(partial(self._put, manifest))
         self._uploads.drain(patience=patience)
@@ -228,6 +248,12 @@ class StoreMirror(Mirror):
     def _add_loose(self) -> None:
         names = map(self._make_name, list_loose_files(self._run))
         self._add(partial(self._put, name) for name in names if not self._is_copied(name))
+
+    def _add_removal_of_parts(self) -> None:
+        """Remove the parts of the files that are in the store as a whole."""
+        parts = [name for name in list(self._etags) if f"{PARTS}/" in name]
+        whole = [name for name in parts if self._is_copied(name.partition(f"{PARTS}/")[0])]
+        self._add(partial(self._delete, [name]) for name in whole)
 
     def _add(self, uploads: Iterable[Upload]) -> None:
         """Queue uploads of which none may be forgotten."""
@@ -287,6 +313,10 @@ class StoreMirror(Mirror):
         self._etags[name] = etag
         self._record.add(name, CopiedFile(file.st_size, file.st_mtime_ns, etag))
 
+    def _put_part(self, name: str, read: Callable[[], bytes]) -> None:
+        self._lease.check()
+        self._etags[name] = self._objects.put(name, read())
+
     def _put_snapshot(self, path: Path) -> None:
         """Copy an SQLite file that was written since its last snapshot. One upload at a time: two
         would write the same file beside it."""
@@ -331,26 +361,6 @@ def _is_complete(stage: Path) -> bool:
         return bool(read_json(stage / ".stage" / "manifest.json")["complete"])
     except FileNotFoundError:  # set aside
         return False
-
-
-def list_stages(address: str) -> set[str]:
-    """List the names of the stages that a store holds, begun or complete.
-
-    Raises:
-        UserError: if the store cannot be read.
-    """
-    names = (one.name for one in ObjectFolder(parse_address(address)).list())
-    return {name.removesuffix(MANIFEST) for name in names if name.endswith(MANIFEST)}
-
-
-def read_stored_manifest(address: str, stage: str) -> dict[str, Any] | None:
-    """Read the manifest of a stage in a store; None if the store has no such stage.
-
-    Raises:
-        UserError: if the store cannot be read.
-    """
-    content = ObjectFolder(parse_address(address)).read(f"{stage}{MANIFEST}")
-    return None if content is None else dict(json.loads(content[0]))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import identify_embedder, open_embedder
-from distill.embed.vector_store import VectorDtype, VectorStore, embed, is_stored
+from distill.embed.vectors.vector_store import VectorDtype, VectorStore, embed, is_stored
 from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
 from distill.retrieve.faiss_index import ApproximateIndex
@@ -73,6 +73,7 @@ def embed_corpus(
         precision,
         _mark_texts(reader, encoder),
         run.workers,
+        run.mirror,
     )
 
 

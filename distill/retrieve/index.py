@@ -1,7 +1,7 @@
 """The recipe's index over stored vectors, and its recall of exact search."""
 
 from distill.embed.encoder import Vectors
-from distill.embed.vector_store import VectorStore
+from distill.embed.vectors.vector_store import VectorStore
 from distill.recipe import Retriever
 from distill.retrieve.exact import NO_RESULT, ExactIndex, SearchIndex
 from distill.retrieve.faiss_index import (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors, normalize_rows
 from distill.embed.open_embedder import identify_embedder
-from distill.embed.vector_store import VectorDtype, VectorStore, import_vectors
+from distill.embed.vectors.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
 from distill.files.read import parse_path

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.embed.vector_store import embed
+from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Teacher
 from distill.store.run import Run

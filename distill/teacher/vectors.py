@@ -9,7 +9,7 @@ from torch import Tensor
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.open_embedder import identify_embedder, open_embedder
 from distill.embed.published import look_up_published
-from distill.embed.vector_store import VectorStore, embed
+from distill.embed.vectors.vector_store import VectorStore, embed
 from distill.embed.wording import EmbedderPrompts, find_carried_template
 from distill.files.read_sequence import ReadSequence
 from distill.models.reference import resolve
@@ -52,7 +52,8 @@ def embed_with_teacher(
 
     def store(side: Side, ids: Sequence[str], whole: Sequence[str]) -> VectorStore:
         label = f"teacher's {side} vectors"
-        return embed(run.folder / "vectors", encoder, side, ids, whole, label, workers=run.workers)
+        root, workers, mirror = run.folder / "vectors", run.workers, run.mirror
+        return embed(root, encoder, side, ids, whole, label, workers=workers, mirror=mirror)
 
     def write_passage(row: Row) -> str:
         return encoder.wording.write([join_passage(row)], "document")[0]

@@ -12,7 +12,7 @@ from distill.embed.encoder import Encoder
 from distill.embed.on_workers import make_embedding_job
 from distill.embed.open_embedder import load_encoder
 from distill.recipe import EmbedderConfig
-from distill.workers.held_model import release
+from distill.workers.held_model import begin_stage, release
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def loaded(monkeypatch) -> Iterator[list[weakref.ref]]:
 
 
 def send(encoder: Encoder) -> list[list[float]]:
-    """Embed a text as a worker does: it unpickles the job's work, and opens it."""
+    """Embed a text as a worker does in a new stage: it unpickles the job's work, and opens it."""
+    begin_stage()
     job = make_embedding_job("embed", encoder, "document", ["Bees dance."], [0], 1, "key")
     # What was pickled here, as Ray pickles its messages.
     opens = pickle.loads(pickle.dumps(job.opens))  # noqa: S301

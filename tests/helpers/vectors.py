@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.embed.vector_store import VectorStore
+from distill.embed.vectors.vector_store import VectorStore
 
 
 def draw_unit_vectors(rows: int, width: int, seed: int) -> np.ndarray:

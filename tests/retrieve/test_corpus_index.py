@@ -6,8 +6,8 @@ import pytest
 from helpers.query_rows import make_filter_recipe, make_passage, prepare_parsed
 from helpers.tiny_models import TEXTS
 
-from distill.embed import vector_store as store
-from distill.embed.vector_store import embed
+from distill.embed.vectors import vector_store as store
+from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
 from distill.models.reference import identify_revision
 from distill.recipe import Retriever

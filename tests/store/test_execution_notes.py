@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.in_memory import make_in_memory_encoder
 
-from distill.embed import vector_store
+from distill.embed.vectors import vector_store
 from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.store.run import Run
@@ -107,14 +107,14 @@ def embed(folder, encoder, workers):
 
 def test_vectors_that_go_on_on_another_device_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_store, "CHUNK", 1)
-    record, encoder = vector_store._record, make_in_memory_encoder()
+    record, encoder = vector_store.record_chunk, make_in_memory_encoder()
 
     def record_and_die(*arguments) -> None:
         record(*arguments)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(vector_store, "_record", record_and_die)
+        patch.setattr(vector_store, "record_chunk", record_and_die)
         with pytest.raises(Killed):
             embed(tmp_path, encoder, OnDevice("H100"))
     with pytest.raises(UserError, match="begun on H100, and goes on on A100"):

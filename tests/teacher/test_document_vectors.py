@@ -10,9 +10,9 @@ from helpers.passages import write_shard
 from helpers.query_rows import make_filter_recipe
 from helpers.tiny_models import TEXTS
 
-from distill.embed import vector_store
 from distill.embed.encoder import normalize_rows
 from distill.embed.local import LocalEmbedder
+from distill.embed.vectors import vector_store
 from distill.errors import UserError
 from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors
 from distill.store.run import Run
@@ -170,7 +170,7 @@ class Killed(BaseException):
 def test_import_that_was_killed_takes_every_row_of_the_next_file(
     tmp_path, settings, vectors, monkeypatch
 ):
-    record, noisy = vector_store._record, vectors + 0.003
+    record, noisy = vector_store.record_chunk, vectors + 0.003
 
     def kill(folder, start, rows):
         if start:  # the first chunk is committed
@@ -181,7 +181,7 @@ def test_import_that_was_killed_takes_every_row_of_the_next_file(
         path = write_npy(tmp_path, vectors)
         with monkeypatch.context() as patch:
             patch.setattr(vector_store, "CHUNK", 4)
-            patch.setattr(vector_store, "_record", kill)
+            patch.setattr(vector_store, "record_chunk", kill)
             with pytest.raises(Killed):
                 import_in(run, settings, path)
         made, passages = import_in(run, settings, write_npy(tmp_path, noisy))

@@ -7,7 +7,7 @@ from helpers.tiny_models import TEXTS, make_tiny_encoder
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import load_encoder
-from distill.embed.vector_store import embed
+from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 
-from distill.embed import vector_store
+from distill.embed.vectors import vector_store
 from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import EXAMPLES, PASSAGES

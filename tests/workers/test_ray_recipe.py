@@ -16,8 +16,8 @@ from helpers.ray_work import SmallCluster, wait_until
 from helpers.tiny_models import TEXTS
 from helpers.written_files import read_tables
 
-from distill.embed import vector_store
 from distill.embed.open_embedder import open_embedder
+from distill.embed.vectors import vector_store
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe, override
 from distill.retrieve.dense import by_parts, search_cache
@@ -37,7 +37,7 @@ class Reaper:
     def __init__(self, cluster: SmallCluster, run: Run, stages: list[str], patch) -> None:
         self.cluster, self.run = cluster, run
         self.left = list(stages)
-        commit, record, write = Stage.commit_shard, vector_store._record, by_parts.write_arrays
+        commit, record, write = Stage.commit_shard, vector_store.record_chunk, by_parts.write_arrays
 
         def commit_and_kill(stage, *rest):
             commit(stage, *rest)
@@ -53,7 +53,7 @@ class Reaper:
 
         patch.setattr(by_parts, "write_arrays", write_and_kill)
         patch.setattr(Stage, "commit_shard", commit_and_kill)
-        patch.setattr(vector_store, "_record", record_and_kill)
+        patch.setattr(vector_store, "record_chunk", record_and_kill)
 
     def kill_in(self, stage: str) -> None:
         busy = [handle.identity.pid for handle in self.run.workers.handles if handle.batches]

@@ -15,7 +15,7 @@ from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import OpenModel, open_model
 from distill.embed.published import NOTHING_PUBLISHED
-from distill.embed.vector_cache import Digests
+from distill.embed.vectors.vector_cache import Digests
 from distill.embed.wording import choose_prompts
 from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from distill.embed.encoder import Vectors
-from distill.embed.vector_cache import Digests, hash_texts
+from distill.embed.vectors.vector_cache import Digests, hash_texts
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.passage_search import make_encoder, open_searched_stages
 from distill.retrieve.corpus_index import embed_corpus, has_corpus_vectors

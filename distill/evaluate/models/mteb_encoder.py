@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.embed.encoder import Vectors
-from distill.embed.vector_cache import Digests, VectorCache, hash_texts
-from distill.embed.vector_store import CHUNK
+from distill.embed.vectors.vector_cache import Digests, VectorCache, hash_texts
+from distill.embed.vectors.vector_store import CHUNK
 from distill.errors import need
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.prompts import EvalPrompts

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
-from distill.embed.vector_store import embed
+from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
 from distill.generate.brainstorm.schemas import (
     EXAMPLE_SCHEMAS,

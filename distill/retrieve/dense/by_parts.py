@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.on_workers import SentEncoder
-from distill.embed.vector_store import open_vectors
+from distill.embed.vectors.vector_store import open_vectors
 from distill.retrieve.dense.group_files import (
     BestRows,
     SearchGroup,

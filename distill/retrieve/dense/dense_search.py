@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from distill.embed.encoder import Encoder, EncoderIdentity, Vectors
 from distill.embed.on_workers import open_on_worker
 from distill.embed.open_embedder import LocalSource, choose_needs, open_embedder, place_here
-from distill.embed.vector_store import VectorStore, open_vectors
+from distill.embed.vectors.vector_store import VectorStore, open_vectors
 from distill.recipe import Retriever, Teacher
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.dense.by_parts import (

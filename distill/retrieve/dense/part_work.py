@@ -11,7 +11,7 @@ import numpy as np
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.on_workers import SentEncoder
 from distill.embed.open_embedder import choose_needs
-from distill.embed.vector_store import VectorStore, open_vectors
+from distill.embed.vectors.vector_store import VectorStore, open_vectors
 from distill.recipe import Retriever
 from distill.retrieve.dense.group_files import (
     BestRows,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors
-from distill.embed.vector_store import VectorStore
+from distill.embed.vectors.vector_store import VectorStore
 from distill.recipe import Retriever
 from distill.retrieve.exact import (
     CERTAIN_DISTANCE,

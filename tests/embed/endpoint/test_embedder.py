@@ -20,7 +20,7 @@ from helpers.fake_server import (
 )
 
 from distill.embed.endpoint import client, embedder
-from distill.embed.vector_store import embed
+from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import identify_retriever, open_encoder

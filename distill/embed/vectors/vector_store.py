@@ -17,9 +17,17 @@ import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.on_workers import make_embedding_job
-from distill.embed.other_run import copy_from_other_run, find_in_other_run
+from distill.embed.vectors.chunks import (
+    list_damaged_chunks,
+    list_missing_chunks,
+    note_verified_chunks,
+    record_chunk,
+)
+from distill.embed.vectors.other_run import copy_from_other_run, find_in_other_run
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
+from distill.object_store.growing_file import copy_part, has_parts, remove_parts, restore_parts
+from distill.object_store.mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.local_name import restore_paths
@@ -33,13 +41,12 @@ from distill.workers.shares import SharesPause, describe_unopened
 VectorDtype = Literal["float32", "float16"]
 
 _LOG = logging.getLogger(__name__)
-_CHECKSUMS = "checksums.txt"
 _SOURCE = "imported.json"
 _EXECUTION = "execution.json"
-_verified: set[Path] = set()
-"""Files of checksums that this process has compared."""
 CHUNK = 1024
 """Texts between two commits; the composition of batches, and so every byte, depends on it."""
+_PART_BYTES = 32 << 20
+"""About so large are the parts in which a growing store is copied."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ def embed(
     precision: VectorDtype = "float32",
     mark: str | None = None,
     workers: Workers = LOCAL,
+    mirror: Mirror = NO_MIRROR,
 ) -> VectorStore:
     """Return the unit vectors of whole texts, prompts included (`Wording.write`), from the store
     under `root` or computed into it.
@@ -77,8 +85,11 @@ def embed(
         workers: who embeds; this process alone writes.
         mark: of ids and texts: other ones never have the same. Vectors that were found by their
             texts once are found by it from then on, without reading a text.
+        mirror: the run's copy in a store, which has what is done while the others are computed.
     """
     folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
+    if has_parts(folder / "vectors.npy"):
+        _restore(folder, encoder, ids, len(texts), precision)
     if folder.exists() and not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
         _set_aside(folder)
     if not folder.exists():
@@ -86,12 +97,13 @@ def embed(
             raise SharesPause(describe_unopened(label))
         _create_or_copy(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
-    starts = [*_list_damaged_chunks(folder, done), *_list_missing_chunks(folder, done, len(texts))]
+    damaged = list_damaged_chunks(folder, done, CHUNK)
+    starts = [*damaged, *list_missing_chunks(folder, done, len(texts), CHUNK)]
     if starts:
         job = make_embedding_job(
             label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
         )
-        _fill(folder, job, starts, workers)
+        _fill(folder, job, starts, workers, mirror)
     return VectorStore(list(ids), open_vectors(folder), folder)
 
 
@@ -243,75 +255,15 @@ def _move_beside(folder: Path, why: str) -> None:
     os.replace(folder, target)
 
 
-def _list_damaged_chunks(folder: Path, done: int) -> list[int]:
-    """List the first rows of the chunks whose bytes are not those that were written. Compared once
-    a process. In stores of earlier versions, without checksums, rows must be finite and not
-    zero."""
-    path = folder / _CHECKSUMS
-    if path in _verified:
-        return []
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    starts = range(0, done, CHUNK)
-    recorded = _read_recorded(path)
-    damaged = []
-    for number, start in enumerate(starts):
-        rows = vectors[start : min(start + CHUNK, done)]
-        if number in recorded:
-            whole = _hash_chunk(rows) == recorded[number]
-        else:
-            whole = bool(np.isfinite(rows).all() and rows.any(axis=1).all())
-            if whole:
-                _record(folder, start, rows)
-        if not whole:
-            damaged.append(start)
-    for start in damaged:
-        _LOG.warning(
-            "%s: vectors %d to %d are damaged: they are computed again",
-            folder / "vectors.npy",
-            start,
-            min(start + CHUNK, done) - 1,
+def _copy_parts(mirror: Mirror, vectors: Any, before: int, done: int) -> None:
+    """Copy the parts of the file that are done now and were not before."""
+    chunks = max(1, _PART_BYTES // (CHUNK * vectors.strides[0]))
+    rows = chunks * CHUNK
+    for part in range(before // rows, done // rows):
+        start, end = (
+            vectors.offset + row * vectors.strides[0] for row in (part * rows, (part + 1) * rows)
         )
-    if not damaged:  # else once they are computed again
-        _verified.add(path)
-    return damaged
-
-
-def _list_missing_chunks(folder: Path, done: int, total: int) -> list[int]:
-    """List the first rows of the chunks beyond the count of rows that no worker has committed."""
-    starts, recorded = range(done, total, CHUNK), _read_recorded(folder / _CHECKSUMS)
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    return [
-        start
-        for start in starts
-        if start // CHUNK not in recorded
-        or _hash_chunk(vectors[start : start + CHUNK]) != recorded[start // CHUNK]
-    ]
-
-
-def _hash_chunk(rows: Vectors) -> str:
-    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
-
-
-def _read_recorded(path: Path) -> dict[int, str]:
-    """Read the checksums by chunk number; damaged ones are left out."""
-    data = path.read_bytes() if path.exists() else b""
-    lines = (data[start : start + 64] for start in range(0, len(data), 65))
-    return {
-        number: line.decode("ascii", "replace")
-        for number, line in enumerate(lines)
-        if line.strip(b"\0")
-    }
-
-
-def _record(folder: Path, start: int, rows: Vectors) -> None:
-    """Write a chunk's checksum in its place: one line of 64 digits for each chunk."""
-    path = folder / _CHECKSUMS
-    path.touch()
-    with path.open("r+b") as file:
-        file.seek(start // CHUNK * 65)
-        file.write(f"{_hash_chunk(rows)}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
+        copy_part(mirror, Path(vectors.filename), start, end)
 
 
 def _create_or_copy(
@@ -337,8 +289,39 @@ def _write_empty(
     write_json(folder / "done.json", {"rows": 0})
 
 
+def _restore(
+    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
+) -> None:
+    """Make a store of the parts that were copied of one which was lost with its machine."""
+    path, done = folder / "vectors.npy", 0
+    if not path.exists():
+        with open_atomic_folder(folder.with_name(f"{folder.name}-restored")) as beside:
+            _write_empty(beside, encoder, ids, rows, precision)
+            vectors = np.lib.format.open_memmap(beside / path.name, "r")
+            ranges = [*restore_parts(path, beside / path.name)]
+            for start, end in (_find_rows(vectors, *of) for of in ranges):
+                for chunk in range(start, end, CHUNK):
+                    record_chunk(beside, chunk // CHUNK, vectors[chunk : min(chunk + CHUNK, end)])
+                done = end if start == done else done
+            write_json(beside / "done.json", {"rows": done})
+        _LOG.info("%s: %d of %d vectors are taken from the run's store", folder, done, rows)
+        shutil.rmtree(folder)
+        os.replace(folder.with_name(f"{folder.name}-restored"), folder)
+    remove_parts(path)
+
+
+def _find_rows(vectors: Vectors, start: int, end: int) -> tuple[int, int]:
+    """Find the rows that lie in a range of the file's bytes."""
+    head, size = vectors.offset, vectors.strides[0]  # type: ignore[attr-defined]
+    return (start - head) // size, (end - head) // size
+
+
 def _fill(
-    folder: Path, job: WorkerJob[Any, Vectors], starts: Sequence[int], workers: Workers
+    folder: Path,
+    job: WorkerJob[Any, Vectors],
+    starts: Sequence[int],
+    workers: Workers,
+    mirror: Mirror = NO_MIRROR,
 ) -> None:
     """Write the chunks that begin at these rows, as they come. Each is committed by its checksum;
     the count of rows follows as far as all chunks before are there."""
@@ -357,11 +340,13 @@ def _fill(
                 ends[start] = start + len(rows)
                 vectors[start : ends[start]] = rows
                 vectors.flush()
-                _record(folder, start, vectors[start : ends[start]])
+                record_chunk(folder, start // CHUNK, vectors[start : ends[start]])
+                before = done
                 while done in ends:
                     done = ends[done]
+                _copy_parts(mirror, vectors, before, done)
                 write_json(folder / "done.json", {"rows": done})
                 progress.advance(len(rows))
             notes.add(team.describe())
         interrupt.stop_if_requested()
-    _verified.add(folder / _CHECKSUMS)
+    note_verified_chunks(folder)

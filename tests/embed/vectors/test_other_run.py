@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from distill.api.session import open_job
-from distill.embed import vector_store as store
 from distill.embed.open_embedder import load_encoder
-from distill.embed.other_run import take_vectors_from
-from distill.embed.vector_store import embed, is_stored
+from distill.embed.vectors import vector_store as store
+from distill.embed.vectors.other_run import take_vectors_from
+from distill.embed.vectors.vector_store import embed, is_stored
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig, load_recipe, override
 from distill.retrieve.corpus_index import embed_corpus, open_encoder

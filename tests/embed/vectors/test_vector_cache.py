@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distill.embed.vector_cache import VectorCache, hash_texts
+from distill.embed.vectors.vector_cache import VectorCache, hash_texts
 
 IDENTITY = {"model": "m", "prompt": "ask: "}
 TEXTS = [f"text {n}" for n in range(20)]

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from distill.embed import vector_store as store
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import load_encoder
-from distill.embed.vector_store import embed
+from distill.embed.vectors import chunks
+from distill.embed.vectors import vector_store as store
+from distill.embed.vectors.vector_store import embed
 from distill.recipe import EmbedderConfig
 
 TEXTS = [f"Tides follow the moon, {n} times a day, and bees dance." for n in range(10)]
@@ -86,7 +87,7 @@ def _spoil(folder, how):
     elif how == "a damaged head":
         data[3] ^= 255
     path.write_bytes(data)
-    store._verified.clear()
+    chunks._verified.clear()
 
 
 HOWS = ["zeros", "a flipped bit", "a truncated end", "a damaged head"]
@@ -107,14 +108,14 @@ def test_damaged_vectors_are_computed_again_and_never_used(tmp_path, encoder, ho
     again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
     assert np.array_equal(again.vectors, whole)
     assert "computed again" in caplog.text
-    store._verified.clear()
+    chunks._verified.clear()
     embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
 
 
 def test_vectors_of_before_get_checksums_and_are_held_to_sense(tmp_path, encoder):
     whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
     next(tmp_path.glob("*/checksums.txt")).unlink()
-    store._verified.clear()
+    chunks._verified.clear()
     embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
     assert next(tmp_path.glob("*/checksums.txt")).exists()
     next(tmp_path.glob("*/checksums.txt")).unlink()
@@ -130,10 +131,10 @@ def test_damaged_vectors_of_before_stay_damaged_until_they_are_computed_again(tm
     (file.parent / "checksums.txt").unlink()
     data = file.read_bytes()
     file.write_bytes(data[:128] + bytes(200) + data[328:])
-    store._verified.clear()
+    chunks._verified.clear()
     with pytest.raises(KeyboardInterrupt):
         embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
-    store._verified.clear()
+    chunks._verified.clear()
     again = embed(tmp_path, Dies(encoder, 1), "document", IDS, TEXTS, "embed")
     assert np.array_equal(again.vectors, whole)
 
@@ -144,7 +145,7 @@ def test_damage_that_could_not_be_mended_is_seen_again(tmp_path, encoder):
     vectors = np.load(whole.folder / "vectors.npy", mmap_mode="r+")
     vectors[5] = 0
     vectors.flush()
-    store._verified.clear()
+    chunks._verified.clear()
     with pytest.raises(KeyboardInterrupt):
         embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
     again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")

@@ -2,7 +2,7 @@
 kill in the middle of a corpus.
 
 mteb's own cache has a folder for each task, keeps all in memory and writes its index when a whole
-corpus is done; `distill.embed.vector_store` is addressed by a list of texts, not by one. Hence
+corpus is done; `vector_store` is addressed by a list of texts, not by one. Hence
 three files that only grow: `vectors.bin`, rows of float32, `sums.bin`, a checksum of each row and
 its digest, and `digests.bin`, 64 bits of each row's text. A row is there once its digest is, which
 is written last; what a kill left beyond that is cut off before the next row is added.

@@ -1,0 +1,1 @@
+"""Vectors on disk: computed once, kept by what they are of."""
