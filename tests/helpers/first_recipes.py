@@ -1,4 +1,4 @@
-"""The parts of `distill init`: the settings that it chooses, and its command beside a fake server."""
+"""The parts of `distill init`: settings that it chooses, and its command beside a fake server."""
 
 from click.testing import CliRunner
 

@@ -26,3 +26,12 @@ def surveyed(notes):
 def large(notes, surveyed):
     """As many documents as a corpus needs of which some are held out."""
     return replace(surveyed, documents=400, whole_documents=400, passages=900)
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """No server on this machine, and nothing in the hub's cache."""
+    monkeypatch.setattr("distill.start.available._LOCAL_PORTS", {})
+    for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)

@@ -14,6 +14,8 @@ from distill.start.available import Available, CachedModel, ServedName, find_ava
 from distill.start.guess import describe_guess, guess_run
 from distill.start.survey import survey_corpus
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 def test_server_named_by_the_environment_is_used(notes, monkeypatch):
     with serve() as server:

@@ -22,14 +22,7 @@ from distill.start.guess import RunGuess, describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
 from distill.start.survey import guess_columns, survey_corpus
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """No server on this machine, and nothing in the hub's cache."""
-    monkeypatch.setattr("distill.start.available._LOCAL_PORTS", {})
-    for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def write_csv(file, header, rows):

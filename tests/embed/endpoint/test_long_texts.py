@@ -5,10 +5,14 @@ import pytest
 from helpers.endpoint_encoder import TEXTS, check_vectors, compute_vectors, open_served_encoder
 from helpers.fake_server import reply_with_error
 
+from distill.embed.endpoint import client
 from distill.embed.endpoint.client import cut, estimate_fitting_share, find_named_limit
 from distill.errors import UserError
 
-# --- texts that are too long ----------------------------------------------------------------------
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.002)
 
 
 def tokens(text: str) -> int:
