@@ -36,10 +36,11 @@ _WORDS: "dict[str, PersonVerdict | None]" = {"y": "yes", "n": "no", "s": "skip",
 def judge(folder: Path, file: Path | None, pairs: int) -> None:
     """Judge pairs of query and passage of RUN's judged pool yourself.
 
-    Your verdicts say how far the LLM's can be trusted: the interval for "student minus teacher"
-    that comes of both holds however badly the LLM judges. 30 to 100 pairs are enough; stop at any
-    time with q, and the same command continues. From ten verdicts on, a run whose only task is the
-    judged pool has its verdict by them: summary.json and both reports are written anew.
+    Your verdicts show how far the LLM's can be trusted. The interval of "student minus teacher"
+    that is computed from both is valid however badly the LLM judges. 30 to 100 pairs are enough;
+    stop at any time with q, and the same command continues. If the judged pool is the run's only
+    task, ten verdicts or more decide the run's verdict: summary.json and both reports are written
+    again.
 
     \b
     distill judge artifacts/mine                   pair after pair in the terminal

@@ -44,10 +44,10 @@ def recipes(context: click.Context) -> None:
 @click.argument("name")
 @click.argument("file", required=False, type=PATH)
 def copy(name: str, file: Path | None) -> None:
-    """Write the packaged recipe NAME to FILE (default: its own name, in this folder).
+    """Write the packaged recipe NAME to FILE.
 
-    A file that exists is never overwritten. Prompts that the recipe names are found among the
-    packaged ones, so they need not be copied.
+    FILE is by default NAME.yaml in this folder. A file that exists is never overwritten. Prompts
+    that the recipe names are found among the packaged ones, so they need not be copied.
     """
     from distill.recipe.packaged import copy_recipe
 

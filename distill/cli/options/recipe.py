@@ -37,8 +37,9 @@ def add_recipe_options(command: Command) -> Command:
         type=click.Choice(["never", "stale", "always"]),
         default="never",
         show_default=True,
-        help="If a stage was made with other settings: never stops; stale redoes it and the stages "
-        "that depend on it; always redoes every stage. Replaced stages move to RUN/superseded.",
+        help="What to do if a stage was made with other settings. never: stop with an error; "
+        "stale: make it and the stages that depend on it again; always: make every stage again. "
+        "Replaced stages move to RUN/superseded.",
     )
     @wraps(command)
     def resolve(
