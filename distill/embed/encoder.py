@@ -45,6 +45,11 @@ class EncoderSource(Protocol):
     """A description of an encoder that can be sent to a worker, which opens the encoder from it."""
 
     @property
+    def reference(self) -> str:
+        """The model as errors name it."""
+        ...
+
+    @property
     def needs(self) -> WorkerNeeds:
         """What the worker needs for it."""
         ...

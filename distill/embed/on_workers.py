@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.embed.encoder import Encoder, EncoderSource, Vectors
+from distill.embed.encoder import Encoder, EncoderIdentity, EncoderSource, Vectors
 from distill.errors import UserError
 from distill.runtime.devices import free_memory
 from distill.text.format import Side
@@ -56,7 +56,7 @@ def _unpack(content: bytes) -> Vectors:
     return vectors
 
 
-def check_same_vectors(encoder: Encoder, identity: dict[str, str | int]) -> None:
+def check_same_vectors(encoder: Encoder, identity: EncoderIdentity) -> None:
     """Refuse an encoder of a worker that computes other vectors than that of the process which
     writes the run.
 
@@ -98,7 +98,7 @@ class _HeldEncoder:
         free_memory()
 
 
-def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Encoder:
+def open_on_worker(source: EncoderSource, identity: EncoderIdentity) -> Encoder:
     """Open an encoder in a worker, or take the one that it holds already.
 
     Args:
@@ -107,14 +107,22 @@ def open_on_worker(source: EncoderSource, identity: dict[str, str | int]) -> Enc
     Raises:
         UserError: as `check_same_vectors`, or as the encoder's opening.
     """
-    key = f"encoder {source} {identity}"
-    encoder = keep_beside(key, lambda: _HeldEncoder(source.open())).encoder
+    encoder = keep_beside(_make_key(source, identity), lambda: _HeldEncoder(source.open())).encoder
     assert encoder is not None  # what is closed is not kept
     check_same_vectors(encoder, identity)
     return encoder
 
 
-def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> SentEncoder:
+def hold(encoder: Encoder, source: EncoderSource) -> None:
+    """Keep an open encoder for the stages that come, as `open_on_worker` does."""
+    keep_beside(_make_key(source, encoder.identity), lambda: _HeldEncoder(encoder))
+
+
+def _make_key(source: EncoderSource, identity: EncoderIdentity) -> str:
+    return f"encoder {source} {identity}"
+
+
+def _reopen(source: EncoderSource, identity: EncoderIdentity) -> SentEncoder:
     return SentEncoder(open_on_worker(source, identity))
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from distill.embed.described import open_described
 from distill.embed.encoder import Encoder
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
@@ -42,8 +43,32 @@ def open_embedder(settings: EmbedderConfig, model: str, workers: Workers = LOCAL
     check_served(settings)
     if settings.base_url is not None:
         return _connect(settings, model)
-    opened = load_encoder(model, place_here(settings, workers))
-    return replace(opened, source=LocalSource(model, settings))
+    source = LocalSource(model, settings)
+
+    def open_here() -> Encoder:
+        return replace(load_encoder(model, place_here(settings, workers)), source=source)
+
+    if not workers.hold_models:
+        return open_here()
+    opened = open_described(source, workers, open_here)
+    _check_dtype(opened, settings)
+    return opened
+
+
+def _check_dtype(opened: Encoder, settings: EmbedderConfig) -> None:
+    """Refuse a dtype of a worker's device that fingerprints, which are made here, do not name.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    here = choose_dtype(settings.dtype, settings.device)
+    there = str(opened.identity.get("dtype", "float32"))
+    if here != there:
+        raise UserError(
+            settings.name_key("dtype"),
+            f"auto would be {there} on a worker, and is {here} in the process that writes the run",
+            f"set it to {there}, so that all machines compute the same",
+        )
 
 
 def place_here(settings: S, workers: Workers) -> S:

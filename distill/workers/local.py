@@ -16,6 +16,7 @@ class LocalWorkers:
     """Does all work in this process, in order."""
 
     local = True
+    hold_models = False
     reads_only = False
 
     def __reduce__(self) -> str:

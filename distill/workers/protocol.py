@@ -156,6 +156,11 @@ class Workers(Protocol):
         ...
 
     @property
+    def hold_models(self) -> bool:
+        """Whether workers elsewhere have the models in memory, and this process needs none."""
+        ...
+
+    @property
     def reads_only(self) -> bool:
         """Whether this process writes nothing of the run."""
         ...

@@ -91,6 +91,7 @@ class RayPool:
     """
 
     local = False
+    hold_models = True
     reads_only = False
 
     def __init__(self, settings: ClusterSettings, folder: Path) -> None:

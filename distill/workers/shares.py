@@ -58,6 +58,7 @@ class ShareWorkers:
     Nothing else is written."""
 
     local = False
+    hold_models = False
     reads_only = True
 
     def __init__(self, folder: Path, share: WorkShare) -> None:
@@ -124,6 +125,7 @@ class ShareTaker:
         mixed_devices: whether shares of one stage may come from devices of several kinds.
     """
 
+    hold_models = False
     reads_only = False
 
     def __init__(self, folder: Path, stops: bool, mixed_devices: bool = False) -> None:

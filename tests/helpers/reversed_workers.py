@@ -13,7 +13,7 @@ from distill.workers.protocol import BatchResult, Team, WorkerJob
 class ReversedWorkers:
     """`sent` names the jobs that others would do."""
 
-    local = reads_only = False
+    local = hold_models = reads_only = False
 
     def __init__(self) -> None:
         self.sent: list[str] = []

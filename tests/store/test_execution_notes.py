@@ -21,7 +21,7 @@ ITEMS = ["a", "b", "c"]
 class OnDevice:
     """Workers in this process that say they compute on some device."""
 
-    local = reads_only = False
+    local = hold_models = reads_only = False
 
     def __init__(self, device: str, mixed_devices: bool = False) -> None:
         self.device = device

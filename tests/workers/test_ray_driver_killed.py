@@ -12,7 +12,7 @@ from helpers.fresh_process import CONTEXT
 from helpers.ray_work import wait_until
 from helpers.written_files import read_tables
 
-from distill.embed import vector_store
+from distill.embed.vectors import vector_store
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe, override
 from distill.store.run import Run
@@ -36,7 +36,7 @@ DEATHS = [
 
 def run_until_killed(folder: Path, recipe: Recipe, marks: Path, stage: str, moment: str) -> None:
     """Run in this process until it kills itself, which notes the processes of its workers."""
-    replace, record = os.replace, vector_store._record
+    replace, record = os.replace, vector_store.record_chunk
     commits = 0
 
     def die() -> None:
@@ -59,7 +59,7 @@ def run_until_killed(folder: Path, recipe: Recipe, marks: Path, stage: str, mome
         if stage == "vectors":
             die()
 
-    os.replace, vector_store._record = replace_and_die, record_and_die
+    os.replace, vector_store.record_chunk = replace_and_die, record_and_die
     with Run(folder) as run:
         Job(run, recipe).relabel()
 

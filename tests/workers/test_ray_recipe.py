@@ -16,7 +16,7 @@ from helpers.ray_work import SmallCluster, wait_until
 from helpers.tiny_models import TEXTS
 from helpers.written_files import read_tables
 
-from distill.embed.open_embedder import open_embedder
+from distill.embed import open_embedder
 from distill.embed.vectors import vector_store
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe, override
@@ -91,7 +91,7 @@ def list_differences(whole: dict[str, bytes], made: dict[str, bytes]) -> list[st
 def test_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr(vector_store, "CHUNK", 4)
     retriever = load_recipe(recipe_file).retriever
-    encoder = open_embedder(retriever, retriever.model)
+    encoder = open_embedder.open_embedder(retriever, retriever.model)
     texts = [f"{text} {number}" for number in range(4) for text in TEXTS]
     of = (encoder, "document", [f"t{number}" for number in range(len(texts))], texts, "embed texts")
     here = vector_store.embed(tmp_path / "here", *of)
@@ -115,6 +115,10 @@ def test_nodes_killed_while_queries_candidates_and_judgements_are_made(
         execution = open_stage(tmp_path / "ray" / name).manifest["execution"]
         assert execution["on"] == "ray"
         assert execution["workers_lost"] >= (name in stages)
+
+
+def refuse(*_):
+    raise AssertionError("the process that writes the run opens the encoder")
 
 
 IN_PARTS = ["retriever.index_rows=4", "retriever.sources=[dense,bm25]"]
@@ -159,6 +163,7 @@ def test_queries_that_the_round_trip_searched_on_workers_are_not_searched_again(
     recipe = load_recipe(recipe_file, [*SMALL, *FILTERS, *parts])
     whole = relabel(tmp_path / "here", load_recipe(recipe_file, [*SMALL, *FILTERS]))
     written.clear()
+    monkeypatch.setattr(open_embedder, "load_encoder", refuse)  # workers alone hold the model
     made = relabel(tmp_path / "ray", put_on(cluster, recipe))
     assert list_differences(whole, made) == []
     assert "candidates" in copies
