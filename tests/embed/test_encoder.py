@@ -12,8 +12,7 @@ from distill.embed.open_embedder import load_encoder, open_embedder
 from distill.embed.open_model import choose_dtype
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
-from distill.workers.ray_pool import ClusterSettings
-from distill.workers.ray_team import RayWorkers
+from distill.workers.shares import ShareTaker
 
 
 def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder):
@@ -50,7 +49,7 @@ def test_process_that_gives_work_to_gpus_opens_a_model_without_one(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     settings = EmbedderConfig(max_tokens=32, device="cuda")
-    workers = RayWorkers(ClusterSettings(), tmp_path)
+    workers = ShareTaker(tmp_path, stops=True)
     encoder = open_embedder(settings, str(encoder_folder), workers)
     assert encoder.embedder.model.device.type == "cpu"
     assert encoder.source.needs.device == "cuda"

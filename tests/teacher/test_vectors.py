@@ -8,12 +8,9 @@ from helpers.tiny_models import TEXTS, make_tiny_encoder
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import load_encoder
 from distill.embed.vectors.vector_store import embed
-from distill.errors import UserError
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.teacher.vectors import TeacherRows, embed_with_teacher
-from distill.workers.ray_pool import ClusterSettings
-from distill.workers.ray_team import RayWorkers
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +67,6 @@ def test_vectors_of_the_retriever_are_not_computed_again_for_the_teacher(
         asked.clear()
         embed_with_teacher(run, recipe(prompted).teacher, QUERIES, PASSAGES)
         assert asked == []
-
-
-def test_teacher_on_the_gpus_of_workers_is_opened_where_there_is_none(
-    tmp_path, prompted, monkeypatch
-):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    teacher = recipe(prompted).teacher
-    with Run(tmp_path) as run:
-        here = embed_with_teacher(run, teacher, QUERIES, PASSAGES)
-        on_gpu = teacher.model_copy(update={"device": "cuda"})
-        with pytest.raises(UserError, match=r"teacher\.device cuda: is not on this machine"):
-            embed_with_teacher(run, on_gpu, QUERIES, PASSAGES)
-        run.use_workers(RayWorkers(ClusterSettings(), run.folder))
-        there = embed_with_teacher(run, on_gpu, QUERIES, PASSAGES)
-    rows = torch.arange(len(here))
-    assert torch.equal(here.take(rows), there.take(rows))
 
 
 def test_row_that_is_not_there_is_refused():

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.ray_models import (
     LoadsLast,
     RefusesToArrive,
@@ -17,7 +18,7 @@ from helpers.relabel_rows import prepare_candidates
 from helpers.tiny_models import TEXTS, make_tiny_cross_encoder
 from helpers.written_files import read_files
 
-from distill.embed.open_embedder import open_embedder
+from distill.embed import open_embedder
 from distill.errors import UserError
 from distill.llm.lazy import RecipeLLM, choose_needs
 from distill.models.reference import identify_revision
@@ -28,6 +29,7 @@ from distill.relabel.rankers.passes import RankerSettings
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import DROPPED, JUDGEMENTS
+from distill.teacher.vectors import embed_with_teacher
 from distill.workers.protocol import WorkerNeeds
 
 pytestmark = pytest.mark.slow
@@ -74,7 +76,7 @@ def test_engine_is_kept_from_stage_to_stage_and_goes_before_another_model_comes(
 def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     encoders = [
-        SentEncoder(open_embedder(settings, str(settings.model)))
+        SentEncoder(open_embedder.open_embedder(settings, str(settings.model)))
         for settings in (recipe.retriever, recipe.teacher)
     ]
     folder = str(make_tiny_cross_encoder(tmp_path / "ranker"))
@@ -84,6 +86,21 @@ def test_retriever_and_teacher_are_kept_together_and_a_ranker_too(answers, recip
     judges = partial(open_rankers, [], [ranker]), ranker.needs
     stages = [searches, searches, embeds, searches, judges, judges, embeds]
     assert answers(*stages) == ["1 1", "2 2", "3", "3 4", "1", "2", "1"]
+
+
+def test_teacher_of_a_recipe_is_loaded_by_workers_alone(
+    cluster, recipe_file, tmp_path, monkeypatch
+):
+    teacher = load_recipe(recipe_file).teacher
+    texts = {"q": "why do bees dance"}, {f"p{number}": text for number, text in enumerate(TEXTS)}
+    with Run(tmp_path / "here") as run:
+        here = embed_with_teacher(run, teacher, *texts)
+    monkeypatch.setattr(open_embedder, "load_encoder", None)
+    with Run(tmp_path / "there") as run:
+        run.use_workers(cluster.make_workers(run.folder))
+        there = embed_with_teacher(run, teacher, *texts)
+    rows = torch.arange(len(here))
+    assert torch.equal(here.take(rows), there.take(rows))
 
 
 def test_cross_encoder_of_a_recipe_judges_on_workers_as_in_one_process(cluster, tmp_path):
