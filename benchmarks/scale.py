@@ -4,6 +4,7 @@ memory of our machinery, with stand-ins for encoder and LLM.
     python benchmarks/scale.py                      30,000 and 100,000 passages
     python benchmarks/scale.py --sizes 100000,300000
     python benchmarks/scale.py --sizes 100000,1000000
+    python benchmarks/scale.py --sizes 300000 --parts 8    the searches alone, whole and by parts
 
 There is a query for every 50 passages, whose seed passages the round trip looks for, and 20
 candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too.
@@ -12,12 +13,18 @@ search, for 10^5 queries among 10^5 passages. `growth` divides that of the large
 the smallest: 1 is linear. The last line holds the bytes on the disk for each row of each table, at
 the largest size; of a judged pair with its row in the cache of judgements. An example's are those
 beside its passages' texts, which take as much each as a passage in its table.
+
+`--parts` makes the round trip's search, and candidates that have to be searched anew, of the whole
+corpus and part by part, in turns of three; one JSON line for each, with the ratio of the medians.
+Their candidates have to be equal, byte for byte.
 """
 
 import argparse
 import json
 import random
 import resource
+import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -53,6 +60,7 @@ PASSAGES_A_QUERY = 50
 DIMENSIONS = 384
 WORDS_A_PASSAGE, WORDS_A_QUERY = 75, 9
 QUERIES_A_SHARD = 256
+TURNS = 3
 STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
 UNITS = {
     "corpus": "passages",
@@ -89,8 +97,9 @@ class BagOfWords:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def make_recipe(folder: Path) -> Recipe:
-    """The engine named is there for the fingerprints alone; nothing asks it."""
+def make_recipe(folder: Path, rows: int | None = None) -> Recipe:
+    """A recipe that searches so many rows of the corpus at a time; None: all of them. The engine
+    named is there for the fingerprints alone; nothing asks it."""
     served = {"model": "stand-in", "base_url": "http://localhost:1/v1"}
     encoder = register_object(BagOfWords(), ["encode_prompted"], "distill.embed.Encoder")
     return Recipe.model_validate(
@@ -99,7 +108,12 @@ def make_recipe(folder: Path) -> Recipe:
             "corpus": {"source": "jsonl", "path": str(folder / "corpus.jsonl")},
             "generate": {"filters": {"round_trip": 20, "languages": None}},
             "llm": {"engine": "http", **served},
-            "retriever": {"model": encoder, "index": "exact", "device": "cpu"},
+            "retriever": {
+                "model": encoder,
+                "index": "exact",
+                "device": "cpu",
+                "index_rows": rows,
+            },
             "relabel": {"rankers": ["ql", "retriever"]},
         }
     )
@@ -149,9 +163,9 @@ def make_query(number: int) -> dict[str, str | int | None]:
 class Work:
     """The stages of one run; each makes those before it too, or finds them made."""
 
-    def __init__(self, run: Run, folder: Path) -> None:
+    def __init__(self, run: Run, folder: Path, rows: int | None = None) -> None:
         self.run, self.folder = run, folder
-        self.recipe = make_recipe(folder)
+        self.recipe = make_recipe(folder, rows)
 
     def corpus(self) -> Stage:
         recipe = self.recipe
@@ -202,6 +216,55 @@ def run_stage(folder: Path, name: str) -> dict[str, float]:
     rows = made.manifest["rows"] if made is not None else 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}
+
+
+def search_again(folder: Path, name: str, rows: int | None) -> dict[str, float]:
+    """Make the queries or the candidates of a run again, without what was found before."""
+    run_folder = folder / "run"
+    shutil.rmtree(run_folder / name, ignore_errors=True)
+    for path in run_folder.glob("searches.sqlite*"):
+        path.unlink()
+    with Run(run_folder) as run:
+        work = Work(run, folder, rows)
+        work.corpus()
+        before = time.process_time()
+        work.search() if name == "queries" else work.candidates()
+        seconds = time.process_time() - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    shards = sorted((run_folder / name).glob("part-*.parquet"))
+    digest = zlib.crc32(b"".join(path.read_bytes() for path in shards))
+    return {"cpu_seconds": seconds, "peak_mib": peak, "digest": digest}
+
+
+def compare_parts(passages: int, parts: int) -> None:
+    """Print what the searches take by parts and of the whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder) / "corpus.jsonl", passages)
+        for name in ("corpus", "embed", "search"):
+            run_forked(run_stage, Path(folder), name)
+        for name in ("queries", "candidates"):
+            sides: dict[int | None, list[dict[str, float]]] = {None: [], passages // parts: []}
+            for _ in range(TURNS):
+                for rows, took in sides.items():
+                    took.append(run_forked(search_again, Path(folder), name, rows))
+                    print(f"{name} {rows}: {took[-1]}", file=sys.stderr, flush=True)
+            if len({one["digest"] for took in sides.values() for one in took}) > 1:
+                raise SystemExit(f"{name} differ")
+            peer, ours = (
+                statistics.median(one["cpu_seconds"] for one in took) for took in sides.values()
+            )
+            figures = {
+                "name": f"scale: {name} by parts",
+                "unit": "CPU seconds",
+                "passages": passages,
+                "parts": parts,
+                "ours": round(ours, 2),
+                "peer": round(peer, 2),
+                "peer_is": "a search of the whole",
+                "ratio": round(ours / peer, 3),
+                "peak_mib": [round(max(one["peak_mib"] for one in of)) for of in sides.values()],
+            }
+            print(json.dumps(figures))
 
 
 def count_bytes(folder: Path) -> int:
@@ -258,8 +321,13 @@ def compute_bytes_a_row(folder: Path, passages: int, queries: int) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", help="numbers of passages, with commas between them")
+    parser.add_argument("--parts", type=int, help="parts in which the corpus is searched")
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
+    if given.parts:
+        for size in sizes:
+            compare_parts(size, given.parts)
+        return
     found = [measure(size) for size in sizes]
     for name in STAGES:
         each = [one[name]["per_unit"] for one in found]
