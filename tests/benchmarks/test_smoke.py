@@ -271,6 +271,15 @@ def test_scale():
     assert all(line["peak_mib"][0] > 0 and line["growth"] > 0 for line in lines)
 
 
+def test_scale_of_a_search_by_parts():
+    lines = run_lines("scale", "--sizes", "600", "--parts", "3")
+    assert [line["name"] for line in lines] == [
+        "scale: queries by parts",
+        "scale: candidates by parts",
+    ]
+    assert all(line["ratio"] > 0 for line in lines)
+
+
 def test_memory_train(small_data):
     assert run_script("memory_train", "--batches", "4,8").keys() >= FIGURES
 

@@ -64,11 +64,6 @@ def run_until_killed(folder: Path, recipe: Recipe, marks: Path, stage: str, mome
         Job(run, recipe).relabel()
 
 
-def read_results(folder: Path) -> dict[str, bytes]:
-    """Read tables and vectors, but for the count of vectors: it may be behind their checksums."""
-    return {name: of for name, of in read_tables(folder).items() if Path(name).name != "done.json"}
-
-
 def test_driver_killed_in_each_stage_continues_to_the_bytes_of_one_process(
     cluster, recipe_file, tmp_path
 ):
@@ -89,4 +84,4 @@ def test_driver_killed_in_each_stage_continues_to_the_bytes_of_one_process(
         wait_until(lambda pids=workers: not any(map(psutil.pid_exists, pids)), seconds=10)
     with Run(tmp_path / "ray") as run:
         Job(run, on_cluster).relabel()
-    assert read_results(tmp_path / "ray") == read_results(tmp_path / "here")
+    assert read_tables(tmp_path / "ray") == read_tables(tmp_path / "here")

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def embed(
     done = int(read_json(folder / "done.json")["rows"])
     damaged = list_damaged_chunks(folder, done, CHUNK)
     starts = [*damaged, *list_missing_chunks(folder, done, len(texts), CHUNK)]
-    if starts:
+    if starts or done < len(texts):
         job = make_embedding_job(
             label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
         )
@@ -255,6 +255,23 @@ def _move_beside(folder: Path, why: str) -> None:
     os.replace(folder, target)
 
 
+def _note_done(
+    folder: Path, mirror: Mirror, vectors: Any, before: int, ends: Mapping[int, int]
+) -> int:
+    """Write down up to which row all chunks are there, and return it.
+
+    Args:
+        ends: behind each chunk that is there, by its first row.
+    """
+    done = before
+    while done in ends:
+        done = ends[done]
+    if done > before:
+        _copy_parts(mirror, vectors, before, done)
+        write_json(folder / "done.json", {"rows": done})
+    return done
+
+
 def _copy_parts(mirror: Mirror, vectors: Any, before: int, done: int) -> None:
     """Copy the parts of the file that are done now and were not before."""
     chunks = max(1, _PART_BYTES // (CHUNK * vectors.strides[0]))
@@ -328,7 +345,10 @@ def _fill(
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "r+")
     done, total = int(read_json(folder / "done.json")["rows"]), len(vectors)
     left = sum(min(CHUNK, total - start) for start in starts)
-    ends = dict[int, int]()
+    chunks = {start: min(start + CHUNK, total) for start in range(done, total, CHUNK)}
+    missing = {*starts}
+    ends = {start: end for start, end in chunks.items() if start not in missing}
+    done = _note_done(folder, mirror, vectors, done, ends)  # a killed process may not have
     notes = ExecutionNotes(folder / _EXECUTION, f"job {job.name!r}", folder, workers)
     with workers.begin(job) as team, Interrupt("vectors") as interrupt:
         with Progress(
@@ -341,11 +361,7 @@ def _fill(
                 vectors[start : ends[start]] = rows
                 vectors.flush()
                 record_chunk(folder, start // CHUNK, vectors[start : ends[start]])
-                before = done
-                while done in ends:
-                    done = ends[done]
-                _copy_parts(mirror, vectors, before, done)
-                write_json(folder / "done.json", {"rows": done})
+                done = _note_done(folder, mirror, vectors, done, ends)
                 progress.advance(len(rows))
             notes.add(team.describe())
         interrupt.stop_if_requested()

@@ -59,6 +59,30 @@ def test_vector_store_depends_on_side_and_text(tmp_path, encoder):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize("killed_at", [0, 1, 2])
+def test_store_is_whole_after_a_kill_before_the_count_of_rows_is_written(
+    tmp_path, encoder, monkeypatch, killed_at
+):
+    """The chunk is committed by its checksum; it is not computed again, and it counts."""
+    write, left = store.write_json, [killed_at]
+
+    def write_or_end(path, value):
+        if path.name == "done.json" and value["rows"]:
+            if not left[0]:
+                raise MemoryError
+            left[0] -= 1
+        write(path, value)
+
+    of = ("document", IDS, TEXTS, "embed")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_json", write_or_end)
+        with pytest.raises(MemoryError):
+            embed(tmp_path, encoder, *of)
+    chunks._verified.clear()
+    embed(tmp_path, Dies(encoder, 3 - killed_at - 1), *of)
+    assert store.is_stored(tmp_path, encoder, *of[:3])
+
+
 def test_float16_is_a_store_of_its_own_and_takes_half(tmp_path, encoder):
     whole = embed(tmp_path / "32", encoder, "document", IDS, TEXTS, "embed")
     with pytest.raises(KeyboardInterrupt):
