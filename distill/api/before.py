@@ -174,7 +174,7 @@ def _has_begun(recipe: Recipe, folder: Path) -> bool:
     store."""
     stages = {path.parent.parent.name for path in folder.glob("*/.stage/manifest.json")}
     if not stages and recipe.store is not None and find_spec("obstore") is not None:
-        from distill.object_store.stored_stages import list_stages
+        from distill.object_store.copy_in import list_stages
 
         stages = list_stages(recipe.store)
     return bool(stages - _READ_ALONE)

@@ -7,7 +7,7 @@ from distill.api.session import RecipeOrFile, open_job, settle
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Overwrite, Run
-from distill.workers.share_lock import lock_share
+from distill.workers.share_files import lock_share
 from distill.workers.shares import SharesPause, ShareTaker, ShareWorkers, WorkShare
 
 

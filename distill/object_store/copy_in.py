@@ -5,9 +5,10 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.errors import UserError
+from distill.object_store.address import parse_address
 from distill.object_store.objects import ObjectChangedError, ObjectFolder
 from distill.object_store.record import CopiedFile, CopyRecord
 from distill.object_store.snapshot import merge_rows
@@ -158,3 +159,23 @@ def _check_name(name: str, objects: ObjectFolder) -> None:
             f"holds an object named {name[:100]!r}, which can be no file",
             "delete it there, or name another prefix",
         )
+
+
+def list_stages(address: str) -> set[str]:
+    """List the names of the stages that a store holds, begun or complete.
+
+    Raises:
+        UserError: if the store cannot be read.
+    """
+    names = (one.name for one in ObjectFolder(parse_address(address)).list())
+    return {name.removesuffix(MANIFEST) for name in names if name.endswith(MANIFEST)}
+
+
+def read_stored_manifest(address: str, stage: str) -> dict[str, Any] | None:
+    """Read the manifest of a stage in a store; None if the store has no such stage.
+
+    Raises:
+        UserError: if the store cannot be read.
+    """
+    content = ObjectFolder(parse_address(address)).read(f"{stage}{MANIFEST}")
+    return None if content is None else dict(json.loads(content[0]))

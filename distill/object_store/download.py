@@ -44,7 +44,7 @@ def fetch_input(address: str, cache: Path) -> Path:
     with FileLock(folder / ".lock"):
         there = _list(objects, last)
         record = CopyRecord(folder)
-        changed = [one.name for one in there if not _is_copied(folder, record, one)]
+        changed = [one.name for one in there if not is_copied(folder, record, one)]
         fetch_files(objects, record, folder, changed, f"reading {address}")
         _delete_others(folder, {one.name for one in there})
     return folder / last
@@ -73,7 +73,8 @@ def _list(objects: ObjectFolder, last: str) -> list[StoredObject]:
     return objects_there
 
 
-def _is_copied(folder: Path, record: CopyRecord, one: StoredObject) -> bool:
+def is_copied(folder: Path, record: CopyRecord, one: StoredObject) -> bool:
+    """Return whether a file of a folder is still the copy of an object as it is."""
     path = folder / one.name
     return path.is_file() and record.is_current(one.name, path.stat(), one.etag)
 

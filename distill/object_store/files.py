@@ -34,6 +34,13 @@ def list_training(stage: Path) -> list[Path]:
     return sorted(files, key=rank)
 
 
+def list_for_workers(stage: Path) -> list[Path]:
+    """List the files that a stage under way has for its workers: searches, and copies of SQLite
+    files that nobody writes to any more."""
+    place = stage / ".stage"
+    return [*sorted(place.glob("*-before.sqlite")), *sorted(place.glob("search/*/*.npz"))]
+
+
 def list_loose_files(run: Path) -> Iterator[Path]:
     """List the files of a run's folder that are in no stage, but for hidden ones right in it."""
     for path in _walk(run, _LEFT_OUT, into_stages=False):

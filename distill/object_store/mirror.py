@@ -18,8 +18,14 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.object_store.address import parse_address
 from distill.object_store.copy_in import MANIFEST, CopyIn, Stored
-from distill.object_store.files import list_files, list_loose_files, list_training
+from distill.object_store.files import (
+    list_files,
+    list_for_workers,
+    list_loose_files,
+    list_training,
+)
 from distill.object_store.lease import LEASE_NAME, Lease
+from distill.object_store.no_mirror import NO_MIRROR, Mirror
 from distill.object_store.objects import ObjectFolder
 from distill.object_store.record import CopiedFile, CopyRecord
 from distill.object_store.snapshot import measure_state, take_snapshot
@@ -33,31 +39,6 @@ PARTS = ".parts"
 _AFTER_A_FAULT = 20.0
 """Seconds that a job which ends with an error waits at most for a store that takes nothing."""
 _logger = logging.getLogger(__name__)
-
-
-class Mirror:
-    """The mirror of a run that is kept in its folder alone; it does nothing."""
-
-    def take_over(self, stage: Path) -> None:
-        """Fetch what a stage's folder lacks of the same stage in the store."""
-
-    def begin(self, stage: Path) -> None:
-        """Note that a stage's folder was begun again."""
-
-    def commit(self, stage: Path, files: Sequence[Path]) -> None:
-        """Copy the files of a shard, in this order, when there is time."""
-
-    def copy_part(self, path: Path, read: Callable[[], bytes]) -> None:
-        """Copy a part of a file that still grows, under a path of its own, when there is time."""
-
-    def finish(self, stage: Path) -> None:
-        """Copy all that the stage still lacks in the store, and its manifest last."""
-
-    def move(self, source: Path, target: Path) -> None:
-        """Move what the store has of a stage, before its folder is renamed."""
-
-
-NO_MIRROR = Mirror()
 
 
 class StoreMirror(Mirror):
@@ -145,6 +126,20 @@ class StoreMirror(Mirror):
         """
         if (name := self._make_name(path)) not in self._etags:
             self._uploads.add(partial(self._put_part, name, read))
+
+    def copy_for_workers(self) -> None:
+        """Copy what workers on other machines read, and wait until it is there: what lies beside
+        the stages, and what stages under way have for them beside their shards.
+
+        Raises:
+            UserError: if the store stays away, or another job has taken it over.
+        """
+        self._uploads.drain()
+        self._add_loose()
+        for stage in list(self._ours):
+            if not _is_complete(stage):
+                self._add_all(stage, map(self._make_name, list_for_workers(stage)))
+        self._uploads.drain()
 
     def finish(self, stage: Path) -> None:
         """Copy all that the stage still lacks in the store, and its manifest last.

@@ -84,7 +84,7 @@ class Job:
         self.recipe = recipe
         processes.connect(recipe.train.device)
         if recipe.execution.mode == "ray" and run.workers.local:
-            run.use_workers(_open_cluster(recipe, run.folder))
+            run.use_workers(_open_cluster(recipe, run))
         elif run.workers.local and (run.folder / shares.FOLDER).is_dir():
             mixed = recipe.execution.mixed_devices
             run.use_workers(shares.ShareTaker(run.folder, False, mixed))
@@ -376,11 +376,13 @@ class Job:
         return made
 
 
-def _open_cluster(recipe: Recipe, folder: Path) -> Workers:
+def _open_cluster(recipe: Recipe, run: Run) -> Workers:
     from distill.workers.ray_pool import ClusterSettings
     from distill.workers.ray_team import RayWorkers
 
-    return RayWorkers(ClusterSettings(**recipe.execution.cluster), folder)
+    copies = recipe.execution.make_copy_source(recipe.store)
+    settings = ClusterSettings(**recipe.execution.cluster, copies=copies)
+    return RayWorkers(settings, run.folder, lambda: run.mirror.copy_for_workers())
 
 
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:

@@ -1,12 +1,14 @@
 """The `execution` section: who does the work of the stages. It changes no result, and is in no
 fingerprint."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from distill.recipe.sections.section import Section, Word
+from distill.workers.node_copy import CopySource
 from distill.workers.protocol import WorkerKind
 
 Count = Annotated[int, Field(gt=0, le=100_000)]
@@ -38,21 +40,53 @@ class Execution(Section):
     """Whether one stage may be computed on devices of different models, whose results differ in
     their last digits."""
 
+    inputs: Literal["shared", "copy"] = "shared"
+    """How workers read the run: shared, all nodes have its folder; copy, a node without it fetches
+    what its workers read from `store`, into a folder of its own at the same path."""
+    copy_gib: float | None = Field(None, gt=0)
+    """Most that a node's copy of the run may take, in GiB: what earlier commands fetched makes
+    room; null: as much as the disk has."""
+
     @property
     def cluster(self) -> dict[str, Any]:
         """How the cluster is used, by the names of `ClusterSettings`."""
-        return self.model_dump(exclude={"mode"})
+        return self.model_dump(exclude={"mode", "inputs", "copy_gib"})
 
-    def check(self, devices: Mapping[str, str | None], data_parallel: int) -> None:
+    def make_copy_source(self, store: str | None) -> CopySource | None:
+        """Make the description of where nodes copy the run from; None where they share it."""
+        if self.inputs == "shared" or store is None:
+            return None
+        most = None if self.copy_gib is None else int(self.copy_gib * 2**30)
+        return CopySource(store, secrets.token_hex(8), most)
+
+    def check(
+        self,
+        devices: Mapping[str, str | None],
+        data_parallel: int,
+        store: str | None,
+        launcher: str,
+    ) -> None:
         """Check what does not go with a cluster.
 
         Args:
             devices: of the models, by the sections that name them.
             data_parallel: `llm.data_parallel`.
+            store: of the run.
+            launcher: `train.launcher`.
 
         Raises:
             ValueError: naming the key.
         """
+        if self.inputs == "copy" and (self.mode == "local" or store is None):
+            raise ValueError(
+                "execution.inputs copy is for nodes of a Ray cluster that fetch what they read "
+                "from the run's store: set execution.mode: ray and store"
+            )
+        if self.inputs == "copy" and launcher == "ray":
+            raise ValueError(
+                "train.launcher ray trains on nodes that write into the run's folder, which with "
+                "execution.inputs copy they do not have: leave train.launcher out"
+            )
         if self.mode == "local":
             return
         if data_parallel > 1:

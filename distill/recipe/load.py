@@ -107,8 +107,8 @@ class Recipe(Section):
             )
         self._check_embedding_rate()
         self._check_first_round()
-        devices = {"retriever": self.retriever.device, "teacher": self.teacher.device}
-        self.execution.check({"llm": self.llm.device, **devices}, self.llm.data_parallel)
+        devices = {name: getattr(self, name).device for name in ("llm", "retriever", "teacher")}
+        self.execution.check(devices, self.llm.data_parallel, self.store, self.train.launcher)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out_share == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         for task in ("judged", "known-item"):

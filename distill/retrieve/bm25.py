@@ -20,6 +20,7 @@ from distill.runtime.progress import Progress
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage, fingerprint
+from distill.workers.node_copy import fetch_if_copied
 
 
 class BM25Index:
@@ -65,6 +66,7 @@ class StoredBM25Index(BM25Index):
     it is sent to opens the folder."""
 
     def __init__(self, folder: Path, language: str | None) -> None:
+        fetch_if_copied(folder)
         super().__init__(bm25s.BM25.load(folder, mmap=True), make_term_splitter(language))
         self._source = folder, language
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error, open_atomic_folder, write_json
-from distill.object_store.mirror import NO_MIRROR, Mirror
+from distill.object_store.no_mirror import NO_MIRROR, Mirror
 from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
 from distill.runtime.versions import read_versions
@@ -24,7 +24,7 @@ from distill.store.local_name import restore_paths
 from distill.store.stage import Stage, fingerprint
 from distill.workers.local import LOCAL
 from distill.workers.protocol import Workers
-from distill.workers.share_lock import check_no_shares
+from distill.workers.share_files import check_no_shares
 from distill.workers.shares import SharesPause, describe_unopened
 
 _logger = logging.getLogger(__name__)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from distill.workers.node_copy import fetch_if_copied
+
 _SHARD = re.compile(r"(?:dropped-)?part-(\d+)", re.ASCII)
 
 
@@ -10,6 +12,7 @@ def list_shards(folder: Path) -> list[Path]:
     """List the committed shards of a table, in the order of their numbers, as names of different
     lengths do not sort so as text; files of other names, as other programs write them, come first,
     by name."""
+    fetch_if_copied(folder)
     paths = (p for p in folder.glob("*.parquet") if not p.name.startswith("."))
     return sorted(paths, key=lambda p: (read_shard_number(p), p.name))
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, read_json, write_json
-from distill.object_store.mirror import NO_MIRROR, Mirror
+from distill.object_store.no_mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.integrity import (

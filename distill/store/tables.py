@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.store.shards import list_shards
+from distill.workers.node_copy import fetch_if_copied
 
 Row = dict[str, Any]
 
@@ -292,6 +293,7 @@ def read_arrow(table: Table, path: Path) -> pa.Table:
     Raises:
         UserError: if the file is no Parquet or its columns are not the declared ones.
     """
+    fetch_if_copied(path)
     try:
         arrow = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as fault:

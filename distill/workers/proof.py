@@ -12,19 +12,26 @@ from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.runtime.versions import read_versions
+from distill.workers.node_copy import CopySource, NodeCopy, use_copy
 
 NONCE = ".workers.part"
 """In the run's folder while it has workers; a run that was killed removes it when it continues."""
 
 
 class ProofRequest(NamedTuple):
-    """The driver's versions and code, for a worker to compare with its own."""
+    """The driver's versions and code, for a worker to compare with its own.
+
+    Args:
+        copies: from where a node without the run's folder copies what its workers read; None: it
+            is refused.
+    """
 
     folder: Path
     working_folder: Path
     nonce: str
     versions: dict[str, str]
     source: str
+    copies: CopySource | None = None
 
 
 class WorkerIdentity(NamedTuple):
@@ -34,12 +41,12 @@ class WorkerIdentity(NamedTuple):
     pid: int
 
 
-def write_proof_request(folder: Path) -> ProofRequest:
+def write_proof_request(folder: Path, copies: CopySource | None = None) -> ProofRequest:
     """Write a random word into the run's folder, and describe this process."""
     nonce = secrets.token_hex(16)
-    folder = folder.resolve()
+    folder = folder.absolute() if copies else folder.resolve()
     (folder / NONCE).write_text(nonce)
-    return ProofRequest(folder, Path.cwd(), nonce, read_versions(), hash_source())
+    return ProofRequest(folder, Path.cwd(), nonce, read_versions(), hash_source(), copies)
 
 
 @cache
@@ -85,11 +92,15 @@ def prove(request: ProofRequest, node: str = "") -> WorkerIdentity:
         nonce = (request.folder / NONCE).read_text()
     except OSError as fault:
         nonce = f"({fault.strerror})"
-    if nonce != request.nonce:
+    use_copy(None)
+    if nonce != request.nonce and request.copies is not None:
+        use_copy(NodeCopy(request.folder, request.copies, node))
+    elif nonce != request.nonce:
         raise UserError(
             f"node {node}",
             f"does not see the run's folder {request.folder}",
-            "mount the same folder at the same path on every node, and name it with --run",
+            "mount the same folder at the same path on every node, and name it with --run; or set "
+            "store and execution.inputs: copy, and the node fetches what it reads",
         )
     try:
         os.chdir(request.working_folder)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError, need, quote_fault
 from distill.workers.local import LOCAL
+from distill.workers.node_copy import CopySource
 from distill.workers.proof import NONCE, ProofRequest, WorkerIdentity, write_proof_request
 from distill.workers.protocol import WorkerNeeds
 
@@ -36,6 +37,7 @@ class ClusterSettings:
     tries: int = 3
     patience: float = 600.0
     mixed_devices: bool = False
+    copies: CopySource | None = None
 
 
 class Demand(NamedTuple):
@@ -88,14 +90,21 @@ class RayPool:
 
     Args:
         folder: the run's, which all of them read.
+        copy_for_workers: puts what workers read into the run's store, from which nodes copy it.
     """
 
     local = False
     hold_models = True
     reads_only = False
 
-    def __init__(self, settings: ClusterSettings, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        folder: Path,
+        copy_for_workers: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings = settings
+        self.copy_for_workers = copy_for_workers
         self.handles: list[WorkerHandle] = []
         self._folder = folder
         self._ray: Any = None
@@ -117,7 +126,7 @@ class RayPool:
             self._owns_connection = not self._ray.is_initialized()
             if self._owns_connection:
                 connect(self._ray, self.settings.address)
-            self._request = write_proof_request(self._folder)
+            self._request = write_proof_request(self._folder, self.settings.copies)
         return self._ray
 
     @property

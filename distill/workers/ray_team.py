@@ -326,6 +326,8 @@ class RayWorkers(RayPool):
             with LOCAL.begin(job) as team:
                 yield team
             return
+        if self.settings.copies is not None:
+            self.copy_for_workers()
         cluster_team = RayTeam(self, job)
         try:
             yield cluster_team

@@ -1,7 +1,10 @@
 """A small Ray cluster of real processes on this machine, and work for its workers."""
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +19,13 @@ from distill.store.stage import ShardResult
 from distill.workers.protocol import OpenWork
 from distill.workers.ray_pool import ClusterSettings
 from distill.workers.ray_team import RayWorkers
+
+
+def can_mount() -> bool:
+    """Return whether this process may mount folders for others alone."""
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
 
 STORE = 80 << 20
 """Bytes of a node's object store: containers have little shared memory, and Ray takes no less."""
@@ -49,6 +59,26 @@ class SmallCluster:
         )
         self.nodes.append(node)
         self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
+
+    @contextmanager
+    def add_node_without(self, folder: Path, instead: Path, **environment: str) -> Iterator[None]:
+        """Have a node that does not see a folder, as on another machine: another one is mounted
+        in its place for the node's processes alone."""
+        start = f"mount --bind {shlex.quote(str(instead))} {shlex.quote(str(folder))} && exec "
+        start += f"{shlex.quote(sys.executable)} -m ray.scripts.scripts start --block --num-cpus=1 "
+        start += f"--address={self.address} --object-store-memory={STORE}"
+        node = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", start],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
 
     def kill_node(self, of: int | None = None) -> None:
         """End a node by SIGKILL: the one of a worker's process, which ends with it at the same

@@ -20,7 +20,7 @@ from distill.store.shard_bytes import EncodedShard, pack_shard, unpack_shard
 from distill.store.stage import Stage
 from distill.store.tables import DROPPED
 from distill.workers.protocol import WorkerNeeds
-from distill.workers.share_lock import lock_share
+from distill.workers.share_files import lock_share
 from distill.workers.shares import FOLDER, SharesPause, ShareTaker, ShareWorkers, WorkShare
 
 ITEMS = [f"item {number}" for number in range(7)]

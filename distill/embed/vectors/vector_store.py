@@ -27,7 +27,7 @@ from distill.embed.vectors.other_run import copy_from_other_run, find_in_other_r
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
 from distill.object_store.growing_file import copy_part, has_parts, remove_parts, restore_parts
-from distill.object_store.mirror import NO_MIRROR, Mirror
+from distill.object_store.no_mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.local_name import restore_paths
@@ -35,6 +35,7 @@ from distill.store.stage import fingerprint
 from distill.text.format import Side
 from distill.workers.device import ExecutionNotes
 from distill.workers.local import LOCAL
+from distill.workers.node_copy import fetch_if_copied
 from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
 from distill.workers.shares import SharesPause, describe_unopened
 
@@ -109,6 +110,7 @@ def embed(
 
 def open_vectors(folder: Path) -> Vectors:
     """Open the vectors of a complete store's folder, (texts, dimensions), memory-mapped."""
+    fetch_if_copied(folder)
     vectors: Vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return vectors
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distill.embed.encoder import Vectors
 from distill.files.atomic import commit_bytes
 from distill.retrieve.exact import NO_RESULT, RowNumbers
+from distill.workers.node_copy import fetch_if_copied
 
 T = TypeVar("T", bound="SearchGroup | BestRows")
 
@@ -79,6 +80,7 @@ def read_arrays(kind: type[T], path: Path, *names: str) -> T | None:
     Args:
         names: the arrays that are read; all without them. The others are empty.
     """
+    fetch_if_copied(path)
     wanted = {*(names or kind._fields)}
     arrays: dict[str, Any] = dict.fromkeys(kind._fields, np.zeros(0))
     try:

@@ -11,7 +11,7 @@ from distill.corpus.passages import open_source
 from distill.errors import UserError
 from distill.files.read_yaml import parse_yaml
 from distill.object_store.address import is_store_address
-from distill.object_store.stored_stages import read_stored_manifest
+from distill.object_store.copy_in import read_stored_manifest
 from distill.recipe import Recipe, override
 from distill.recipe.needs import needs_llm
 from distill.runtime.progress import show_activity

@@ -21,6 +21,7 @@ from filelock import FileLock
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error, make_full_disk_error
 from distill.store.sqlite.salvage import salvage_records
+from distill.workers.node_copy import fetch_if_copied
 
 SqlRow = tuple[Any, ...]
 T = TypeVar("T")
@@ -253,6 +254,7 @@ class FrozenTable:
 
     def __init__(self, path: Path, schema: SqlSchema) -> None:
         self.schema = schema
+        fetch_if_copied(path)
         self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         self._db.text_factory = _decode
 

@@ -1,0 +1,154 @@
+"""A node's own copy of a run, for clusters without a shared folder (`execution.inputs: copy`): what
+a worker reads is fetched from the run's store when it is first asked for, to the same path.
+
+Only what the process that writes the run has put there for its workers is read: stages that are
+complete, vectors and indexes, and what a stage under way has for them beside its shards.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from distill.errors import UserError
+from distill.object_store.address import parse_address
+from distill.object_store.copy_in import fetch_files
+from distill.object_store.download import is_copied
+from distill.object_store.files import list_files
+from distill.object_store.objects import ObjectFolder
+from distill.object_store.record import FOLDER, CopyRecord
+
+_MARK = "node-copy"
+"""A file in a copy's folder `FOLDER`, which holds the name of the job that made it."""
+_USED = "used"
+"""The folder of the marks of what each job has fetched."""
+
+
+class CopySource(NamedTuple):
+    """The store that a node copies a run from.
+
+    Args:
+        address: of the store.
+        job: names the process that writes the run: what an earlier one's workers fetched makes room
+            where there is not enough.
+        most_bytes: that a copy may take; None: as much as the disk has.
+    """
+
+    address: str
+    job: str
+    most_bytes: int | None
+
+
+class NodeCopy:
+    """The copy of one run on this node, which all of its workers share.
+
+    Args:
+        folder: the run's, as the process that writes it names it.
+        node: for errors.
+
+    Raises:
+        UserError: if this node has another folder at that path, or the store cannot be read.
+    """
+
+    def __init__(self, folder: Path, source: CopySource, node: str) -> None:
+        self.folder = folder
+        self._source = source
+        self._node = node
+        self._here: set[str] = set()
+        self._objects = ObjectFolder(parse_address(source.address))
+        mark = folder / FOLDER / _MARK
+        others = [one for one in folder.iterdir() if one.name != FOLDER] if folder.exists() else []
+        if others and not mark.exists():
+            raise UserError(
+                f"node {node}",
+                f"has a folder {folder} that is no copy of the run",
+                "move it away on that node, or mount the run's own folder there",
+            )
+        (folder / FOLDER / _USED).mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    def fetch(self, path: Path) -> None:
+        """Fetch a file or folder of the run, unless this worker has done so before. Files that are
+        as they are in the store are not copied again; those of another stage of its name go.
+
+        Raises:
+            UserError: if the store cannot be read, or the copy would take more than it may.
+        """
+        name = path.relative_to(self.folder).as_posix()
+        if name in self._here or any(name.startswith(f"{one}/") for one in self._here):
+            return
+        with FileLock(self.folder / FOLDER / f"{_MARK}.lock"):
+            self._fetch(path, name)
+        self._here.add(name)
+
+    def _fetch(self, path: Path, name: str) -> None:
+        found = self._objects.find(name)
+        there = [found] if found is not None else [*self._objects.list(name)]
+        record = CopyRecord(self.folder)  # other workers of the node write it too
+        missing = [one for one in there if not is_copied(self.folder, record, one)]
+        self._make_room(sum(one.size for one in missing))
+        _note_use(self.folder, name, self._source.job)
+        label = f"copying {name} to node {self._node}"
+        fetch_files(self._objects, record, self.folder, [one.name for one in missing], label)
+        wanted = {self.folder / one.name for one in there}
+        for other in [*list_files(path)] if path.is_dir() else []:
+            if other not in wanted and other != path / ".stage" / "manifest.json":
+                other.unlink()
+
+    def _make_room(self, size: int) -> None:
+        """Remove what earlier jobs have fetched until so many bytes more are allowed.
+
+        Raises:
+            UserError: if that is not enough.
+        """
+        most = self._source.most_bytes
+        if most is None:
+            return
+        for mark in sorted((self.folder / FOLDER / _USED).iterdir(), key=os.path.getmtime):
+            if _measure(self.folder) + size <= most:
+                return
+            name, _, job = mark.read_text(encoding="utf-8").partition("\n")
+            if job != self._source.job:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+                mark.unlink()
+        if _measure(self.folder) + size > most:
+            raise UserError(
+                f"node {self._node}",
+                f"would need {(_measure(self.folder) + size) / 2**30:.1f} GiB for its copy of the "
+                f"run, and may take {most / 2**30:.1f}",
+                "raise execution.copy_gib, or give the nodes a shared folder",
+            )
+
+
+_copy: NodeCopy | None = None
+"""The copy that this process reads; None where the run's own folder is here."""
+
+
+def use_copy(copy: NodeCopy | None) -> None:
+    """Have this process read a copy from now on."""
+    global _copy
+    _copy = copy
+
+
+def fetch_if_copied(path: Path) -> None:
+    """Fetch a file or folder of a run, where this process reads a copy of it; else do nothing.
+
+    Raises:
+        UserError: as `NodeCopy.fetch`.
+    """
+    if _copy is None:
+        return
+    absolute = path.absolute()
+    if absolute.is_relative_to(_copy.folder):
+        _copy.fetch(absolute)
+
+
+def _note_use(folder: Path, name: str, job: str) -> None:
+    mark = folder / FOLDER / _USED / name.replace("/", "-")
+    mark.write_text(f"{name}\n{job}", encoding="utf-8")
+
+
+def _measure(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

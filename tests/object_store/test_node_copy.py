@@ -1,0 +1,154 @@
+"""Nodes without the run's folder read a copy of their own, which they fetch from its store: the run
+ends with the bytes of one process."""
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.ray_work import SmallCluster, can_mount
+from helpers.written_files import read_files, read_tables
+
+from distill.errors import UserError
+from distill.object_store.mirror import open_mirror
+from distill.pipeline.job import Job
+from distill.recipe import load_recipe
+from distill.store.run import Run
+from distill.store.shards import list_shards
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import DROPPED, Reader
+from distill.workers import node_copy
+from distill.workers.node_copy import CopySource, NodeCopy, fetch_if_copied, use_copy
+
+STORE = "s3://bucket/runs/mine"
+
+
+@pytest.fixture(autouse=True)
+def _no_copy_after():
+    yield
+    use_copy(None)
+
+
+def make_stage(folder: Path, name: str, items: int = 3, **settings) -> Stage:
+    with Run(folder, "stale") as run, open_mirror(folder, STORE) as run.mirror:
+        stage = run.open_stage(name, settings)
+        rows = [{"item_id": f"{n}", "reason": "", "text": "words " * 50} for n in range(items)]
+        stage.map_shards(DROPPED, rows, lambda row: ShardResult([row]))
+        stage.finish()
+    return stage
+
+
+def open_copy(folder: Path, job: str = "job", most: int | None = None) -> NodeCopy:
+    copy = NodeCopy(folder, CopySource(STORE, job, most), "node-1")
+    use_copy(copy)
+    return copy
+
+
+def test_copy_has_what_was_read_and_nothing_else(server, tmp_path):
+    first = make_stage(tmp_path / "run", "first")
+    make_stage(tmp_path / "run", "second")
+    node = tmp_path / "node"
+    open_copy(node)
+    rows = [*Reader(DROPPED, node / "first")]
+    assert rows == first.read_rows(DROPPED)
+    assert read_files(node / "first") == read_files(first.folder)
+    assert not (node / "second").exists()
+
+
+def test_copy_is_fetched_once_and_again_where_the_stage_is_another_one(server, tmp_path):
+    make_stage(tmp_path / "run", "first")
+    node = tmp_path / "node"
+    for _ in range(2):
+        open_copy(node)
+        server.requests.clear()
+        list_shards(node / "first")
+        list_shards(node / "first")
+        fetched = [path for method, path in server.requests if method == "GET" and "part" in path]
+    assert fetched == []
+    other = make_stage(tmp_path / "run", "first", items=2, other=True)
+    open_copy(node)
+    assert len(list_shards(node / "first")) == 2
+    assert read_files(node / "first") == read_files(other.folder)
+
+
+def test_paths_outside_the_run_are_left_alone(server, tmp_path):
+    open_copy(tmp_path / "node")
+    server.requests.clear()
+    fetch_if_copied(tmp_path / "elsewhere")
+    assert server.requests == []
+
+
+@pytest.mark.bad_input("cluster", "a node with another folder at the run's path", "refused, named")
+def test_folder_that_is_no_copy_is_refused(server, tmp_path):
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "mine.txt").write_text("not a copy")
+    with pytest.raises(UserError, match=r"has a folder .* that is no copy of the run") as refused:
+        open_copy(tmp_path / "node")
+    assert refused.value.where == "node node-1"
+    assert (tmp_path / "node" / "mine.txt").exists()
+
+
+@pytest.mark.bad_input("cluster", "a copy larger than execution.copy_gib", "refused, both told")
+def test_copy_makes_room_of_what_earlier_jobs_fetched_and_else_refuses(server, tmp_path):
+    make_stage(tmp_path / "run", "first", items=20)
+    make_stage(tmp_path / "run", "second", items=20)
+    node = tmp_path / "node"
+    open_copy(node, "earlier")
+    list_shards(node / "first")
+    size = node_copy._measure(node / "first")
+    open_copy(node, "later", most=int(1.9 * size))
+    list_shards(node / "second")
+    assert not (node / "first").exists()
+    with pytest.raises(UserError, match=r"raise execution\.copy_gib"):
+        list_shards(node / "first")
+
+
+@pytest.mark.bad_input("recipe", "execution.inputs copy without a store", "refused, with the key")
+@pytest.mark.parametrize(
+    "settings", [["execution=ray"], ["store=s3://bucket/mine"]], ids=["no store", "no cluster"]
+)
+def test_copies_without_a_store_or_a_cluster_are_refused(recipe_file, settings):
+    where = [] if settings[0] == "execution=ray" else settings
+    mode = ["execution={mode: ray, inputs: copy}"] if not where else ["execution={inputs: copy}"]
+    with pytest.raises(UserError, match=r"set execution\.mode: ray and store"):
+        load_recipe(recipe_file, [*where, *mode])
+
+
+@pytest.fixture
+def bare_cluster():
+    if not can_mount():
+        pytest.skip("needs the right to mount folders, to hide the run's from a node")
+    cluster = SmallCluster(nodes=0)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [[], ["retriever.index_rows=4"]], ids=["whole", "by parts"])
+def test_recipe_on_a_node_without_the_folder_has_the_tables_of_one_process(
+    server, bare_cluster, recipe_file, tmp_path, parts
+):
+    """All of its workers are on that node, which has nothing of the run at the start."""
+    small = ["relabel.shard_size=3", "generate.shard_size=3", "generate.filters.round_trip=12"]
+    small += ["retriever.sources=[dense,bm25]"]
+    recipe = load_recipe(recipe_file, small)
+    with Run(tmp_path / "here" / "run") as run:
+        Job(run, recipe).relabel()
+    whole = read_tables(tmp_path / "here" / "run")
+
+    seen, on_node = tmp_path / "seen", tmp_path / "on the node"
+    seen.mkdir()
+    on_node.mkdir()
+    cluster = {"mode": "ray", "address": bare_cluster.address, "inputs": "copy"}
+    recipe = load_recipe(recipe_file, [*small, *parts, f"store={STORE}", f"execution={cluster}"])
+    with (
+        bare_cluster.add_node_without(seen, on_node, **server.environment),
+        Run(seen / "run") as run,
+        open_mirror(run.folder, recipe.store) as run.mirror,
+    ):
+        Job(run, recipe).relabel()
+    made = read_tables(seen / "run")
+    assert [name for name in {**whole, **made} if whole.get(name) != made.get(name)] == []
+    copied = {path.name for path in (on_node / "run").iterdir()}
+    assert {"passages", "queries", "candidates", "vectors", "bm25"} <= copied
+    assert "recipe.yaml" not in copied
+    assert os.listdir(on_node) == ["run"]
