@@ -10,7 +10,7 @@ from distill.recipe import Recipe
 from distill.runtime.progress import show_activity
 from distill.start.check_data import check_corpus, check_labelled, list_task_checks
 from distill.start.check_machine import check_disk, check_languages, check_store, list_extra_checks
-from distill.start.check_models import check_judge, list_model_checks
+from distill.start.check_models import check_llm_size, list_model_checks
 from distill.start.check_prompts import list_prompt_checks
 
 RecipeCheck = Callable[[], Iterable[str]]
@@ -68,7 +68,7 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
     yield lambda: check_languages(recipe)
     if models:
         yield from list_model_checks(recipe)
-    yield lambda: check_judge(recipe)
+    yield lambda: check_llm_size(recipe)
     yield from list_prompt_checks(recipe)
     yield lambda: check_store(recipe)
     yield lambda: check_disk(recipe, folder)

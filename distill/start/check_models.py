@@ -18,8 +18,8 @@ from distill.recipe.needs import needs_llm
 from distill.recipe.sections.embedder import ServedModel
 from distill.remote.served_models import list_served_models
 
-_SMALLEST_JUDGE = 1e9
-"""Parameters below which an LLM's verdicts have done harm; see docs/results.md."""
+_SMALLEST_LLM = 1e9
+"""Parameters below which no use of an LLM was measured; see docs/results.md."""
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)\s?([BMbm])(?![A-Za-z])")
 """A model's size in its name: 7B of Qwen2.5-7B-Instruct, 135M of SmolLM2-135M."""
 _SHOWN = 5
@@ -98,18 +98,25 @@ def _check_reference(reference: str) -> list[str]:
     return check_on_hub(match["repo"], match["revision"])
 
 
-def check_judge(recipe: Recipe) -> list[str]:
-    """Warn of an LLM that is too small to judge: its verdicts have done harm."""
+def check_llm_size(recipe: Recipe) -> list[str]:
+    """Warn of an LLM that is too small to write and to judge: what it says adds nothing that could
+    be measured, and its verdicts have done harm."""
+    size = guess_parameters(recipe.llm.model)
+    if not recipe.generate.from_passages or size is None or size >= _SMALLEST_LLM:
+        return []
     named = [*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])]
     judges = [ranker for ranker in named if ranker in ("rc", "graded", "listwise")]
-    size = guess_parameters(recipe.llm.model)
-    judged = recipe.generate.from_passages and judges
-    if not judged or size is None or size >= _SMALLEST_JUDGE:
-        return []
-    return [
-        f"relabel.rankers {', '.join(judges)}: verdicts of an LLM of {size / 1e6:,.0f} million "
-        "parameters have done harm (docs/results.md); rankers: [ql, retriever] did not"
+    notices = [
+        f"llm.model: has {size / 1e6:,.0f} million parameters; what an LLM of 135 million wrote "
+        "and judged added nothing, on six collections, to what a query encoder learns from the "
+        "corpus' own sentences without an LLM (docs/results.md; recipes/adapt.yaml)"
     ]
+    if judges:
+        notices.append(
+            f"relabel.rankers {', '.join(judges)}: verdicts of an LLM of 135 million parameters "
+            "have done harm (docs/results.md); rankers: [ql, retriever] did not"
+        )
+    return notices
 
 
 def guess_parameters(model: str) -> float | None:
