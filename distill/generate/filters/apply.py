@@ -136,7 +136,7 @@ def _keep_one(
     """Keep the first draw that repeats no kept query; `first` is the first draw's ordinal."""
     kept = False
     for own, draw in enumerate(draws, first):
-        reason = "not the best draw" if kept else seen.find_reason(draw.query, own)
+        reason = "not the best draw" if kept else seen.find_reason(draw.query, own, draw.bands)
         if reason is not None:
             _drop(draw, reason, shard)
             continue

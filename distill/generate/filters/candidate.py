@@ -20,13 +20,15 @@ class SeedRank(NamedTuple):
 class GeneratedQuery:
     """One parsed query (a PARSED row) with its seed passage (a PASSAGES row), which is the
     `number`-th of the corpus; an empty one for a query of a log. `contaminated`: the seed passage
-    holds words of an evaluation query."""
+    holds words of an evaluation query. `bands`: of its signature, where a worker has made them (see
+    `duplicates`)."""
 
     row: Row
     passage: Row
     number: int
     contaminated: bool = False
     retrieved: SeedRank | None = None
+    bands: Sequence[int] | None = None
 
     @property
     def has_seed(self) -> bool:

@@ -12,6 +12,8 @@ before it. So a shard that is done again, after a kill or a retry, is not its ow
 import hashlib
 import sqlite3
 import zlib
+from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,6 +59,7 @@ def compute_jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other)
 
 
+@cache
 def choose_band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
     """Choose the signature rows a band: the most, and so the fewest proposals, with which a pair as
     similar as the threshold still shares a band with probability 0.99."""
@@ -81,7 +84,7 @@ class QueryDeduplicator:
         self._exact = exact
         self._near = near
         self._rows = choose_band_rows(near) if near is not None else 0
-        self._sketched: tuple[str, list[int]] = ("", [])
+        self._sketched: tuple[str, Sequence[int]] = ("", [])
 
     def __enter__(self) -> "QueryDeduplicator":
         self._file.unlink(missing_ok=True)
@@ -101,9 +104,15 @@ class QueryDeduplicator:
         self._db.close()
         self._file.unlink(missing_ok=True)
 
-    def find_reason(self, query: str, own: int) -> str | None:
-        """Return whether the query with the ordinal `own` repeats an earlier one, and how."""
+    def find_reason(self, query: str, own: int, bands: Sequence[int] | None = None) -> str | None:
+        """Return whether the query with the ordinal `own` repeats an earlier one, and how.
+
+        Args:
+            bands: the query's, by `make_bands`, where a worker has made them.
+        """
         text = normalize_query(query)
+        if bands:
+            self._sketched = text, bands
         if self._exact and self._is_exact(text, own):
             return "exact duplicate"
         near = self._near is not None and self._is_near(text, own, self._near)
@@ -142,17 +151,25 @@ class QueryDeduplicator:
             for (other,) in proposed
         )
 
-    def _make_bands(self, text: str) -> list[int]:
-        """Return a key for each band of the text's signature; a query is looked for, then added."""
-        if self._sketched[0] == text and self._sketched[1]:
-            return self._sketched[1]
-        sketch = _EMPTY.copy()
-        sketch.update_batch([shingle.encode() for shingle in make_character_shingles(text)])
-        values = np.asarray(sketch.hashvalues, np.uint64)
-        starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
-        keys = [_make_band_key(at, values[at : at + self._rows].tobytes()) for at in starts]
-        self._sketched = (text, keys)
-        return keys
+    def _make_bands(self, text: str) -> Sequence[int]:
+        """Make the bands of a text, or take them: a query is looked for, then added."""
+        if self._sketched[0] != text or not self._sketched[1]:
+            self._sketched = text, _compute_bands(text, self._rows)
+        return self._sketched[1]
+
+
+def make_bands(query: str, near: float) -> list[int]:
+    """Make a key for each band of a query's signature, by which queries at least so similar find
+    each other."""
+    return _compute_bands(normalize_query(query), choose_band_rows(near))
+
+
+def _compute_bands(text: str, rows: int) -> list[int]:
+    sketch = _EMPTY.copy()
+    sketch.update_batch([shingle.encode() for shingle in make_character_shingles(text)])
+    values = np.asarray(sketch.hashvalues, np.uint64)
+    starts = range(0, PERMUTATIONS - rows + 1, rows)
+    return [_make_band_key(at, values[at : at + rows].tobytes()) for at in starts]
 
 
 def _make_key(text: str) -> bytes:

@@ -25,7 +25,7 @@ from distill.generate.filters.decontaminate import (
     SEED_PASSAGES,
     mark_contaminated,
 )
-from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
+from distill.generate.filters.duplicates import QueryDeduplicator, make_bands, make_ordinal
 from distill.generate.filters.round_trip import DrawBatch, SeedSearch
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm as llm_identity
@@ -189,6 +189,8 @@ def _make(
             # A query is a duplicate of those before it.
             return choose_best(screened, number, order, seen)
 
+        # What the process that writes need not do; by itself it does it for the best draws alone.
+        near = None if run.workers.local else filters.near_duplicates
         opens = partial(_open_seeded, filters, passages, sources, known)
         with (
             search.prepare(stage, opens, len(counts), together, lambda number: counts[number])
@@ -198,7 +200,7 @@ def _make(
             used = stage.map_on_workers(
                 QUERIES,
                 range(len(counts)),
-                partial(_open_screen, filters, passages, sources, known, search, engine),
+                partial(_open_screen, filters, passages, sources, known, search, engine, near),
                 _choose_needs(search, engine),
                 size=lambda number: counts[number],
                 unit="draws",
@@ -239,11 +241,13 @@ def _open_screen(
     known: Decontaminator | None,
     search: SeedSearch | None,
     engine: LLM | None,
+    near: float | None,
 ) -> Iterator[OpenWork[int, ScreenedDraws]]:
     """Open the screening of draws.
 
     Args:
         engine: compares the draws that pass, by their passages, in this process.
+        near: similarity of near-duplicates, for which this process makes the queries' bands.
     """
     read = _open_draws(passages, sources)
     screen = DrawScreen(make_row_filters(filters), known, search, make_retrieval_filters(filters))
@@ -254,6 +258,7 @@ def _open_screen(
         if engine is None:
             for draw in (draw for of in screened for draw in of.draws):
                 draw.passage = {}  # which would travel for nothing
+                draw.bands = None if near is None else make_bands(draw.query, near)
         return screened
 
     yield OpenWork(screen_shards, (lambda: engine.tokens) if engine else None)

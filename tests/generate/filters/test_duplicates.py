@@ -10,6 +10,7 @@ from distill.generate.filters.duplicates import (
     QueryDeduplicator,
     choose_band_rows,
     compute_jaccard,
+    make_bands,
     make_character_shingles,
     make_ordinal,
     normalize_query,
@@ -17,12 +18,13 @@ from distill.generate.filters.duplicates import (
 from distill.text.normalize import split_comparable_words
 
 
-def reasons(file, queries, exact=True, near=None):
-    """Each query's reason, one query after the other."""
+def reasons(file, queries, exact=True, near=None, sketched=False):
+    """Each query's reason, one query after the other. `sketched`: their bands are made before."""
     found = []
     with QueryDeduplicator(file, exact, near) as seen:
         for place, query in enumerate(queries):
-            found.append(seen.find_reason(query, place))
+            bands = make_bands(query, near) if sketched else None
+            found.append(seen.find_reason(query, place, bands))
             if found[-1] is None:
                 seen.add(query, place)
     return found
@@ -63,6 +65,8 @@ def test_near_duplicates_are_those_of_all_pairs(tmp_path, variants, threshold):
     assert 10 < expected.count(None) < 380
     # LSH misses a pair at the threshold itself once in a hundred times; none here.
     assert found == expected
+    again = reasons(tmp_path / "sketched", variants, False, threshold, sketched=True)
+    assert again == expected  # by the bands that a worker makes
 
 
 def test_bands_find_pairs_at_the_threshold():
