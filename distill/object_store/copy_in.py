@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.object_store.address import parse_address
+from distill.object_store.no_mirror import PARTS
 from distill.object_store.objects import ObjectChangedError, ObjectFolder
-from distill.object_store.record import CopiedFile, CopyRecord
+from distill.object_store.record import COPY_MARK, FOLDER, CopiedFile, CopyRecord
 from distill.object_store.snapshot import merge_rows
 from distill.runtime.progress import Progress
 
@@ -52,14 +53,27 @@ class CopyIn:
             for name in self._etags
             if not name.startswith(stages) and "superseded" not in name.split("/")
         ]
+        loose = [name for name in loose if not self._has_whole_of_part(name)]
+        mark = self._run / FOLDER / COPY_MARK
         databases = [name for name in loose if name.endswith(".sqlite")]
         self._fetch(
-            [name for name in manifests if _is_empty((self._run / name).parent.parent)]
+            [name for name in manifests if self._is_stage_missing(name, mark.exists())]
             + [name for name in loose if not (self._run / name).exists()],
             "what is known of the run",
         )
         for name in databases:
             self._take_rows(name)
+        mark.unlink(missing_ok=True)  # what the folder has not is known from now on
+
+    def _is_stage_missing(self, manifest: str, copied: bool) -> bool:
+        """Return whether the folder has nothing of a stage, or what a worker has copied of it."""
+        path = self._run / manifest
+        return _is_empty(path.parent.parent) or (copied and not path.exists())
+
+    def _has_whole_of_part(self, name: str) -> bool:
+        """Return whether a file is here whose part this is."""
+        whole, parts, _ = name.partition(f"{PARTS}/")
+        return bool(parts) and (self._run / whole).exists()
 
     def read_manifest(self, stage: str) -> Stored | None:
         """Read what the store says of a stage; None if it has none of that name."""

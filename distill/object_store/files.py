@@ -8,6 +8,9 @@ from distill.object_store.record import FOLDER
 
 _PASSING = (".part", ".new", ".lock", ".sqlite", ".sqlite-wal", ".sqlite-shm")
 """Ends of names. Of SQLite files snapshots are copied."""
+GROWING = ".growing"
+"""Ends the name of a mark beside a file that is written in place for hours, of which parts are
+copied until it is whole."""
 _TRAINING = "training"
 """In a stage's `.stage/`, while it trains."""
 _LEFT_OUT = {"superseded", "damaged", "model.part", FOLDER}
@@ -60,9 +63,10 @@ def _walk(folder: Path, left_out: set[str], into_stages: bool = True) -> Iterato
         )
         for name in sorted(names):
             path = Path(place, name)
-            if not _is_passing(name) and not path.is_symlink():
+            grows = name + GROWING in names
+            if not _is_passing(name) and not grows and not path.is_symlink():
                 yield path
 
 
 def _is_passing(name: str) -> bool:
-    return name.endswith(_PASSING)
+    return name.endswith((*_PASSING, GROWING))

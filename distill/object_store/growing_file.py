@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill.object_store.mirror import PARTS, Mirror
+from distill.object_store.files import GROWING
+from distill.object_store.no_mirror import PARTS, Mirror
 
 
 def copy_part(mirror: Mirror, path: Path, start: int, end: int) -> None:
@@ -18,6 +19,16 @@ def copy_part(mirror: Mirror, path: Path, start: int, end: int) -> None:
             return file.read(end - start)
 
     mirror.copy_part(_find_parts(path) / f"{start:020d}", read)
+
+
+def mark_growing(path: Path) -> None:
+    """Mark a file that grows: only parts of it are copied."""
+    _make_mark_path(path).touch()
+
+
+def mark_whole(path: Path) -> None:
+    """Note that a file is whole: it is copied itself."""
+    _make_mark_path(path).unlink(missing_ok=True)
 
 
 def has_parts(path: Path) -> bool:
@@ -41,6 +52,10 @@ def restore_parts(path: Path, file: Path) -> Iterator[tuple[int, int]]:
 def remove_parts(path: Path) -> None:
     """Remove the parts of a file from the folder."""
     shutil.rmtree(_find_parts(path), ignore_errors=True)
+
+
+def _make_mark_path(path: Path) -> Path:
+    return path.with_name(path.name + GROWING)
 
 
 def _find_parts(path: Path) -> Path:

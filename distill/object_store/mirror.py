@@ -25,17 +25,15 @@ from distill.object_store.files import (
     list_training,
 )
 from distill.object_store.lease import LEASE_NAME, Lease
-from distill.object_store.no_mirror import NO_MIRROR, Mirror
+from distill.object_store.no_mirror import NO_MIRROR, PARTS, Mirror
 from distill.object_store.objects import ObjectFolder
-from distill.object_store.record import CopiedFile, CopyRecord
+from distill.object_store.record import CopiedFile, CopyRecord, check_no_copy
 from distill.object_store.snapshot import measure_state, take_snapshot
 from distill.object_store.uploads import Upload, Uploads
 from distill.runtime.progress import show_activity
 
 SNAPSHOT_EVERY = 300.0
 """Seconds between two copies of what has no commits: SQLite files and checkpoints."""
-PARTS = ".parts"
-"""Ends the name of the folder of a growing file's parts."""
 _AFTER_A_FAULT = 20.0
 """Seconds that a job which ends with an error waits at most for a store that takes nothing."""
 _logger = logging.getLogger(__name__)
@@ -124,7 +122,8 @@ class StoreMirror(Mirror):
         Raises:
             UserError: if another job has taken the store over.
         """
-        if (name := self._make_name(path)) not in self._etags:
+        name = path.resolve().relative_to(self._run.resolve()).as_posix()
+        if name not in self._etags:
             self._uploads.add(partial(self._put_part, name, read))
 
     def copy_for_workers(self) -> None:
@@ -139,6 +138,8 @@ class StoreMirror(Mirror):
         for stage in list(self._ours):
             if not _is_complete(stage):
                 self._add_all(stage, map(self._make_name, list_for_workers(stage)))
+        self._uploads.drain()
+        self._add_removal_of_parts()
         self._uploads.drain()
 
     def finish(self, stage: Path) -> None:
@@ -310,7 +311,10 @@ class StoreMirror(Mirror):
 
     def _put_part(self, name: str, read: Callable[[], bytes]) -> None:
         self._lease.check()
-        self._etags[name] = self._objects.put(name, read())
+        try:
+            self._etags[name] = self._objects.put(name, read())
+        except FileNotFoundError:  # set aside meanwhile
+            return
 
     def _put_snapshot(self, path: Path) -> None:
         """Copy an SQLite file that was written since its last snapshot. One upload at a time: two
@@ -370,6 +374,7 @@ def open_mirror(run: Path, address: str | None) -> Iterator[Mirror]:
         UserError: if the store cannot be used, another job writes it, or it stays away at the end.
     """
     if address is None:
+        check_no_copy(run)
         yield NO_MIRROR
         return
     mirror = StoreMirror(run, ObjectFolder(parse_address(address)))

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+PARTS = ".parts"
+"""Ends the name of the folder of a growing file's parts."""
+
 
 class Mirror:
     """The mirror of a run that is kept in its folder alone; it does nothing."""

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 
 FOLDER = ".store"
 """In the run's folder; it is not copied."""
+COPY_MARK = "node-copy"
+"""A file in it, where the folder is a node's copy of what workers read (see
+`distill.workers.node_copy`)."""
 
 
 class CopiedFile(NamedTuple):
@@ -57,6 +61,20 @@ class CopyRecord:
             self._copies[name] = copy
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_format_line(name, copy))
+
+
+def check_no_copy(run: Path) -> None:
+    """Refuse to write a run into a node's copy of what workers read, without its store.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    if (run / FOLDER / COPY_MARK).exists():
+        raise UserError(
+            str(run),
+            "is a node's copy of a run, and lacks what workers do not read",
+            "set the run's store, which has the rest, or move the folder away",
+        )
 
 
 def _format_line(name: str, copy: CopiedFile) -> str:

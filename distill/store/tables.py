@@ -293,7 +293,7 @@ def read_arrow(table: Table, path: Path) -> pa.Table:
     Raises:
         UserError: if the file is no Parquet or its columns are not the declared ones.
     """
-    fetch_if_copied(path)
+    fetch_if_copied(path.parent)
     try:
         arrow = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as fault:

@@ -7,6 +7,7 @@ complete, vectors and indexes, and what a stage under way has for them beside it
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,10 @@ from distill.object_store.address import parse_address
 from distill.object_store.copy_in import fetch_files
 from distill.object_store.download import is_copied
 from distill.object_store.files import list_files
+from distill.object_store.no_mirror import PARTS
 from distill.object_store.objects import ObjectFolder
-from distill.object_store.record import FOLDER, CopyRecord
+from distill.object_store.record import COPY_MARK, FOLDER, CopyRecord
 
-_MARK = "node-copy"
-"""A file in a copy's folder `FOLDER`, which holds the name of the job that made it."""
 _USED = "used"
 """The folder of the marks of what each job has fetched."""
 
@@ -58,7 +58,7 @@ class NodeCopy:
         self._node = node
         self._here: set[str] = set()
         self._objects = ObjectFolder(parse_address(source.address))
-        mark = folder / FOLDER / _MARK
+        mark = folder / FOLDER / COPY_MARK
         others = [one for one in folder.iterdir() if one.name != FOLDER] if folder.exists() else []
         if others and not mark.exists():
             raise UserError(
@@ -76,16 +76,27 @@ class NodeCopy:
         Raises:
             UserError: if the store cannot be read, or the copy would take more than it may.
         """
+        round_, *below = path.relative_to(self.folder).parts
+        if round_.startswith("round-") and below[:1] == ["vectors"]:  # those of the run
+            self._make_vectors_link(self.folder / round_)
+            path = self.folder.joinpath(*below)
         name = path.relative_to(self.folder).as_posix()
         if name in self._here or any(name.startswith(f"{one}/") for one in self._here):
             return
-        with FileLock(self.folder / FOLDER / f"{_MARK}.lock"):
+        with FileLock(self.folder / FOLDER / f"{COPY_MARK}.lock"):
             self._fetch(path, name)
         self._here.add(name)
 
+    def _make_vectors_link(self, inner: Path) -> None:
+        """Let a run inside the run have its vectors, as it does where it is made."""
+        inner.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            (inner / "vectors").symlink_to(Path("..") / "vectors")
+
     def _fetch(self, path: Path, name: str) -> None:
         found = self._objects.find(name)
-        there = [found] if found is not None else [*self._objects.list(name)]
+        listed = [found] if found is not None else self._objects.list(name)
+        there = [one for one in listed if f"{PARTS}/" not in one.name]
         record = CopyRecord(self.folder)  # other workers of the node write it too
         missing = [one for one in there if not is_copied(self.folder, record, one)]
         self._make_room(sum(one.size for one in missing))
@@ -106,12 +117,14 @@ class NodeCopy:
         most = self._source.most_bytes
         if most is None:
             return
-        for mark in sorted((self.folder / FOLDER / _USED).iterdir(), key=os.path.getmtime):
+        marks = sorted((self.folder / FOLDER / _USED).iterdir(), key=os.path.getmtime)
+        used = {mark: mark.read_text(encoding="utf-8").partition("\n") for mark in marks}
+        ours = [name for name, _, job in used.values() if job == self._source.job]
+        for mark, (name, _, job) in used.items():
             if _measure(self.folder) + size <= most:
                 return
-            name, _, job = mark.read_text(encoding="utf-8").partition("\n")
-            if job != self._source.job:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+            if job != self._source.job and not any(_overlaps(name, one) for one in ours):
+                _remove(self.folder / name)
                 mark.unlink()
         if _measure(self.folder) + size > most:
             raise UserError(
@@ -150,5 +163,22 @@ def _note_use(folder: Path, name: str, job: str) -> None:
     mark.write_text(f"{name}\n{job}", encoding="utf-8")
 
 
+def _overlaps(one: str, other: str) -> bool:
+    """Return whether one name is the other, or lies below it."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _measure(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Measure a folder while other workers write it."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_size if path.is_file() else 0
+    return size

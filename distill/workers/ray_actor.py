@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from distill.errors import EngineFailure, UserError
+from distill.object_store.objects import StoreFault
 from distill.workers.device import describe_device
 from distill.workers.held_model import begin_stage, release
 from distill.workers.proof import ProofRequest, WorkerIdentity, prove
@@ -120,6 +121,8 @@ def _fetch(reference: Any) -> Opens[Any, Any]:
 
 
 def _explain(fault: Exception) -> WorkFailed:
+    if isinstance(fault, StoreFault) and not fault.lasting:
+        return WorkFailed(str(fault))  # which another try may not meet
     if isinstance(fault, UserError):
         return WorkFailed(str(fault), fault)
     if isinstance(fault, EngineFailure):

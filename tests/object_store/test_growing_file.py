@@ -63,6 +63,54 @@ def _embed_and_lose_power(folder: Path) -> None:
         make_vectors(run)
 
 
+def test_run_with_a_relative_folder_copies_its_vectors(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("artifacts") / "mine"
+    with Run(folder) as run, open_mirror(folder, STORE) as run.mirror:
+        vectors = make_vectors(run)
+        run.mirror._uploads.drain()
+        parts = [name for name in server.list_names("runs/mine") if ".parts/" in name]
+    assert len(parts) == 3
+    whole = f"vectors/{vectors.folder.name}/vectors.npy"
+    assert server.read_objects("runs/mine")[whole] == Path(folder, whole).read_bytes()
+
+
+def test_vectors_that_are_not_whole_are_in_the_store_in_parts_alone(server, tmp_path, monkeypatch):
+    """Also where the job ends by an error, or copies what workers read: in the store a whole file
+    is one that is complete."""
+    folder, record, left = tmp_path / "run", vector_store.record_chunk, [CHUNKS_BEFORE]
+
+    def record_or_end(*given) -> None:
+        record(*given)
+        left[0] -= 1
+        if not left[0]:
+            run.mirror.copy_for_workers()
+            raise MemoryError
+
+    monkeypatch.setattr(vector_store, "record_chunk", record_or_end)
+    with (
+        pytest.raises(MemoryError),
+        Run(folder) as run,
+        open_mirror(folder, STORE) as run.mirror,
+    ):
+        make_vectors(run)
+    names = server.list_names("runs/mine")
+    assert not [name for name in names if name.endswith("/vectors.npy")]
+    assert len([name for name in names if ".parts/" in name]) == CHUNKS_BEFORE // 2
+    monkeypatch.undo()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(vector_store, "CHUNK", 4)
+    monkeypatch.setattr(vector_store, "_PART_BYTES", PART_BYTES)
+    server.requests.clear()
+    with Run(folder) as run, open_mirror(folder, STORE) as run.mirror:  # on the same machine
+        make_vectors(run)
+    fetched = [path for method, path in server.requests if method == "GET" and ".parts/" in path]
+    assert fetched == []
+    assert [name for name in server.list_names("runs/mine") if name.endswith("/vectors.npy")]
+    assert not [name for name in server.list_names("runs/mine") if ".parts/" in name]
+
+
 @pytest.mark.slow
 def test_vectors_of_a_machine_that_is_lost_are_taken_from_the_store(
     server, tmp_path, monkeypatch, caplog

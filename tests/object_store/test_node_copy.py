@@ -102,6 +102,33 @@ def test_copy_makes_room_of_what_earlier_jobs_fetched_and_else_refuses(server, t
         list_shards(node / "first")
 
 
+def test_round_reads_the_vectors_of_the_run(server, tmp_path):
+    server.put("runs/mine/vectors/a/vectors.npy", b"of all rounds")
+    node = tmp_path / "node"
+    open_copy(node)
+    fetch_if_copied(node / "round-1" / "vectors" / "a")
+    assert (node / "round-1" / "vectors" / "a" / "vectors.npy").read_bytes() == b"of all rounds"
+    assert (node / "vectors" / "a" / "vectors.npy").exists()
+
+
+def test_run_that_is_written_where_a_node_had_its_copy_has_all_from_the_store(server, tmp_path):
+    """The machine that wrote it is lost; a node that read some of it goes on."""
+    first = make_stage(tmp_path / "run", "first")
+    node = tmp_path / "node"
+    open_copy(node)
+    (path,) = [one for one in list_shards(first.folder) if one.stem == "part-00001"]
+    node.joinpath("first").mkdir()
+    node.joinpath("first", path.name).write_bytes(path.read_bytes())  # without its manifest
+    use_copy(None)
+    with pytest.raises(UserError, match="is a node's copy of a run"), open_mirror(node, None):
+        pass
+    with Run(node) as run, open_mirror(node, STORE) as run.mirror:
+        stage = run.open_stage("first", {})
+        assert stage.complete
+        assert stage.read_rows(DROPPED) == first.read_rows(DROPPED)
+    assert not (node / ".store" / "node-copy").exists()
+
+
 @pytest.mark.bad_input("recipe", "execution.inputs copy without a store", "refused, with the key")
 @pytest.mark.parametrize(
     "settings", [["execution=ray"], ["store=s3://bucket/mine"]], ids=["no store", "no cluster"]

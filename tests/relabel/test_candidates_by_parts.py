@@ -152,7 +152,7 @@ def test_search_that_was_killed_goes_on_where_it_was(
     "damage", "what was found in parts of the corpus", "those queries are searched again"
 )
 @pytest.mark.parametrize("kind", ["best", "queries"])
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing"])
+@pytest.mark.parametrize("damage", ["cut", "another file", "a flipped bit"])
 def test_damaged_files_of_a_search_are_made_again(make, tmp_path, monkeypatch, kind, damage):
     whole = make("whole")
     with monkeypatch.context() as patch:
@@ -160,7 +160,10 @@ def test_damaged_files_of_a_search_are_made_again(make, tmp_path, monkeypatch, k
         with pytest.raises(MemoryError):
             make(index_rows=5)
     (path,) = (tmp_path / "run/candidates/.stage").glob(f"search/*/{kind}-*.npz")
-    path.write_bytes(damage)
+    content = bytearray(path.read_bytes())
+    content[100] ^= 4  # of the first array
+    damaged = {"cut": b"", "another file": b"PK\x03\x04 nothing", "a flipped bit": bytes(content)}
+    path.write_bytes(damaged[damage])
     assert make(index_rows=5).files == whole.files
 
 

@@ -26,7 +26,14 @@ from distill.embed.vectors.chunks import (
 from distill.embed.vectors.other_run import copy_from_other_run, find_in_other_run
 from distill.errors import UserError
 from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
-from distill.object_store.growing_file import copy_part, has_parts, remove_parts, restore_parts
+from distill.object_store.growing_file import (
+    copy_part,
+    has_parts,
+    mark_growing,
+    mark_whole,
+    remove_parts,
+    restore_parts,
+)
 from distill.object_store.no_mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
@@ -303,6 +310,8 @@ def _write_empty(
     shape = (rows, encoder.dimensions)
     np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
     reserve_room(path, path.stat().st_size)
+    if rows:
+        mark_growing(path)
     write_json(folder / "ids.json", list(ids))
     write_json(folder / "encoder.json", encoder.identity)
     write_json(folder / "done.json", {"rows": 0})
@@ -314,7 +323,9 @@ def _restore(
     """Make a store of the parts that were copied of one which was lost with its machine."""
     path, done = folder / "vectors.npy", 0
     if not path.exists():
-        with open_atomic_folder(folder.with_name(f"{folder.name}-restored")) as beside:
+        restored = folder.with_name(f"{folder.name}-restored.part")
+        shutil.rmtree(restored, ignore_errors=True)  # of a process that was killed
+        with open_atomic_folder(restored) as beside:
             _write_empty(beside, encoder, ids, rows, precision)
             vectors = np.lib.format.open_memmap(beside / path.name, "r")
             ranges = [*restore_parts(path, beside / path.name)]
@@ -325,7 +336,7 @@ def _restore(
             write_json(beside / "done.json", {"rows": done})
         _LOG.info("%s: %d of %d vectors are taken from the run's store", folder, done, rows)
         shutil.rmtree(folder)
-        os.replace(folder.with_name(f"{folder.name}-restored"), folder)
+        os.replace(restored, folder)
     remove_parts(path)
 
 
@@ -350,6 +361,8 @@ def _fill(
     chunks = {start: min(start + CHUNK, total) for start in range(done, total, CHUNK)}
     missing = {*starts}
     ends = {start: end for start, end in chunks.items() if start not in missing}
+    mark_growing(folder / "vectors.npy")
+    _copy_parts(mirror, vectors, 0, done)
     done = _note_done(folder, mirror, vectors, done, ends)  # a killed process may not have
     notes = ExecutionNotes(folder / _EXECUTION, f"job {job.name!r}", folder, workers)
     with workers.begin(job) as team, Interrupt("vectors") as interrupt:
@@ -367,4 +380,5 @@ def _fill(
                 progress.advance(len(rows))
             notes.add(team.describe())
         interrupt.stop_if_requested()
+    mark_whole(folder / "vectors.npy")
     note_verified_chunks(folder)

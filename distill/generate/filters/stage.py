@@ -179,9 +179,17 @@ def _make(
         return stage
     counts = [n for of in sources for n in count_rows_by_shard(of.folder, list_shards(of.folder))]
     file = stage.metadata_dir / "seen.sqlite"
-    with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
+    together = _choose_together(search, counts)
+    # What the process that writes need not do; by itself it does it for the best draws alone.
+    near = None if run.workers.local else filters.near_duplicates
+    opens = partial(_open_seeded, filters, passages, sources, known)
+    with (
+        search.prepare(stage, opens, len(counts), together, lambda number: counts[number])
+        if search is not None
+        else nullcontext(),
+        QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen,
+    ):
         _restore_seen(stage, seen)
-        together = _choose_together(search)
 
         def settle(number: int, screened: ScreenedDraws) -> ShardResult:
             if search is not None:
@@ -189,24 +197,16 @@ def _make(
             # A query is a duplicate of those before it.
             return choose_best(screened, number, order, seen)
 
-        # What the process that writes need not do; by itself it does it for the best draws alone.
-        near = None if run.workers.local else filters.near_duplicates
-        opens = partial(_open_seeded, filters, passages, sources, known)
-        with (
-            search.prepare(stage, opens, len(counts), together, lambda number: counts[number])
-            if search is not None
-            else nullcontext()
-        ):
-            used = stage.map_on_workers(
-                QUERIES,
-                range(len(counts)),
-                partial(_open_screen, filters, passages, sources, known, search, engine, near),
-                _choose_needs(search, engine),
-                size=lambda number: counts[number],
-                unit="draws",
-                together=together,
-                settle=settle,
-            )
+        used = stage.map_on_workers(
+            QUERIES,
+            range(len(counts)),
+            partial(_open_screen, filters, passages, sources, known, search, engine, near),
+            _choose_needs(search, engine),
+            size=lambda number: counts[number],
+            unit="draws",
+            together=together,
+            settle=settle,
+        )
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage
@@ -270,10 +270,13 @@ def _choose_needs(search: SeedSearch | None, engine: LLM | None) -> WorkerNeeds:
     return WorkerNeeds() if search is None else search.needs
 
 
-def _choose_together(search: SeedSearch | None) -> int:
-    """Choose how many shards are searched at once: more where a pass through the corpus is long."""
-    passes = 1 if search is None else search.queries_at_once // QUERIES_AT_ONCE
-    return _SHARDS_AT_ONCE * passes
+def _choose_together(search: SeedSearch | None, counts: Sequence[int]) -> int:
+    """Choose how many shards, of so many draws, are searched at once: more where a pass through the
+    corpus is long."""
+    at_once = QUERIES_AT_ONCE if search is None else search.queries_at_once
+    if at_once == QUERIES_AT_ONCE:
+        return _SHARDS_AT_ONCE
+    return max(1, at_once * len(counts) // max(1, sum(counts)))
 
 
 def _restore_seen(stage: Stage, seen: QueryDeduplicator) -> None:

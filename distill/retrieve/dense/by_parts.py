@@ -23,6 +23,7 @@ from distill.retrieve.dense.group_files import (
     SearchGroup,
     decode_arrays,
     encode_arrays,
+    make_damage_error,
     make_empty_best,
     merge_best,
     read_arrays,
@@ -114,7 +115,7 @@ def _make_folder(folder: Path) -> None:
     """Make a search's folder in the place of that of another layout."""
     if not folder.exists():
         shutil.rmtree(folder.parent, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _embed_groups(
@@ -125,9 +126,7 @@ def _embed_groups(
     sizes: dict[int, int],
 ) -> None:
     missing = [
-        group
-        for group in sizes
-        if read_arrays(SearchGroup, search.make_group_path(group), "mark") is None
+        group for group in sizes if read_arrays(SearchGroup, search.make_group_path(group)) is None
     ]
     job = WorkerJob(
         f"{stage.name}: embed queries",
@@ -166,7 +165,10 @@ def _search_groups(stage: Stage, search: PartedSearch, sizes: dict[int, int]) ->
 
     def commit(number: int, found: BestRows) -> int:
         group = missing[number].group
-        merged = merge_best(_read_best(search, group, parts), found)
+        best = _read_best(search, group, parts)
+        if not np.array_equal(best.mark, found.mark):  # of queries that were embedded anew since
+            return sizes[group]
+        merged = merge_best(best, found)
         path = search.make_best_path(group)
         write_arrays(path, merged)
         if merged.parts.all():
@@ -228,7 +230,7 @@ def _read_done(search: PartedSearch, number: int, parts: int) -> NDArray[np.bool
     group = read_group(search, number, "known", "mark")
     if group.known.all():
         return None
-    best = read_arrays(BestRows, search.make_best_path(number), "parts", "mark")
+    best = read_arrays(BestRows, search.make_best_path(number))
     same = best is not None and np.array_equal(best.mark, group.mark)
     return best.parts if best is not None and same else np.zeros(parts, np.bool_)
 
@@ -245,7 +247,7 @@ def _read_best(search: PartedSearch, number: int, parts: int) -> BestRows:
 def _read_complete(search: PartedSearch, number: int) -> BestRows:
     best = _read_best(search, number, len(_compute_bounds(search)))
     if len(best.scores) and not best.parts.all():
-        raise OSError(f"{search.make_best_path(number)} is missing or damaged")
+        raise make_damage_error(search.make_best_path(number))
     return best
 
 

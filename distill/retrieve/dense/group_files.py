@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Vectors
+from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 from distill.retrieve.exact import NO_RESULT, RowNumbers
 from distill.workers.node_copy import fetch_if_copied
@@ -89,6 +90,15 @@ def read_arrays(kind: type[T], path: Path, *names: str) -> T | None:
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
         return None
     return kind(**arrays)
+
+
+def make_damage_error(path: Path) -> UserError:
+    """Make the error for a file that was there a moment ago, and cannot be read."""
+    return UserError(
+        str(path),
+        "is missing or damaged",
+        "check the disk; the same command searches for those queries again",
+    )
 
 
 def merge_best(best: BestRows, other: BestRows) -> BestRows:

@@ -17,6 +17,7 @@ from distill.retrieve.dense.group_files import (
     BestRows,
     SearchGroup,
     compute_mark,
+    make_damage_error,
     make_empty_best,
     read_arrays,
 )
@@ -90,11 +91,11 @@ def read_group(search: PartedSearch, number: int, *names: str) -> SearchGroup:
     """Read the queries of a group, or some of its arrays.
 
     Raises:
-        OSError: if its file is missing or damaged.
+        UserError: if its file is missing or damaged.
     """
     group = read_arrays(SearchGroup, search.make_group_path(number), *names)
     if group is None:
-        raise OSError(f"{search.make_group_path(number)} is missing or damaged")
+        raise make_damage_error(search.make_group_path(number))
     return group
 
 

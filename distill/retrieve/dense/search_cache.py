@@ -201,6 +201,7 @@ class SearchCache:
             self._table = WorkerTable(copy) if copy.exists() else None
             yield
             return
+        copy.unlink(missing_ok=True)  # of a process that was killed
         if stage.workers.local or not isinstance(self._table, SqliteTable):
             yield
             return
@@ -236,7 +237,8 @@ def open_search_cache(
     worthwhile = is_exact(retriever) and len(store.vectors) >= _MIN_PASSAGES
     alone = not run.workers.reads_only  # SQLite is for processes of one machine
     used = worthwhile and alone and (keeps > 0 or path.exists())
-    return SearchCache(SqliteTable(path, _SEARCHES) if used else None, store.folder.name, keeps)
+    table = SqliteTable(path, _SEARCHES) if used else None
+    return SearchCache(table, store.folder.name, keeps if worthwhile else 0)
 
 
 def _open_in_worker(used: bool, store: str, keeps: int, copy: Path | None) -> SearchCache:
