@@ -37,11 +37,22 @@ def keep_alone(key: str, make: Callable[[], C]) -> C:
 
 def keep_beside(key: str, make: Callable[[], C]) -> C:
     """Return what this process keeps under a key; made where it is not there, after what the
-    present stage does not use is closed, unless there is room for both."""
+    present stage does not use is closed, unless there is room for both. If there turns out to be
+    none, it is closed then."""
     if key not in _kept and _kept.keys() - _used and not _has_room():
-        for unused in _kept.keys() - _used:
-            _kept.pop(unused).close()
+        _close_unused()
+    try:
+        return _keep(key, make)
+    except Exception as fault:
+        if not (_kept.keys() - _used and _has_run_out(fault)):
+            raise
+    _close_unused()
     return _keep(key, make)
+
+
+def _close_unused() -> None:
+    for unused in _kept.keys() - _used:
+        _kept.pop(unused).close()
 
 
 def release() -> None:
@@ -55,6 +66,12 @@ def _keep(key: str, make: Callable[[], C]) -> C:
         _kept[key] = make()
     _used.add(key)
     return _kept[key]  # type: ignore[return-value]
+
+
+def _has_run_out(fault: Exception) -> bool:
+    from distill.runtime.out_of_memory import is_out_of_memory  # imports torch
+
+    return is_out_of_memory(fault)
 
 
 def _has_room() -> bool:

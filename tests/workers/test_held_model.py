@@ -70,3 +70,31 @@ def test_llm_is_alone_in_memory(gpu):
     assert keep_alone("llm", Model) is llm
     keep_alone("other", Model)
     assert not llm.is_open
+
+
+def test_model_that_does_not_fit_beside_an_unused_one_is_opened_after_that_is_closed(gpu):
+    begin_stage()
+    earlier = keep_beside("earlier", Model)
+    gpu(60, 100)  # seemingly enough
+    begin_stage()
+    tries = []
+
+    def open_large() -> Model:
+        tries.append(earlier.is_open)
+        if earlier.is_open:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Model()
+
+    assert keep_beside("large", open_large).is_open
+    assert tries == [True, False]
+
+
+def test_model_that_does_not_fit_alone_fails(gpu):
+    gpu(60, 100)
+    begin_stage()
+
+    def open_too_large() -> Model:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        keep_beside("too large", open_too_large)
