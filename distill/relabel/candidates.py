@@ -16,6 +16,7 @@ from distill.errors import UserError
 from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
 from distill.retrieve.corpus_index import identify_retriever
+from distill.retrieve.dense.part_work import QueryBatches
 from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import PassageRetriever, RetrievedPassages
@@ -64,9 +65,8 @@ def make_candidates(
     shards = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
     together = _choose_together(len(query_rows), size, searcher.queries_at_once)
     opens = partial(_open_queries, queries, size)
-    with searcher.prepare(
-        stage, opens, len(shards), together, top_k, lambda number: len(shards[number])
-    ):
+    batches = QueryBatches(opens, len(shards), together, lambda number: len(shards[number]))
+    with searcher.prepare(stage, batches, top_k):
         stage.map_on_workers(
             CANDIDATES,
             shards,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.dense.dense_search import open_dense_search
-from distill.retrieve.dense.part_work import OpenQueries
+from distill.retrieve.dense.part_work import QueryBatches
 from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.retrieve.exact import NO_RESULT, RowNumbers
 from distill.retrieve.fusion import DEPTH, fuse_reciprocal_ranks
@@ -66,20 +66,12 @@ class PassageRetriever:
         """How many queries are best retrieved for by one call of `find`."""
         return QUERIES_AT_ONCE if self._dense is None else self._dense.queries_at_once
 
-    def prepare(
-        self,
-        stage: Stage,
-        opens: OpenQueries,
-        batches: int,
-        together: int,
-        k: int,
-        size: Callable[[int], int],
-    ) -> AbstractContextManager[None]:
+    def prepare(self, stage: Stage, batches: QueryBatches, k: int) -> AbstractContextManager[None]:
         """Prepare to retrieve for all queries of a stage (see `DenseSearch.prepare`)."""
         if self._dense is None:
             return nullcontext()
         depth = find_depth(self._retriever, k)
-        return self._dense.prepare(stage, opens, batches, together, depth, size)
+        return self._dense.prepare(stage, batches, depth)
 
     def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]:
         """Retrieve the k best passages of each query, batch by batch. Their similarity is the

@@ -2,7 +2,7 @@
 (Promptagator, section 3.2), and whether it is similar to it at all (Qwen3-Embedding, section 3.3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.dense.dense_search import open_dense_search
-from distill.retrieve.dense.part_work import OpenQueries
+from distill.retrieve.dense.part_work import QueryBatches
 from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.store.run import Run
 from distill.store.sqlite.table import SqlRow
@@ -44,16 +44,9 @@ class SeedSearch:
         """For how many queries the vectors are best gone through once."""
         return self._dense.queries_at_once
 
-    def prepare(
-        self,
-        stage: Stage,
-        opens: OpenQueries,
-        batches: int,
-        together: int,
-        size: Callable[[int], int],
-    ) -> AbstractContextManager[None]:
+    def prepare(self, stage: Stage, batches: QueryBatches) -> AbstractContextManager[None]:
         """Prepare the search for all draws of a stage (see `DenseSearch.prepare`)."""
-        return self._dense.prepare(stage, opens, batches, together, self._depth, size)
+        return self._dense.prepare(stage, batches, self._depth)
 
     def search(self, *batches: "DrawBatch") -> None:
         """Set `retrieved` of each draw with a seed passage; those of a batch are embedded

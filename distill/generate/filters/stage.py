@@ -34,6 +34,7 @@ from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Filters, Generate, LanguageModel, Recipe, Relabel, Retriever
 from distill.retrieve.corpus_index import identify_retriever as retriever_identity
+from distill.retrieve.dense.part_work import QueryBatches
 from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.retrieve.retriever import find_depth
@@ -183,10 +184,9 @@ def _make(
     # What the process that writes need not do; by itself it does it for the best draws alone.
     near = None if run.workers.local else filters.near_duplicates
     opens = partial(_open_seeded, filters, passages, sources, known)
+    batches = QueryBatches(opens, len(counts), together, lambda number: counts[number])
     with (
-        search.prepare(stage, opens, len(counts), together, lambda number: counts[number])
-        if search is not None
-        else nullcontext(),
+        search.prepare(stage, batches) if search is not None else nullcontext(),
         QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen,
     ):
         _restore_seen(stage, seen)

@@ -18,7 +18,7 @@ from distill.retrieve.dense.by_parts import (
     FoundRows,
     search_by_parts,
 )
-from distill.retrieve.dense.part_work import OpenQueries, PartedSearch
+from distill.retrieve.dense.part_work import PartedSearch, QueryBatches
 from distill.retrieve.dense.search_cache import (
     QueryBatch,
     RetrieverQueries,
@@ -103,42 +103,29 @@ class DenseSearch:
         return choose_queries_at_once(self._retriever, self._vectors)
 
     @contextmanager
-    def prepare(
-        self,
-        stage: Stage,
-        opens: OpenQueries,
-        batches: int,
-        together: int,
-        k: int,
-        size: Callable[[int], int],
-    ) -> Iterator[None]:
+    def prepare(self, stage: Stage, batches: QueryBatches, k: int) -> Iterator[None]:
         """Prepare the search for all queries of a stage: where the corpus is larger than a
         machine's memory, search it now, part by part. Its batches are searched by number then.
-
-        Args:
-            opens: opens the queries by the number of their batch.
-            together: how many batches are searched together.
-            size: how many queries a batch has at most.
         """
         parts = compute_parts(self._retriever, self._vectors)
         with self._cache.share_copy(stage):
             if len(parts) > 1:
                 depth = min(self._cache.choose_depth(k), len(self._vectors))
                 layout: dict[str, Any] = {"parts": parts, "vectors": self._folder.name}
-                layout |= {"together": together, "k": k, "depth": depth}
+                layout |= {"together": batches.together, "k": k, "depth": depth}
                 mark = fingerprint("search", layout, {stage.name: stage.fingerprint})
                 search = PartedSearch(
                     stage.metadata_dir / "search" / mark,
                     self._folder,
                     self._retriever,
-                    opens,
-                    batches,
-                    together,
+                    batches.opens,
+                    batches.number,
+                    batches.together,
                     k,
                     depth,
                 )
                 encoder = self._encoders.searching
-                self._finished = search_by_parts(stage, search, encoder, self._cache, size)
+                self._finished = search_by_parts(stage, search, encoder, self._cache, batches.size)
             yield
         if self._finished is not None:
             self._finished.remove_files()

@@ -36,6 +36,22 @@ OpenQueries = Callable[[], Callable[[int], RetrieverQueries]]
 """Opens the queries of a stage in a worker, where they are read by the number of their batch."""
 
 
+class QueryBatches(NamedTuple):
+    """The queries of a stage, in batches that are embedded one by one.
+
+    Args:
+        opens: opens the queries by the number of their batch.
+        number: how many batches there are.
+        together: how many are searched together.
+        size: how many queries a batch has at most.
+    """
+
+    opens: OpenQueries
+    number: int
+    together: int
+    size: Callable[[int], int]
+
+
 class PartOfSearch(NamedTuple):
     """The search of one group of queries in one part of the corpus."""
 
