@@ -19,7 +19,7 @@ from distill.object_store.copy_in import fetch_files
 from distill.object_store.download import is_copied
 from distill.object_store.files import list_files
 from distill.object_store.no_mirror import PARTS
-from distill.object_store.objects import ObjectFolder
+from distill.object_store.objects import ObjectFolder, StoredObject
 from distill.object_store.record import COPY_MARK, FOLDER, CopyRecord
 
 _USED = "used"
@@ -98,7 +98,7 @@ class NodeCopy:
         listed = [found] if found is not None else self._objects.list(name)
         there = [one for one in listed if f"{PARTS}/" not in one.name]
         record = CopyRecord(self.folder)  # other workers of the node write it too
-        missing = [one for one in there if not is_copied(self.folder, record, one)]
+        missing = [one for one in there if not self._is_here(record, one)]
         self._make_room(sum(one.size for one in missing))
         _note_use(self.folder, name, self._source.job)
         label = f"copying {name} to node {self._node}"
@@ -107,6 +107,14 @@ class NodeCopy:
         for other in [*list_files(path)] if path.is_dir() else []:
             if other not in wanted and other != path / ".stage" / "manifest.json":
                 other.unlink()
+
+    def _is_here(self, record: CopyRecord, one: StoredObject) -> bool:
+        """Return whether the node has an object as it is. An SQLite file changes when it is opened,
+        which workers do only to read it: it is known by its etag."""
+        if not one.name.endswith(".sqlite"):
+            return is_copied(self.folder, record, one)
+        copy = record.get(one.name)
+        return copy is not None and copy.etag == one.etag and (self.folder / one.name).is_file()
 
     def _make_room(self, size: int) -> None:
         """Remove what earlier jobs have fetched until so many bytes more are allowed.

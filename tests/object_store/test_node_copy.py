@@ -2,6 +2,7 @@
 ends with the bytes of one process."""
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,24 @@ def test_copy_is_fetched_once_and_again_where_the_stage_is_another_one(server, t
     open_copy(node)
     assert len(list_shards(node / "first")) == 2
     assert read_files(node / "first") == read_files(other.folder)
+
+
+def test_sqlite_file_is_fetched_once_by_all_workers_of_a_node(server, tmp_path):
+    with sqlite3.connect(tmp_path / "kept.sqlite") as kept:
+        kept.execute("CREATE TABLE kept (row TEXT)")
+    server.put("runs/mine/candidates/kept.sqlite", (tmp_path / "kept.sqlite").read_bytes())
+    node, path = tmp_path / "node", tmp_path / "node" / "candidates" / "kept.sqlite"
+    for _ in range(2):  # workers
+        open_copy(node)
+        server.requests.clear()
+        fetch_if_copied(path)
+        with sqlite3.connect(path) as copy:
+            assert copy.execute("SELECT * FROM kept").fetchall() == []
+    assert [key for method, key in server.requests if method == "GET" and "kept" in key] == []
+    server.put("runs/mine/candidates/kept.sqlite", b"another one")
+    open_copy(node)
+    fetch_if_copied(path)
+    assert path.read_bytes() == b"another one"
 
 
 def test_paths_outside_the_run_are_left_alone(server, tmp_path):
@@ -149,33 +168,54 @@ def bare_cluster():
     cluster.shutdown()
 
 
+def read_tables_of_rounds(run: Path) -> dict[str, bytes]:
+    """The tables of a run, and of the runs of its rounds."""
+    folders = [run, *run.glob("round-*")]
+    tables = {folder.name: read_tables(folder) for folder in folders}
+    return {f"{name}/{table}": data for name, of in tables.items() for table, data in of.items()}
+
+
+SMALL = ("relabel.shard_size=3", "generate.shard_size=3", "generate.filters.round_trip=12")
+ROUNDS = ("relabel.rounds=2", "relabel.rankers=[ql,retriever]", "train.epochs=1")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [[], ["retriever.index_rows=4"]], ids=["whole", "by parts"])
+@pytest.mark.parametrize(
+    ("settings", "on_cluster"),
+    [
+        pytest.param((), (), id="whole"),
+        pytest.param((), ("retriever.index_rows=4",), id="by parts"),
+        pytest.param(ROUNDS, (), id="rounds"),
+    ],
+)
 def test_recipe_on_a_node_without_the_folder_has_the_tables_of_one_process(
-    server, bare_cluster, recipe_file, tmp_path, parts
+    server, bare_cluster, recipe_file, tmp_path, settings, on_cluster
 ):
-    """All of its workers are on that node, which has nothing of the run at the start."""
-    small = ["relabel.shard_size=3", "generate.shard_size=3", "generate.filters.round_trip=12"]
-    small += ["retriever.sources=[dense,bm25]"]
+    """All of its workers are on that node, which has nothing of the run at the start. Of several
+    rounds it fetches the student of each as retriever for the next."""
+    small = [*SMALL, *settings, "retriever.sources=[dense,bm25]"]
     recipe = load_recipe(recipe_file, small)
     with Run(tmp_path / "here" / "run") as run:
         Job(run, recipe).relabel()
-    whole = read_tables(tmp_path / "here" / "run")
+    whole = read_tables_of_rounds(tmp_path / "here" / "run")
 
     seen, on_node = tmp_path / "seen", tmp_path / "on the node"
     seen.mkdir()
     on_node.mkdir()
     cluster = {"mode": "ray", "address": bare_cluster.address, "inputs": "copy"}
-    recipe = load_recipe(recipe_file, [*small, *parts, f"store={STORE}", f"execution={cluster}"])
+    recipe = load_recipe(
+        recipe_file, [*small, *on_cluster, f"store={STORE}", f"execution={cluster}"]
+    )
     with (
         bare_cluster.add_node_without(seen, on_node, **server.environment),
         Run(seen / "run") as run,
         open_mirror(run.folder, recipe.store) as run.mirror,
     ):
         Job(run, recipe).relabel()
-    made = read_tables(seen / "run")
+    made = read_tables_of_rounds(seen / "run")
     assert [name for name in {**whole, **made} if whole.get(name) != made.get(name)] == []
     copied = {path.name for path in (on_node / "run").iterdir()}
     assert {"passages", "queries", "candidates", "vectors", "bm25"} <= copied
+    assert ("round-1" in copied) == (settings == ROUNDS)
     assert "recipe.yaml" not in copied
     assert os.listdir(on_node) == ["run"]
