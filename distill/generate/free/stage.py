@@ -28,7 +28,6 @@ from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import NO_LLM, PARSED, PASSAGES, Row, read_rows
 
-"""The column `llm` of a query that no language model wrote."""
 _BOILERPLATE = 10
 """Number of passages from which a sentence that they share tells none of them from the others."""
 _SHARD_PASSAGES = 1024

@@ -1,4 +1,4 @@
-"""Conditions of rows: exact quotas of task types, seeded draws of the rest, hands of examples."""
+"""Conditions of rows: exact quotas of task types, seeded draws of the rest, few-shot examples."""
 
 from collections import Counter
 
@@ -115,27 +115,27 @@ def test_packaged_pool_is_rich_and_every_example_parses(tmp_path):
 
 
 @pytest.mark.parametrize("shots", [0, 1, 3, 4, 6, 7])
-def test_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, shots):
+def test_example_set_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, shots):
     pool = load_pool_of(recipe_in(tmp_path, shots=shots))
     for kind in ALL_TASK_TYPES:
         for number in range(4):
-            hand = pool.draw_examples(kind, number, shots, seed=5)
-            assert len(hand) == len({shot["query"] for shot in hand}) == shots
-            own = [shot for shot in hand if shot["task_type"] == kind]
+            examples = pool.draw_examples(kind, number, shots, seed=5)
+            assert len(examples) == len({shot["query"] for shot in examples}) == shots
+            own = [shot for shot in examples if shot["task_type"] == kind]
             assert len(own) == (shots + 1) // 2
-            others = [shot["task_type"] for shot in hand if shot["task_type"] != kind]
+            others = [shot["task_type"] for shot in examples if shot["task_type"] != kind]
             assert len(others) == len(set(others))
-            assert hand == pool.draw_examples(kind, number, shots, seed=5)
+            assert examples == pool.draw_examples(kind, number, shots, seed=5)
 
 
-def test_hands_differ(tmp_path):
+def test_example_sets_differ(tmp_path):
     pool = load_pool_of(recipe_in(tmp_path))
-    hands = {
+    example_sets = {
         tuple(shot["query"] for shot in pool.draw_examples("search", number, 6, seed))
         for number in range(4)
         for seed in (1, 2)
     }
-    assert len(hands) == 8
+    assert len(example_sets) == 8
 
 
 @pytest.mark.bad_input("few-shot pool", "too few examples, unknown types", "refused")

@@ -14,7 +14,7 @@ from transformers import (
 from distill.llm import Sampling
 from distill.llm.transformers.engine import TransformersEngine
 
-HANDS = [
+HEADERS = [
     "Read the passage and write the query that it answers, as a person would type it. " * 2,
     "Read the passage and write the query that it answers, in the fewest words there are. " * 2,
     "Write a claim which the passage supports; a claim is a whole sentence with a verb. " * 2,
@@ -26,7 +26,7 @@ PASSAGES = [
     "Salt lowers the freezing point of water.",
     "Yeast turns sugar into alcohol and carbon dioxide, which makes bread rise.",
 ]
-PROMPTS = [f"{hand}\nPassage: {passage}\nQuery:" for passage in PASSAGES for hand in HANDS]
+PROMPTS = [f"{header}\nPassage: {passage}\nQuery:" for passage in PASSAGES for header in HEADERS]
 PROMPTS.append("Nothing in common with the others")
 SEEDS = list(range(len(PROMPTS)))
 
@@ -107,7 +107,7 @@ def test_header_in_the_prefix_cache_is_computed_once_for_all_calls(llm_folder):
     prompt = sum(len(engine.prompt_tokenizer.tokenize(text, add_bos=True)) for text in PROMPTS)
     assert engine.tokens["prompt"] == prompt
     # Each header once, and behind it the passages: a token of slack for where tokens merge.
-    headers = sum(len(engine.prompt_tokenizer.tokenize(hand, add_bos=True)) for hand in HANDS)
+    headers = sum(len(engine.prompt_tokenizer.tokenize(header, add_bos=True)) for header in HEADERS)
     passages = sum(
         len(engine.prompt_tokenizer.tokenize(f"\nPassage: {p}\nQuery:")) for p in PASSAGES
     )
@@ -120,7 +120,7 @@ def test_header_in_the_prefix_cache_is_computed_once_for_all_calls(llm_folder):
     assert prompt - engine.tokens["shared"] <= once
     before = dict(engine.tokens)
     later = [f"\nPassage: {text}\nQuery:" for text in ("The moon.", "A day of rain.")]
-    engine.generate([HANDS[1] + text for text in later], [0, 1], sampling)
+    engine.generate([HEADERS[1] + text for text in later], [0, 1], sampling)
     own = sum(len(engine.prompt_tokenizer.tokenize(text)) for text in later)
     spent = {key: engine.tokens[key] - before[key] for key in before}
     assert spent["prompt"] - spent["shared"] <= own + 2 * 16  # headers are of whole steps

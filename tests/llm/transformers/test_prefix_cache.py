@@ -13,19 +13,19 @@ from distill.llm.transformers import prefix_cache
 from distill.llm.transformers.engine import TransformersEngine
 from distill.llm.transformers.prefix_cache import PrefixCache
 
-HAND_A, HAND_B = list(range(100, 200)), list(range(300, 420))
+HEADER_A, HEADER_B = list(range(100, 200)), list(range(300, 420))
 
 
 def test_prefix_of_each_example_set_is_a_header_of_whole_steps():
-    prompts = [[*HAND_A, 1, 2], [*HAND_B, 3, 4], [*HAND_A, 5, 6], [*HAND_B, 7, 8]]
+    prompts = [[*HEADER_A, 1, 2], [*HEADER_B, 3, 4], [*HEADER_A, 5, 6], [*HEADER_B, 7, 8]]
     assert PrefixCache(None).find_lengths(prompts) == [96, 112, 96, 112]
 
 
 def test_longer_header_is_taken_where_it_saves_more_than_it_costs():
     start = list(range(50))
-    prompts = [[*start, *hand, n, 9] for hand in (HAND_A, HAND_B) for n in range(3)]
+    prompts = [[*start, *header, n, 9] for header in (HEADER_A, HEADER_B) for n in range(3)]
     assert PrefixCache(None).find_lengths(prompts) == [144] * 3 + [160] * 3
-    few_more = [[*HAND_A, n // 2, *range(20), n] for n in range(4)]
+    few_more = [[*HEADER_A, n // 2, *range(20), n] for n in range(4)]
     assert PrefixCache(None).find_lengths(few_more) == [96] * 4
 
 
@@ -35,15 +35,15 @@ def test_short_common_beginning_is_no_shared_prefix():
 
 
 def test_last_token_of_a_prompt_is_never_in_its_header():
-    prompts = [HAND_A[:97], HAND_A[:97], [*HAND_A[:97], 1]]
+    prompts = [HEADER_A[:97], HEADER_A[:97], [*HEADER_A[:97], 1]]
     assert PrefixCache(None).find_lengths(prompts) == [96, 96, 96]
-    assert PrefixCache(None).find_lengths([HAND_A[:96], HAND_A]) == [80, 80]
+    assert PrefixCache(None).find_lengths([HEADER_A[:96], HEADER_A]) == [80, 80]
 
 
 def test_prompts_of_another_call_do_not_count():
     known = PrefixCache(None)
-    assert known.find_lengths([[*HAND_A, 1, 2], [*HAND_B, 1, 2]]) == [0, 0]
-    assert known.find_lengths([[*HAND_B, 3, 4]]) == [0]
+    assert known.find_lengths([[*HEADER_A, 1, 2], [*HEADER_B, 1, 2]]) == [0, 0]
+    assert known.find_lengths([[*HEADER_B, 3, 4]]) == [0]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=80), min_size=1, max_size=12))
@@ -56,10 +56,10 @@ def test_layers_are_those_of_the_model_itself(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     known = PrefixCache(engine.model)
     with torch.inference_mode():
-        assert known.get(HAND_A, 0) == []
+        assert known.get(HEADER_A, 0) == []
         for length in (60, 100, 30):
-            layers = known.get(HAND_A, length)
-            own = engine.model.base_model(torch.tensor([HAND_A[:length]]), use_cache=True)
+            layers = known.get(HEADER_A, length)
+            own = engine.model.base_model(torch.tensor([HEADER_A[:length]]), use_cache=True)
             for (keys, values), layer in zip(layers, own.past_key_values.layers, strict=True):
                 torch.testing.assert_close(keys, layer.keys)
                 torch.testing.assert_close(values, layer.values)
@@ -69,30 +69,33 @@ def test_layers_are_those_of_the_model_itself(llm_folder):
 def test_prefix_cache_drops_the_least_recently_used_prefix_first(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     with torch.inference_mode():
-        size = prefix_cache._count_bytes(PrefixCache(engine.model).get(HAND_A, 100))
+        size = prefix_cache._count_bytes(PrefixCache(engine.model).get(HEADER_A, 100))
         known = PrefixCache(engine.model, max_bytes=int(2.5 * size))
-        known.get(HAND_A, 100)
-        known.get(HAND_B, 100)
-        known.get(HAND_A, 100)
+        known.get(HEADER_A, 100)
+        known.get(HEADER_B, 100)
+        known.get(HEADER_A, 100)
         known.get([*range(200, 300)], 100)
         assert known.computed_tokens == 300
-        known.get(HAND_A, 100)
+        known.get(HEADER_A, 100)
         assert known.computed_tokens == 300
-        known.get(HAND_B, 100)
+        known.get(HEADER_B, 100)
         assert known.computed_tokens == 400
 
 
-HANDS = [
+EXAMPLE_SETS = [
     " ".join(f"Passage: {text}\nQuery: {text.split()[n]}\n\n" for text in TEXTS[n : n + 3])
     for n in range(4)
 ]
 
 
 def _shards() -> list[list[str]]:
-    """Each hand in several shards: twice or more often in some, once in others."""
+    """Each set of examples in several shards: twice or more often in some, once in others."""
     places = [(0, 0, 1), (1, 2, 2, 0), (3, 1, 0), (2, 3, 3, 1)]
     return [
-        [f"{HANDS[hand]}Passage: {TEXTS[place + number]}\nQuery:" for place, hand in enumerate(of)]
+        [
+            f"{EXAMPLE_SETS[chosen]}Passage: {TEXTS[place + number]}\nQuery:"
+            for place, chosen in enumerate(of)
+        ]
         for number, of in enumerate(places)
     ]
 

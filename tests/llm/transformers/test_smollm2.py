@@ -61,10 +61,10 @@ def test_smollm2_writes_what_can_be_parsed(engine, chat):
     prompts = [
         method.render_prompt(
             {"title": "", "text": passage},
-            GenerationConditions(task_type, hand, None, None, None, None),
+            GenerationConditions(task_type, example_set, None, None, None, None),
             chat=chat,
         )
-        for hand, passage in enumerate(PASSAGES)
+        for example_set, passage in enumerate(PASSAGES)
         for task_type in ("question answering", "keyword search")
     ]
     written = engine.generate(prompts, range(4), method.make_sampling(chat=chat, constrain=True))
