@@ -1,7 +1,8 @@
 """A query encoder adapted to a corpus without a label and without a language model, against its
 teacher: nDCG@10 of both, the paired interval, BM25 and the hybrids where the summary has them.
 Settings are those of recipes/adapt.yaml for every corpus, or of recipes/adapt-static.yaml. Prints
-one JSON line; `--summary` prints one of all that have run. A run that was stopped continues.
+one JSON line; `--summary` prints one of each arm, with its difference over all corpora together,
+and one of all that have run. A run that was stopped continues.
 
 `--alone` leaves the token vectors out that the recipe adds to the transformer, and takes 6,000
 queries, as many as the transformer learns from.
@@ -30,10 +31,12 @@ from typing import Any, Literal
 
 import click
 import torch
+from worth_summary import sum_up
 
 import distill
 from distill.api.run_folder import open_run
 from distill.evaluate.models.run_models import RunModelSettings, load_run_models
+from distill.evaluate.run_summary import read_items
 from distill.files.atomic import read_json, write_json
 from distill.store.tables import QUERIES, read_rows
 
@@ -144,7 +147,8 @@ def main(
     root: Path,
 ) -> None:
     if summary:
-        print(json.dumps(sum_up([read_json(path) for path in sorted(root.glob("*.json"))])))
+        for sums in sum_up([read_json(path) for path in sorted(root.glob("*.json"))], ARMS):
+            print(json.dumps(sums))
         return
     if corpus is None:
         raise click.UsageError("name a corpus, or --summary")
@@ -160,11 +164,11 @@ def main(
         "seed": seed,
         "set": [*sets],
     }
+    folder = root / f"{corpus}-llm-{seed}" if arm else place.with_suffix("")
     if arm:
         start = root / f"{corpus}-{adapted}-{seed}"
-        line = about | measure_arm(start, root / f"{corpus}-llm-{seed}", corpus, arm, sets)
+        line = about | measure_arm(start, folder, corpus, arm, sets)
     else:
-        folder = place.with_suffix("")
         settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0"]
         settings += [*(ALONE if alone else ()), *sets]
         if layers:
@@ -176,7 +180,7 @@ def main(
             line["query_speed"] = compare_query_speed(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     line["peak_mib"] = round(peak)
-    write_json(place, line)
+    write_json(place, line | {"by_query": read_queries(folder, "base" if arm else "teacher")})
     print(json.dumps(line))
 
 
@@ -290,57 +294,15 @@ def compare_query_speed(folder: Path) -> dict[str, float]:
     return {"ours": round(ours), "peer": round(peer), "ratio": round(ours / peer)}
 
 
-def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count the corpora, measured with all layers and all defaults, on which the student is above
-    or below its teacher by more than the interval; of several seeds the mean of their bounds
-    counts. Likewise of an LLM's arms, above or below the adapted query encoder. Of static query
-    encoders, the share of the teacher's score, and where it is whole."""
-    bounds = average_bounds(
-        [line for line in lines if line["variant"] == "whole"], "student_minus_teacher"
-    )
-    by_arm = {
-        arm: average_bounds(
-            [line for line in lines if line["variant"] == arm], "student_minus_adapted"
-        )
-        for arm in ARMS
-    }
-    kept: dict[str, list[float]] = {}
-    for line in lines:
-        if line["variant"] == "static":
-            kept.setdefault(line["corpus"], []).append(line["ratio"])
-    shares = {corpus: sum(of) / len(of) for corpus, of in sorted(kept.items())}
+def read_queries(folder: Path, peer: str) -> dict[str, dict[str, float]]:
+    """The scores of the run's single queries, of the student and of its peer, by query."""
+    items = read_items(folder)
+    if items is None or len(items) != 1:
+        raise click.UsageError(f"{folder} has no scores of single queries: evaluate it again")
+    (of_task,) = items.values()
     return {
-        "corpora": [*bounds],
-        "above_teacher": [corpus for corpus, (low, _) in bounds.items() if low > 0],
-        "below_teacher": [corpus for corpus, (_, high) in bounds.items() if high < 0],
-        "static_at_teacher": sorted(
-            {line["corpus"] for line in lines if line["variant"] == "static" and line["ratio"] >= 1}
-        ),
-        "static": {corpus: round(share, 4) for corpus, share in shares.items()},
-        "static_at_teacher_of_six": [corpus for corpus, share in shares.items() if share >= 1],
-        "llm_measured": {arm: [*of] for arm, of in by_arm.items() if of},
-        "llm_above_adapted_of_six": {
-            arm: [corpus for corpus, (low, _) in of.items() if low > 0]
-            for arm, of in by_arm.items()
-            if of
-        },
-        "llm_below_adapted_of_six": {
-            arm: [corpus for corpus, (_, high) in of.items() if high < 0]
-            for arm, of in by_arm.items()
-            if of
-        },
-    }
-
-
-def average_bounds(lines: list[dict[str, Any]], key: str) -> dict[str, tuple[float, float]]:
-    """The interval of a difference by corpus, in order; of several seeds the mean of their
-    bounds."""
-    by_corpus: dict[str, list[dict[str, float]]] = {}
-    for line in lines:
-        by_corpus.setdefault(line["corpus"], []).append(line[key])
-    return {
-        corpus: (statistics.mean(d["low"] for d in of), statistics.mean(d["high"] for d in of))
-        for corpus, of in sorted(by_corpus.items())
+        side: {query: values[role] for query, values in of_task.items()}
+        for side, role in {"ours": "student", "peer": peer}.items()
     }
 
 

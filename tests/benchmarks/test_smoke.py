@@ -3,40 +3,16 @@ stand beside the figures of benchmarks/RESULTS.md keep working."""
 
 import json
 import os
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.benchmark_scripts import ROOT, run_as_main, run_lines, run_script
 from helpers.fresh_process import run_function
 from helpers.small_collections import write_small_data
 
-ROOT = Path(__file__).parents[2]
 STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
 FIGURES = {"name", "unit", "ours", "peer", "ratio"}
-
-
-def run_script(script: str, *words: str) -> dict:
-    """The figures that a script prints: one line of JSON."""
-    (figures,) = run_lines(script, *words)
-    return figures
-
-
-def run_lines(script: str, *words: str) -> list[dict]:
-    """The figures of a script that prints several lines."""
-    done = run_function(run_as_main, script, *words, PYTHONPATH=str(ROOT))
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def run_as_main(script: str, *words: str) -> None:
-    """Run a script as `python benchmarks/SCRIPT.py WORDS` does, with the libraries imported."""
-    path = ROOT / "benchmarks" / f"{script}.py"
-    sys.argv = [str(path), *words]
-    sys.path[:0] = [str(path.parent), str(ROOT)]
-    os.chdir(ROOT)
-    runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +162,7 @@ def test_static_speed(static_run):
 def test_worth_of_static_encoders(static_run):
     summary = run_script("worth", "--summary", "--root", str(static_run.parent))
     assert summary["static"].keys() == {"cacm"}
-    assert summary["static_at_teacher"] in ([], ["cacm"])
+    assert summary["static_at_teacher_of_six"] in ([], ["cacm"])
 
 
 def test_nife(small_data, static_run):
@@ -229,7 +205,7 @@ def test_worth(small_data, encoder_folder, writer_folder, recipe_file, tmp_path)
     assert on_top["peer"] == pytest.approx(figures["ours"], abs=1e-4), "it goes on from there"
     summary = run_script("worth", "--summary", "--root", str(tmp_path))
     assert summary["corpora"] == []
-    assert summary["static_at_teacher"] == []
+    assert summary["static_at_teacher_of_six"] == []
     assert summary["llm_above_adapted_of_six"] == {}, "a variation is no arm"
     judge = ("--corpora", "cacm", "--errors", "0.3", "--steps", "2", "--adapted", "small")
     figures = run_script("judge_accuracy", *judge, "--root", str(tmp_path))
