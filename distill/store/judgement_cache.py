@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
+from distill.store.sqlite.shared_copy import share_rows
 from distill.store.sqlite.table import FrozenTable, SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage
-from distill.workers.shares import SharesPause
 
 Judgement = tuple[float, int]
 """A score, and the number of tokens that it is of."""
@@ -100,22 +100,12 @@ class JudgementCache:
     def open_for_workers(self, stage: Stage, turn: int) -> Iterator["KnownJudgements"]:
         """Open what was there before the stage's turn, for whoever does its work. Workers on other
         machines read a copy, which is gone when the stage is done."""
+        reads_only = stage.workers.reads_only
+        table = None if reads_only else self._table
         copy = stage.metadata_dir / "judged-before.sqlite"
-        if stage.workers.reads_only:
-            yield _open_copy(copy if copy.exists() else None, turn)
-            return
-        if stage.workers.local:
-            yield KnownJudgements(self._table, turn)
-            return
-        try:
-            count = self._table.copy_rows(copy, f"turn IS NULL OR turn < {turn}")
-            yield KnownJudgements(self._table, turn, copy if count else None)
-        except SharesPause:
-            raise  # the shares read it
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
-        copy.unlink(missing_ok=True)
+        earlier = f"turn IS NULL OR turn < {turn}"
+        with share_rows(table, copy, stage.workers, earlier) as shared:
+            yield _open_copy(shared, turn) if reads_only else KnownJudgements(table, turn, shared)
 
     def find(self, keys: Sequence[bytes], earlier: Sequence[bytes] = ()) -> dict[bytes, Judgement]:
         """Find all judgements that are there.

@@ -14,6 +14,7 @@ from distill.store.judgement_cache import (
     make_judgement_key,
 )
 from distill.store.run import Run
+from distill.workers.shares import SharesPause, ShareTaker, ShareWorkers, WorkShare
 
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
@@ -118,3 +119,26 @@ def test_turn_that_is_not_what_was_written_is_refused(tmp_path, stage, damage):
         write_json(path, read_json(path) | damage)
         with pytest.raises(UserError, match=r"judging\.json: holds other bytes"):
             judged.begin(stage)
+
+
+@pytest.mark.parametrize("finishes", [True, False], ids=["finish", "plain run"])
+def test_copy_for_shares_is_gone_when_a_process_makes_the_rest(tmp_path, finishes):
+    folder = tmp_path / "run"
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
+        judged.keep({b"k": (1.0, 1)})
+        with Run(folder) as run:
+            run.use_workers(ShareTaker(folder, stops=True))
+            stage = run.open_stage("judgements-ql", {})
+            with pytest.raises(SharesPause), judged.open_for_workers(stage, 1):
+                raise SharesPause("it is open for shares")
+        with Run(folder, workers=ShareWorkers(folder, WorkShare(0, 2))) as run:
+            stage = run.open_stage("judgements-ql", {})
+            with judged.open_for_workers(stage, 1) as known:
+                assert known.find([b"k"]) == {b"k": (1.0, 1)}
+        with Run(folder) as run:
+            if finishes:
+                run.use_workers(ShareTaker(folder, stops=True))
+            stage = run.open_stage("judgements-ql", {})
+            with judged.open_for_workers(stage, 1) as known:
+                assert known.find([b"k"]) == {b"k": (1.0, 1)}
+        assert not [*stage.metadata_dir.glob("*.sqlite")]

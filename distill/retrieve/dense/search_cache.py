@@ -30,9 +30,9 @@ from distill.retrieve.exact import (
 )
 from distill.retrieve.index import is_exact
 from distill.store.run import Run
+from distill.store.sqlite.shared_copy import share_rows
 from distill.store.sqlite.table import FrozenTable, SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage, fingerprint
-from distill.workers.shares import SharesPause
 
 _MIN_PASSAGES = 20_000
 """Among fewer passages a search takes no longer than to look it up."""
@@ -196,24 +196,13 @@ class SearchCache:
     @contextmanager
     def share_copy(self, stage: Stage) -> Iterator[None]:
         """Have a copy for workers on other machines while a stage is made."""
+        table = self._table if isinstance(self._table, SqliteTable) else None
         copy = stage.metadata_dir / "searched-before.sqlite"
-        if stage.workers.reads_only:
-            self._table = WorkerTable(copy) if copy.exists() else None
+        with share_rows(table, copy, stage.workers) as shared:
+            if stage.workers.reads_only:
+                self._table = None if shared is None else WorkerTable(shared)
+            self._copy = shared
             yield
-            return
-        copy.unlink(missing_ok=True)  # of a process that was killed
-        if stage.workers.local or not isinstance(self._table, SqliteTable):
-            yield
-            return
-        try:
-            self._copy = copy if self._table.copy_rows(copy, "1") else None
-            yield
-        except SharesPause:
-            raise  # the shares read it
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
-        copy.unlink(missing_ok=True)
 
     def _make_keys(self, encoder: Encoder, batch: QueryBatch) -> list[bytes]:
         mark = fingerprint("searches", {"queries": encoder.identity}, {"in": self._store})
