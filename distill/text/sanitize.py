@@ -2,13 +2,15 @@
 
 import re
 
+from distill.text.words import cut_words
+
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Bytes that a terminal obeys, and what turns the direction of a line."""
 
 _FENCED = re.compile(r"\A\s*```[ \t]*\w*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 
 _LETTERS_PER_WORD = 12
-"""Twice the English mean: bounds text without spaces, such as Chinese, or one endless word."""
+"""Twice the English mean: bounds an endless word."""
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
@@ -71,12 +73,11 @@ def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
     or `<start_of_turn>`, are broken up by a space. Done twice it changes nothing more.
 
     Args:
-        max_words: cut to this number of words, and to 12 characters for each, so that no prompt
-            outgrows its engine where a language has no spaces.
+        max_words: cut to this number of words, which are counted in scripts without spaces, too,
+            and to 12 characters for each, so that no endless word outgrows a prompt's engine.
     """
     if max_words is not None:
-        text = " ".join(text.split(maxsplit=max_words)[:max_words])
-        text = text[: max_words * _LETTERS_PER_WORD]
+        text = cut_words(text, max_words)[: max_words * _LETTERS_PER_WORD]
     cleaned = " ".join(_STRAY_JOINER.sub("", _INVISIBLE.sub("", text)).split())
     return _TEMPLATE_TOKENS.sub(r"\g<0> ", cleaned)
 

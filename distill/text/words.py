@@ -9,7 +9,7 @@ between syllables. What belongs to one letter is its grapheme cluster (UAX 29, s
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import regex
@@ -30,6 +30,8 @@ _IS_IDEOGRAPH = regex.compile(IDEOGRAPH, regex.V1)
 _GAP = regex.compile(r"[\s\u200b\u0f0b\u0f0c\u1361]+")
 """White space, the zero width space (Khmer, Thai), Tibetan's mark between syllables, Ethiopic's
 between words."""
+_SPACED_OTHERWISE = regex.compile(rf"[{SPACELESS}\u0f0b\u0f0c\u1361]", regex.V1)
+_PIECE = regex.compile(r"[^\s\u200b\u0f0b\u0f0c\u1361]+")
 _UNLIKE_SPACES = regex.compile(rf"[{SPACELESS}\u200b\u0f0b\u0f0c\u1361]", regex.V1)
 
 WORD_WEIGHT = 4
@@ -81,6 +83,30 @@ def count_words(text: str) -> int:
         return len(text.split())
     pieces = (piece for piece in _GAP.split(text) if piece)
     return -(-sum(map(_count_piece, pieces)) // WORD_WEIGHT)
+
+
+def cut_words(text: str, most: int) -> str:
+    """Cut a text behind its first words, `most` by `count_words`, and collapse its white space. In
+    a script that has spaces, a stray zero width space ends no word."""
+    if text.isascii() or not _SPACED_OTHERWISE.search(text):
+        return " ".join(text.split(maxsplit=most)[:most])
+    room = most * WORD_WEIGHT
+    for start, weight in _weigh_parts(text):
+        room -= weight
+        if room < 0:
+            text = text[:start]
+            break
+    return " ".join(text.split())
+
+
+def _weigh_parts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each word begins, or each letter of a script without spaces, and its weight."""
+    for piece in _PIECE.finditer(text):
+        if not has_spaceless(piece[0]):
+            yield piece.start(), WORD_WEIGHT
+            continue
+        for word in _WORD.finditer(piece[0]):
+            yield piece.start() + word.start(), weigh_word(word[0])
 
 
 def _count_piece(piece: str) -> int:

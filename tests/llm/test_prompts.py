@@ -103,7 +103,9 @@ def test_ordinary_text_and_code_stay_as_they_are(text):
 def test_words_are_counted_and_endless_ones_cut():
     assert sanitize_for_prompt("one  two\nthree four", 3) == "one two three"
     assert sanitize_for_prompt("one two", 3) == "one two"
-    assert len(sanitize_for_prompt("長" * 10_000, 100)) == 1200
+    assert len(sanitize_for_prompt("x" * 10_000, 100)) == 1200
+    assert len(sanitize_for_prompt("長" * 10_000, 100)) == 200
+    assert len(sanitize_for_prompt("ก" * 10_000, 100)) == 400
 
 
 @pytest.mark.parametrize(
