@@ -8,7 +8,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from distill.embed.described import open_described
 from distill.embed.encoder import Encoder
-from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_model import choose_dtype, open_model
 from distill.embed.published import look_up_published
@@ -120,6 +119,8 @@ def choose_needs(settings: EmbedderConfig, model: str) -> WorkerNeeds:
 def _connect(settings: EmbedderConfig, model: str) -> Encoder:
     """Connect to a served model. Only its name is known, so name, prompts, request fields and
     length are its identity; the server's address is not."""
+    from distill.embed.endpoint.embedder import EndpointEmbedder  # imports httpx
+
     template = settings.query_template
     before_query = "" if has_words(template) else settings.query_prompt
     identity: dict[str, str | int] = {

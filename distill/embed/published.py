@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill.embed.published_cache import read_or_look_up
 from distill.recipe.sections.embedder import EmbedderConfig
 from distill.text.templates import find_template_names
 
@@ -78,18 +79,23 @@ def _look_up_in_mteb(name: str) -> PublishedSettings:
             name,
         )
         return NOTHING_PUBLISHED
+    return PublishedSettings(**read_or_look_up(name, _read_registry))
+
+
+def _read_registry(name: str) -> dict[str, Any]:
+    """Read the fields of `PublishedSettings` of which mteb says something."""
     registry = importlib.import_module("mteb.models.get_model_meta").MODEL_REGISTRY
     if name not in registry:
-        return NOTHING_PUBLISHED
+        return {}
     known = registry[name].loader_kwargs or {}
     template, document = _make_templates(name, known)
-    return PublishedSettings(
-        prompts=dict(known.get("model_prompts") or {}),
-        template=template,
-        document=document,
-        instructions=dict(known.get("prompts_dict") or {}),
-        append_eos=bool(known.get("add_eos_token")),
-    )
+    return {
+        "prompts": dict(known.get("model_prompts") or {}),
+        "template": template,
+        "document": document,
+        "instructions": dict(known.get("prompts_dict") or {}),
+        "append_eos": bool(known.get("add_eos_token")),
+    }
 
 
 def _make_templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -1,12 +1,15 @@
 """Ask an OpenAI-compatible server, once and quickly, which models it has."""
 
-import httpx
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from distill.errors import UserError
 from distill.remote.address import parse_address
-from distill.remote.connect import find_proxy
 from distill.remote.key import read_key
 from distill.remote.settings import ServerSettings
+
+if TYPE_CHECKING:
+    import httpx
 
 _PATIENCE = 5.0
 """Seconds that a server may take to list its models."""
@@ -23,6 +26,10 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
     Raises:
         UserError: if nobody answers there, or the key is refused.
     """
+    import httpx  # nothing that asks no server needs it
+
+    from distill.remote.connect import find_proxy
+
     address = parse_address(settings.base_url or "", settings.name_key)
     key = read_key(settings.api_key_variable, settings.api_key_header)
     proxy = find_proxy(address)
@@ -50,10 +57,10 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
     return _read_names(reply)
 
 
-def _read_names(reply: httpx.Response) -> list[str] | None:
+def _read_names(reply: "httpx.Response") -> list[str] | None:
     """Read the ids of the server's list; None where the reply is no such list."""
     try:
-        models = reply.json()["data"] if reply.status_code == httpx.codes.OK else None
+        models = reply.json()["data"] if reply.status_code == HTTPStatus.OK else None
         return None if models is None else [str(model["id"]) for model in models]
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,12 +1,24 @@
-"""Which libraries commands import that load no model: a typing error must not cost a minute."""
+"""Which libraries commands import: a typing error must not cost a minute, nor a search what an
+evaluation needs."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 
-_LARGE = ["torch", "transformers", "sentence_transformers", "sklearn", "scipy", "datasets", "mteb"]
+_LARGE = [
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "scipy",
+    "datasets",
+    "mteb",
+    "httpx",
+]
 _SCRIPT = """
 import json, sys
 from distill.cli import main
@@ -69,3 +81,19 @@ def test_check_of_a_recipe_without_an_llm_imports_nothing_that_computes(folder, 
     code, large, said = run_command("check", file)
     assert code == 0, said
     assert not {"torch", "transformers", "sentence_transformers"} & {*large}
+
+
+def test_search_imports_no_library_of_evaluations_or_servers(
+    folder, encoder_folder, teacher_folder, monkeypatch
+):
+    monkeypatch.setenv("DISTILL_CACHE", str(folder.parent / "cache"))
+    shutil.copytree(encoder_folder, folder / "student")
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    # mteb knows its prompts, and is asked for them by the first search alone.
+    recipe["teacher"] |= {"model": str(teacher_folder), "known_as": "intfloat/e5-base-v2"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    code, large, said = run_command("search", folder, "a short text")
+    assert (code, "mteb" in large) == (0, True), said
+    code, large, said = run_command("search", folder, "a short text")
+    assert (code, "torch" in large) == (0, True), said
+    assert not {"mteb", "httpx"} & {*large}

@@ -1,6 +1,8 @@
 """What mteb knows of published models reaches the texts that are embedded."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 from helpers.tiny_models import make_tiny_encoder
@@ -122,3 +124,39 @@ def test_prompts_of_the_files_are_used_without_mteb_with_a_notice(monkeypatch, c
         assert look_up_published(BGE, EmbedderConfig()) == published.NOTHING_PUBLISHED
     published._look_up_in_mteb.cache_clear()
     assert "mteb" in caplog.text
+
+
+def list_large_modules(code):
+    """Those of the large libraries that another process has imported after this code."""
+    ends = "import sys; print(*{'mteb', 'torch', 'transformers', 'httpx'} & {*sys.modules})"
+    command = [sys.executable, "-c", f"{code}; {ends}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_published_settings_are_read_from_mteb_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path))
+    look_up = (
+        "from distill.embed.published import look_up_published; "
+        "from distill.recipe import EmbedderConfig; "
+        f"of = look_up_published({E5!r}, EmbedderConfig()).prompts; "
+        "assert of == {'query': 'query: ', 'document': 'passage: '}, of"
+    )
+    assert "mteb" in list_large_modules(look_up)
+    assert list_large_modules(look_up) == []
+
+
+@pytest.mark.bad_input("damage", "kept prompts of a published model", "read from mteb again")
+@pytest.mark.parametrize("damage", ["", "{}", '{"sha256": "00", "settings": {"document": "x"}}'])
+def test_kept_settings_that_are_damaged_are_read_again(tmp_path, monkeypatch, damage):
+    from distill.embed import published
+
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path))
+    published._look_up_in_mteb.cache_clear()
+    known = look_up_published(MISTRAL, EmbedderConfig())
+    (file,) = tmp_path.glob("published/*.json")
+    whole = file.read_bytes()
+    file.write_text(damage)
+    published._look_up_in_mteb.cache_clear()
+    assert look_up_published(MISTRAL, EmbedderConfig()) == known
+    assert file.read_bytes() == whole
+    published._look_up_in_mteb.cache_clear()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Embedder, Encoder, Vectors
-from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import OpenModel, open_model
@@ -202,6 +201,8 @@ def load_served_model(settings: EmbedderConfig, model: str, instructions: bool =
     Raises:
         UserError: if the server cannot be asked, or the settings are none of a served model.
     """
+    from distill.embed.endpoint.embedder import EndpointEmbedder  # imports httpx
+
     check_served(settings)
     named = {"query": settings.query_prompt, "document": settings.document_prompt}
     wording = choose_prompts(settings, model, {}, NOTHING_PUBLISHED)

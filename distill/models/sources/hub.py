@@ -14,7 +14,6 @@ from huggingface_hub.errors import (
 )
 
 from distill.errors import UserError
-from distill.remote.connect import check_environment
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 HUB_FORMS = "owner/name or owner/name@revision"
@@ -59,7 +58,7 @@ def fetch_from_hub(repo: str, commit: str | None) -> Path:
             where, "the hub cannot be reached and the model is not in its cache", offline
         ) from None
     except Exception as fault:  # noqa: BLE001 (an invalid proxy raises anything)
-        check_environment(constants.ENDPOINT)
+        _check_environment()
         kind = type(fault).__name__
         raise UserError(where, f"could not be fetched from the hub ({kind})", offline) from None
     if not any(Path(folder).rglob("*.safetensors")) and not any(Path(folder).rglob("*.gguf")):
@@ -99,7 +98,18 @@ def check_on_hub(repo: str, commit: str | None) -> list[str]:
             "check the spelling; `hf auth login` for a private one",
         ) from None
     except Exception as fault:  # noqa: BLE001 (an invalid proxy raises anything)
-        check_environment(constants.ENDPOINT)
+        _check_environment()
         what = f"is not in the hub's cache, and the hub cannot be reached ({type(fault).__name__})"
         raise UserError(where, what, offline) from None
     return [f"{where}: fetched from the Hugging Face hub"]
+
+
+def _check_environment() -> None:
+    """Check proxies and certificates, by which the hub may not be reached.
+
+    Raises:
+        UserError: if the environment names one that cannot be used.
+    """
+    from distill.remote.connect import check_environment  # imports httpx
+
+    check_environment(constants.ENDPOINT)
