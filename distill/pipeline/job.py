@@ -214,7 +214,7 @@ class Job:
 
     def relabel(self) -> TrainingExamples:
         """Make the corpus and all examples."""
-        from distill.pipeline.settle_rankers import settle_rankers
+        from distill.pipeline.weigh_rankers import settle_rankers
 
         with processes.let_main_go_first():
             corpus, queries, examples, _ = self.generate()

@@ -36,6 +36,20 @@ _VERSION = 1
 _LEAST_WEIGHT = 0.05
 
 
+def settle_rankers(
+    run: Run, recipe: Recipe, passages: Stage, queries: Stage, llm: LazyLLM, judged: Path
+) -> Recipe:
+    """Return the recipe with the judge that it trains as cross-encoder, and with the weights that
+    the check of rankers gives instead of `auto`."""
+    if recipe.trains_judge:
+        from distill.pipeline.teach_judge import put_judge, teach_judge
+
+        recipe = put_judge(recipe, teach_judge(run, recipe, passages, queries, llm, judged))
+    if recipe.relabel.weights == "auto":
+        recipe = weigh_rankers(run, recipe, passages, llm, judged)
+    return recipe
+
+
 def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judged: Path) -> Recipe:
     """Return the recipe with weights instead of `relabel.weights: auto`, and without the
     rankers that the check finds worse than the retriever (their 95 % interval lies below zero).

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from distill.start.available import Available
 from distill.start.choice.held_out import QUERIES_IN_PROCESS, choose_to_judge, list_hold_out
-from distill.start.choice.models import Encoders, LLMChoice
-from distill.start.choice.ranking_alone import list_ranking_alone
+from distill.start.choice.models import Encoders, LLMChoice, list_ranking_alone
 from distill.start.choice.setting import Setting
 from distill.start.choice.stemmer import find_stemmer
 from distill.start.survey import CorpusSurvey

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from distill.corpus.held_out import KNOWN_ITEM
 from distill.start.choice.held_out import choose_to_search, list_hold_out
-from distill.start.choice.models import Encoders
-from distill.start.choice.ranking_alone import list_ranking_alone
+from distill.start.choice.models import Encoders, list_ranking_alone
 from distill.start.choice.setting import Setting
 from distill.start.choice.stemmer import find_stemmer
 from distill.start.survey import CorpusSurvey
