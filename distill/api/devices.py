@@ -78,10 +78,9 @@ def _is_left_to_workers(recipe: Recipe, device: str | None) -> bool:
 
 def _needs_llm_here(recipe: Recipe) -> bool:
     """Return whether this process asks the LLM on a cluster too: it compares draws in the filters'
-    order, and writes the queries of held-out passages and judges their answers."""
-    generate, judged = recipe.generate, recipe.evaluate.judged
-    compares = generate.from_passages and generate.best_of > 1 and generate.best_by == "ql"
-    return compares or ("judged" in recipe.evaluate.tasks and judged.llm is None)
+    order."""
+    generate = recipe.generate
+    return generate.from_passages and generate.best_of > 1 and generate.best_by == "ql"
 
 
 def _needs_judge_here(recipe: Recipe, last: Step) -> bool:

@@ -51,6 +51,8 @@ def test_workers_of_a_cluster_may_have_gpus_that_this_machine_has_not(no_gpu):
     recipe = load_recipe(None, [*on_cluster, "teacher.model=m", *of_workers])
     for step in ("relabel", "score_teacher", "train_student"):
         check_devices(recipe, step)
+    pool = ["evaluate.tasks=[judged]", "corpus.path=x", "corpus.held_out=0.1"]
+    check_devices(load_recipe(None, [*on_cluster, *pool, "llm.device=cuda"]))
     with pytest.raises(UserError, match="mps: is not on this machine"):
         check_devices(load_recipe(None, [*on_cluster, "llm.device=mps"]))
 
@@ -70,11 +72,6 @@ def test_workers_of_a_cluster_may_have_gpus_that_this_machine_has_not(no_gpu):
             "workers then take GPUs",
         ),
         ("llm", ["generate.best_of=2", "generate.best_by=ql"], "workers then take GPUs"),
-        (
-            "llm",
-            ["evaluate.tasks=[judged]", "corpus.path=x", "corpus.held_out=0.1"],
-            "workers then take GPUs",
-        ),
     ],
 )
 @pytest.mark.bad_input(

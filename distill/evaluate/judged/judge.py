@@ -3,8 +3,9 @@
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from distill.llm.judge import (
     judge_in_words,
     judge_rc,
 )
+from distill.llm.lazy import choose_needs
 from distill.llm.load import identify_llm, uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
@@ -24,7 +26,10 @@ from distill.recipe import JudgedPool, LanguageModel
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.judgement_cache import JudgementCache, make_earlier_key, make_judgement_key
+from distill.store.stage import Stage
 from distill.text.sanitize import sanitize_for_prompt
+from distill.workers.device import ExecutionNotes
+from distill.workers.protocol import LazyBatches, OpenWork, WorkerJob
 
 _PACKAGED = {"graded": "prompts/graded.jinja", "rc": "prompts/rc.jinja"}
 _IN_WORDS = "prompts/grade.jinja"
@@ -107,11 +112,16 @@ def judge_pairs(
     pairs: Sequence[JudgedPair],
     llm: Callable[[], LLM],
     cache: Path,
+    stage: Stage,
 ) -> list[float]:
     """Judge each pair: its relevance from 0 to 1; nan where the model has no usable score.
 
     Pairs are judged one by one, in an order drawn by seed. What was judged is kept in the cache at
     once, and never judged again.
+
+    Args:
+        stage: what they are judged for; its workers open the LLM, and this process alone keeps
+            what they say.
     """
     texts = [sanitize_for_prompt(pair.passage, judge.max_passage_words) for pair in pairs]
     mark = {"task": "judged", **judge.identity}
@@ -120,61 +130,68 @@ def judge_pairs(
         for make_key in (make_judgement_key, make_earlier_key)
     )
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
-    scores = [math.nan] * len(pairs)
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys, earlier)
-        new_ones = [key not in stored for key in keys]
-        work = _open_work(judge, llm) if len(stored) < len(set(keys)) else None
-        meter = (lambda: work.engine.tokens) if work else None
+        blocks = _list_blocks(order, keys, set(stored))
+        requests = LazyBatches(
+            len(blocks), lambda number: [[(texts[n], [pairs[n].query]) for n in blocks[number]]]
+        )
+        opens = partial(_open_work, judge, llm)
+        job = WorkerJob(stage.name, opens, requests, choose_needs(llm))
+        file, name = stage.metadata_dir / "manifest.json", f"stage {stage.name}"
+        notes = ExecutionNotes(file, name, stage.folder, stage.workers)
+        done = len(pairs) - sum(map(len, blocks))
         with (
+            stage.workers.begin(job) as team,
             Interrupt() as interrupt,
-            Progress(
-                "judged", len(pairs), "pairs", len(pairs) - sum(new_ones), meter, requests_a_unit=1
-            ) as bar,
+            Progress("judged", len(pairs), "pairs", done, team.tokens, requests_a_unit=1) as bar,
         ):
-            for start in range(0, len(order), _PAIRS_AT_ONCE):
-                block = order[start : start + _PAIRS_AT_ONCE]
-                unknown = [n for n in block if keys[n] not in stored]
-                if unknown and work is not None:
-                    judged = work.judge([(texts[n], [pairs[n].query]) for n in unknown])
-                    new = {keys[n]: of[0] for n, of in zip(unknown, judged, strict=True)}
-                    new = {key: score for key, score in new.items() if math.isfinite(score[0])}
-                    known.keep(new)
-                    stored |= new
-                for n in block:
-                    if keys[n] in stored:
-                        scores[n] = stored[keys[n]][0]
-                bar.advance(sum(new_ones[n] for n in block))
-                interrupt.stop_if_requested()
-    return scores
+            for number, judged, _ in team.iterate_results(lambda: interrupt.is_requested):
+                notes.note_devices(team.describe())
+                block = blocks[number]
+                new = {keys[n]: of[0] for n, of in zip(block, judged[0], strict=True)}
+                new = {key: score for key, score in new.items() if math.isfinite(score[0])}
+                known.keep(new)
+                stored |= new
+                bar.advance(len(block))
+            notes.add(team.describe())
+            interrupt.stop_if_requested()
+    return [stored[key][0] if key in stored else math.nan for key in keys]
 
 
-class _JudgeWork(NamedTuple):
-    engine: LLM
-    judge: Callable[[JudgeRequests], JudgedLists]
+def _list_blocks(order: Sequence[int], keys: Sequence[bytes], known: set[bytes]) -> list[list[int]]:
+    """List the pairs that are not known, block by block. Of equal texts the earlier block judges
+    one for both: nothing depends on which block is done first."""
+    blocks = []
+    for start in range(0, len(order), _PAIRS_AT_ONCE):
+        block = [n for n in order[start : start + _PAIRS_AT_ONCE] if keys[n] not in known]
+        known.update(keys[n] for n in block)
+        if block:
+            blocks.append(block)
+    return blocks
 
 
-def _open_work(judge: LLMJudge, llm: Callable[[], LLM]) -> _JudgeWork:
-    """Open the engine, and what turns requests into relevance from 0 to 1."""
+@contextmanager
+def _open_work(
+    judge: LLMJudge, llm: Callable[[], LLM]
+) -> Iterator[OpenWork[JudgeRequests, JudgedLists]]:
     engine = llm()
+    judge_block = _choose_form(judge, engine)
+    yield OpenWork(lambda blocks: [*map(judge_block, blocks)], lambda: engine.tokens)
+
+
+def _choose_form(judge: LLMJudge, engine: LLM) -> Callable[[JudgeRequests], JudgedLists]:
+    """Choose what turns requests into relevance from 0 to 1."""
     if not engine.can_compare_verdicts:
         chat = uses_chat_template(judge.settings, engine)
-        return _JudgeWork(
-            engine,
-            lambda requests: _scale(
-                judge_in_words(engine, judge.words_prompt, requests, chat),
-                lambda grade: grade / HIGHEST_WORD_GRADE,
-            ),
+        return lambda requests: _scale(
+            judge_in_words(engine, judge.words_prompt, requests, chat),
+            lambda grade: grade / HIGHEST_WORD_GRADE,
         )
     if judge.form == "rc":
-        return _JudgeWork(
-            engine, lambda requests: _scale(judge_rc(engine, judge.prompt, requests), _squash)
-        )
-    return _JudgeWork(
-        engine,
-        lambda requests: _scale(
-            judge_graded(engine, judge.prompt, requests), lambda grade: grade / _HIGHEST_GRADE
-        ),
+        return lambda requests: _scale(judge_rc(engine, judge.prompt, requests), _squash)
+    return lambda requests: _scale(
+        judge_graded(engine, judge.prompt, requests), lambda grade: grade / _HIGHEST_GRADE
     )
 
 

@@ -95,7 +95,8 @@ def make_judged_pool(
         write_json(pool, _rank_systems(settings, collection, models(), results))
     rankings: SystemRankings = read_json(pool)
     pairs = list_pairs(collection, rankings)
-    relevance = judge_pairs(judge, settings.seed, pairs, llm, run.folder / "judgements.sqlite")
+    cache = run.folder / "judgements.sqlite"
+    relevance = judge_pairs(judge, settings.seed, pairs, llm, cache, stage)
     scored = [(p, s) for p, s in zip(pairs, relevance, strict=True) if not math.isnan(s)]
     seeds = {(row["query_id"], row["seed_id"]) for row in collection.queries}
     graded = grade_pairs(

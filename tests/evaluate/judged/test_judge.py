@@ -15,6 +15,7 @@ from distill.evaluate.judged.judge import (
 )
 from distill.llm import Completion
 from distill.recipe import Recipe
+from distill.store.stage import Stage
 
 PAIRS = [
     JudgedPair(f"q{n}", f"p{m}", " ".join(query.split()[1:5]), passage)
@@ -27,7 +28,8 @@ def judge(llm: OverlapLLM, cache: Path, form: str = "graded") -> list[float]:
     recipe = Recipe.model_validate({"name": "x", "evaluate": {"judged": {"judge": form}}})
     recipe = put_models(recipe, Models(llm=llm))
     judge = open_judge(recipe.evaluate.judged, recipe.llm, recipe.folder)
-    return judge_pairs(judge, recipe.seed, PAIRS, lambda: llm, cache)
+    stage = Stage("judged", cache.parent / "judged", "x")
+    return judge_pairs(judge, recipe.seed, PAIRS, lambda: llm, cache, stage)
 
 
 @pytest.mark.parametrize("form", ["graded", "rc"])
