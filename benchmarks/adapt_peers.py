@@ -52,7 +52,7 @@ from distill.files.atomic import read_json, write_json
 from distill.models.reference import resolve
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import embed_corpus
-from distill.store.passages import PassageReader
+from distill.store.passages import PassageIds, PassageReader
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage, read_rows
 from distill.tasks import load_task
@@ -202,7 +202,7 @@ def distill_static(recipe: Recipe, out: Path) -> EvalModel:
 def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
     """Each query that ours was trained on, and the text that it was made from."""
     reader = PassageReader(folder / "passages")
-    row_of = {id_: row for row, id_ in enumerate(reader.read_ids())}
+    row_of = {id_: row for row, id_ in enumerate(PassageIds(reader))}
     for row in read_rows(QUERIES, folder / "queries"):
         (passage,) = reader.read_rows([row_of[row["seed_id"]]])
         yield row["query"], join_passage(passage)

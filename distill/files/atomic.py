@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,16 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     commit_bytes(path, (text + "\n").encode())
+
+
+def write_json_list(path: Path, items: Iterable[str]) -> None:
+    """Write texts as `write_json` writes a list of them, without all of them in memory."""
+    with open_atomic_file(path) as beside, beside.open("w", encoding="utf-8") as file:
+        before = "[\n  "
+        for item in items:
+            file.write(before + json.dumps(item, ensure_ascii=False))
+            before = ",\n  "
+        file.write("[]\n" if before.startswith("[") else "\n]\n")
 
 
 def commit_bytes(path: Path, data: bytes) -> None:

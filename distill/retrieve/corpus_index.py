@@ -8,7 +8,7 @@ from distill.retrieve.exact import SearchIndex
 from distill.retrieve.faiss_index import ApproximateIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
-from distill.store.passages import PassageReader, PassageTexts
+from distill.store.passages import PassageIds, PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage, fingerprint
 from distill.store.tables import Row
@@ -61,13 +61,13 @@ def embed_corpus(
     run: Run, encoder: Encoder, passages: Stage, precision: VectorDtype = "float32"
 ) -> VectorStore:
     """Return a vector for each passage, in the corpus' order, from the run's store or embedded into
-    it. Of the texts one shard is in memory at a time; the ids all are."""
+    it. Of the texts one shard is in memory at a time, and of the ids some thousands."""
     reader = PassageReader(passages.folder)
     return embed(
         run.folder / "vectors",
         encoder,
         "document",
-        reader.read_ids(),
+        PassageIds(reader),
         _write_texts(reader, encoder),
         "embed passages",
         precision,
@@ -82,7 +82,7 @@ def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
     reader = PassageReader(passages.folder)
     texts = _write_texts(reader, encoder)
     mark = _mark_texts(reader, encoder)
-    ids = reader.read_ids()
+    ids = PassageIds(reader)
     return is_stored(run.folder / "vectors", encoder, "document", ids, texts, mark=mark)
 
 

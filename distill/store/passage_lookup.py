@@ -62,11 +62,6 @@ class PassageLookup:
             places[missing] += 1
         return numbers
 
-    def read_ids(self) -> list[str]:
-        """Read the ids of all passages, in order."""
-        columns = (batch.column("passage_id") for batch in self._batches)
-        return [id_ for column in columns for id_ in column.to_numpy(zero_copy_only=False)]
-
     def read_column(self, name: str, numbers: PassageNumbers) -> NDArray[np.object_]:
         """Read one column of the passages with these numbers, in their order."""
         return _convert_to_objects(self._take(numbers, [name])[name])

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,8 @@ from distill.store.passage_lookup import (
     open_lookup,
 )
 from distill.store.tables import PASSAGES, Reader, Row, join_passage, read_arrow
+
+_IDS_AT_ONCE = 65_536
 
 
 class NumberedPassage(NamedTuple):
@@ -58,13 +60,6 @@ class PassageReader(Reader):
         """A hash of the content of all shards; None for a table of which no checksums are
         recorded."""
         return fingerprint_shards(self._folder, self._paths)
-
-    def read_ids(self) -> list[str]:
-        """Read the ids of all passages, in order. They are all in memory, but no text is."""
-        if self._lookup is not None:
-            return self._lookup.read_ids()
-        columns = (read_arrow(PASSAGES, path)["passage_id"] for path in self._paths)
-        return [id_ for column in columns for id_ in column.to_pylist()]
 
     def read_ids_at(self, numbers: Sequence[int]) -> list[str]:
         """Read the ids of the passages with these row numbers, in the order of the numbers."""
@@ -190,6 +185,25 @@ def draw_passages(passages: PassageReader, count: int, seed: int | str) -> list[
     """Draw `count` of the passages by seed, in the corpus' order; all where there are fewer."""
     numbers = range(len(passages))
     return passages.read_rows(sorted(random.Random(seed).sample(numbers, min(count, len(numbers)))))
+
+
+class PassageIds(ReadSequence[str]):
+    """The ids of all passages by row number, read on demand: of 10^8 passages they would fill 7 GB
+    of memory."""
+
+    def __init__(self, passages: PassageReader) -> None:
+        self._passages = passages
+
+    def __len__(self) -> int:
+        return len(self._passages)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _IDS_AT_ONCE):
+            yield from self[start : start + _IDS_AT_ONCE]
+
+    def read(self, numbers: Sequence[int]) -> list[str]:
+        """Read the ids of these passages."""
+        return self._passages.read_ids_at(numbers)
 
 
 class PassageTexts(ReadSequence[str]):

@@ -17,7 +17,7 @@ from distill.errors import UserError, need
 from distill.files.checksums import digest_file
 from distill.files.read import parse_path
 from distill.recipe import Retriever, Teacher
-from distill.store.passages import PassageReader, PassageTexts
+from distill.store.passages import PassageIds, PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import Row
@@ -67,7 +67,8 @@ def import_document_vectors(
 
 
 def _has_all(stored: StoredVectors, passages: Stage) -> bool:
-    return set(PassageReader(passages.folder).read_ids()) <= set(stored.ids)
+    known = set(stored.ids)
+    return all(id_ in known for id_ in PassageIds(PassageReader(passages.folder)))
 
 
 def _import_stage(
@@ -79,7 +80,7 @@ def _import_stage(
     encoder: Encoder,
 ) -> None:
     reader = PassageReader(passages.folder)
-    ids = reader.read_ids()
+    ids = PassageIds(reader)
     rows = _match_rows(path, stored.ids, ids)
     _check_width(path, stored.vectors, encoder)
 

@@ -17,7 +17,7 @@ from distill.models.sentence_transformer import read_prompts
 from distill.models.sources.in_memory import is_object
 from distill.recipe import Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
-from distill.store.passages import PassageReader, PassageTexts
+from distill.store.passages import PassageIds, PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.tables import Row, join_passage
 from distill.text.format import Side
@@ -61,7 +61,8 @@ def embed_with_teacher(
     whole_queries = _WrittenTexts(encoder.wording, "query", queries, tasks)
     stores = [store("query", list(queries), whole_queries)]
     if corpus is not None and len(corpus):
-        stores.append(store("document", corpus.read_ids(), PassageTexts(corpus, write_passage)))
+        written = PassageTexts(corpus, write_passage)
+        stores.append(store("document", PassageIds(corpus), written))
     for texts in filter(None, documents):
         whole = _WrittenTexts(encoder.wording, "document", texts)
         stores.append(store("document", list(texts), whole))

@@ -20,6 +20,8 @@ from distill.files.atomic import (
     open_atomic_file,
     open_atomic_folder,
     reserve_room,
+    write_json,
+    write_json_list,
 )
 
 
@@ -42,6 +44,13 @@ def test_file_that_the_disk_has_no_room_for_leaves_nothing(tmp_path, small_files
         assert "the same command continues" in fault.value.remedy
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept").read_bytes() == b"x" * 4000
+
+
+@pytest.mark.parametrize("texts", [[], ["one"], ["p1", 'a "quoted" id', "ü", "line\nbreak"]])
+def test_list_written_item_by_item_has_the_bytes_of_a_whole_one(tmp_path, texts):
+    write_json_list(tmp_path / "items", iter(texts))
+    write_json(tmp_path / "whole", texts)
+    assert (tmp_path / "items").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_threads_that_write_the_same_file_do_not_clash(tmp_path):

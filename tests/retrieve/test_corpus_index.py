@@ -9,6 +9,7 @@ from helpers.tiny_models import TEXTS
 from distill.embed.vectors import vector_store as store
 from distill.embed.vectors.vector_store import embed
 from distill.errors import UserError
+from distill.files.atomic import read_json
 from distill.models.reference import identify_revision
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import (
@@ -18,7 +19,7 @@ from distill.retrieve.corpus_index import (
     open_dense_index,
     open_encoder,
 )
-from distill.store.passages import PassageTexts
+from distill.store.passages import PassageIds, PassageTexts
 from distill.store.run import Run
 from distill.store.tables import join_passage
 from distill.workers.local import LOCAL
@@ -44,7 +45,7 @@ def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monk
         )  # all that follows comes from the store
         ids, texts = [r["passage_id"] for r in ROWS], [join_passage(r) for r in ROWS]
         again = embed(run.folder / "vectors", encoder, "document", ids, texts, "embed passages")
-    assert found.ids == again.ids == ids
+    assert list(found.ids) == again.ids == ids
     assert np.array_equal(found.vectors, again.vectors)
     assert len(list((tmp_path / "run" / "vectors").iterdir())) == 1
 
@@ -172,16 +173,21 @@ def test_bm25_with_other_terms_has_another_identity(monkeypatch, encoder_folder)
     assert identify_retriever(dense) == before[1]
 
 
-def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder, monkeypatch):
+def test_vectors_that_stand_are_opened_without_reading_a_text_or_an_id(
+    tmp_path, encoder, monkeypatch
+):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare_parsed(run, [ROWS[:5], ROWS[5:]], [])
         first = embed_corpus(run, encoder, passages)
         embed_corpus(run, encoder, passages)  # found by its texts, as an older store is
-        monkeypatch.setattr(PassageTexts, "__getitem__", None)
-        again = embed_corpus(run, encoder, passages)
-        assert has_corpus_vectors(run, encoder, passages)
+        with monkeypatch.context() as patch:
+            patch.setattr(PassageTexts, "__getitem__", None)
+            patch.setattr(PassageIds, "read", None)
+            again = embed_corpus(run, encoder, passages)
+            assert has_corpus_vectors(run, encoder, passages)
     assert again.folder == first.folder
-    assert again.ids == first.ids == [row["passage_id"] for row in ROWS]
+    ids = [row["passage_id"] for row in ROWS]
+    assert list(again.ids) == ids == read_json(first.folder / "ids.json")
 
 
 def test_vectors_of_other_passages_are_not_found_by_the_same_mark(tmp_path, encoder):

@@ -12,7 +12,7 @@ from distill.errors import UserError
 from distill.files import checksums
 from distill.store import passage_lookup
 from distill.store import passages as module
-from distill.store.passages import PassageReader, draw_passages
+from distill.store.passages import PassageIds, PassageReader, draw_passages
 from distill.store.run import Run
 from distill.store.stage import EncodedShard, ShardResult, open_stage
 from distill.store.tables import PASSAGES, Reader, Row, encode_shard, join_passage
@@ -87,7 +87,7 @@ def test_passages_by_number_by_id_and_one_after_the_other_are_the_same(tmp_path)
     assert len(reader) == 6
     assert list(reader) == reader.read_rows(range(6)) == [reader[n] for n in range(6)] == rows
     assert reader.read_rows([5, 0, 5]) == [rows[5], rows[0], rows[5]]
-    assert reader.read_ids() == [row["passage_id"] for row in rows]
+    assert list(PassageIds(reader)) == [row["passage_id"] for row in rows]
     assert reader.read_texts(["p4", "p1"]) == {
         "p1": join_passage(rows[1]),
         "p4": join_passage(rows[4]),
@@ -125,6 +125,7 @@ def test_passages_of_a_finished_stage_are_read_as_those_of_its_shards_are(finish
     assert reader.find(["p6", "p1"]) == {"p1": (1, rows[1]), "p6": (6, rows[6])}
     assert reader.find_numbers(["p4", "p0"]) == {"p0": 0, "p4": 4}
     assert reader.read_ids_at([6, 2, 2]) == ["p6", "p2", "p2"]
+    assert list(PassageIds(reader)) == [row["passage_id"] for row in rows]
     assert reader.read_texts(["p2"]) == {"p2": join_passage(rows[2])}
     assert (reader.find([]), reader.read_rows([]), reader.read_ids_at([])) == ({}, [], [])
     assert reads[0] == []

@@ -25,7 +25,13 @@ from distill.embed.vectors.chunks import (
 )
 from distill.embed.vectors.other_run import copy_from_other_run, find_in_other_run
 from distill.errors import UserError
-from distill.files.atomic import open_atomic_folder, read_json, reserve_room, write_json
+from distill.files.atomic import (
+    open_atomic_folder,
+    read_json,
+    reserve_room,
+    write_json,
+    write_json_list,
+)
 from distill.object_store.growing_file import (
     copy_part,
     has_parts,
@@ -62,14 +68,9 @@ class VectorStore:
     """Vectors on disk, (ids, dimensions), read-only and memory-mapped, in the requested precision;
     an index over them may be stored in `folder`."""
 
-    ids: list[str]
+    ids: Sequence[str]
     vectors: Vectors
     folder: Path
-
-    @property
-    def row_of(self) -> dict[str, int]:
-        """The row of each id."""
-        return {id_: row for row, id_ in enumerate(self.ids)}
 
 
 def embed(
@@ -90,6 +91,7 @@ def embed(
     Resumable: after each chunk the file is flushed to disk and its checksum committed.
 
     Args:
+        ids: written beside the vectors once; where those are there, none is read.
         workers: who embeds; this process alone writes.
         mark: of ids and texts: other ones never have the same. Vectors that were found by their
             texts once are found by it from then on, without reading a text.
@@ -112,7 +114,7 @@ def embed(
             label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
         )
         _fill(folder, job, starts, workers, mirror)
-    return VectorStore(list(ids), open_vectors(folder), folder)
+    return VectorStore(ids, open_vectors(folder), folder)
 
 
 def open_vectors(folder: Path) -> Vectors:
@@ -312,7 +314,7 @@ def _write_empty(
     reserve_room(path, path.stat().st_size)
     if rows:
         mark_growing(path)
-    write_json(folder / "ids.json", list(ids))
+    write_json_list(folder / "ids.json", ids)
     write_json(folder / "encoder.json", encoder.identity)
     write_json(folder / "done.json", {"rows": 0})
 
