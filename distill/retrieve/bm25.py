@@ -50,6 +50,20 @@ class BM25Index:
         scores: Vectors = self._bm25.get_scores_from_ids(ids)
         return scores
 
+    def score_rows(self, query: str, rows: Sequence[int]) -> Vectors:
+        """Compute the BM25 scores of these passages alone, (rows,) float32: those of `score`, to
+        the last bit. Of each word's passages, which are in order, only theirs are looked up."""
+        starts, numbers, values = (self._bm25.scores[of] for of in ("indptr", "indices", "data"))
+        wanted = np.asarray(rows, np.int64)
+        scores = np.zeros(len(wanted), np.float32)
+        for term in self._bm25.get_tokens_ids(self._terms(query)):
+            start, end = starts[term], starts[term + 1]
+            places = start + np.searchsorted(numbers[start:end], wanted)
+            inside = np.flatnonzero(places < end)
+            same = inside[numbers[places[inside]] == wanted[inside]]
+            scores[same] += values[places[same]]
+        return scores
+
     def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best passages that share a word with each query. Ties go to the earlier row;
         `NO_RESULT` fills lists that are shorter."""

@@ -118,7 +118,7 @@ class _BM25:
         _, rows = self._index.search(queries, k)
 
         def get_scores(place: int, numbers: Sequence[int]) -> list[float]:
-            similarities: list[float] = self._index.score(queries[place])[list(numbers)].tolist()
+            similarities: list[float] = self._index.score_rows(queries[place], numbers).tolist()
             return similarities
 
         return RetrievedPassages(_convert_to_lists(rows), get_scores)

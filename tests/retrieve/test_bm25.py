@@ -45,6 +45,14 @@ def test_bm25_order_and_scores_are_those_of_the_library(run):
         assert np.isneginf(own[len(best) :]).all()
 
 
+def test_scores_of_some_passages_are_those_of_all_to_the_last_bit(run):
+    index = open_bm25(run, make_numbered_passages(run), BM25())
+    rows = [23, 0, 7, 7, 12]
+    for query in QUERIES:
+        assert index.score_rows(query, rows).tobytes() == index.score(query)[rows].tobytes()
+        assert index.score_rows(query, []).shape == (0,)
+
+
 def test_bm25_index_is_made_once(run, monkeypatch):
     passages = make_numbered_passages(run)
     first = open_bm25(run, passages, BM25()).search(QUERIES, 5)

@@ -76,10 +76,10 @@ def _judge_shard(
 ) -> ShardResult:
     shard = ShardResult([])
     for candidates in lists:
-        scores = index.score(queries[candidates[0]["query_id"]])
-        for row in candidates:
+        rows = [row_of[row["passage_id"]] for row in candidates]
+        scores = index.score_rows(queries[candidates[0]["query_id"]], rows).tolist()
+        for row, score in zip(candidates, scores, strict=True):
             pair = QueryPassagePair(row["query_id"], row["passage_id"])
-            score = float(scores[row_of[pair.passage_id]])
             shard.rows.append(make_judgement_row(pair, "bm25", score, tokens=0))
     shard.counts = Counter(pairs=len(shard.rows), queries=len(lists))
     return shard
