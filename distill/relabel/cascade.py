@@ -35,6 +35,7 @@ def make_survivors(
         partial(_open_selection, rule, queries, candidates, list(judgements.values())),
         WorkerNeeds(),
         group=lambda number: number // count_shards_a_block(rule),
+        key="relabel.shard_size",
     )
     stage.finish()
     return stage

@@ -97,6 +97,7 @@ def _fill_stage(
         partial(_open_choice, rule, seed, passages, queries, labels),
         WorkerNeeds(),
         group=lambda number: number // count_shards_a_block(rule),
+        key="relabel.shard_size",
     )
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
     statistics = RunningStatistics(

@@ -68,6 +68,7 @@ def make_labels(
         partial(_open_fusion, rule, queries, candidates, judgements, above),
         WorkerNeeds(),
         group=lambda number: number // count_shards_a_block(rule),
+        key="relabel.shard_size",
     )
     measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
     figures: dict[str, Any] = {"seed_margin": measured} if measured else {}

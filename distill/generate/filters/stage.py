@@ -206,6 +206,7 @@ def _make(
             unit="draws",
             together=together,
             settle=settle,
+            key="generate.shard_size",
         )
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)

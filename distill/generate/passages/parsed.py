@@ -30,7 +30,11 @@ def make_parsed(
     stage = run.open_stage(name, fingerprint(writing.generate, method), [generations])
     if not stage.complete:
         stage.map_on_workers(
-            PARSED, list_shards(generations.folder), partial(_open_parser, writing), WorkerNeeds()
+            PARSED,
+            list_shards(generations.folder),
+            partial(_open_parser, writing),
+            WorkerNeeds(),
+            key="generate.shard_size",
         )
         stage.finish()
     if not stage.manifest["rows"]:
