@@ -133,7 +133,7 @@ def judge_pairs(
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys, earlier)
         blocks = _list_blocks(order, keys, set(stored))
-        requests = LazyBatches(
+        requests = LazyBatches[JudgeRequests](
             len(blocks), lambda number: [[(texts[n], [pairs[n].query]) for n in blocks[number]]]
         )
         opens = partial(_open_work, judge, llm)
