@@ -242,6 +242,12 @@ class ObjectFolder:
             )
         if any(words in said for words in ("169.254.169.254", "metadata.google", "must be spec")):
             return self._make_fault("needs credentials, and the environment has none", True)
+        if "service account file" in said:
+            return self._make_fault(
+                "needs credentials, and GOOGLE_APPLICATION_CREDENTIALS names no file of them that "
+                "can be read",
+                True,
+            )
         if number:
             return self._make_fault(f"answers with HTTP status {number}", False)
         return self._make_fault("cannot be reached", False)
