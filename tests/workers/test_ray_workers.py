@@ -4,7 +4,7 @@ compute with, and what `distill doctor` says of them."""
 from functools import partial
 
 import pytest
-from helpers.ray_work import open_lengths, open_threads, wait_until
+from helpers.ray_work import can_mount, open_lengths, open_threads, wait_until
 from helpers.written_files import read_files
 
 from distill.errors import UserError
@@ -12,6 +12,7 @@ from distill.inspect.doctor import Check, check_cluster
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import DROPPED
+from distill.workers.proof import write_proof_request
 from distill.workers.protocol import WorkerNeeds
 
 pytestmark = pytest.mark.slow
@@ -77,6 +78,26 @@ def test_nodes_of_two_kinds_are_refused_unless_the_recipe_allows_them(cluster, m
     assert "their last digits differ" in refused.value.what
     assert "execution.mixed_devices" in refused.value.remedy
     assert "CPU with DEFAULT" in devices
+
+
+@pytest.mark.skipif(not can_mount(), reason="may not mount a folder for a node alone")
+@pytest.mark.bad_input("cluster", "a node with another folder at the run's path", "refused, named")
+def test_node_with_another_folder_in_the_place_of_the_runs_is_refused(cluster, marks, tmp_path):
+    """It holds a run of its own there, which has had workers, too."""
+    seen, on_node = tmp_path / "seen", tmp_path / "on the node"
+    for folder in (seen, on_node):
+        (folder / "run").mkdir(parents=True)
+    write_proof_request(on_node / "run")
+    items = [f"waits {number}" for number in range(6)]
+    with cluster.add_node_without(seen, on_node), Run(seen / "run") as run:
+        run.use_workers(cluster.make_workers(run.folder))
+        stage = run.open_stage("words", {})
+        with pytest.raises(UserError) as refused:
+            stage.map_on_workers(DROPPED, items, partial(open_lengths, marks), WorkerNeeds())
+    assert refused.value.where.startswith("node ")
+    assert refused.value.what == f"does not see the run's folder {seen / 'run'}"
+    assert "mount the same folder at the same path on every node" in refused.value.remedy
+    assert not list((on_node / "run" / "words").glob("*"))
 
 
 def test_models_compute_with_the_threads_that_the_recipe_gives_a_worker(cluster, tmp_path):
