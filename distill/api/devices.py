@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from distill.models.sources.in_memory import is_object
-from distill.recipe import Recipe
+from distill.recipe import LanguageModel, Recipe
+from distill.recipe.needs import list_llms
 
 Step = Literal[
     "corpus", "generate", "relabel", "train_judge", "score_teacher", "train_student", "evaluate"
@@ -50,8 +51,12 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     if last == "corpus":
         return
     is_llm_here = _needs_llm_here(recipe) or not _is_left_to_workers(recipe, recipe.llm.device)
-    if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model) and is_llm_here:
+    if asks_llm and _is_llm_local(recipe.llm) and is_llm_here:
         yield "llm.device", recipe.llm.device
+    judging = list_llms(recipe).get("relabel.llm")
+    judges_here = judging is not None and not _is_left_to_workers(recipe, judging.device)
+    if relabels and judging is not None and judges_here and _is_llm_local(judging):
+        yield "relabel.llm.device", judging.device
     embeds = relabels or _needs_retriever(recipe)
     opens_retriever = embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)
     opens_ranker = relabels and relabel.cross_encoder is not None
@@ -68,6 +73,10 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
         yield "teacher.device", teacher.device
     if trains and recipe.train.launcher == "none":
         yield "train.device", recipe.train.device
+
+
+def _is_llm_local(llm: LanguageModel) -> bool:
+    return llm.engine != "http" and not is_object(llm.model)
 
 
 def _is_left_to_workers(recipe: Recipe, device: str | None) -> bool:

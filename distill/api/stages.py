@@ -285,7 +285,7 @@ def estimate(
     recipe = put_models(recipe, Models(llm, retriever, teacher))
     check_first(recipe, place, models=sample > 0)
     with open_job_to_look(recipe, place) as job:
-        return estimate_stages(job.run, recipe, job.llm, sample, listed)
+        return estimate_stages(job.run, recipe, job.llm, sample, listed, job.open_judging_llm)
 
 
 def show_prompt(

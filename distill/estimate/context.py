@@ -19,8 +19,9 @@ from distill.store.stage import Stage
 
 @dataclass
 class EstimateContext:
-    """The inputs of an estimate. `sample`: number of prompts that are asked, 0 for none. `price` is
-    None without a file of prices, `held_out`, `held_out_passages` and `passages` where the recipe
+    """The inputs of an estimate. `llm` opens the LLM that writes, `judging_llm` the one that judges
+    candidates. `sample`: number of prompts that are asked, 0 for none. Prices are None without a
+    file of prices, `held_out`, `held_out_passages` and `passages` where the recipe
     has none. `embedded`: a stage before this one has embedded the corpus with the retriever."""
 
     recipe: Recipe
@@ -32,7 +33,13 @@ class EstimateContext:
     embedding: EmbeddingSpeed
     held_out_passages: Stage | None = None
     passage_bytes: PassageBytes = NO_PASSAGES
+    judging_llm: Callable[[], LLM] | None = None
+    judging_price: Price | None = None
     embedded: bool = field(default=False, init=False)
+
+    def turn_to_judging(self) -> "EstimateContext":
+        """Return the context of what the LLM judges for relabelling, whose price is its own."""
+        return replace(self, llm=self.judging_llm or self.llm, price=self.judging_price)
 
     @property
     def corpus_size(self) -> int:

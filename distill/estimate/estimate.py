@@ -34,12 +34,17 @@ def estimate(
     llm: Callable[[], LLM],
     sample: int = 8,
     prices: Prices | None = None,
+    judging_llm: Callable[[], LLM] | None = None,
 ) -> Estimate:
     """Estimate every stage of `recipe` from a corpus that is read, before any query is generated.
 
     The corpus is read into the run, if it is not there. What a server replies to the sampled
     prompts stays in the run's request cache, so that the run does not pay for it again. A
     sample of 0 asks no LLM and loads no model.
+
+    Args:
+        llm: opens the LLM that writes.
+        judging_llm: opens the one that judges candidates; None: the one that writes.
 
     Raises:
         UserError: if a file that the recipe names cannot be read, the LLM cannot be asked, or
@@ -67,6 +72,8 @@ def estimate(
         embedding,
         held_out_passages,
         measure_passages(passages),
+        judging_llm,
+        None if prices is None else prices.find(recipe.judging_llm.model),
     )
 
     lines = estimate_passages(context)
@@ -125,13 +132,14 @@ def _describe_basis(context: EstimateContext) -> list[str]:
         )
     if context.embedding.texts:
         lines.append(f"Embedding: measured on {len(context.embedding.texts)} passages.")
-    if context.sample and context.recipe.llm.engine == "http":
+    served = any(llm.engine == "http" for llm in (context.recipe.llm, context.recipe.judging_llm))
+    if context.sample and served:
         lines.append("The sample's replies are kept: the run will not pay for them again.")
     if context.recipe.store is not None:
         lines.append(
             f"{context.recipe.store} will hold a copy of the run's folder, about three objects a "
             "shard; its price is not counted."
         )
-    if context.price is None and context.recipe.llm.engine == "http":
+    if context.price is None and served:
         lines.append("Cost: give --prices FILE.")
     return lines + [f"Not measured: {fault}." for fault in context.embedding.faults]

@@ -44,7 +44,7 @@ def measure_judgements(
         ranking = open_ranking(name, RankerSettings.select(recipe), lambda: engine)
     except UserError:
         return None
-    several = 1 if recipe.llm.engine == "http" else min(queries_a_passage, len(queries))
+    several = 1 if recipe.judging_llm.engine == "http" else min(queries_a_passage, len(queries))
     requests = [
         (passage, [queries[(number + i) % len(queries)] for i in range(several)])
         for number, passage in enumerate(passages)
@@ -82,14 +82,16 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
     if context.sample:
         engine = context.llm()
         clock = UsageMeter(engine)
-        chat = uses_chat_template(recipe.llm, engine)
+        chat = uses_chat_template(recipe.judging_llm, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
         if each := clock.compute_cost(len(queries)):
             return each
     slides = make_windows(size, window)
     requests = [
         prompt.render(
-            query=query, passages=several[: len(slide)], chat=recipe.llm.prompt_format == "chat"
+            query=query,
+            passages=several[: len(slide)],
+            chat=recipe.judging_llm.prompt_format == "chat",
         )
         for query in queries
         for slide in slides

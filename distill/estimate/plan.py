@@ -56,4 +56,7 @@ def _list_models(recipe: Recipe) -> str:
         recipe.train.device,
         recipe.train.batch_size,
     ]
+    if recipe.judging_llm != recipe.llm:
+        judging = recipe.judging_llm
+        parts += [judging.engine, judging.model, judging.device]
     return "|".join(map(str, parts))

@@ -10,11 +10,13 @@ from distill.files.read import parse_path
 from distill.models.model_card import find_licence, read_card
 from distill.models.reference import resolve
 from distill.recipe import Corpus, Recipe
-from distill.recipe.needs import needs_llm
+from distill.recipe.needs import list_llms
 from distill.store.stage import open_stage
 from distill.store.tables import NO_LLM, QUERIES, read_rows
 
 NOT_STATED = "not stated"
+LLM_ROLES = {"llm": "LLM", "relabel.llm": "judging LLM"}
+"""What the LLMs are called, by the keys that name them."""
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -28,7 +30,7 @@ class Ingredient:
 
 
 def list_ingredients(recipe: Recipe) -> list[Ingredient]:
-    """List corpus, encoder, teacher, and the LLM where there was work for one, each with its
+    """List corpus, encoder, teacher, and the LLMs where there was work for them, each with its
     licence where its own files state one; no model is fetched to look."""
     ingredients = [
         Ingredient(
@@ -41,8 +43,8 @@ def list_ingredients(recipe: Recipe) -> list[Ingredient]:
         ingredients.append(
             _describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url)
         )
-    if needs_llm(recipe):
-        ingredients.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
+    for key, llm in list_llms(recipe).items():
+        ingredients.append(_describe_model(LLM_ROLES[key], llm.model, llm.base_url))
     if recipe.has_corpus:
         ingredients.append(Ingredient("corpus", describe_corpus(recipe.corpus), NOT_STATED))
     return ingredients

@@ -4,7 +4,6 @@ place that knows their order. Each stage reads the tables of earlier ones and wr
 A stage's code is imported when the stage is reached: reading a corpus needs no torch.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill.errors import UserError
@@ -13,7 +12,7 @@ from distill.llm.lazy import LazyLLM, RecipeLLM
 from distill.pipeline.inner_run import open_inner_run
 from distill.pipeline.make_student import make_student
 from distill.pipeline.recipe_copy import save_recipe
-from distill.recipe import Recipe, Teacher
+from distill.recipe import LanguageModel, Recipe, Teacher
 from distill.runtime import processes
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -21,6 +20,7 @@ from distill.workers import shares
 from distill.workers.protocol import Workers
 
 if TYPE_CHECKING:
+    from distill.llm.protocol import LLM
     from distill.tasks.decontaminate import EvaluationSet
 
 
@@ -76,8 +76,8 @@ class Job:
     """One recipe in one open run. Each method does what it needs of the stages before it, which
     costs nothing where they are complete.
 
-    The LLM is opened by the first stage that asks it something, closed where an encoder needs its
-    memory, and closed for good before anything is trained."""
+    An LLM is opened by the first stage that asks it something, closed where an encoder or another
+    LLM needs its memory, and closed for good before anything is trained."""
 
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.run = run
@@ -88,20 +88,27 @@ class Job:
         elif run.workers.local and (run.folder / shares.FOLDER).is_dir():
             mixed = recipe.execution.mixed_devices
             run.use_workers(shares.ShareTaker(run.folder, False, mixed))
-        requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
-        self.llm = RecipeLLM(recipe.llm, requests)
-        self.judge = self._open_judge(requests)
+        self.llm: LazyLLM = self._make_llm(recipe.llm)
+        self.judging_llm = self._make_other(recipe.relabel.llm)
+        self.judge = self._make_other(recipe.evaluate.judged.llm)
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 
-    def _open_judge(self, requests: Path) -> LazyLLM:
-        """Open the LLM that writes held-out queries and judges their answers: the recipe's own,
-        unless `evaluate.judged.llm` names another."""
-        other = self.recipe.evaluate.judged.llm
-        if other is None:
+    def _make_llm(self, settings: LanguageModel) -> LazyLLM:
+        return RecipeLLM(settings, self.run.folder / "requests.sqlite")
+
+    def _make_other(self, other: LanguageModel | None) -> LazyLLM:
+        """Make the LLM of rankers, or of the task `judged`: the one that writes queries, unless the
+        recipe names another."""
+        if other is None or other == self.recipe.llm:
             return self.llm
-        return RecipeLLM(other, requests)
+        return self._make_llm(other)
+
+    def open_judging_llm(self) -> "LLM":
+        """Open the LLM of the rankers, and close the one that writes if it is another."""
+        self._close_writing_llm()
+        return self.judging_llm()
 
     def make_corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
@@ -218,21 +225,20 @@ class Job:
 
         with processes.let_main_go_first():
             corpus, queries, examples, _ = self.generate()
+        self._close_writing_llm()
         if corpus.passages is None or queries is None:
             self.llm.close()
             return TrainingExamples(corpus, examples, None)
-        passages = corpus.passages
+        passages, llm = corpus.passages, self.judging_llm
         with processes.let_main_go_first():
-            last = Round(
-                settle_rankers(self.run, self.recipe, passages, queries, self.llm, self.judged)
-            )
+            last = Round(settle_rankers(self.run, self.recipe, passages, queries, llm, self.judged))
         for number in range(1, self.recipe.relabel.rounds):
             last = self._finish_round(number, last, passages, queries, examples)
             if last.repeated is not None:
                 break
         with processes.let_main_go_first():
             labels, chosen = self._label(self.run, last.recipe, last.teacher, passages, queries)
-        self.llm.close()
+        self.judging_llm.close()
         return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier, last.repeated)
 
     def _label(
@@ -242,8 +248,13 @@ class Job:
         from distill.relabel.rankers.passes import RankerSettings
         from distill.relabel.stages import relabel
 
-        rankers = RankerSettings.select(recipe)
-        return relabel(run, rankers, recipe.seed, passages, queries, self.llm, self.judged, teacher)
+        rankers, llm = RankerSettings.select(recipe), self.judging_llm
+        return relabel(run, rankers, recipe.seed, passages, queries, llm, self.judged, teacher)
+
+    def _close_writing_llm(self) -> None:
+        """Close the LLM that wrote queries, unless it judges candidates as well."""
+        if self.judging_llm is not self.llm:
+            self.llm.close()
 
     def train_judge(self) -> tuple[Stage, Stage | None]:
         """Train the judge from labels of its own or from those of relabelling, and its evaluation;
@@ -264,12 +275,14 @@ class Job:
                 "name a corpus, and methods of generate.methods that ask about its passages",
             )
         if recipe.trains_judge:
-            judge = teach_judge(run, recipe, corpus.passages, queries, self.llm, self.judged)
+            self._close_writing_llm()
+            llm = self.judging_llm
+            judge = teach_judge(run, recipe, corpus.passages, queries, llm, self.judged)
         else:
             labels = self.relabel().labels
             assert labels is not None
             judge = make_judge(run, training, corpus.passages, queries, labels)
-        self.llm.close()
+        self.judging_llm.close()
         return judge, evaluate_judge(run, recipe, judge, corpus.held_out, corpus.known_item)
 
     def _finish_round(
@@ -289,7 +302,7 @@ class Job:
         with open_inner_run(self.run, str(number)) as run:
             with processes.let_main_go_first():
                 labels, chosen = self._label(run, here, last.teacher, passages, queries)
-            self.llm.close()
+            self.judging_llm.close()
             learnt = [chosen, *examples]
             _, trained = make_student(run, here, passages, learnt, labels, last.earlier)
         if recipe.student.route == "query" and _is_start_best(trained):

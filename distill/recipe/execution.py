@@ -70,7 +70,7 @@ class Execution(Section):
 
         Args:
             devices: of the models, by the sections that name them.
-            data_parallel: `llm.data_parallel`.
+            data_parallel: the larger of the language models' `data_parallel`.
             store: of the run.
             launcher: `train.launcher`.
 

@@ -108,7 +108,9 @@ class Recipe(Section):
         self._check_embedding_rate()
         self._check_first_round()
         devices = {name: getattr(self, name).device for name in ("llm", "retriever", "teacher")}
-        self.execution.check(devices, self.llm.data_parallel, self.store, self.train.launcher)
+        devices["relabel.llm"] = self.judging_llm.device
+        copies = max(self.llm.data_parallel, self.judging_llm.data_parallel)
+        self.execution.check(devices, copies, self.store, self.train.launcher)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out_share == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         for task in ("judged", "known-item"):
@@ -126,6 +128,11 @@ class Recipe(Section):
                 "judged, for which the LLM writes queries"
             )
         return self
+
+    @property
+    def judging_llm(self) -> LanguageModel:
+        """The language model that judges candidates: `relabel.llm`, or the one that writes."""
+        return self.relabel.llm or self.llm
 
     @property
     def holds_out_log(self) -> bool:

@@ -14,6 +14,7 @@ from distill.object_store.address import is_store_address, parse_address
 from distill.object_store.download import list_input
 from distill.object_store.objects import ObjectFolder
 from distill.recipe import Recipe
+from distill.recipe.needs import list_llms
 
 _BYTES_PER_TOKEN = 4
 """Of English text; other scripts have more bytes a character and fewer characters a token."""
@@ -45,8 +46,9 @@ def _check_extra(key: str, modules: list[str], extra: str) -> list[str]:
 
 def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
     """List the key of the recipe, modules of which one is needed, and the extra that brings it."""
-    if recipe.llm.engine == "vllm":
-        yield "llm.engine vllm", ["vllm"], "gpu"
+    for key, llm in {"llm": recipe.llm, **list_llms(recipe)}.items():
+        if llm.engine == "vllm":
+            yield f"{key}.engine vllm", ["vllm"], "gpu"
     if recipe.retriever.index != "exact":
         yield f"retriever.index {recipe.retriever.index}", ["faiss"], "cpu"
     if recipe.execution.mode == "ray":

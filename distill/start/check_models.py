@@ -14,7 +14,7 @@ from distill.models.sources.hub import HUB_ID, check_on_hub
 from distill.models.sources.in_memory import is_object
 from distill.models.sources.wheel import find_in_cache, parse_wheel
 from distill.recipe import LanguageModel, Recipe
-from distill.recipe.needs import needs_llm
+from distill.recipe.needs import list_llms
 from distill.recipe.sections.embedder import ServedModel
 from distill.remote.served_models import list_served_models
 
@@ -29,10 +29,11 @@ _SHOWN = 5
 def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each model that the recipe names and uses."""
     relabel, teacher = recipe.relabel, recipe.teacher
-    if needs_llm(recipe):
-        yield lambda: _check_llm(recipe.llm)
+    for key, llm in list_llms(recipe).items():
+        yield partial(_check_llm, llm, key)
     if JUDGED in recipe.evaluate.tasks:
-        yield lambda: _check_llm(recipe.evaluate.judged.llm or recipe.llm)
+        judge, key = recipe.evaluate.judged.llm, "evaluate.judged.llm"
+        yield partial(_check_llm, judge or recipe.llm, key if judge else "llm")
     if recipe.corpus.tokenizer is not None:
         yield partial(_check_reference, recipe.corpus.tokenizer)
     if recipe.has_corpus:
@@ -47,13 +48,13 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda: _check_reference(encoder)
 
 
-def _check_llm(llm: LanguageModel) -> list[str]:
+def _check_llm(llm: LanguageModel, key: str) -> list[str]:
     if llm.engine != "http":
         return _check_reference(llm.model)
     if is_object(llm.model):
         return []
     served = list_served_models(llm)
-    return _check_name(llm.model, served, f"llm.base_url {llm.base_url}")
+    return _check_name(llm.model, served, f"{key}.base_url {llm.base_url}")
 
 
 def _check_embedder(model: str, settings: ServedModel) -> list[str]:
@@ -101,18 +102,20 @@ def _check_reference(reference: str) -> list[str]:
 def check_llm_size(recipe: Recipe) -> list[str]:
     """Warn of an LLM that is too small to write and to judge, as far as that was measured: see
     docs/results.md."""
-    size = guess_parameters(recipe.llm.model)
-    if not recipe.generate.from_passages or size is None or size >= _SMALLEST_LLM:
+    sizes = {key: guess_parameters(llm.model) for key, llm in list_llms(recipe).items()}
+    small = {key: size for key, size in sizes.items() if size is not None and size < _SMALLEST_LLM}
+    if not recipe.generate.from_passages or not small:
         return []
     named = [*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])]
     judges = [ranker for ranker in named if ranker in ("rc", "graded")]
     notices = [
-        f"llm.model: has {size / 1e6:,.0f} million parameters; what an LLM of 135 million wrote "
+        f"{key}.model: has {size / 1e6:,.0f} million parameters; what an LLM of 135 million wrote "
         "and judged (124 to 180 queries, one seed) added nothing that could be shown, on six "
         "collections, to the transformer that recipes/adapt.yaml adapts to the corpus without an "
         "LLM (docs/results.md)"
+        for key, size in small.items()
     ]
-    if judges:
+    if judges and [*sizes][-1] in small:
         notices.append(
             f"relabel.rankers {', '.join(judges)}: reranking by the verdicts of an LLM of 135 "
             "million parameters was worse than no reranking, on both collections where it was "

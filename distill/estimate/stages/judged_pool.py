@@ -63,6 +63,7 @@ def _settle(recipe: Recipe, writing: WritingSettings) -> Recipe:
     judge = {
         f"prompt_{pool.judge}": get_judge_prompt_file(pool),
         "max_passage_words": pool.max_passage_words,
+        "llm": None,
     }
     relabel = recipe.relabel.model_copy(update=judge)
     settled = recipe.model_copy(

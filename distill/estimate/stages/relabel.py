@@ -143,6 +143,7 @@ def _estimate_judging(
 ) -> StageEstimate:
     """Estimate one pass over the lists of these queries, `size` passages each. Without a sample
     of queries that an LLM wrote, what its judgements take is not measured."""
+    context = context.turn_to_judging()
     stage, pairs = f"judgements-{name}", make_bounded_amount(queries * size)
     if name == "bm25":
         return StageEstimate(stage, pairs, "pairs", note="no LLM")

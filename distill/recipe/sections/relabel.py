@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from distill.recipe.sections.llm import LanguageModel
 from distill.recipe.sections.section import Device, Section, Word
 
 Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25"]
@@ -45,6 +46,10 @@ class Relabel(Section):
     """The section `relabel`: the rankers that judge candidates, and the choice of positive and
     negatives."""
 
+    llm: LanguageModel | None = None
+    """The language model of the rankers ql, rc, graded and listwise, with the keys of the section
+    `llm`; null: the one that writes the queries. A model finds the passage too likely that it wrote
+    the query from; another one does not know its habits."""
     prompt_ql: str = "prompts/ql.jinja"
     """Prompt of the ranker ql (query likelihood), a Jinja file relative to the recipe."""
     prompt_rc: str = "prompts/rc.jinja"

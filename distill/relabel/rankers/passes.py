@@ -41,7 +41,7 @@ class RankerSettings(NamedTuple):
     @classmethod
     def select(cls, recipe: Recipe) -> "RankerSettings":
         """Select them of a recipe."""
-        return cls(recipe.relabel, recipe.llm, recipe.retriever, recipe.folder)
+        return cls(recipe.relabel, recipe.judging_llm, recipe.retriever, recipe.folder)
 
 
 @dataclass(frozen=True)

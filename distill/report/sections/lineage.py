@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distill.errors import UserError
 from distill.models.model_card import find_licence
 from distill.recipe import Recipe
-from distill.recipe.needs import needs_llm
+from distill.recipe.needs import list_llms
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest, RunData, put_before_first
@@ -18,6 +18,7 @@ from distill.store.integrity import order_counts
 
 _MODELS = {
     "LLM": ("llm", "model"),
+    "judging LLM": ("relabel.llm", "model"),
     "retriever": ("retriever", "model"),
     "encoder of the student": ("student", "encoder"),
     "teacher": ("teacher", "model"),
@@ -69,13 +70,14 @@ def _tabulate_models(run_data: RunData) -> Grid | None:
     }
     evaluated = run_data.summary["models"] if run_data.summary else {}
     by_revision = {model["revision"]: model["licence"] for model in evaluated.values()}
-    rows = []
+    rows, asked = [], _list_llms(run_data.recipe)
     for label, (section, key) in _MODELS.items():
-        if section == "llm" and not _has_llm(run_data.recipe):
+        if section.endswith("llm") and section not in asked:
             continue
-        if reference := (run_data.recipe.get(section) or {}).get(key):
+        settings = _find_section(run_data.recipe, section)
+        if reference := settings.get(key):
             revision = revisions.get(reference, "")
-            licence = by_revision.get(revision) or _find_licence(run_data, section, reference)
+            licence = by_revision.get(revision) or _find_licence(settings, reference)
             rows.append(_make_model_row(label, reference.partition("#")[0], revision, licence))
     for role, model in evaluated.items():
         if not model["variant_of"]:
@@ -86,19 +88,27 @@ def _tabulate_models(run_data: RunData) -> Grid | None:
     return Grid("Models", header, rows) if rows else None
 
 
-def _has_llm(recipe: Mapping[str, Any]) -> bool:
-    """Return whether the run had work for an LLM; so it is taken of a recipe with keys that are not
-    known here."""
+def _list_llms(recipe: Mapping[str, Any]) -> set[str]:
+    """List the keys of the LLMs that the run had work for; of a recipe with keys that are not known
+    here, the one that writes is taken to have had some."""
     try:
-        return needs_llm(Recipe.model_validate(recipe))
+        return {*list_llms(Recipe.model_validate(recipe))}
     except ValidationError:
-        return True
+        return {"llm"}
 
 
-def _find_licence(run_data: RunData, section: str, reference: str) -> str:
+def _find_section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of a recipe, or one within it; an empty one where it is not there."""
+    section: Mapping[str, Any] = recipe
+    for part in name.split("."):
+        section = section.get(part) or {}
+    return section
+
+
+def _find_licence(settings: Mapping[str, Any], reference: str) -> str:
     """Find the licence that the model's own files state, as the card of an export has it; of a
     model behind a server, or one that is not on this machine any more, none is known."""
-    if (run_data.recipe.get(section) or {}).get("base_url"):
+    if settings.get("base_url"):
         return _NOT_STATED
     try:
         return find_licence(reference) or _NOT_STATED
