@@ -89,7 +89,7 @@ def _needs_llm_here(recipe: Recipe) -> bool:
     """Return whether this process asks the LLM on a cluster too: it compares draws in the filters'
     order."""
     generate = recipe.generate
-    return generate.from_passages and generate.best_of > 1 and generate.best_by == "ql"
+    return generate.from_passages and generate.best_of > 1 and generate.best_by != "round_trip"
 
 
 def _needs_judge_here(recipe: Recipe, last: Step) -> bool:
@@ -102,7 +102,7 @@ def _needs_judge_here(recipe: Recipe, last: Step) -> bool:
 def _needs_retriever(recipe: Recipe) -> bool:
     """Return whether generation compares queries or tasks by the retriever's vectors."""
     generate, filters = recipe.generate, recipe.generate.filters
-    by_rank = generate.best_of > 1 and generate.best_by == "round_trip"
+    by_rank = generate.best_of > 1 and generate.best_by != "ql"
     filtered = filters.round_trip is not None or filters.min_similarity is not None
     return "brainstorm" in generate.methods or (generate.from_passages and (by_rank or filtered))
 

@@ -23,6 +23,7 @@ from distill.recipe.sections.generate import (
     LabelledSet,
     Method,
     QueryLog,
+    RoundTripBy,
     TaskType,
 )
 from distill.recipe.sections.llm import DType, Engine, LanguageModel
@@ -100,6 +101,7 @@ __all__ = [
     "Relabel",
     "RetrievalSource",
     "Retriever",
+    "RoundTripBy",
     "ServedModel",
     "SoftScoreChoice",
     "SoftScoreName",

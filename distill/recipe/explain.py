@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distill.files.read_yaml import find_in_yaml
 from distill.recipe.renamed_keys import RENAMED_KEYS
@@ -130,3 +130,14 @@ def _name_kind(value: bool | int | float | date) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "a date" if isinstance(value, date) else "a number"
+
+
+def list_known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """List the dotted names of all keys of a section."""
+    keys = []
+    for name, info in section.model_fields.items():
+        keys.append(prefix + name)
+        for inner in (info.annotation, *get_args(info.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                keys += list_known_keys(inner, f"{prefix}{name}.")
+    return keys

@@ -3,17 +3,17 @@ the nearest known one named; `${NAME}` stands for an environment variable."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.recipe.environment import read_environment
 from distill.recipe.execution import Execution
-from distill.recipe.explain import RecipeText, explain_faults
+from distill.recipe.explain import RecipeText, explain_faults, list_known_keys
 from distill.recipe.renamed_keys import rename_old_keys
 from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.evaluate import Ablation, Evaluate
@@ -116,6 +116,7 @@ class Recipe(Section):
         for task in ("judged", "known-item"):
             if task in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out_share):
                 raise ValueError(f"evaluate.tasks has {task}: set corpus.held_out, such as 0.1")
+        self.generate.filters.check_sources(self.retriever.sources)
         if self.holds_out_log and self.generate.log.path is None:
             raise ValueError("evaluate.judged.source is log: set generate.log.path")
         if self.corpus.hold_out_by == "section" and self.corpus.source == "docstrings":
@@ -394,14 +395,3 @@ def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
             raise UserError(where, f"{section!r} is not a section", "see the recipe")
         values = inner
     values[name] = value
-
-
-def list_known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    """List the dotted names of all keys of a section."""
-    keys = []
-    for name, info in section.model_fields.items():
-        keys.append(prefix + name)
-        for inner in (info.annotation, *get_args(info.annotation)):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                keys += list_known_keys(inner, f"{prefix}{name}.")
-    return keys

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from distill.errors import UserError
-from distill.recipe.explain import find_nearest_key
-from distill.recipe.load import Recipe, list_known_keys
+from distill.recipe.explain import find_nearest_key, list_known_keys
+from distill.recipe.load import Recipe
 
 JsonSchema = dict[str, Any]
 """A JSON schema, or a part of one."""

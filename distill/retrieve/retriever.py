@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from distill.recipe import BM25, Retriever, Teacher
+from distill.recipe import BM25, RetrievalSource, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.dense.dense_search import open_dense_search
 from distill.retrieve.dense.part_work import QueryBatches
@@ -13,6 +13,7 @@ from distill.retrieve.exact import NO_RESULT, RowNumbers
 from distill.retrieve.fusion import DEPTH, fuse_reciprocal_ranks
 from distill.retrieve.index import QUERIES_AT_ONCE
 from distill.store.run import Run
+from distill.store.sqlite.table import SqlRow
 from distill.store.stage import Stage
 from distill.workers.protocol import WorkerNeeds
 
@@ -26,9 +27,12 @@ class RetrievedPassages(NamedTuple):
     """Of the query at this place with these rows, found or not."""
 
 
-def find_depth(retriever: Retriever, k: int) -> int:
-    """Find how many passages each source is asked for, of which the k best are wanted."""
-    fused = retriever.merge != "union" and len(retriever.sources) > 1
+def find_depth(
+    retriever: Retriever, k: int, sources: Sequence[RetrievalSource] | None = None
+) -> int:
+    """Find how many passages each of the sources, by default all of the retriever's, is asked for,
+    of which the k best are wanted."""
+    fused = retriever.merge != "union" and len(sources or retriever.sources) > 1
     return DEPTH * k if fused else k
 
 
@@ -38,6 +42,8 @@ class PassageRetriever:
     Args:
         teacher: embeds the passages, where the retriever is a query encoder in its space.
         compares: the similarity of a query and a passage is the teacher's.
+        sources: those of the retriever's that are searched; None: all of them.
+        keeps: for how many passages a query is searched later, too, which is kept for then.
     """
 
     def __init__(
@@ -47,14 +53,17 @@ class PassageRetriever:
         passages: Stage,
         teacher: Teacher | None = None,
         compares: bool = False,
+        sources: Sequence[RetrievalSource] | None = None,
+        keeps: int = 0,
     ) -> None:
         self._retriever = retriever
+        self._sources = sources or retriever.sources
         self._dense = (
-            open_dense_search(run, retriever, passages, teacher, compares)
-            if "dense" in retriever.sources
+            open_dense_search(run, retriever, passages, teacher, compares, keeps)
+            if "dense" in self._sources
             else None
         )
-        self._bm25 = _BM25(run, retriever.bm25, passages) if "bm25" in retriever.sources else None
+        self._bm25 = _BM25(run, retriever.bm25, passages) if "bm25" in self._sources else None
 
     @property
     def needs(self) -> WorkerNeeds:
@@ -70,15 +79,15 @@ class PassageRetriever:
         """Prepare to retrieve for all queries of a stage (see `DenseSearch.prepare`)."""
         if self._dense is None:
             return nullcontext()
-        depth = find_depth(self._retriever, k)
+        depth = find_depth(self._retriever, k, self._sources)
         return self._dense.prepare(stage, batches, depth)
 
     def find(self, batches: Sequence[RetrieverQueries], k: int) -> Iterator[RetrievedPassages]:
         """Retrieve the k best passages of each query, batch by batch. Their similarity is the
         cosine where `dense` is a source, else the BM25 score. What is found for a batch does not
         depend on the others, but the corpus is gone through once for all of them."""
-        depth = find_depth(self._retriever, k)
-        results = {name: self._find_by(name, batches, depth) for name in self._retriever.sources}
+        depth = find_depth(self._retriever, k, self._sources)
+        results = {name: self._find_by(name, batches, depth) for name in self._sources}
         for of_batch in zip(*results.values(), strict=True):
             yield self._fuse(dict(zip(results, of_batch, strict=True)), k)
 
@@ -86,6 +95,16 @@ class PassageRetriever:
         """Compute the share of the exact k nearest that the index finds; None if the index is
         exact."""
         return None if self._dense is None else self._dense.compute_recall(batch, k)
+
+    def take_new_searches(self) -> list[SqlRow]:
+        """Return what a worker has found by vectors, which the process that writes the run
+        keeps."""
+        return [] if self._dense is None else self._dense.take_new_searches()
+
+    def keep_searches(self, rows: Sequence[SqlRow]) -> None:
+        """Keep what a worker has found by vectors."""
+        if self._dense is not None:
+            self._dense.keep_searches(rows)
 
     def _find_by(
         self, source: str, batches: Sequence[RetrieverQueries], k: int

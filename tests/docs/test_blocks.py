@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from distill.cli import cli
-from distill.recipe.load import Recipe, list_known_keys, load_recipe
+from distill.recipe.explain import list_known_keys
+from distill.recipe.load import Recipe, load_recipe
 from distill.recipe.renamed_keys import RENAMED_KEYS
 
 from .markdown import PAGES, PART, ROOT, Block, all_blocks, read_commands

@@ -6,7 +6,8 @@ import shlex
 import pytest
 import yaml
 
-from distill.recipe.load import Recipe, list_known_keys
+from distill.recipe.explain import list_known_keys
+from distill.recipe.load import Recipe
 
 from .markdown import ROOT
 

@@ -13,7 +13,7 @@ import yaml
 
 from distill.cli import cli
 from distill.recipe import Recipe
-from distill.recipe.load import list_known_keys
+from distill.recipe.explain import list_known_keys
 from distill.store.tables import TABLES
 
 from .markdown import PAGES, ROOT, read_anchors, read_links

@@ -150,6 +150,23 @@ def test_draws_compared_by_likelihood_are_counted(recipe_file, tmp_path):
     assert of(found, "generations").amount.high == 3 * PROMPTS
 
 
+def test_draws_compared_by_contrast_take_two_judgements_each_and_a_search(recipe_file, tmp_path):
+    by_ql, by_contrast = (
+        of(
+            estimated(
+                load_recipe(recipe_file, ["generate.best_of=3", f"generate.best_by={by}"]),
+                tmp_path / by,
+                0,
+            ),
+            "queries",
+        )
+        for by in ("ql", "contrast")
+    )
+    assert by_contrast.prompt_tokens.high == pytest.approx(2 * by_ql.prompt_tokens.high)
+    assert "embeds" in by_contrast.note
+    assert "by contrast" in by_contrast.note
+
+
 def test_filters_that_retrieve_embed_the_corpus(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file, ["generate.filters={round_trip: 3}"])
     found = estimated(recipe, tmp_path, 2)

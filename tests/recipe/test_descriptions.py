@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill.recipe import Recipe, dump_recipe, load_recipe
-from distill.recipe.load import list_known_keys
+from distill.recipe.explain import list_known_keys
 from distill.recipe.reference import find_key, write_commented_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -87,6 +87,7 @@ def test_fingerprints_of_generation_hold_every_key_that_it_reads(run, recipe_fil
         "generate.lengths": ["short", "long"],
         "generate.min_passage_words": 3,
         "generate.filters": {"round_trip": 3, "near_duplicates": 0.9, "max_copied": 0.9},
+        "retriever.sources": ["dense", "bm25"],
         "evaluate.tasks": [],
     }
     chain, select = StageChain(override(load_recipe(recipe_file), settings)), WritingSettings.select

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import distill
 from distill.recipe import Recipe
-from distill.recipe.load import list_known_keys
+from distill.recipe.explain import list_known_keys
 from distill.recipe.renamed_keys import RENAMED_KEYS
 
 FOLDER = Path(distill.__file__).parent

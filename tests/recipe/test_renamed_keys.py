@@ -6,7 +6,7 @@ from helpers.training_by_hand import make_recipe, train_in
 
 from distill.errors import UserError
 from distill.recipe import Generate, LanguageModel, Recipe, Teacher, Train, dump_recipe, load_recipe
-from distill.recipe.load import list_known_keys
+from distill.recipe.explain import list_known_keys
 from distill.recipe.renamed_keys import RENAMED_KEYS, rename_old_keys
 from distill.store.run import Run
 

@@ -127,16 +127,24 @@ def _estimate_filtering(
     the LLM."""
     generate = context.recipe.generate
     filters, best_of = generate.filters, generate.best_of
-    by_rank = best_of > 1 and generate.best_by == "round_trip"
-    if by_rank or filters.round_trip is not None or filters.min_similarity is not None:
-        return context.estimate_retriever_stage("queries", queries, "queries", draws)
-    if best_of == 1:
-        return StageEstimate("queries", queries, "queries")
-    each = measure_judgements(context, "ql", sample, best_of)
+    best_by = generate.best_by if best_of > 1 else None
+    filtered = filters.round_trip is not None or filters.min_similarity is not None
+    line = StageEstimate("queries", queries, "queries")
+    if filtered or best_by in ("round_trip", "contrast"):
+        line = context.estimate_retriever_stage("queries", queries, "queries", draws)
+    if best_by not in ("ql", "contrast"):
+        return line
+    # The LLM that writes compares them.
+    rule = context.recipe.relabel.model_copy(update={"llm": None})
+    writing = context.recipe.model_copy(update={"relabel": rule})
+    each = measure_judgements(replace(context, recipe=writing), "ql", sample, best_of)
     if each is None:
         return StageEstimate("queries", queries, "queries", seconds=UNKNOWN, note=CANNOT_JUDGE)
-    note = f"compares {draws.text} draws by ql"
-    return context.estimate_llm_stage("queries", queries, "queries", draws, each, note)
+    pairs = draws.multiply(2 if best_by == "contrast" else 1)
+    note = f"{line.note}; " * bool(line.note) + f"compares {draws.text} draws by {best_by}"
+    judged = context.estimate_llm_stage("queries", queries, "queries", pairs, each, note)
+    seconds = sum_amounts([line.seconds, judged.seconds])
+    return replace(judged, seconds=seconds, disk=line.disk)
 
 
 def estimate_examples(

@@ -10,10 +10,13 @@ from distill.store.tables import Row, join_passage
 
 class SeedRank(NamedTuple):
     """The place at which retrieval by a query finds its own seed passage: the rank, counted from 1
-    and None beyond the depth of the search, and the cosine."""
+    and None beyond the depth of the search, and the similarity, which is the cosine where vectors
+    are compared and else the BM25 score. `nearest_other` is the number of the first passage that is
+    found beside it, None where there is no other."""
 
     rank: int | None
     similarity: float
+    nearest_other: int | None = None
 
 
 @dataclass

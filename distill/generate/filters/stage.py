@@ -17,7 +17,12 @@ from distill.generate.filters.apply import (
     make_retrieval_filters,
     make_row_filters,
 )
-from distill.generate.filters.best_of import make_likelihood_order, order_by_rank
+from distill.generate.filters.best_of import (
+    CandidateOrder,
+    make_contrast_order,
+    make_likelihood_order,
+    order_by_rank,
+)
 from distill.generate.filters.candidate import GeneratedQuery, attach_passages
 from distill.generate.filters.decontaminate import (
     CONTAMINATED_SEEDS,
@@ -170,11 +175,16 @@ def _make(
     keeps = find_depth(retriever, filtering.relabel.top_k) if "dense" in retriever.sources else 0
     make_row_filters(filters)  # refuse an unknown language before all else
     search = (
-        SeedSearch(run, retriever, passages, depth, keeps)
+        SeedSearch(run, retriever, passages, depth, keeps, filters.round_trip_by)
         if _needs_retriever(filtering.generate)
         else None
     )
-    order = make_likelihood_order(engine, prompt, words) if engine and prompt else order_by_rank
+    order: CandidateOrder = order_by_rank
+    if engine is not None and prompt is not None:
+        order = make_likelihood_order(engine, prompt, words)
+        if filtering.generate.best_by == "contrast":
+            corpus = PassageReader(passages.folder)
+            order = make_contrast_order(engine, prompt, words, corpus)
     stage = run.open_stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
@@ -295,18 +305,19 @@ def _get_best_by(generate: Generate) -> str | None:
 def _needs_retriever(generate: Generate) -> bool:
     filters = generate.filters
     filtered = filters.round_trip is not None or filters.min_similarity is not None
-    return filtered or _get_best_by(generate) == "round_trip"
+    return filtered or _get_best_by(generate) in ("round_trip", "contrast")
 
 
 def _choose_depth(filtering: FilterSettings) -> int:
     """Return how far down a seed passage is looked for: as far as the filter asks, else as far as
-    relabelling will look."""
-    return filtering.generate.filters.round_trip or filtering.relabel.top_k
+    relabelling will look; for a contrast at least to another passage."""
+    depth = filtering.generate.filters.round_trip or filtering.relabel.top_k
+    return max(2, depth) if _get_best_by(filtering.generate) == "contrast" else depth
 
 
 def _find_prompt(filtering: FilterSettings) -> Prompt | None:
     """Return the query likelihood's prompt, where draws are compared by it."""
-    if _get_best_by(filtering.generate) != "ql":
+    if _get_best_by(filtering.generate) not in ("ql", "contrast"):
         return None
     return load_prompt(filtering.relabel.prompt_ql, filtering.folder, parts=2)
 
@@ -316,9 +327,10 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Collect the settings that change which queries pass the filters."""
     generate, filters = filtering.generate, filtering.generate.filters
+    apart = {"decontaminate", "decontaminate_words", "round_trip_by"}
     settings: dict[str, Any] = {
         "version": 1,
-        "filters": filters.model_dump(exclude={"decontaminate", "decontaminate_words"}),
+        "filters": filters.model_dump(exclude=apart),
         "best_by": _get_best_by(generate),
     }
     if sets:
@@ -333,8 +345,9 @@ def fingerprint(
             **fingerprint_tokenization(filtering.llm, prompt),
         }
     if _needs_retriever(filtering.generate):
+        embeds = filters.round_trip_by == "dense"
         settings["retriever"] = {
-            **retriever_identity(filtering.retriever, embeds=True),
+            **retriever_identity(filtering.retriever, embeds),
             "depth": _choose_depth(filtering),
         }
     return settings

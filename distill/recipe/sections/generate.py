@@ -1,5 +1,6 @@
 """The `generate` section: methods, prompts, few-shot examples and filters."""
 
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ Method = Literal[
 ]  # fmt: skip
 FREE_METHODS: tuple[FreeMethod, ...] = get_args(FreeMethod)
 """Methods that take queries from the passages themselves, without a language model."""
+RoundTripBy = Literal["dense", "retriever"]
 Group = Literal["short-long", "long-short", "short-short", "long-long", "sts", "bitext"]
 TaskType = Literal[
     "question answering",
@@ -50,6 +52,10 @@ class Filters(Section):
     round_trip: int | None = Field(None, gt=0)
     """Drop a query whose seed passage is not among its first N retrieved passages (Promptagator,
     arXiv 2209.11755); null: off."""
+    round_trip_by: RoundTripBy = "dense"
+    """What searches for the seed passage, for `round_trip`, `min_similarity` and
+    `generate.best_by`. dense: the vectors alone, whatever other sources the retriever has;
+    retriever: all of `retriever.sources`, fused as candidates are."""
     min_similarity: float | None = Field(None, gt=-1, lt=1)
     """Drop a query whose cosine similarity to its seed passage is lower than this (Qwen3 Embedding,
     arXiv 2506.05176: 0.7); null: off."""
@@ -58,6 +64,19 @@ class Filters(Section):
     near_duplicates: float | None = Field(None, gt=0, lt=1)
     """Drop a query whose Jaccard similarity (character shingles, MinHash) with an earlier one is at
     least this; null: off."""
+
+    def check_sources(self, sources: Collection[str]) -> None:
+        """Check that these sources of the retriever give what the filters compare.
+
+        Raises:
+            ValueError: naming the key.
+        """
+        by_bm25 = self.round_trip_by == "retriever" and "dense" not in sources
+        if self.min_similarity is not None and by_bm25:
+            raise ValueError(
+                "generate.filters.min_similarity is a cosine: set round_trip_by: dense, or name "
+                "dense among retriever.sources"
+            )
 
 
 class Custom(Section):
@@ -231,10 +250,13 @@ class Generate(Section):
     """Number of queries written for each seed passage."""
     best_of: int = Field(1, gt=0)
     """Number of candidate replies drawn for each query; the best one by `best_by` is used."""
-    best_by: Literal["ql", "round_trip"] = "round_trip"
+    best_by: Literal["ql", "round_trip", "contrast"] = "round_trip"
     """How the best of several replies is chosen. ql: by the language model's mean log-likelihood
     per token of the query given its passage; round_trip: by the rank of its passage among the
-    retrieved ones, ties by similarity."""
+    retrieved ones, ties by similarity; contrast: by how much likelier the query is given its
+    passage than given the nearest other one that it retrieves, in log-likelihood of the whole
+    query. Plain likelihood prefers copies and what fits many passages. For contrast the language
+    model and the retriever are in memory together."""
     constrain: bool = True
     """Force the reply into its expected structure where the engine supports it."""
     max_new_tokens: int = Field(64, gt=0, le=1_000_000)

@@ -15,6 +15,13 @@ from distill.workers.local import LOCAL
 
 
 @pytest.fixture
+def run(tmp_path):
+    """A run whose stages are made anew for other settings."""
+    with Run(tmp_path / "run", "stale") as made:
+        yield made
+
+
+@pytest.fixture
 def make(tmp_path):
     """Runs the stage on shards of parsed rows; a run's name tells runs apart."""
 
