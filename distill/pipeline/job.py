@@ -7,10 +7,9 @@ A stage's code is imported when the stage is reached: reading a corpus needs no 
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill.errors import UserError
-from distill.files.atomic import read_json
 from distill.llm.lazy import LazyLLM, RecipeLLM
 from distill.pipeline.inner_run import open_inner_run
-from distill.pipeline.make_student import make_student
+from distill.pipeline.make_student import is_start_best, make_student
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import LanguageModel, Recipe, Teacher
 from distill.runtime import processes
@@ -143,9 +142,10 @@ class Job:
         from distill.generate.filters.stage import FilterSettings, make_queries
         from distill.generate.labelled.triples import make_labelled
         from distill.generate.settings import WritingSettings
+        from distill.train.data.sources import check_sources
 
         run, recipe, corpus = self.run, self.recipe, self.make_corpus()
-        _check_sources(run, recipe, corpus)
+        check_sources(run.folder, recipe.train, recipe.generate, corpus.passages)
         queries, examples = None, []
         if corpus.passages is not None and recipe.teacher.document_vectors is not None:
             from distill.teacher.document_vectors import import_document_vectors
@@ -305,7 +305,7 @@ class Job:
             self.judging_llm.close()
             learnt = [chosen, *examples]
             _, trained = make_student(run, here, passages, learnt, labels, last.earlier)
-        if recipe.student.route == "query" and _is_start_best(trained):
+        if recipe.student.route == "query" and is_start_best(trained):
             return last if of_seeds else last._replace(repeated=trained)
         student = {
             "model": str(trained.folder),
@@ -396,15 +396,3 @@ def _open_cluster(recipe: Recipe, run: Run) -> Workers:
     copies = recipe.execution.make_copy_source(recipe.store)
     settings = ClusterSettings(**recipe.execution.cluster, copies=copies)
     return RayWorkers(settings, run.folder, lambda: run.mirror.copy_for_workers())
-
-
-def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
-    from distill.train.data.sources import check_sources
-
-    check_sources(run.folder, recipe.train, recipe.generate, corpus.passages)
-
-
-def _is_start_best(student: Stage) -> bool:
-    """Return whether the weights before training were the best in every training stage."""
-    stages = read_json(student.folder / "training.json")["stages"]
-    return all(stage["kept_steps"] == [0] for stage in stages)

@@ -2,6 +2,7 @@
 
 A stage's code is imported when the stage is reached, as in `job`."""
 
+from distill.files.atomic import read_json
 from distill.recipe import Recipe
 from distill.runtime import processes
 from distill.store.run import Run
@@ -61,3 +62,9 @@ def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Sta
     if TEACHER not in list_score_sources(recipe.train):
         return None
     return make_teacher_scores(run, recipe.teacher, examples)
+
+
+def is_start_best(student: Stage) -> bool:
+    """Return whether the weights before training were the best in every training stage."""
+    stages = read_json(student.folder / "training.json")["stages"]
+    return all(stage["kept_steps"] == [0] for stage in stages)
