@@ -5,13 +5,16 @@ memory of our machinery, with stand-ins for encoder and LLM.
     python benchmarks/scale.py --sizes 100000,300000
     python benchmarks/scale.py --sizes 100000,1000000
     python benchmarks/scale.py --sizes 300000 --parts 8    the searches alone, whole and by parts
+    python benchmarks/scale.py --sizes 1000000 --texts     the texts of a block of queries alone
 
 There is a query for every 50 passages, whose seed passages the round trip looks for, and 20
-candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too.
-Prints one JSON line a stage. `cpu_seconds_per_unit` is for 10^5 passages, pairs or queries; of a
-search, for 10^5 queries among 10^5 passages. `growth` divides that of the largest size by that of
-the smallest: 1 is linear. The last line holds the bytes on the disk for each row of each table, at
-the largest size; of a judged pair with its row in the cache of judgements. An example's are those
+candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too;
+`anonymous_mib` is the highest memory without the pages of mapped files. Prints one JSON line a
+stage. `cpu_seconds_per_unit` is for 10^5 passages, pairs or queries; of a search, for 10^5 queries
+among 10^5 passages. `growth` divides that of the largest size by that of the smallest: 1 is linear.
+One line is of the texts of 4,096 queries' candidates, drawn from the whole corpus, as a block of
+judging reads them. The last line holds the bytes on the disk for each row of each table, at the
+largest size; of a judged pair with its row in the cache of judgements. An example's are those
 beside its passages' texts, which take as much each as a passage in its table.
 
 `--parts` makes the round trip's search, and candidates that have to be searched anew, of the whole
@@ -36,6 +39,7 @@ import numpy as np
 from forked import run_forked
 from memory import WORDS
 from memory_relabel import StandInLLM
+from search import peak
 
 from distill.corpus.passages import make_split_passages
 from distill.embed.encoder import Vectors
@@ -50,6 +54,7 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.passes import RankerSettings
 from distill.retrieve.corpus_index import embed_corpus, open_encoder
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED
@@ -60,6 +65,7 @@ PASSAGES_A_QUERY = 50
 DIMENSIONS = 384
 WORDS_A_PASSAGE, WORDS_A_QUERY = 75, 9
 QUERIES_A_SHARD = 256
+QUERIES_A_BLOCK, CANDIDATES = 4_096, 20
 TURNS = 3
 STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
 UNITS = {
@@ -210,12 +216,31 @@ def run_stage(folder: Path, name: str) -> dict[str, float]:
         make: Callable[[], Stage | None] = getattr(work, name)
         if name != "corpus":
             work.corpus()  # opened, with its checksums compared, before the clock starts
-        before = time.process_time()
-        made = make()
-        seconds = time.process_time() - before
+        with peak(0.05) as anonymous:
+            before = time.process_time()
+            made = make()
+            seconds = time.process_time() - before
     rows = made.manifest["rows"] if made is not None else 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    took = {"cpu_seconds": seconds, "peak_mib": highest, "anonymous_mib": anonymous[0]}
+    return took | {"rows": rows}
+
+
+def read_block(folder: Path, passages: int, turn: int) -> float:
+    """Processor time of one block's texts: its candidates are drawn from all passages."""
+    draw = random.Random(turn)
+    ids = {f"p{draw.randrange(passages)}" for _ in range(QUERIES_A_BLOCK * CANDIDATES)}
+    reader = PassageReader(folder / "run" / "passages")
+    reader.read_texts(["p0"])  # opened, with its checksums compared, before the clock starts
+    before = time.process_time()
+    reader.read_texts(ids)
+    return time.process_time() - before
+
+
+def measure_texts(folder: Path, passages: int) -> float:
+    """The median of some blocks, each read by a process of its own."""
+    turns = range(TURNS)
+    return statistics.median(run_forked(read_block, folder, passages, turn) for turn in turns)
 
 
 def search_again(folder: Path, name: str, rows: int | None) -> dict[str, float]:
@@ -230,10 +255,10 @@ def search_again(folder: Path, name: str, rows: int | None) -> dict[str, float]:
         before = time.process_time()
         work.search() if name == "queries" else work.candidates()
         seconds = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     shards = sorted((run_folder / name).glob("part-*.parquet"))
     digest = zlib.crc32(b"".join(path.read_bytes() for path in shards))
-    return {"cpu_seconds": seconds, "peak_mib": peak, "digest": digest}
+    return {"cpu_seconds": seconds, "peak_mib": highest, "digest": digest}
 
 
 def compare_parts(passages: int, parts: int) -> None:
@@ -289,6 +314,7 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
             found[name] = run_forked(run_stage, Path(folder), name)
             print(f"{passages} {name}: {found[name]}", file=sys.stderr, flush=True)
         queries = found["search"]["rows"]
+        found["texts"] = {"cpu_seconds": measure_texts(Path(folder), passages)}
         found["bytes"] = compute_bytes_a_row(Path(folder), passages, int(queries))
     queries = found["search"]["rows"]
     if queries < 0.9 * passages / PASSAGES_A_QUERY:
@@ -297,6 +323,24 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
         one = found[name]
         one["per_unit"] = 1e5 * one["cpu_seconds"] / count_units(name, passages, int(queries))
     return found
+
+
+def measure_texts_alone(passages: int) -> float:
+    """Processor time of a block's texts, of a corpus that is made for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder) / "corpus.jsonl", passages)
+        run_forked(run_stage, Path(folder), "corpus")
+        return measure_texts(Path(folder), passages)
+
+
+def print_texts(sizes: list[int], seconds: list[float]) -> None:
+    figures = {
+        "name": "scale: texts",
+        "unit": f"CPU seconds for a block of {QUERIES_A_BLOCK} queries",
+        "passages": sizes,
+        "cpu_seconds": [round(one, 2) for one in seconds],
+    }
+    print(json.dumps(figures))
 
 
 def compute_bytes_a_row(folder: Path, passages: int, queries: int) -> dict[str, float]:
@@ -322,8 +366,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", help="numbers of passages, with commas between them")
     parser.add_argument("--parts", type=int, help="parts in which the corpus is searched")
+    parser.add_argument("--texts", action="store_true", help="read a block's texts alone")
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
+    if given.texts:
+        print_texts(sizes, [measure_texts_alone(size) for size in sizes])
+        return
     if given.parts:
         for size in sizes:
             compare_parts(size, given.parts)
@@ -338,9 +386,11 @@ def main() -> None:
             "cpu_seconds": [round(one[name]["cpu_seconds"], 2) for one in found],
             "cpu_seconds_per_unit": [round(one, 2) for one in each],
             "peak_mib": [round(one[name]["peak_mib"]) for one in found],
+            "anonymous_mib": [round(one[name]["anonymous_mib"]) for one in found],
             "growth": round(each[-1] / each[0], 2),
         }
         print(json.dumps(figures))
+    print_texts(sizes, [one["texts"]["cpu_seconds"] for one in found])
     sizes_of_rows = {table: round(size, 1) for table, size in found[-1]["bytes"].items()}
     print(json.dumps({"name": "scale: bytes a row", "passages": sizes[-1], **sizes_of_rows}))
 

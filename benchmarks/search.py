@@ -74,12 +74,13 @@ def anonymous_mib() -> float:
 
 
 @contextmanager
-def peak() -> Iterator[list[float]]:
-    """The highest anonymous memory so far, as the one element of a list."""
+def peak(pause: float = 0.002) -> Iterator[list[float]]:
+    """The highest anonymous memory so far, looked at with pauses of so many seconds, as the one
+    element of a list."""
     highest, over = [anonymous_mib()], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.002):
+        while not over.wait(pause):
             highest[0] = max(highest[0], anonymous_mib())
 
     thread = threading.Thread(target=watch)

@@ -240,11 +240,19 @@ def test_memory_relabel():
 
 
 def test_scale():
-    *lines, sizes = run_lines("scale", "--sizes", "600")
+    *lines, texts, sizes = run_lines("scale", "--sizes", "600")
+    assert texts["name"] == "scale: texts"
+    assert texts["cpu_seconds"][0] >= 0
     assert sizes["name"] == "scale: bytes a row"
     assert sizes["vectors"] > 4 * 384
     assert [line["name"] for line in lines] == [f"scale: {name}" for name in STAGES]
-    assert all(line["peak_mib"][0] > 0 and line["growth"] > 0 for line in lines)
+    assert all(line["peak_mib"] > line["anonymous_mib"] > [0] for line in lines)
+    assert all(line["growth"] > 0 for line in lines)
+
+
+def test_scale_of_texts_alone():
+    (texts,) = run_lines("scale", "--sizes", "600", "--texts")
+    assert texts["passages"] == [600]
 
 
 def test_scale_of_a_search_by_parts():
