@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from distill.estimate.amounts import UNKNOWN, ZERO, Amount, StageEstimate, make_exact_amount
-from distill.estimate.measure import EmbeddedText, EmbeddingSpeed, UnitCost
+from distill.estimate.measure import EmbeddedText, EmbeddingSpeed, UnitCost, measure_teacher
 from distill.estimate.prices import Price
 from distill.estimate.storage import (
     NO_PASSAGES,
@@ -12,6 +12,7 @@ from distill.estimate.storage import (
     compute_row_bytes,
     compute_vector_bytes,
 )
+from distill.estimate.student_speed import StudentSpeed
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.stage import Stage
@@ -31,6 +32,7 @@ class EstimateContext:
     sample: int
     price: Price | None
     embedding: EmbeddingSpeed
+    students: StudentSpeed
     held_out_passages: Stage | None = None
     passage_bytes: PassageBytes = NO_PASSAGES
     judging_llm: Callable[[], LLM] | None = None
@@ -98,6 +100,17 @@ class EstimateContext:
         negatives = self.recipe.relabel.negative_count
         rows = line.amount.multiply(compute_row_bytes(table, self.passage_bytes.table, negatives))
         return replace(line, disk=rows + (line.disk or ZERO), shards=shards)
+
+    def count_candidates(self) -> int:
+        """Count the most candidates of one query: its seed passage is judged even where retrieval
+        missed it."""
+        retriever = self.recipe.retriever
+        lists = len(retriever.sources) if retriever.merge == "union" else 1
+        return min(self.recipe.relabel.top_k * lists + 1, self.corpus_size)
+
+    def measure_teacher(self) -> EmbeddedText:
+        """Measure what a text takes of the teacher; unknown without one, and for a server."""
+        return measure_teacher(self.recipe.teacher, self.embedding)
 
     def _measure_retriever(self) -> EmbeddedText:
         """Measure the retriever; unknown for a server."""

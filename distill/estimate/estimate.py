@@ -8,8 +8,14 @@ from distill.corpus.passages import make_split_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
 from distill.estimate.context import EstimateContext
-from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
+from distill.estimate.measure import (
+    EmbeddingSpeed,
+    choose_evenly,
+    count_texts_to_embed,
+    measure_teacher,
+)
 from distill.estimate.prices import Prices
+from distill.estimate.stages.evaluate import estimate_evaluation
 from distill.estimate.stages.generate import estimate_examples, estimate_passages, estimate_queries
 from distill.estimate.stages.judged_pool import estimate_judged_pool
 from distill.estimate.stages.relabel import (
@@ -18,8 +24,9 @@ from distill.estimate.stages.relabel import (
     estimate_relabelling,
     estimate_rounds,
 )
-from distill.estimate.stages.train import estimate_evaluation, estimate_training
+from distill.estimate.stages.train import estimate_training
 from distill.estimate.storage import BYTES_A_ROW, BYTES_A_TOKEN, measure_passages
+from distill.estimate.student_speed import StudentSpeed
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
@@ -61,7 +68,14 @@ def estimate(
         else (None, None)
     )
     held_out = make_held_out(run, recipe.corpus, recipe.seed) if recipe.has_corpus else None
-    embedding = EmbeddingSpeed(_read_some_texts(passages, count_texts_to_embed(sample)))
+    texts = _read_some_texts(passages, count_texts_to_embed(sample))
+    embedding = EmbeddingSpeed(texts)
+    students = StudentSpeed(
+        texts,
+        passages,
+        recipe.seed,
+        lambda: measure_teacher(recipe.teacher, embedding).dimensions,
+    )
     context = EstimateContext(
         recipe,
         passages,
@@ -70,6 +84,7 @@ def estimate(
         sample,
         price,
         embedding,
+        students,
         held_out_passages,
         measure_passages(passages),
         judging_llm,
@@ -131,7 +146,13 @@ def _describe_basis(context: EstimateContext) -> list[str]:
             "a written query as half of max_new_tokens."
         )
     if context.embedding.texts:
-        lines.append(f"Embedding: measured on {len(context.embedding.texts)} passages.")
+        count = len(context.embedding.texts)
+        lines.append(f"Embedding: measured on this machine, on {count} passages.")
+        lines.append(
+            "Training: steps of the untrained student on these passages, timed on this machine, "
+            "with their beginnings as queries. Without checkpoints, validation and what precedes "
+            "the first step; of one process."
+        )
     served = any(llm.engine == "http" for llm in (context.recipe.llm, context.recipe.judging_llm))
     if context.sample and served:
         lines.append("The sample's replies are kept: the run will not pay for them again.")
@@ -142,4 +163,5 @@ def _describe_basis(context: EstimateContext) -> list[str]:
         )
     if context.price is None and served:
         lines.append("Cost: give --prices FILE.")
-    return lines + [f"Not measured: {fault}." for fault in context.embedding.faults]
+    faults = context.embedding.faults + context.students.faults
+    return lines + [f"Not measured: {fault}." for fault in faults]

@@ -14,7 +14,7 @@ from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_
 from distill.generate.settings import WritingSettings
 from distill.llm.load import uses_chat_template
 from distill.llm.protocol import LLM, Completion
-from distill.recipe import EmbedderConfig
+from distill.recipe import EmbedderConfig, Teacher
 
 T = TypeVar("T")
 
@@ -144,6 +144,13 @@ class EmbeddingSpeed:
         encoder.encode(self.texts, "document")
         seconds = make_exact_amount((time.perf_counter() - start) / len(self.texts))
         return EmbeddedText(seconds, encoder.dimensions)
+
+
+def measure_teacher(teacher: Teacher, embedding: EmbeddingSpeed) -> EmbeddedText:
+    """Measure what a text takes of the teacher; unknown without a teacher, and for a server."""
+    if teacher.model is None or teacher.base_url is not None:
+        return EmbeddedText(UNKNOWN, None)
+    return embedding.measure(teacher.model, teacher)
 
 
 def count_texts_to_embed(size: int) -> int:

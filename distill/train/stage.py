@@ -293,16 +293,25 @@ def _open(
     model = load_sentence_model(base.folder, train.device if frozen == torch.float32 else "cpu")
     if earlier is not None:
         load_query_route(model, earlier.folder)
+    if student.architecture == "transformer":
+        check_attention(get_first_transformer(model), student)
+    prepare_for_training(model, student, train, seed)
+    return model
+
+
+def prepare_for_training(
+    model: SentenceTransformer, student: Student, train: Train, seed: int
+) -> None:
+    """Add to an untrained student what it has in training alone, in place: the gate of token
+    vectors or the matrices of a LoRA, and the mask of its prompts."""
     if student.architecture == "static":
         add_gate(model, student.static.gate_rate)
-        return model
-    check_attention(get_first_transformer(model), student)
+        return
     if student.lora is not None:
-        add_lora(model, student.lora, seed, frozen)
+        add_lora(model, student.lora, seed, _choose_base_dtype(student, train))
         model.to(choose_train_device(train))
     if not student.pool_prompt:
         leave_prompts_out(model)
-    return model
 
 
 def _choose_base_dtype(student: Student, train: Train) -> torch.dtype:

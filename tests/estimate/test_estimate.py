@@ -107,12 +107,6 @@ def test_evaluation_counts_the_offline_texts_for_three_models(counted):
     assert of(counted, "evaluation").amount == Amount(3 * (PASSAGES - 3 + len(TEXTS)), 99 + 36)
 
 
-def test_time_that_cannot_be_estimated_has_no_number(counted):
-    assert of(counted, "student").seconds == Amount(0.0, None)
-    assert "student" in counted.total.note
-    assert counted.total.seconds.high is not None
-
-
 def test_estimate_without_a_sample_loads_nothing(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
     with Run(tmp_path) as run:

@@ -63,7 +63,7 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     if not number.high:
         return []
     rule = context.recipe.relabel
-    list_size = _count_candidates(context)
+    list_size = context.count_candidates()
     later_size = min(rule.cascade.keep + 1, context.corpus_size)
     lines = [_estimate_candidates(context, number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
@@ -93,18 +93,10 @@ def _add_pairs(context: EstimateContext, line: StageEstimate, queries: Amount) -
 
 
 def _estimate_candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
-    pairs = make_bounded_amount((queries.high or 0) * _count_candidates(context))
+    pairs = make_bounded_amount((queries.high or 0) * context.count_candidates())
     line = context.estimate_retriever_stage("candidates", pairs, "pairs", queries)
     shards = count_shards(queries, context.recipe.relabel.shard_size)
     return context.add_storage(line, "candidates", shards)
-
-
-def _count_candidates(context: EstimateContext) -> int:
-    """Count the most candidates of one query: its seed passage is judged even where retrieval
-    missed it."""
-    retriever = context.recipe.retriever
-    lists = len(retriever.sources) if retriever.merge == "union" else 1
-    return min(context.recipe.relabel.top_k * lists + 1, context.corpus_size)
 
 
 def estimate_rounds(

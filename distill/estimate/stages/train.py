@@ -1,9 +1,7 @@
 """Estimate what follows the data: the teacher's vectors, training and evaluation."""
 
 import math
-from pathlib import Path
 
-from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
 from distill.estimate.amounts import (
     UNKNOWN,
     ZERO,
@@ -14,10 +12,7 @@ from distill.estimate.amounts import (
     sum_amounts,
 )
 from distill.estimate.context import EstimateContext, compute_disk
-from distill.estimate.measure import EmbeddedText
-from distill.recipe import Train
-from distill.tasks import iterate_corpus_texts, iterate_query_texts, open_recipe_task
-from distill.tasks.labelled import is_labelled_file
+from distill.recipe import Student, Train
 
 STATIC = "round-static/student"
 """The training of the static encoder that `student.add_static` adds."""
@@ -46,17 +41,58 @@ def estimate_training(
     if added is not None:
         lines.append(_estimate_static(context, recipe.train.make_static(added), examples))
     steps = sum_amounts(_estimate_steps(context, train, examples) for train in stages) or ZERO
-    note = (
-        f"{examples.text} examples, {make_bounded_amount(plain).text} texts; time is not measured"
+    seconds = sum_amounts(
+        _estimate_seconds(context, recipe.student, train, examples) for train in stages
     )
-    return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
+    note = f"{examples.text} examples, {make_bounded_amount(plain).text} texts"
+    return [*lines, _make_line("student", steps, seconds or UNKNOWN, note)]
 
 
 def _estimate_static(context: EstimateContext, train: Train, examples: Amount) -> StageEstimate:
-    """Estimate the steps of the static encoder's training."""
+    """Estimate the training of the static encoder, after the fit of its token vectors."""
     steps = _estimate_steps(context, train, examples)
-    note = "token vectors; time is not measured"
-    return StageEstimate(STATIC, steps, "steps", seconds=UNKNOWN, note=note)
+    student = context.recipe.student.make_static()
+    seconds = _estimate_seconds(context, student, train, examples)
+    return _make_line(STATIC, steps, seconds, "token vectors")
+
+
+def _make_line(stage: str, steps: Amount, seconds: Amount, note: str) -> StageEstimate:
+    """Make the line of a training, which says whether its time is measured."""
+    known = "by steps timed here" if seconds.high is not None else "time is not measured"
+    return StageEstimate(stage, steps, "steps", seconds=seconds, note=f"{note}; {known}")
+
+
+def _estimate_seconds(
+    context: EstimateContext, student: Student, train: Train, examples: Amount
+) -> Amount:
+    """Estimate the seconds of one training stage's steps, at most: of its rows, and of what a step
+    takes whatever its rows are."""
+    speed = context.students.measure_steps(
+        student, context.recipe.train, train, _count_documents(context, train), context.corpus_size
+    )
+    if speed is None:
+        return UNKNOWN
+    steps = _estimate_steps(context, train, examples).high or 0.0
+    rows = (examples.high or 0.0) * train.epochs
+    if train.max_steps is not None:
+        rows = min(rows, train.max_steps * train.batch_size)
+    texts = _count_plain_texts(train) * train.epochs
+    return make_bounded_amount(
+        rows * speed.example + texts * speed.text + steps * (speed.step + speed.corpus)
+    )
+
+
+def _count_documents(context: EstimateContext, train: Train) -> int:
+    """Count the documents of an example that are embedded in training, at most."""
+    own = 1 + context.recipe.relabel.negative_count
+    if train.objective.multi_positive:
+        most = train.multi_positive.max_candidates
+    elif train.objective.kl and train.kl.candidates == "all":
+        most = train.kl.max_candidates
+    else:
+        return own
+    candidates = context.count_candidates()
+    return max(own, candidates if most is None else min(most, candidates))
 
 
 def _estimate_teacher(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
@@ -73,19 +109,11 @@ def _estimate_teacher(context: EstimateContext, examples: Amount, others: Amount
         + others.multiply(2)
         + make_bounded_amount(context.recipe.train.align.sentences)
     )
-    each, dimensions = measure_teacher(context)
+    each, dimensions = context.measure_teacher()
     seconds = UNKNOWN if each == UNKNOWN else texts.multiply(each)
     note = "the passages' vectors are the retriever's" if there else ""
     disk = compute_disk(texts, dimensions)
     return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, disk=disk, note=note)
-
-
-def measure_teacher(context: EstimateContext) -> EmbeddedText:
-    """Measure what a text takes of the teacher; unknown without a teacher, and for a server."""
-    of = context.recipe.teacher
-    if of.model is None or of.base_url is not None:
-        return EmbeddedText(UNKNOWN, None)
-    return context.embedding.measure(of.model, of)
 
 
 def _count_plain_texts(train: Train) -> int:
@@ -100,60 +128,3 @@ def _estimate_steps(context: EstimateContext, train: Train, examples: Amount) ->
     of_texts = math.ceil(_count_plain_texts(train) / train.align.batch_size)
     steps = math.ceil(train.epochs * (full + of_texts))
     return make_bounded_amount(min(steps, train.max_steps or steps))
-
-
-def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
-    """Estimate evaluation: the tasks' texts, for each of base, student and teacher; unknown for a
-    task that is on the hub."""
-    recipe = context.recipe
-    if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
-        return []
-    sizes = {name: _count_texts(name, context) for name in recipe.evaluate.tasks}
-    known = sum(size for size in sizes.values() if size is not None)
-    unread = [name for name, size in sizes.items() if size is None] + recipe.evaluate.benchmarks
-    models = 2 + (recipe.teacher.model is not None)
-    texts = Amount(known * models, None if unread else known * models)
-    note = f"{known:,} texts for each of {models} models; base and student are not measured"
-    if unread:
-        note += f"; {', '.join(unread)}: size unknown, read from the hub"
-    each = measure_teacher(context).seconds
-    least = known * each.low if each != UNKNOWN else 0.0
-    return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
-
-
-def _count_texts(name: str, context: EstimateContext) -> int | None:
-    """Count the rows of a task's files, such as documents and queries, if they are on this
-    machine."""
-    if name == HELD_OUT:
-        return None if context.held_out is None else 2 * int(context.held_out.manifest["rows"])
-    if name == JUDGED:
-        return None if context.held_out_passages is None else _count_judged_texts(context)
-    if name == KNOWN_ITEM:
-        known_item, held_out = context.recipe.evaluate.known_item, context.held_out_size
-        return (
-            max(held_out, min(known_item.passages, held_out + context.corpus_size))
-            + known_item.queries
-        )
-    if is_labelled_file(name):
-        recipe = context.recipe
-        task = open_recipe_task(recipe.evaluate, recipe.own_corpus, recipe.seed, name)
-        return sum(
-            1 for texts in (iterate_corpus_texts(task), iterate_query_texts(task)) for _ in texts
-        )
-    data = context.recipe.evaluate.task_data
-    folder = Path(data) / name if data else None
-    if folder is None or not folder.is_dir():
-        return None
-    return sum(_count_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
-
-
-def _count_judged_texts(context: EstimateContext) -> int:
-    """Count what the judged pool searches and asks, at most."""
-    pool, held_out = context.recipe.evaluate.judged, context.held_out_size
-    return max(held_out, min(pool.passages, held_out + context.corpus_size)) + pool.queries
-
-
-def _count_lines(path: Path) -> int:
-    """Count the lines that are not empty."""
-    with path.open("rb") as file:
-        return sum(bool(line.strip()) for line in file)

@@ -95,7 +95,7 @@ def build_static_base(
         problem = _read_problem(run, student, teacher, seed, passages, examples, tokenizer)
     ridge = student.static.ridge
     vectors = solve_ridge(problem.counts, problem.targets.read, ridge, problem.prior)
-    _save_base(stage, student, _make_model(student, tokenizer, vectors))
+    _save_base(stage, student, make_static_model(student, tokenizer, vectors))
     stage.finish(
         parameters=vectors.size,
         dimensions=vectors.shape[1],
@@ -228,7 +228,10 @@ class _Targets:
         return vectors
 
 
-def _make_model(student: Student, tokenizer: Tokenizer, vectors: Vectors) -> SentenceTransformer:
+def make_static_model(
+    student: Student, tokenizer: Tokenizer, vectors: Vectors
+) -> SentenceTransformer:
+    """Make a static student of its token vectors, (tokens, dimensions)."""
     return SentenceTransformer(
         modules=[StaticEmbedding(tokenizer, vectors), Normalize()],
         prompts=student.text_format.make_prompts(student.default_task),
