@@ -11,7 +11,12 @@ from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores
 from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.evaluate.samples.items import ranks_documents
-from distill.evaluate.samples.query_groups import QueryKinds, RoleValues, group_queries
+from distill.evaluate.samples.query_groups import (
+    ItemLengths,
+    QueryKinds,
+    RoleValues,
+    group_queries,
+)
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.retention import estimate_retention
@@ -35,7 +40,7 @@ from distill.recipe import BM25
 from distill.tasks import choose_document_texts
 from distill.tasks.data import load_data
 from distill.tasks.layout import get_hub_dataset
-from distill.tasks.texts import iterate_queries
+from distill.tasks.texts import iterate_queries, iterate_relevant_documents
 from distill.text.words import count_words
 
 if TYPE_CHECKING:
@@ -45,8 +50,7 @@ if TYPE_CHECKING:
 
 ScoresByRole = dict[str, list[TaskScore]]
 """By role."""
-QueryLengths = dict[str, dict[str, int]]
-"""By task and item: words of its query."""
+LengthsByTask = dict[str, ItemLengths]
 
 INDEXED_VECTORS = 1_000_000
 
@@ -162,11 +166,11 @@ def _score_all(
     of_folder: Sequence[bool],
     out: Path,
     baselines: BM25 | None,
-) -> tuple[ScoresByRole, QueryLengths]:
+) -> tuple[ScoresByRole, LengthsByTask]:
     """Score all models task by task: the data of one task is in memory at a time, but for what a
-    folder has filled. Queries' lengths are of tasks whose data had to be read."""
+    folder has filled. Lengths are of tasks whose data had to be read."""
     scores: ScoresByRole = {role: [] for role in models}
-    lengths: QueryLengths = {}
+    lengths: LengthsByTask = {}
     fused = {role: models[role] for role in FUSED_ROLES if role in models}
     for task, filled in zip(tasks, of_folder, strict=True):
         beside = baselines if takes_baselines(task) else None
@@ -177,15 +181,23 @@ def _score_all(
             for role, score in score_baselines(fused, task, out, beside).items():
                 scores.setdefault(role, []).append(score)
         if task.data_loaded and ranks_documents(task):
-            texts = iterate_queries(task)
-            lengths[task.metadata.name] = {item: count_words(text) for item, text in texts}
+            lengths[task.metadata.name] = _measure_lengths(task)
         if task.data_loaded and not filled:
             task.unload_data()
     return scores, lengths
 
 
+def _measure_lengths(task: "AbsTask") -> ItemLengths:
+    """Measure the queries of a task that ranks documents, and what is relevant to them."""
+    relevant = iterate_relevant_documents(task)
+    return ItemLengths(
+        {item: count_words(text) for item, text in iterate_queries(task)},
+        {item: round(mean(map(count_words, texts))) for item, texts in relevant if texts},
+    )
+
+
 def _group_scores(
-    items: Mapping[str, RoleValues], lengths: QueryLengths, kinds: QueryKinds
+    items: Mapping[str, RoleValues], lengths: LengthsByTask, kinds: QueryKinds
 ) -> dict[str, list[Breakdown]]:
     """Group the scores of each task that ranks documents."""
     by_task = {

@@ -172,7 +172,7 @@ class QueryGroup(TypedDict):
 
 
 class Breakdown(TypedDict):
-    """A task's queries in groups by their length, or by their kind."""
+    """A task's queries in groups by their length, by that of their documents, or by their kind."""
 
     by: str
     groups: list[QueryGroup]

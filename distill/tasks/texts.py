@@ -45,6 +45,25 @@ def iterate_queries(task: "AbsTask") -> Iterator[tuple[str, str]]:
                 yield f"{split}/{subset}/{row['id']}", str(row["text"])
 
 
+def iterate_relevant_documents(task: "AbsTask") -> Iterator[tuple[str, list[str]]]:
+    """Yield the key of each query, as `iterate_queries`, and the texts of its relevant documents.
+    Of a corpus these alone are in memory."""
+    dataset: Any = task.dataset
+    for subset in task.hf_subsets:
+        for split in task.eval_splits:
+            part = dataset.get(subset, dataset)[split]
+            relevant = {
+                query: [document for document, grade in of.items() if grade > 0]
+                for query, of in part["relevant_docs"].items()
+            }
+            wanted = {document for documents in relevant.values() for document in documents}
+            rows = ((str(row["id"]), row) for row in part["corpus"])
+            texts = {id_: join_document(row) for id_, row in rows if id_ in wanted}
+            for query, documents in relevant.items():
+                known = [texts[document] for document in documents if document in texts]
+                yield f"{split}/{subset}/{query}", known
+
+
 def iterate_corpus_texts(task: "AbsTask") -> Iterator[str]:
     """Yield the documents of a retrieval or reranking task whose data is loaded, title and text;
     nothing for other categories."""

@@ -11,6 +11,7 @@ from helpers.tiny_models import TEXTS
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
 from distill.evaluate import compare as compare_module
+from distill.evaluate.samples.query_groups import DOCUMENT_LENGTH
 from distill.evaluate.score import MEASURES
 from distill.evaluate.speed import Speed
 from distill.evaluate.stage import evaluate_run
@@ -119,9 +120,11 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
         assert {"hit_rate_at_1", "map_at_1000", "recall_at_100"} <= details.keys()
         assert details["recall_at_20"] <= details["recall_at_50"] <= details["recall_at_100"]
     # The queries of SciFact are of one length here.
-    assert summary["breakdowns"].keys() == {"held-out"}
-    (by_length,) = summary["breakdowns"]["held-out"]
+    assert [of["by"] for of in summary["breakdowns"]["SciFact"]] == [DOCUMENT_LENGTH]
+    by_length, *others = summary["breakdowns"]["held-out"]
     assert [group["items"] for group in by_length["groups"]] == [3, 3, 3]
+    assert [of["by"] for of in others] == [DOCUMENT_LENGTH]
+    assert sum(group["items"] for group in others[0]["groups"]) == 9
     assert {"student", "bm25"} <= by_length["groups"][0]["scores"].keys()
     kept = summary["differences"]
     for name in ("student - bm25", "student - (teacher + bm25)", "base - (base + bm25)"):

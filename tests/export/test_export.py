@@ -229,6 +229,18 @@ def test_export_of_a_run_with_an_adapter_names_the_remedy(run_folder, tmp_path):
         export_model(str(tmp_path), tmp_path / "out")
 
 
+def test_model_card_tells_machine_and_time_and_why_no_carbon(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    book = tmp_path / "run" / "student" / ".stage" / "manifest.json"
+    machine = {"processor": "a CPU", "cores": 2, "memory_gib": 8, "system": "Linux", "gpus": []}
+    write_json(book, read_json(book) | {"seconds": 1200.0, "machine": machine})
+    export_model(str(tmp_path / "run"), tmp_path / "out", ["sentence-transformers"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("- Trained in 20 min on ")]
+    assert "a CPU" in line
+    assert "Carbon is not stated" in line
+
+
 def test_model_card_leaves_out_scores_of_an_earlier_student(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     book = tmp_path / "run" / "student" / ".stage" / "manifest.json"

@@ -226,6 +226,14 @@ def test_hostile_models_name_stays_text_in_the_plots(tmp_path):
     assert tags.count("script") == 1
 
 
+def test_recipe_is_not_printed_and_a_line_says_where_it_is(page_file):
+    html = page_file.read_text(encoding="utf-8")
+    folded = re.search(r'<details class="([^"]*)">\s*<summary>Recipe, every key', html)
+    assert "screen-only" in folded[1].split()
+    assert re.search(r"@media print {[^@]*\.screen-only[^{]*{ display: none; }", html)
+    assert re.search(r'class="[^"]*print-only[^"]*">The recipe is in the run', html)
+
+
 def test_same_run_gives_the_same_bytes(run_folder, page_file, tmp_path):
     again = write_html(run_folder, tmp_path / "made" / "again.html")
     assert again.read_bytes() == page_file.read_bytes()

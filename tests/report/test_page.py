@@ -154,6 +154,17 @@ def test_print_shows_every_section_in_light_colours(open_page, page_file):
     assert not opened.page.is_visible("#tabs")
 
 
+def test_recipe_is_left_out_of_print_and_the_page_says_where_it_is(open_page, page_file):
+    opened = open_page(page_file)
+    opened.page.click("#tab-lineage")
+    opened.page.click("text=Recipe, every key with its value")
+    assert opened.page.is_visible("#lineage pre")
+    opened.page.emulate_media(media="print")
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert not opened.page.is_visible("#lineage pre")
+    assert opened.page.is_visible("text=The recipe is in the run's recipe.yaml")
+
+
 def test_printing_unfolds_and_folds_again(open_page, page_file):
     opened = open_page(page_file)
     folded = "document.querySelectorAll('details:not([open])').length"

@@ -1,10 +1,11 @@
-"""A ranking task's scores by groups of its queries: short, middle and long ones, and kinds where a
-run's own task has them."""
+"""A ranking task's scores by groups of its queries: short, middle and long ones, those whose
+documents are, and kinds where a run's own task has them."""
 
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,27 +19,37 @@ RoleValues = Mapping[str, Mapping[str, float]]
 """By item ("split/subset/id") and role: the value of a query."""
 QueryKinds = Mapping[str, Mapping[str, str]]
 """By task and query id."""
+DOCUMENT_LENGTH = "length of its documents"
+"""The name of the breakdown by the mean length of what is relevant to a query."""
 HELD_OUT_QUERIES = "queries-held-out"
 """The stage of the queries that an LLM wrote for held-out passages."""
 _KINDS = {"title": "a document's title", "sentence": "a sentence out of a document"}
 
 
+class ItemLengths(NamedTuple):
+    """Words, by item: of its query, and of its relevant documents in the mean."""
+
+    queries: Mapping[str, int]
+    documents: Mapping[str, int]
+
+
 def group_queries(
-    values: RoleValues, lengths: Mapping[str, int], kinds: Mapping[str, str]
+    values: RoleValues, lengths: ItemLengths, kinds: Mapping[str, str]
 ) -> list[Breakdown]:
-    """Average the values of each group of a task's queries: by thirds of length, and by kind; of a
-    single group there is nothing to tell.
+    """Average the values of each group of a task's queries: by thirds of their length and of their
+    documents', and by kind; of a single group there is nothing to tell.
 
     Args:
-        lengths: words of each item's query.
         kinds: by query id.
     """
     by_kind: dict[str, list[str]] = {}
     for item in sorted(values):
         if (kind := kinds.get(item.split("/", 2)[2])) is not None:
             by_kind.setdefault(kind, []).append(item)
-    known = {item: lengths[item] for item in values if item in lengths}
-    groupings = {"length": _split_in_thirds(known), "kind": by_kind}
+    by_length, by_documents = (
+        _split_in_thirds({item: of[item] for item in values if item in of}) for of in lengths
+    )
+    groupings = {"length": by_length, DOCUMENT_LENGTH: by_documents, "kind": by_kind}
     return [
         {"by": by, "groups": [_average(name, items, values) for name, items in groups.items()]}
         for by, groups in groupings.items()

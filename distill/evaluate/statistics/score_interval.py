@@ -5,7 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distill.evaluate.statistics.resampling import average_resamples, resample_items
+from distill.evaluate.statistics.resampling import (
+    ResampledDifference,
+    average_resamples,
+    resample_items,
+)
 
 
 def estimate_score_interval(
@@ -19,6 +23,26 @@ def estimate_score_interval(
         task: its name, which the draws depend on.
         by_item: the scores of single items, by split/subset/id.
     """
+    drawn = _draw_task(task, by_item, seed)
+    return None if drawn is None else _find_bounds(drawn)
+
+
+def estimate_average_interval(
+    by_task: Mapping[str, Mapping[str, float]], seed: int = 0
+) -> tuple[float, float] | None:
+    """Estimate the 95 % interval of the mean of a model's scores on several tasks, which count the
+    same; as `estimate_score_interval`, and None where it is for one of them.
+
+    Args:
+        by_task: the scores of single items of each task.
+    """
+    drawn = [_draw_task(task, by_item, seed) for task, by_item in by_task.items()]
+    known = [one for one in drawn if one is not None]
+    return _find_bounds(average_resamples(known)) if drawn and len(known) == len(drawn) else None
+
+
+def _draw_task(task: str, by_item: Mapping[str, float], seed: int) -> ResampledDifference | None:
+    """Resample a task's score: the mean over its splits and languages."""
     parts: dict[str, list[float]] = {}
     for item in sorted(by_item):
         parts.setdefault("/".join(item.split("/", 2)[:2]), []).append(by_item[item])
@@ -28,5 +52,9 @@ def estimate_score_interval(
     for name, values in parts.items():
         rng = np.random.default_rng([seed, zlib.crc32(f"{task}/{name}".encode())])
         draws.append(resample_items(np.array(values), rng))
-    low, high = np.quantile(average_resamples(draws).bootstrap, [0.025, 0.975])
+    return average_resamples(draws)
+
+
+def _find_bounds(drawn: ResampledDifference) -> tuple[float, float]:
+    low, high = np.quantile(drawn.bootstrap, [0.025, 0.975])
     return max(float(low), 0.0), min(float(high), 1.0)

@@ -121,6 +121,7 @@ def _write_funnel(of: Funnel | None) -> list[str]:
     return [
         "## From passages to examples",
         write_table(["table", "rows", "kept", "dropped"], cells),
+        *([write_grid(of.relevance)] if of.relevance else []),
         *checked,
     ]
 

@@ -1,7 +1,10 @@
 """The funnel from passages to examples: what is left at each step, and why the rest is not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, make_cells
@@ -10,6 +13,7 @@ from distill.report.sections.decontamination import describe_decontamination
 from distill.store.integrity import DROPPED
 from distill.store.tables import EXAMPLES, GENERATIONS, PARSED, PASSAGES, QUERIES, Table
 
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _TABLES = (PASSAGES, GENERATIONS, PARSED, QUERIES, EXAMPLES)
 
 
@@ -26,10 +30,12 @@ class FunnelStep:
 
 @dataclass(frozen=True)
 class Funnel:
-    """The steps from passages to examples, and the rows that were dropped on the way."""
+    """The steps from passages to examples, the rows that were dropped on the way, and how relevant
+    the rankers found what is trained on."""
 
     steps: list[FunnelStep]
     dropped: Grid | None
+    relevance: Grid | None
     decontamination: list[str]
 
 
@@ -44,7 +50,12 @@ def make_funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
     ]
     if not any(step.table != PASSAGES.name for step in steps):
         return None
-    return Funnel(steps, _tabulate_reasons(steps), describe_decontamination(stages))
+    return Funnel(
+        steps,
+        _tabulate_reasons(steps),
+        _tabulate_relevance(stages.get("examples", {})),
+        describe_decontamination(stages),
+    )
 
 
 def list_drop_reasons(manifest: Manifest) -> dict[str, int]:
@@ -84,3 +95,30 @@ def _tabulate_reasons(steps: list[FunnelStep]) -> Grid | None:
     if not rows:
         return None
     return Grid("What was dropped, and why", ["reason", "at the step", "rows"], rows, ["rows"])
+
+
+def _tabulate_relevance(examples: Manifest) -> Grid | None:
+    """Tabulate quantiles of each ranker's scores, of the positives and of all other candidates;
+    None where nothing was ranked."""
+    by_ranker = examples.get("figures", {}).get("scores", {})
+    rows = [
+        [
+            *make_cells(ranker.replace("_", " "), label),
+            *(Cell(f"{value:.3g}", value) for value in _find_quantiles(of["edges"], of[kind])),
+        ]
+        for ranker, of in by_ranker.items()
+        for kind, label in (("positive", "positives"), ("others", "other candidates"))
+        if sum(of[kind])
+    ]
+    if not rows:
+        return None
+    header = ["judged by", "of", *(f"{share:.0%}" for share in _QUANTILES)]
+    header[2 + _QUANTILES.index(0.5)] = "median"
+    return Grid("Judged relevance of the candidates", header, rows, header[2:], sortable=False)
+
+
+def _find_quantiles(edges: Sequence[float], counts: Sequence[float]) -> list[float]:
+    """Find quantiles of values of which the number in each bin is known; within a bin they are
+    taken to be evenly spread."""
+    below = [0.0, *accumulate(counts)]
+    return [float(np.interp(share * below[-1], below, edges)) for share in _QUANTILES]

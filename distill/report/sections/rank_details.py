@@ -3,6 +3,7 @@ scores by groups of queries."""
 
 from statistics import mean
 
+from distill.evaluate.samples.query_groups import DOCUMENT_LENGTH
 from distill.evaluate.summary import (
     BM25_ROLE,
     Breakdown,
@@ -86,9 +87,15 @@ def _tabulate_breakdown(summary: Summary, task: str, of: Breakdown) -> Grid:
         for group in of["groups"]
     ]
     metric = format_metric(summary["tasks"][task]["metric"])
-    header = [of["by"], "queries", *map(format_role, roles)]
+    by_documents = of["by"] == DOCUMENT_LENGTH
+    header = ["documents" if by_documents else of["by"], "queries", *map(format_role, roles)]
     header += ["student − teacher"] if compared else []
-    caption = f"{metric} on {task} by {of['by']} of the query"
+    by = (
+        "length of the documents that answer the query"
+        if by_documents
+        else f"{of['by']} of the query"
+    )
+    caption = f"{metric} on {task} by {by}"
     return Grid(caption, header, rows, numeric=header[1:], sortable=False)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from distill.evaluate.statistics.retention import ItemValues
+from distill.evaluate.statistics.score_interval import estimate_average_interval
 from distill.evaluate.summary import (
     BM25_ROLE,
     Difference,
@@ -78,7 +79,7 @@ def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSe
     models, quality = summary["models"], describe_metric(summary)
     more = any(_is_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
-        headline=_list_headline_figures(summary, summary.get("retention")),
+        headline=_list_headline_figures(summary, items or {}),
         models=_tabulate_models(summary, quality, list_measures(summary)),
         categories=_tabulate_categories(summary),
         tasks=_tabulate_tasks(summary),
@@ -141,12 +142,16 @@ def _tabulate_baselines(summary: Summary) -> Grid | None:
     return Grid(write_baselines_title(summary), list(BASELINES), rows, numeric=[]) if rows else None
 
 
-def _list_headline_figures(
-    summary: Summary, retention: Retention | None
-) -> list[tuple[str, str, str]]:
-    models = summary["models"]
+def _list_headline_figures(summary: Summary, items: ItemValues) -> list[tuple[str, str, str]]:
+    models, retention = summary["models"], summary.get("retention")
     student, teacher = models["student"], models.get("teacher")
-    tiles = [(numbers.format_score(student["score"]), f"student's {describe_metric(summary)}", "")]
+    tiles = [
+        (
+            numbers.format_score(student["score"]),
+            f"student's {describe_metric(summary)}",
+            _describe_score_interval(summary, items),
+        )
+    ]
     if teacher is not None:
         tiles += [
             (
@@ -162,6 +167,21 @@ def _list_headline_figures(
             (_format_ratio(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
         ]
     return [tile for tile in tiles if tile[0] != numbers.NONE]
+
+
+def _describe_score_interval(summary: Summary, items: ItemValues) -> str:
+    """Describe how far the student's score may be from that on all queries of this kind; empty
+    where the scores of single queries are not known."""
+    tasks = list_averaged_tasks(summary)
+    by_task = {
+        task: {item: of["student"] for item, of in items.get(task, {}).items() if "student" in of}
+        for task in tasks
+    }
+    interval = estimate_average_interval(by_task)
+    if interval is None:
+        return ""
+    low, high = map(numbers.format_score, interval)
+    return f"{low} to {high} (95 %, {sum(map(len, by_task.values())):,} items)"
 
 
 def _describe_retention(retention: Retention | None) -> str:

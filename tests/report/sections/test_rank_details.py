@@ -2,6 +2,7 @@
 
 from helpers.report_runs import make_summary
 
+from distill.evaluate.samples.query_groups import DOCUMENT_LENGTH
 from distill.report.plots.recall import draw_recall
 from distill.report.sections.rank_details import (
     list_recalls,
@@ -47,6 +48,15 @@ def test_groups_of_queries_have_the_difference_from_the_teacher_with_its_interva
     first, last = (row[-1] for row in grid.rows)
     assert (first.text, first.note) == ("−0.1000", "−0.1500 to −0.0500")
     assert last.text == "–"
+
+
+def test_groups_by_length_of_the_documents_have_a_caption_of_their_own():
+    found = make_summary()
+    groups = [{"group": f"{n} words", "items": 2, "scores": {"student": 0.4}} for n in (30, 90)]
+    found["breakdowns"] = {"mine": [{"by": DOCUMENT_LENGTH, "groups": groups}]}
+    (grid,) = tabulate_breakdowns(found)
+    assert grid.caption == "nDCG@10 on mine by length of the documents that answer the query"
+    assert grid.header[:2] == ["documents", "queries"]
 
 
 def test_recall_by_depth_is_drawn_for_student_teacher_and_bm25():

@@ -54,6 +54,22 @@ def test_retention_has_its_interval_where_it_is_known():
     assert notes == ["79.1% to 90.3% (95 %, 60 items)", ""]
 
 
+def test_score_has_the_interval_of_its_queries():
+    found = make_summary()
+    found["unaveraged"] = ["pairs"]
+    values = {f"test/default/q{n}": {"student": 0.2 + 0.4 * (n % 2)} for n in range(60)}
+    told = [make_results(found, items).headline[0] for items in ({"mine": values}, {}, None)]
+    assert told[0][2].endswith("(95 %, 60 items)")
+    low, high = (float(bound) for bound in told[0][2].split(" (")[0].split(" to "))
+    assert 0.3 < low < 0.4 < high < 0.5
+    assert [note for _, _, note in told[1:]] == ["", ""]
+
+
+def test_score_over_a_task_without_single_values_has_no_interval():
+    values = {f"test/default/q{n}": {"student": 0.5} for n in range(60)}
+    assert make_results(make_summary(), {"mine": values}).headline[0][2] == ""
+
+
 def test_speed_is_reported_with_its_spread_over_rounds():
     found = make_summary()
     found["models"]["student"] |= {"speed_rounds": [90.0, 100.0, 120.0]}
