@@ -18,7 +18,7 @@ from distill.object_store.address import is_store_address
 from distill.object_store.download import list_input
 from distill.recipe import Corpus, Recipe
 from distill.start.choice.settle import is_elsewhere
-from distill.start.survey import split_document
+from distill.start.survey import count_languages, split_document
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
@@ -42,8 +42,8 @@ def check_corpus(recipe: Recipe) -> list[str]:
     """Open the corpus and read its first documents.
 
     Raises:
-        UserError: if it cannot be read, a column that the recipe names is missing, or it has one
-            passage and the recipe compares queries with several.
+        UserError: if it cannot be read, a column that the recipe names is missing, or it has fewer
+            passages than the recipe compares a query with.
     """
     corpus = recipe.corpus
     if not recipe.has_corpus:
@@ -64,10 +64,11 @@ def check_corpus(recipe: Recipe) -> list[str]:
             f"none of the first {len(first)} documents has a text",
             "name the column or files with the text: corpus.text_column, corpus.path",
         )
-    if len(first) == _FIRST or _WITHOUT_CANDIDATES.issuperset(recipe.generate.methods):
-        return []
     documents = [document for document in first if isinstance(document, Document)]
-    return _check_passages(recipe, source.where, documents)
+    notices = _check_lengths(corpus, recipe.student.encoder, documents)
+    if len(first) == _FIRST or _WITHOUT_CANDIDATES.issuperset(recipe.generate.methods):
+        return notices
+    return notices + _check_passages(recipe, source.where, documents)
 
 
 def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> list[str]:
@@ -75,7 +76,8 @@ def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> li
     each query: all of them are candidates then.
 
     Raises:
-        UserError: if it has one, which answers every query: there is no negative.
+        UserError: if it has one, which answers every query: there is no negative; or fewer than the
+            recipe itself asks for, not by default.
     """
     texts = [split_text(document.text, recipe.corpus.max_tokens) for document in documents]
     count, top_k = len({text for pieces in texts for text in pieces}), recipe.relabel.top_k
@@ -85,13 +87,38 @@ def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> li
             "holds one passage, which answers every query: there is none to tell it from",
             "give a larger corpus of texts that differ, or lower corpus.max_tokens",
         )
-    if 0 < count < top_k:
-        return [
-            f"corpus: {where} holds about {count} passages, fewer than relabel.top_k ({top_k}): "
-            "every passage is a candidate of every query; give a larger corpus, or lower "
-            "relabel.top_k"
-        ]
-    return []
+    if not 0 < count < top_k:
+        return []
+    if "top_k" in recipe.relabel.model_fields_set:
+        raise UserError(
+            f"relabel.top_k {top_k}",
+            f"asks for more candidates of a query than there are passages: {where} holds about "
+            f"{count}",
+            f"lower relabel.top_k to {max(2, count)}, or leave it out: every passage is then a "
+            "candidate of every query; or give a larger corpus",
+        )
+    return [
+        f"corpus: {where} holds about {count} passages, fewer than relabel.top_k ({top_k}, the "
+        "default): every passage is a candidate of every query; give a larger corpus, or lower "
+        "relabel.top_k"
+    ]
+
+
+def _check_lengths(corpus: Corpus, encoder: str, documents: list[Document]) -> list[str]:
+    """Say that lengths are estimated as those of English, where the texts are in another
+    language."""
+    texts = [document.text for document in documents]
+    if corpus.tokenizer is not None or not texts:
+        return []
+    by_language = count_languages(texts)
+    if by_language["en"] >= by_language.total() / 2:
+        return []
+    language, _ = by_language.most_common(1)[0]
+    return [
+        f"corpus: the texts are not English (mostly {language}, by ISO 639-1), and lengths are "
+        f"estimated as of English: passages of corpus.max_tokens ({corpus.max_tokens}) may be much "
+        f"longer for the student (German by half), and are cut off; set corpus.tokenizer: {encoder}"
+    ]
 
 
 def _is_stored(recipe: Recipe) -> bool:

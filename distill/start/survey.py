@@ -107,9 +107,9 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
 
 class SurveyCounts(NamedTuple):
     """The numbers of documents and passages of a corpus; estimates where it is large. `searchable`
-    are whole documents that can be searched for by a title or sentence of their own. `sections` are
-    the parts of documents that `corpus.hold_out_by: section` holds out; of many documents they are
-    not counted."""
+    are whole documents that can be searched for by a title or sentence of their own; of `passages`
+    that read the same one counts. `sections` are the parts of documents that `corpus.hold_out_by:
+    section` holds out; of many documents they are not counted."""
 
     whole_documents: int
     searchable: int
@@ -178,7 +178,7 @@ def _count(sample: _Sample, passage_tokens: int) -> SurveyCounts:
     return SurveyCounts(
         round(wholes * factor),
         round(_count_searchable(documents, pieces) * factor),
-        round(sum(map(len, pieces)) * factor),
+        round(len({row["text"] for rows in pieces for row in rows}) * factor),
         round(len(sections) * factor),
         round(sum(map(can_be_searched_for, sections)) * factor),
     )
@@ -255,6 +255,13 @@ def _describe_form(path: Path, files: list[Path]) -> str:
 def _find_language(texts: Sequence[str]) -> str | None:
     """Find the language of nine in ten characters of a sample: of short texts it is often
     mistaken."""
+    characters = count_languages(texts)
+    language, count = characters.most_common(1)[0]
+    return language if count >= _ONE_LANGUAGE * characters.total() else None
+
+
+def count_languages(texts: Sequence[str]) -> Counter[str]:
+    """Count the characters of a sample of texts, at least one, by their language (ISO 639-1)."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
@@ -262,8 +269,7 @@ def _find_language(texts: Sequence[str]) -> str | None:
     for text in texts[:: max(1, len(texts) // _LANGUAGE_SAMPLE)]:
         beginning = text[:_LANGUAGE_CHARACTERS]
         characters[str(identifier.classify(beginning)[0])] += len(beginning)
-    language, count = characters.most_common(1)[0]
-    return language if count >= _ONE_LANGUAGE * characters.total() else None
+    return characters
 
 
 def _open(path: Path) -> tuple[CorpusSource, Columns]:

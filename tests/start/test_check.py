@@ -12,6 +12,7 @@ from helpers.fresh_process import run_distill
 from distill.cli import cli
 from distill.errors import UserError
 from distill.recipe import load_recipe
+from distill.recipe.load import override
 from distill.runtime import progress
 from distill.start.check import check_recipe, raise_faults
 from distill.start.check_machine import check_disk, estimate_bytes
@@ -139,14 +140,64 @@ def test_corpus_that_gives_no_negative_is_a_fault(written, tmp_path):
     assert "give a larger corpus" in fault
 
 
-@pytest.mark.bad_input("corpus", "fewer passages than relabel.top_k", "a notice, with the remedy")
-def test_corpus_smaller_than_top_k_is_a_notice(written, tmp_path):
-    file = write_texts(tmp_path, "Bees dance for other bees.", "Salt keeps the roads free of ice.")
-    checked = check_recipe(written(corpus__path=file), tmp_path / "run")
-    assert checked.faults == []
-    (told,) = [notice for notice in checked.notices if "relabel.top_k" in notice]
-    assert told.startswith(f"corpus: {file} holds about 2 passages")
-    assert "lower relabel.top_k" in told
+SHORT = ["Bees dance for other bees.", "Salt keeps the roads free of ice."]
+
+
+@pytest.mark.bad_input(
+    "corpus", "fewer passages than the recipe's own relabel.top_k", "refused by `distill check`"
+)
+def test_corpus_smaller_than_a_written_top_k_is_a_fault(written, tmp_path):
+    file = write_texts(tmp_path, *SHORT)
+    (fault,) = faults(written(corpus__path=file, relabel__top_k=20), tmp_path / "run")
+    assert fault.startswith("relabel.top_k 20: asks for more candidates")
+    assert f"{file} holds about 2" in fault
+    assert "lower relabel.top_k to 2" in fault
+    done = run_distill("check", str(tmp_path / "mine.yaml"), "--run", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert faults(written(corpus__path=file, relabel__top_k=2), tmp_path / "run") == []
+
+
+@pytest.mark.bad_input(
+    "corpus", "fewer passages than relabel.top_k by default", "a notice, with the remedy"
+)
+def test_corpus_smaller_than_the_default_top_k_is_a_notice(written, tmp_path):
+    file = write_texts(tmp_path, *SHORT)
+    written(corpus__path=file)
+    values = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    del values["relabel"]["top_k"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    for one in (recipe, override(recipe, {"seed": 4})):
+        checked = check_recipe(one, tmp_path / "run")
+        assert checked.faults == []
+        (told,) = [notice for notice in checked.notices if "relabel.top_k" in notice]
+        assert told.startswith(f"corpus: {file} holds about 2 passages")
+        assert "lower relabel.top_k" in told
+
+
+GERMAN = (
+    "Die Bienen tanzen im Dunkeln auf der Wabe, und wer dem Tanz folgt, weiß, in welcher Richtung "
+    "die Blumen stehen und wie weit der Weg dorthin ist. Beleg Nummer {}."
+)
+
+
+def list_length_notices(recipe, folder):
+    return [one for one in check_recipe(recipe, folder).notices if "corpus.tokenizer" in one]
+
+
+def test_texts_that_are_not_english_are_said_to_need_a_tokenizer(written, tmp_path):
+    file = write_texts(tmp_path, *map(GERMAN.format, range(5)))
+    recipe = written(corpus__path=file)
+    (told,) = list_length_notices(recipe, tmp_path / "run")
+    assert "not English (mostly de" in told
+    assert told.endswith(f"set corpus.tokenizer: {recipe.student.encoder}")
+    counted = written(corpus__path=file, corpus__tokenizer=recipe.student.encoder)
+    assert list_length_notices(counted, tmp_path / "run") == []
+
+
+def test_english_texts_need_no_tokenizer(written, tmp_path):
+    file = write_texts(tmp_path, *map(NOTE.format, range(5)))
+    assert list_length_notices(written(corpus__path=file), tmp_path / "run") == []
 
 
 NOTE = (
