@@ -344,6 +344,7 @@ class Job:
         corpus, base, student = self.train_student()
         with processes.let_main_go_first():
             judged = self._judge_held_out(base, student)
+            self.run.workers.dismiss_all()
             self._evaluate_judge(corpus)
             return evaluate_run(
                 self.run,

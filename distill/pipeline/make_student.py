@@ -30,6 +30,7 @@ def make_student(
         base = _build_base(run, recipe, passages, examples)
         scores = _make_teacher_scores(run, recipe, examples)
     static = train_static(run, recipe, passages, examples, labels)
+    run.workers.dismiss_all()
     free_memory()
     settings = TrainingSettings.select(recipe)
     inputs = TrainingInputs(run, passages, examples, labels, scores)

@@ -31,6 +31,9 @@ class LocalWorkers:
         with job.opens() as opened:
             yield _LocalTeam(job, opened)
 
+    def dismiss_all(self) -> None:
+        """Do nothing: this process' models are let go by who opened them."""
+
     def close(self) -> None:
         """Do nothing: there is nobody to let go."""
 

@@ -169,8 +169,13 @@ class Workers(Protocol):
         """Begin a job, and end what it has in flight with the context."""
         ...
 
+    def dismiss_all(self) -> None:
+        """Let all workers go, with their models; the next job asks for others. For this process'
+        own models, which may need the memory of a GPU that a worker has."""
+        ...
+
     def close(self) -> None:
-        """Let all workers go."""
+        """Let all workers go, for good."""
         ...
 
 

@@ -113,6 +113,9 @@ class ShareWorkers:
             "are, `distill run --finish` takes them over"
         )
 
+    def dismiss_all(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -164,6 +167,9 @@ class ShareTaker:
             return
         yield _TakingTeam(job, format_, place, self.mixed_devices)
         shutil.rmtree(place)
+
+    def dismiss_all(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""

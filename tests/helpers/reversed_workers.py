@@ -30,6 +30,9 @@ class ReversedWorkers:
         self.sent.append(job.name)
         yield _ReversedTeam(job)
 
+    def dismiss_all(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 

@@ -226,6 +226,28 @@ def test_replies_that_a_server_has_given_are_not_asked_for_again(cluster, recipe
     assert open_stage(tmp_path / "ray" / "candidates").manifest["execution"]["on"] == "ray"
 
 
+def test_workers_are_gone_with_their_models_when_this_process_trains(
+    cluster, recipe_file, tmp_path, monkeypatch
+):
+    """They may have the GPU that it trains on."""
+    left = []
+
+    def train(run, *_):
+        left.append(len(run.workers.handles))
+        raise KeyboardInterrupt
+
+    def run_until_training():
+        with Run(tmp_path / "ray") as run:
+            recipe = load_recipe(recipe_file, ["relabel.rankers=[retriever]"])
+            Job(run, put_on(cluster, recipe)).train_student()
+
+    monkeypatch.setattr("distill.train.stage.train_student", train)
+    with pytest.raises(KeyboardInterrupt):
+        run_until_training()
+    assert open_stage(tmp_path / "ray" / "generations").manifest["execution"]["on"] == "ray"
+    assert left == [0]
+
+
 def _run_as_a_person_does(*words: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
     run_command("run", *words)

@@ -24,6 +24,7 @@ from distill.evaluate.models.eval_model import EvalModel
 from distill.files.atomic import read_json, write_json
 from distill.llm.protocol import LLM
 from distill.recipe import BM25, JudgedPool, LanguageModel, Recipe
+from distill.runtime.devices import free_memory
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import join_passage
@@ -93,6 +94,7 @@ def make_judged_pool(
     pool = stage.metadata_dir / _POOL_FILE
     if not pool.exists():
         write_json(pool, _rank_systems(settings, collection, models(), results))
+        free_memory()  # a worker of this machine may load the LLM
     rankings: SystemRankings = read_json(pool)
     pairs = list_pairs(collection, rankings)
     cache = run.folder / "judgements.sqlite"
