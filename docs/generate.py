@@ -39,6 +39,13 @@ def recipe_page() -> str:
         "A recipe is a YAML file. `distill explain KEY` prints the same in a terminal; "
         "`distill run --print-resolved RECIPE` prints every key of a recipe with its value.",
         "",
+        "Editors with a YAML language server complete keys, show what they mean and mark what is "
+        "wrong: `distill explain --json-schema > recipe.schema.json` writes the JSON schema, and "
+        "the first line of a recipe names it: "
+        "`# yaml-language-server: $schema=recipe.schema.json`. "
+        "It knows neither `${NAME}` from the environment in place of a number nor keys' old names, "
+        "which `distill check` does.",
+        "",
         "## Top level",
         "",
     ]

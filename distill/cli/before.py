@@ -23,7 +23,10 @@ def check(context: click.Context, recipe: Recipe, folder: Path, overwrite: Overw
     \b
     Example:  distill check mine.yaml
     """
+    from distill.start.check_models import describe_learning
+
     result = api.check(recipe, folder)
+    click.echo(describe_learning(recipe))
     for notice in result.notices:
         click.echo(f"note: {notice}")
     for fault in result.faults:

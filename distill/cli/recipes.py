@@ -10,17 +10,21 @@ from distill.cli.options.values import PATH
 
 @click.command()
 @click.argument("key", default="")
-def explain(key: str) -> None:
+@click.option("--json-schema", is_flag=True, help="Print the JSON schema of recipes, for editors.")
+def explain(key: str, json_schema: bool) -> None:
     """Print type, default, allowed values and meaning of a recipe's KEY, or of a section's keys.
 
     \b
     distill explain train.soup     one key
     distill explain train          a section with all its keys
     distill explain                the sections
+    distill explain --json-schema > recipe.schema.json
     """
-    from distill.recipe.reference import explain_key
+    from distill.recipe.reference import explain_key, write_json_schema
 
-    click.echo(explain_key(key))
+    if json_schema and key:
+        raise click.UsageError("--json-schema is of the whole recipe: leave KEY out")
+    click.echo(write_json_schema() if json_schema else explain_key(key))
 
 
 @click.group(invoke_without_command=True)

@@ -1,5 +1,6 @@
 """Explain each key of a recipe as text, read from the JSON schema of the recipe."""
 
+import copy
 import json
 import re
 import textwrap
@@ -56,6 +57,21 @@ def explain_key(key: str) -> str:
         prefix = f"{key}." if key else ""
         parts += [_describe(prefix + name, one) for name, one in section["properties"].items()]
     return "\n\n".join(parts)
+
+
+def write_json_schema() -> str:
+    """Write the JSON schema of a recipe, by which an editor completes and checks its keys.
+
+    >>> json.loads(write_json_schema())["title"]
+    'Recipe'
+    """
+    schema = copy.deepcopy(_make_recipe_schema())
+    execution = schema["properties"]["execution"]
+    mode = schema["$defs"]["Execution"]["properties"]["mode"]
+    # `execution: ray` is short for its mode.
+    execution["anyOf"] = [{"$ref": execution.pop("$ref")}, {"enum": mode["enum"]}]
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | schema, indent=2, ensure_ascii=False)
 
 
 def write_commented_recipe(recipe: Recipe) -> str:

@@ -138,3 +138,45 @@ def guess_parameters(model: str) -> float | None:
     folder = Path(model)
     weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
     return sum(weights) / 2 if weights else None
+
+
+_TERMS = {
+    "infonce": "which passage of an example answers its query",
+    "multi_positive": "which of the candidates answer a query",
+    "align": "the teacher's vectors",
+    "kl": "soft scores of a query's candidates",
+    "margin_mse": "differences of the candidates' soft scores",
+    "similarity_matrix": "the teacher's similarities",
+    "relative_order": "the teacher's order of pairs",
+    "cosent": "scores of pairs",
+    "corpus_softmax": "soft scores of a query's candidates among all passages",
+}
+"""What the student learns by each term of the objective; gor is learnt from nothing."""
+
+
+def describe_learning(recipe: Recipe) -> str:
+    """Describe in a line what the student starts from, learns from and is compared with, and why it
+    has no teacher where none is named."""
+    student, teacher = recipe.student, recipe.teacher.model
+    stages = recipe.train.list_stages().values()
+    terms = [
+        f"{learnt} ({term})"
+        for term, learnt in _TERMS.items()
+        if any(getattr(train.objective, term) for train in stages)
+    ]
+    is_retriever = student.encoder == recipe.retriever.model
+    begins = f"{student.encoder}{', the retriever,' if is_retriever else ''}"
+    kept = "all layers" if student.layers is None else f"{len(student.layers)} layers"
+    compared = [] if teacher is None else [f"the teacher {teacher}"]
+    compared += ["the untrained base", *(["BM25"] if recipe.evaluate.baselines else [])]
+    line = (
+        f"the student starts from {begins} with {kept}, learns {', '.join(terms) or 'nothing'}, "
+        f"and is compared with {' and '.join(compared)}"
+    )
+    if teacher is not None:
+        return line
+    return (
+        f"{line}; no teacher is named (teacher.model), for these terms need none, and which model "
+        "is worth learning from is yours to say: name a larger embedding model, and "
+        "train.objective.align, to learn its vectors and be compared with it"
+    )

@@ -1,10 +1,15 @@
 """`distill explain` and `distill recipes`, as a person calls them."""
 
+import json
+
 import pytest
+import yaml
 from helpers.fresh_process import run_distill
+from jsonschema import Draft202012Validator
 
 from distill.recipe import Train
-from distill.recipe.packaged import get_packaged_folder
+from distill.recipe.packaged import get_packaged_folder, list_recipes
+from distill.recipe.reference import write_json_schema
 
 
 def words(text: str) -> str:
@@ -18,6 +23,37 @@ def test_explain_a_key():
     assert done.stdout.startswith("train.soup\n    type: integer\n    default: 1\n")
     assert "allowed: above 0" in done.stdout
     assert str(Train.model_fields["soup"].description).split("\n")[0][:60] in words(done.stdout)
+
+
+def read_schema():
+    done = run_distill("explain", "--json-schema")
+    assert done.returncode == 0, done.stderr
+    return Draft202012Validator(json.loads(done.stdout))
+
+
+def test_json_schema_takes_the_packaged_recipes_and_describes_keys():
+    schema = read_schema()
+    for name, _ in list_recipes():
+        values = yaml.safe_load((get_packaged_folder() / f"{name}.yaml").read_text())
+        assert [fault.message for fault in schema.iter_errors(values)] == [], name
+    assert schema.is_valid({"name": "mine", "execution": "ray"})
+    assert schema.is_valid({"name": "mine", "execution": {"mode": "ray"}})
+    section = schema.schema["$defs"]["Train"]["properties"]
+    assert section["soup"]["description"] == Train.model_fields["soup"].description
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"train": {"soop": 1}}, {"train": {"epochs": 0}}, {"execution": "rai"}, {"nme": "x"}]
+)
+def test_json_schema_marks_what_a_recipe_may_not_hold(wrong):
+    schema = Draft202012Validator(json.loads(write_json_schema()))
+    assert not schema.is_valid({"name": "mine", **wrong})
+
+
+def test_json_schema_of_a_single_key_is_refused():
+    done = run_distill("explain", "train.soup", "--json-schema")
+    assert done.returncode == 2
+    assert "leave KEY out" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from helpers.fresh_process import run_distill
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.recipe import load_recipe
+from distill.recipe import Recipe, load_recipe
 from distill.recipe.load import override
 from distill.runtime import progress
 from distill.start.check import check_recipe, raise_faults
 from distill.start.check_machine import check_disk, estimate_bytes
-from distill.start.check_models import guess_parameters
+from distill.start.check_models import describe_learning, guess_parameters
 from distill.start.survey import survey_corpus
 
 
@@ -173,6 +173,23 @@ def test_corpus_smaller_than_the_default_top_k_is_a_notice(written, tmp_path):
         (told,) = [notice for notice in checked.notices if "relabel.top_k" in notice]
         assert told.startswith(f"corpus: {file} holds about 2 passages")
         assert "lower relabel.top_k" in told
+
+
+def test_check_says_what_is_learnt_and_what_the_student_is_compared_with(written, tmp_path):
+    recipe = written()
+    line = describe_learning(recipe)
+    assert line.startswith(f"the student starts from {recipe.student.encoder}, the retriever, with")
+    assert "2 layers" in line
+    assert "which passage of an example answers its query (infonce), the teacher's vectors" in line
+    assert f"compared with the teacher {recipe.teacher.model} and the untrained base" in line
+    done = run_distill("check", str(tmp_path / "mine.yaml"), "--run", str(tmp_path / "run"))
+    assert done.stdout.splitlines()[0] == line
+
+
+def test_check_says_why_there_is_no_teacher():
+    line = describe_learning(Recipe(name="mine"))
+    assert "(infonce), and is compared with the untrained base and BM25; no teacher" in line
+    assert "train.objective.align" in line
 
 
 GERMAN = (

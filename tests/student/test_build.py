@@ -1,17 +1,20 @@
 """The untrained student: which layers, which width, which prompts, and the same bytes twice."""
 
 import copy
+import os
+import stat
 
 import numpy as np
 import pytest
 import torch
 from helpers.tiny_models import TEXTS, make_tiny_encoder
-from helpers.training_by_hand import make_recipe
+from helpers.training_by_hand import make_recipe, train_in
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from distill.errors import UserError
+from distill.export.export import export_model
 from distill.store.run import Run
 from distill.student.build import build_base
 from distill.student.layers import resize_layers
@@ -76,6 +79,25 @@ def test_weights_are_readable_by_other_users(tmp_path, encoder_folder):
         folder = build_base(run, recipe.student, recipe.seed).folder
     modes = {path.name: path.stat().st_mode for path in folder.glob("*.*")}
     assert modes["model.safetensors"] == modes["config.json"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_model_files_of_a_run_and_of_an_export_have_the_mode_that_the_umask_says(
+    tmp_path, encoder_folder, umask, mode
+):
+    """A server that runs as another user is to read them, where the person's umask lets it."""
+    before = os.umask(umask)
+    try:
+        student = train_in(tmp_path / "run", make_recipe(encoder_folder))
+        export_model(str(student.folder), tmp_path / "out", ["sentence-transformers"])
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "run" / "base", student.folder, tmp_path / "out"):
+        files = [
+            path for path in folder.rglob("*") if path.is_file() and ".stage" not in path.parts
+        ]
+        assert "model.safetensors" in {path.name for path in files}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}, folder
 
 
 def test_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_folder):

@@ -15,9 +15,10 @@ class Teacher(EmbedderConfig):
 
     model: Word | None = None
     """The large embedding model that the student learns from and is compared with: a hub id, a
-    folder, or with `base_url` its name on the server; null: no teacher. If its `query_template`
-    holds {task}, each query is embedded with its task's instruction, in training and in
-    evaluation."""
+    folder, or with `base_url` its name on the server. null: no teacher, for which model is worth
+    learning from is not known, and the default objective (infonce) learns from examples alone. If
+    its `query_template` holds {task}, each query is embedded with its task's instruction, in
+    training and in evaluation."""
     additional_models: list[Word] = []
     """Further teacher models for `distill score-teacher`, which share the other settings of this
     section."""
