@@ -163,6 +163,7 @@ def settle_writing(writing: WritingSettings, pool: JudgedPool) -> WritingSetting
             "example_sets": 1,
             "task_types": pool.task_types,
             "passages": math.ceil(SPARE * pool.queries),
+            "tasks": {},
             "samples": 1,
             "best_of": 1,
             "personas": None,

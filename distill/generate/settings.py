@@ -8,7 +8,8 @@ from distill.recipe import Generate, LanguageModel, Recipe
 
 
 class WritingSettings(NamedTuple):
-    """The settings of what an LLM writes: the section `generate`, the language model, the recipe's
+    """The settings of what an LLM writes: the section `generate`, in which it is settled whether
+    prompts show titles, the language model, the recipe's
     seed, and the folder that prompts are named relative to."""
 
     generate: Generate
@@ -19,4 +20,8 @@ class WritingSettings(NamedTuple):
     @classmethod
     def select(cls, recipe: Recipe) -> "WritingSettings":
         """Select them of a recipe."""
-        return cls(recipe.generate, recipe.llm, recipe.seed, recipe.folder)
+        generate = recipe.generate
+        if generate.titles == "auto":
+            shown = "never" if recipe.corpus.source == "docstrings" else "always"
+            generate = generate.model_copy(update={"titles": shown})
+        return cls(generate, recipe.llm, recipe.seed, recipe.folder)

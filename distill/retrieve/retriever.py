@@ -117,6 +117,8 @@ class PassageRetriever:
                 yield RetrievedPassages(_convert_to_lists(found.rows), compare)
 
     def _fuse(self, results: Mapping[str, RetrievedPassages], k: int) -> RetrievedPassages:
+        if len(results) == 1:
+            return next(iter(results.values()))
         lists = zip(*(of.rows for of in results.values()), strict=True)
         constant = self._retriever.fusion_k
         most = k * len(results) if self._retriever.merge == "union" else k

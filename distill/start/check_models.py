@@ -115,6 +115,12 @@ def check_llm_size(recipe: Recipe) -> list[str]:
         "LLM (docs/results.md)"
         for key, size in small.items()
     ]
+    generate = recipe.generate
+    if "llm" in small and generate.writes_queries and generate.filters.max_copied is None:
+        notices.append(
+            "generate.filters.max_copied: is null, and small LLMs copy the words of a passage into "
+            "its query; 0.6 drops a query of which more than that stands in the passage"
+        )
     if judges and [*sizes][-1] in small:
         notices.append(
             f"relabel.rankers {', '.join(judges)}: reranking by the verdicts of an LLM of 135 "

@@ -75,7 +75,7 @@ def _follow(recipe: Recipe, path: Path) -> Any:
 def _list_values(annotation: Any, value: Any) -> Iterator[Any]:
     choices = list(_list_choices(annotation))
     yield from choices
-    yield from ({choice: 2.0} for choice in choices if isinstance(choice, str))
+    yield from ({choice: of} for choice in choices if isinstance(choice, str) for of in (2.0, "x"))
     yield from ([], {}, None)
     if isinstance(value, tuple):
         yield tuple(number + 1 for number in value)

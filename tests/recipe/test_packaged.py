@@ -20,6 +20,7 @@ SMALL = {
     "generate.shard_size": 5,
     "relabel.top_k": 3,
     "generate.filters.round_trip": "null",
+    "generate.filters.max_copied": "null",
     "train.align.passages": 40,
     "train.align.sentences": 80,
     "evaluate.speed_texts": 8,

@@ -3,6 +3,7 @@
 from difflib import SequenceMatcher
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery
+from distill.store.tables import NO_LLM
 from distill.text.normalize import split_comparable_words
 
 
@@ -18,9 +19,12 @@ def compute_copied_share(query: str, passage: str) -> float:
 
 
 def make_copy_filter(most: float) -> Filter:
-    """Make a filter that drops a query of which a larger share is copied."""
+    """Make a filter that drops a query of which a larger share is copied. Sentences and titles that
+    are taken from the passage, and not written, are copies by intent: they pass."""
 
     def find_reason(draw: GeneratedQuery) -> str | None:
+        if draw.row["llm"] == NO_LLM:
+            return None
         share = compute_copied_share(draw.query, draw.passage_text)
         return "copies the passage" if share > most else None
 

@@ -333,6 +333,8 @@ def fingerprint(
         "filters": filters.model_dump(exclude=apart),
         "best_by": _get_best_by(generate),
     }
+    if filters.max_copied is not None and generate.free_methods:
+        settings["copies"] = "written"  # earlier, what was taken from passages was dropped as well
     if sets:
         settings["decontaminate"] = {known.name: known.revision for known in sets}
         settings["decontaminate_words"] = filters.decontaminate_words

@@ -20,7 +20,7 @@ from distill.workers.protocol import OpenWork
 
 _NOT_WRITTEN = {
     "methods", "prompt", "examples", "personas", "custom", "brainstorm", "labelled", "filters",
-    "best_by", "free", "log",
+    "best_by", "free", "log", "tasks",
 }  # fmt: skip
 """What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
 

@@ -44,8 +44,8 @@ def make_parsed(
 
 @contextmanager
 def _open_parser(writing: WritingSettings) -> Iterator[OpenWork[Path, ShardResult]]:
-    method, several = open_method(writing), writing.generate.best_of > 1
-    yield OpenWork(lambda paths: [_parse_shard(path, method, several) for path in paths])
+    method, generate = open_method(writing), writing.generate
+    yield OpenWork(lambda paths: [_parse_shard(path, method, generate) for path in paths])
 
 
 def _explain_nothing_read(stage: Stage, generations: Stage) -> UserError:
@@ -71,12 +71,14 @@ def _explain_nothing_read(stage: Stage, generations: Stage) -> UserError:
 def fingerprint(generate: Generate, method: QueryMethod) -> dict[str, object]:
     """Collect the settings that change what is read from the replies."""
     custom = generate.custom.model_dump(include={"query", "task", "default_task"})
-    reading = {"custom": custom} if "custom" in generate.methods else {}
+    reading: dict[str, object] = {"custom": custom} if "custom" in generate.methods else {}
+    if generate.tasks:
+        reading["tasks"] = {**generate.tasks}
     return {"parser": 5, **method.source, **reading}
 
 
-def _parse_shard(path: Path, method: QueryMethod, several: bool) -> ShardResult:
-    shard = ShardResult([])
+def _parse_shard(path: Path, method: QueryMethod, generate: Generate) -> ShardResult:
+    shard, several = ShardResult([]), generate.best_of > 1
     for row in read_shard(GENERATIONS, path):
         parsed, text = _read(row, method)
         if parsed.reason is not None:
@@ -92,7 +94,7 @@ def _parse_shard(path: Path, method: QueryMethod, several: bool) -> ShardResult:
                 "seed_id": row["passage_id"],
                 "sample": row["sample"],
                 "draw": row["draw"],
-                "task": parsed.task or method.task,
+                "task": generate.tasks.get(row["task_type"]) or parsed.task or method.task,
                 "task_type": row["task_type"],
                 "query": parsed.query,
                 "persona": row["persona"],

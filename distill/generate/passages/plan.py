@@ -24,8 +24,8 @@ from distill.text.words import count_words
 
 
 class QueryRequest(NamedTuple):
-    """One query to be written: for which passage, which of its samples, and under what
-    conditions."""
+    """One query to be written: for which passage, as the prompt shows it, which of its samples, and
+    under what conditions."""
 
     passage: Row
     sample: int
@@ -67,6 +67,8 @@ class GenerationPlan:
         conditions = draw_conditions(
             settings, self._personas, self._seed, row, passage["passage_id"], sample
         )
+        if settings.titles == "never" and passage["text"].strip():
+            passage = {**passage, "title": ""}
         return QueryRequest(passage, sample, conditions)
 
     def list_requests(self, places: range) -> Iterator[QueryRequest]:

@@ -41,8 +41,9 @@ class Filters(Section):
     language is accepted. A query written for a language of `generate.languages` must be in that
     one."""
     max_copied: float | None = Field(None, gt=0, le=1)
-    """Drop a query if the longest run of words that it shares with its passage makes up more than
-    this share of the query; null: no limit."""
+    """Drop a query that a language model wrote if the longest run of words that it shares with its
+    passage makes up more than this share of the query; null: no limit. 0.6 is a convention for
+    LLMs of less than a billion parameters, which copy much; it was not measured."""
     decontaminate: bool | None = None
     """Drop queries that share a run of words with an evaluation query, or whose seed passage does;
     null: on when the recipe evaluates on a task."""
@@ -213,6 +214,7 @@ class Generate(Section):
     """The section `generate`: how training queries are written and filtered."""
 
     section: ClassVar[str | None] = "generate"
+    newer: ClassVar[frozenset[str]] = frozenset({"tasks", "titles"})
 
     methods: list[Method] = Field(["fret"], min_length=1)
     """Ways to make examples. fret and custom have a language model write a query for a passage;
@@ -232,6 +234,14 @@ class Generate(Section):
     what prompts share is computed once."""
     task_types: list[TaskType] = Field(ALL_TASK_TYPES, min_length=1)
     """Task types for which queries are written, each equally often."""
+    tasks: dict[TaskType, Word] = {}
+    """Task instruction of the queries of each of these types, such as {search: "Given a web search
+    query, find passages that answer it."}, in place of the one that the language model wrote. A
+    prompt file that sets `task` has it write none."""
+    titles: Literal["always", "never", "auto"] = "always"
+    """Whether the prompt shows a passage's title before its text. always: yes; never: the text
+    alone, which keeps names out of the queries; auto: not where titles are names, as those of
+    docstrings are. A passage without a text is shown by its title."""
     personas: str | None = None
     """A text file with one persona per line, relative to the recipe; one is drawn for each query.
     null: no personas."""

@@ -5,6 +5,7 @@ from helpers.query_rows import make_generated_query, make_parsed_row, make_passa
 
 from distill.generate.filters.candidate import GeneratedQuery
 from distill.generate.filters.copied_text import compute_copied_share, make_copy_filter
+from distill.store.tables import NO_LLM
 
 TEXT = "The heart pumps blood through the body; the lungs take oxygen from the air."
 
@@ -42,3 +43,10 @@ def test_title_is_part_of_the_passage():
         make_parsed_row("p", "swift flight"), make_passage("p", "They sleep.", "Swift flight"), 0
     )
     assert make_copy_filter(0.9)(titled) == "copies the passage"
+
+
+def test_query_that_no_llm_wrote_may_be_a_copy():
+    row = make_parsed_row("p", "the heart pumps blood") | {"llm": NO_LLM, "task_type": "sentences"}
+    assert make_copy_filter(0.5)(GeneratedQuery(row, make_passage("p", TEXT), 0)) is None
+    written = make_generated_query("the heart pumps blood", TEXT)
+    assert make_copy_filter(0.5)(written) == "copies the passage"
