@@ -2,31 +2,29 @@
 kept from there. Of a corpus of any size a few passages are in memory at a time, and 24 bytes of
 each."""
 
-import hashlib
 import heapq
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from distill.corpus.cut import CutDocument, digest_passage
 from distill.corpus.faults import SkippedRows
-from distill.corpus.held_out import holds_documents_out, is_held_out, require_both_parts
-from distill.corpus.readers.rows import NO_TEXT, REPEATED, CorpusSource, Document, SkippedRow
-from distill.corpus.split import split_text
+from distill.corpus.held_out import holds_documents_out, require_both_parts
+from distill.corpus.readers.rows import NO_TEXT, REPEATED, CorpusSource, SkippedRow
+from distill.corpus.reading import open_reading
 from distill.corpus.spool import PassageSpool, SpooledPassages
-from distill.corpus.token_counts import open_token_count
 from distill.errors import UserError
 from distill.recipe import Corpus
 from distill.runtime.progress import Progress
 from distill.store.passage_lookup import PassageNumbers
-from distill.store.tables import Row, join_passage
-from distill.text.normalize import normalize_text
-from distill.text.words import count_words
+from distill.store.tables import Row
+from distill.workers.local import LOCAL
+from distill.workers.protocol import Workers
 
 _REMEDIES = {
     "short": "short: fewer words than corpus.min_words, title and text together, where letters of "
@@ -47,6 +45,8 @@ class GatheredPassages:
     held_out: SpooledPassages
     counts: Counter[str]
     dropped: "DroppedPassages | None" = None
+    execution: dict[str, Any] = field(default_factory=dict)
+    """Who read the corpus, where that is not this process alone; see `Team.describe`."""
 
 
 class DroppedPassages:
@@ -102,25 +102,19 @@ class PassageDeduplicator:
         return True
 
 
-def digest_passage(title: str, text: str) -> bytes:
-    """Hash a passage to 16 bytes, which are equal for passages that read the same: regardless of
-    case, width and white space."""
-    content = f"{normalize_text(title)}\n{normalize_text(text)}"
-    return hashlib.blake2b(content.encode(), digest_size=16).digest()
-
-
 def gather_passages(
-    source: CorpusSource, corpus: Corpus, seed: int, folder: Path
+    source: CorpusSource, corpus: Corpus, seed: int, folder: Path, workers: Workers = LOCAL
 ) -> GatheredPassages:
     """Gather the passages of a source by the rules of the section `corpus` (see `make_passages`).
 
     Args:
         folder: where the file on disk is; nothing is left in it.
+        workers: who reads text files; what else there is this process reads.
 
     Raises:
         UserError: for a source that cannot be read, is malformed, or of which nothing is left.
     """
-    draft = _spool_pieces(source, corpus, seed, folder)
+    draft = _spool_pieces(source, corpus, seed, folder, workers)
     spool, counts = draft.spool, draft.counts
     first = spool.find_first()
     numbers = np.flatnonzero(first)
@@ -148,6 +142,7 @@ def gather_passages(
         SpooledPassages(spool, held_out),
         counts,
         DroppedPassages(draft, duplicates),
+        draft.execution,
     )
 
 
@@ -165,64 +160,58 @@ class _Draft:
     held_out: bytearray = field(default_factory=bytearray)
     """Whether each piece is held out."""
 
+    execution: dict[str, Any] = field(default_factory=dict)
+    """Who read it, where that is not this process alone."""
+
+    def take(self, document: CutDocument) -> None:
+        """Spool a document's pieces."""
+        if document.is_repaired:
+            self.counts["half surrogates replaced"] += 1
+            self.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
+        if len(document.pieces) != 1:
+            self.counts["split"] += 1
+        for piece in document.pieces:
+            if piece.is_short:
+                self.drop(piece.id, "short", piece.text)
+                continue
+            row = {"passage_id": piece.id, "title": document.title, "text": piece.text}
+            row["source"] = document.source
+            self.spool.add(row, piece.digest)
+            self.held_out.append(piece.is_held_out)
+
+    def skip(self, skipped: SkippedRow) -> None:
+        """Count a row, or a file, that gives no document."""
+        self.drop(skipped.id, skipped.reason, "")
+        self.left_out.add(skipped.reason, skipped.place, skipped.unit)
+
     def drop(self, id_: str, reason: str, text: str) -> None:
+        """Spool what is left out at once."""
         self.counts[f"dropped {reason}"] += 1
         row = {"passage_id": id_, "title": "", "text": text, "source": reason}
         self.dropped.add(row, bytes(16))
         self.dropped_before.append(len(self.spool))
 
 
-def _spool_pieces(source: CorpusSource, corpus: Corpus, seed: int, folder: Path) -> _Draft:
+def _spool_pieces(
+    source: CorpusSource, corpus: Corpus, seed: int, folder: Path, workers: Workers
+) -> _Draft:
     draft = _Draft(PassageSpool(folder), PassageSpool(folder))
-    holds_out = holds_documents_out(corpus)
-    split = partial(split_text, max_tokens=corpus.max_tokens, count=open_token_count(corpus))
-    for document in _show_progress(_iterate_documents(source, draft)):
-        for piece, (id_, text) in enumerate(_split_document(document, split, draft.counts)):
-            row = {"passage_id": id_, "title": document.title, "text": text}
-            row["source"] = document.source
-            read = join_passage(row) if source.titles_are_prose else text
-            if count_words(read) < corpus.min_words:
-                draft.drop(id_, "short", text)
-            else:
-                draft.spool.add(row, digest_passage(document.title, text))
-                draft.held_out.append(holds_out and is_held_out(document, piece, corpus, seed))
+    with (
+        open_reading(source, corpus, seed, folder, workers) as reading,
+        # Large PDF files take minutes, before there is a passage.
+        Progress("reading the corpus", None, "documents", tell=reading.tell) as bar,
+    ):
+        for document in reading.documents:
+            draft.counts["read"] += 1
+            if isinstance(document, SkippedRow):
+                draft.skip(document)
+                continue
+            draft.take(document)
+            bar.advance()
+        draft.execution = reading.describe()
     draft.spool.close()
     draft.dropped.close()
     return draft
-
-
-def _show_progress(documents: Iterator[Document]) -> Iterator[Document]:
-    """Show how many documents are read: large PDF files take minutes, before there is a passage."""
-    with Progress("reading the corpus", None, "documents") as bar:
-        for document in documents:
-            yield document
-            bar.advance()
-
-
-def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
-    """Yield the source's documents; what is left out of it is counted."""
-    for document in source.read():
-        draft.counts["read"] += 1
-        if isinstance(document, SkippedRow):
-            draft.drop(document.id, document.reason, "")
-            draft.left_out.add(document.reason, document.place, document.unit)
-            continue
-        if document.is_repaired:
-            draft.counts["half surrogates replaced"] += 1
-            draft.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
-        yield document
-
-
-def _split_document(
-    document: Document, split: Callable[[str], list[str]], counts: Counter[str]
-) -> Iterator[tuple[str, str]]:
-    pieces = split(document.text)
-    if len(pieces) == 1:
-        yield document.id, pieces[0]
-        return
-    counts["split"] += 1
-    for number, piece in enumerate(pieces):
-        yield f"{document.id}#{number}", piece
 
 
 def _require_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:

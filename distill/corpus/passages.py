@@ -31,6 +31,7 @@ from distill.store.run import Run
 from distill.store.shards import list_shards, read_shard_number
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES, read_shard
+from distill.workers.device import ExecutionNotes
 
 _SHARD = 10_000
 """Passages a shard."""
@@ -67,7 +68,9 @@ def make_split_passages(
             where no document or every document is held out; the run's folder is then as it was.
     """
     source = open_source(corpus, seed)
-    prepare = functools.cache(lambda: gather_passages(source, corpus, seed, run.folder))
+    prepare = functools.cache(
+        lambda: gather_passages(source, corpus, seed, run.folder, run.workers)
+    )
     settings = fingerprint(corpus, seed, source)
     earlier = {key: value for key, value in settings.items() if key != "rules"}
     if source.titles_are_prose and _is_made_alike(run, earlier, prepare):
@@ -118,6 +121,9 @@ def _make_held_out_docstrings(
 
 
 def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
+    manifest = stage.metadata_dir / "manifest.json"
+    notes = ExecutionNotes(manifest, f"stage {stage.name}", stage.folder, stage.workers)
+    notes.add(passages.execution)
     chunks = list(range(0, len(passages.kept), _SHARD))
 
     def make_shard(start: int) -> ShardResult:

@@ -3,7 +3,7 @@ of their results."""
 
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from distill.workers.protocol import BatchResult
 
@@ -65,12 +65,34 @@ class BatchQueue:
         return number
 
 
-def sort_results(results: Iterable[BatchResult[R]]) -> Iterator[BatchResult[R]]:
-    """Hold results that come early back, until all before them have come."""
-    early: dict[int, BatchResult[R]] = {}
+class WaitingResults(Protocol[R]):
+    """Results that wait for those before them, by number; a dict is one."""
+
+    def __contains__(self, number: int, /) -> bool: ...
+
+    def __setitem__(self, number: int, result: BatchResult[R], /) -> None: ...
+
+    def pop(self, number: int, /) -> BatchResult[R]:
+        """Take a result out."""
+        ...
+
+
+def sort_results(
+    results: Iterable[BatchResult[R]], early: WaitingResults[R] | None = None
+) -> Iterator[BatchResult[R]]:
+    """Hold results that come early back, until all before them have come.
+
+    Args:
+        early: where they wait; None: in memory.
+    """
+    early = {} if early is None else early
     number = 0
     for result in results:
-        early[result.number] = result
+        if result.number != number:
+            early[result.number] = result
+            continue
+        yield result
+        number += 1
         while number in early:
             yield early.pop(number)
             number += 1

@@ -106,6 +106,8 @@ class WorkerJob(Generic[T, R]):
         group: of a batch's number: batches of a group read the same data, so they go to one worker
             where that leaves no other idle.
         share: None where it cannot be computed in shares.
+        name_batch: names a batch for errors; None: by its first item.
+        remedy: what a person should do if a batch fails too often.
     """
 
     name: str
@@ -114,6 +116,11 @@ class WorkerJob(Generic[T, R]):
     needs: WorkerNeeds
     group: Callable[[int], Hashable] = lambda number: None
     share: ShareFormat[R] | None = None
+    name_batch: Callable[[int], str] | None = None
+    remedy: str = (
+        "fix what it says (memory: a smaller batch; a time limit: execution.tries); what is done "
+        "is kept, and the same command continues"
+    )
 
 
 class BatchResult(NamedTuple, Generic[R]):

@@ -275,8 +275,7 @@ class RayTeam(Generic[T, R]):
                 f"stage {self._job.name}, {self._name_batch(number)}",
                 f"failed {len(failed_on)} times, on {workers} worker{'s' if workers > 1 else ''}; "
                 f"the last time: {words[-_MOST_WORDS:]}",
-                "fix what it says (memory: a smaller batch; a time limit: execution.tries); what "
-                "is done is kept, and the same command continues",
+                self._job.remedy,
             )
 
     def _note_failed_start(self, words: str) -> None:
@@ -311,6 +310,8 @@ class RayTeam(Generic[T, R]):
             )
 
     def _name_batch(self, number: int) -> str:
+        if self._job.name_batch is not None:
+            return f"batch {number} ({self._job.name_batch(number)})"
         items: Sequence[Any] = self._job.batches[number]
         text = repr(items[0]) if len(items) == 1 else f"{len(items)} items from {items[0]!r}"
         return f"batch {number} ({text[:120]})"

@@ -333,6 +333,13 @@ def test_cluster():
     ]
 
 
+def test_read_corpus():
+    texts, rows = run_lines("read_corpus", "--files", "4", "--rows", "20", "--turns", "1")
+    assert texts.keys() == {"name", "passages", "here"}
+    assert texts["passages"] == 80
+    assert rows.keys() == {"name", "read", "cut", "here", "rest", "share_of_cutting"}
+
+
 def test_local_work():
     assert run_script("local_work", "--shards", "4", "--turns", "2").keys() >= FIGURES
 

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TYPES = (
@@ -24,8 +24,10 @@ def make_pdf(
     title: str = "",
     bookmarks: Sequence[tuple[str, int]] = (),
     password: str | None = None,
+    code_units: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A PDF file with these lines on its pages; a page without lines is blank."""
+    """A PDF file with these lines on its pages; a page without lines is blank. `code_units` are
+    those of UTF-16, in hex, that the font says some letters stand for."""
     from pypdf import PdfWriter
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
@@ -37,6 +39,11 @@ def make_pdf(
             NameObject("/BaseFont"): NameObject("/Helvetica"),
         }
     )
+    if code_units:
+        pairs = "\n".join(f"<{ord(letter):02x}> <{unit}>" for letter, unit in code_units.items())
+        table = DecodedStreamObject()
+        table.set_data(f"{len(code_units)} beginbfchar\n{pairs}\nendbfchar".encode())
+        font[NameObject("/ToUnicode")] = writer._add_object(table)
     for lines in pages:
         page: Any = writer.add_blank_page(612, 792)
         shown = "".join(f"({line}) Tj T* " for line in lines)

@@ -3,9 +3,10 @@ Word, also compressed."""
 
 import mimetypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
@@ -22,6 +23,7 @@ from distill.corpus.sections.formats import (
 from distill.corpus.sections.man_page import ENDING, is_man_page
 from distill.errors import UserError
 
+D = TypeVar("D")
 BETWEEN_HEADINGS = " > "
 UNREADABLE = "cannot be read as text"
 _SKIP = "leave such files out by --set corpus.unreadable=skip"
@@ -60,7 +62,45 @@ def get_ending(path: Path) -> str:
     return ending
 
 
-def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> CorpusSource:
+@dataclass(frozen=True)
+class TextSource(CorpusSource):
+    """A corpus of text files, which workers can read, too.
+
+    Args:
+        folder: that the ids of documents begin below.
+        skips: whether files that cannot be read are left out, and said, instead of refused.
+    """
+
+    folder: Path = Path()
+    files: Sequence[Path] = ()
+    skips: bool = False
+
+
+class TextFile(NamedTuple):
+    """A text file to be read.
+
+    Args:
+        name: its path below the corpus' folder.
+        ending: of its name, such as `.md`.
+        content: its bytes, unpacked, or why there are none.
+    """
+
+    path: str
+    name: str
+    ending: str
+    content: bytes | UserError
+
+
+class FileDocuments(NamedTuple, Generic[D]):
+    """The documents of a text file; `fault` says why they cannot be read: where, what, remedy."""
+
+    path: str
+    name: str
+    documents: list[D]
+    fault: tuple[str, str, str] | None = None
+
+
+def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSource:
     """Open a corpus of text files, a document for each section.
 
     A document's id is its file's path below `root`, with the section's number behind a colon where
@@ -81,47 +121,76 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     }
     if skips and (missing := list_missing_readers(map(get_ending, files))):
         identity["unread for lack of"] = missing  # once it is installed there are more documents
-    return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
+
+    def read() -> Iterator[Document | SkippedRow]:
+        read_files = (read_file(load_file(file, folder)) for file in files)
+        return join_files(read_files, skips)
+
+    return TextSource(str(root), identity, read, folder=folder, files=files, skips=skips)
 
 
 def _make_name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document | SkippedRow]:
-    """Read the documents of text files, or skip those that are no text.
+def load_file(file: Path, folder: Path) -> TextFile:
+    """Load a file's bytes, or why they cannot be read.
+
+    Args:
+        folder: of the corpus.
+    """
+    ending = get_ending(file)
+    content: bytes | UserError
+    try:
+        with open_unpacked(file, text=not is_binary(ending)) as source:
+            content = source.read()
+    except UserError as fault:
+        content = fault
+    return TextFile(str(file), _make_name(file, folder), ending, content)
+
+
+def read_file(file: TextFile) -> FileDocuments[Document]:
+    """Read the documents of a file, or why it cannot be read."""
+    path, name = file.path, file.name
+    try:
+        documents = list(_read_documents(file))
+    except RecursionError:
+        fault = path, "is nested too deep", "take it out of the folder"
+        return FileDocuments(path, name, [], fault)
+    except UserError as error:
+        return FileDocuments(path, name, [], (error.where, error.what, error.remedy))
+    return FileDocuments(path, name, documents)
+
+
+def _read_documents(file: TextFile) -> Iterator[Document]:
+    if isinstance(file.content, UserError):
+        raise file.content
+    sections = read_sections(file.content, file.ending, file.path)
+    for number, section in enumerate(sections):
+        id_ = file.name if len(sections) == 1 else f"{file.name}:{number}"
+        title = BETWEEN_HEADINGS.join(section.headings)
+        yield Document(id_, title, section.text, file.name, whole=file.name)
+
+
+def join_files(files: Iterable[FileDocuments[D]], skips: bool) -> Iterator[D | SkippedRow]:
+    """Yield the documents of text files, or skip those that are no text.
 
     Raises:
         UserError: after the last file, naming the first that are no text; with `skips`, only if
             all are.
     """
     faults, read = RowFaults(), 0
-    for file in files:
-        name = _make_name(file, folder)
-        try:
-            documents = list(_read_documents(file, name))
-        except UserError as fault:
-            faults.add(UserError(fault.where, fault.what, f"{fault.remedy}; or {_SKIP}"))
+    for path, name, documents, fault in files:
+        if fault is not None:
+            where, what, remedy = fault
+            faults.add(UserError(where, what, f"{remedy}; or {_SKIP}"))
             if skips:
-                yield SkippedRow(fault.where, name, UNREADABLE, "file")
+                yield SkippedRow(where, name, UNREADABLE, "file")
             continue
         read += 1
         if documents:
             yield from documents
         else:
-            yield SkippedRow(str(file), name, NO_TEXT, "file")
+            yield SkippedRow(path, name, NO_TEXT, "file")
     if not skips or not read:
         faults.raise_any()
-
-
-def _read_documents(file: Path, name: str) -> Iterator[Document]:
-    ending = get_ending(file)
-    with open_unpacked(file, text=not is_binary(ending)) as source:
-        data = source.read()
-    try:
-        sections = read_sections(data, ending, str(file))
-    except RecursionError:
-        raise UserError(str(file), "is nested too deep", "take it out of the folder") from None
-    for number, section in enumerate(sections):
-        id_ = name if len(sections) == 1 else f"{name}:{number}"
-        yield Document(id_, BETWEEN_HEADINGS.join(section.headings), section.text, name, whole=name)

@@ -58,14 +58,22 @@ def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
 def list_missing_readers(endings: Iterable[str]) -> list[str]:
     """List the programs and modules that are needed to read files with these endings, and are not
     installed."""
+    return [name for name in list_needed_readers(endings) if not _is_installed(name)]
+
+
+def list_needed_readers(endings: Iterable[str]) -> list[str]:
+    """List the programs and modules that are needed to read files with these endings, beside those
+    that every installation has."""
     present = set(endings)
-    missing = [
-        module
-        for ending, module in _MODULES.items()
-        if ending in present and importlib.util.find_spec(module) is None
-    ]
+    modules = [module for ending, module in _MODULES.items() if ending in present]
     has_pages = any(ENDING.fullmatch(ending) for ending in present)
-    return [*missing, *(["groff"] if has_pages and shutil.which("groff") is None else [])]
+    return [*modules, *(["groff"] if has_pages else [])]
+
+
+def _is_installed(name: str) -> bool:
+    if name == "groff":
+        return shutil.which(name) is not None
+    return importlib.util.find_spec(name) is not None
 
 
 def check_readers(where: str, endings: dict[Path, str], otherwise: str) -> None:
