@@ -206,8 +206,8 @@ class _Reader:
         )
         document = Document(
             id_,
-            _replace_lost_characters(title).strip(),
-            _replace_lost_characters(text).strip(),
+            replace_lost_characters(title).strip(),
+            replace_lost_characters(text).strip(),
             source,
         )
         if self._is_repeated(place, document):
@@ -215,8 +215,8 @@ class _Reader:
         if not document.title and not document.text:
             return SkippedRow(str(place), id_, NO_TEXT)
         return document._replace(
-            is_repaired=_replace_lost_characters(title) != title
-            or _replace_lost_characters(text) != text
+            is_repaired=replace_lost_characters(title) != title
+            or replace_lost_characters(text) != text
         )
 
     def _is_numbered(self, place: RowLocation, row: Mapping[str, Any]) -> bool:
@@ -325,7 +325,7 @@ def _read_string(place: RowLocation, row: Mapping[str, Any], column: str) -> str
     return value or ""
 
 
-def _replace_lost_characters(text: str) -> str:
+def replace_lost_characters(text: str) -> str:
     """Return the text with the sign for a lost character where half a surrogate pair stood."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 

@@ -11,7 +11,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
-from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
+from distill.corpus.readers.rows import (
+    NO_TEXT,
+    CorpusSource,
+    Document,
+    SkippedRow,
+    replace_lost_characters,
+)
 from distill.corpus.readers.tables import detect_form
 from distill.corpus.sections.formats import (
     ENDINGS,
@@ -130,7 +136,8 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
 
 
 def _make_name(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
+    name = file.relative_to(folder).as_posix()
+    return name.encode(errors="backslashreplace").decode()  # of bytes that are no UTF-8
 
 
 def load_file(file: Path, folder: Path) -> TextFile:
@@ -168,8 +175,10 @@ def _read_documents(file: TextFile) -> Iterator[Document]:
     sections = read_sections(file.content, file.ending, file.path)
     for number, section in enumerate(sections):
         id_ = file.name if len(sections) == 1 else f"{file.name}:{number}"
-        title = BETWEEN_HEADINGS.join(section.headings)
-        yield Document(id_, title, section.text, file.name, whole=file.name)
+        given = BETWEEN_HEADINGS.join(section.headings), section.text
+        title, text = map(replace_lost_characters, given)  # fonts of PDF files may lack them
+        is_repaired = (title, text) != given
+        yield Document(id_, title, text, file.name, is_repaired, whole=file.name)
 
 
 def join_files(files: Iterable[FileDocuments[D]], skips: bool) -> Iterator[D | SkippedRow]:

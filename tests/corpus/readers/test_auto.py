@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import re
 import shutil
 from pathlib import Path
@@ -262,6 +263,20 @@ def test_texts_of_every_compression_give_the_same_document(tmp_path, ending):
     if ending in packers:
         file.write_bytes(packers[ending](b"# Bees\nThey dance."))
     assert read(file) == [(file.name, "Bees", "They dance.")]
+
+
+@pytest.mark.bad_input("text file", "half a surrogate pair, of a PDF's font", "replaced, counted")
+def test_half_surrogate_pairs_of_a_pdf_are_replaced(tmp_path):
+    data = make_pdf([["They @ dance."]], title="Bees", code_units={"@": "d83d"})
+    (tmp_path / "a.pdf").write_bytes(data)
+    (document,) = open_auto(tmp_path, Columns()).read()
+    assert (document.text, document.is_repaired) == ("They \ufffd dance.", True)
+
+
+@pytest.mark.bad_input("text file", "a name that is no UTF-8", "read, its id has an escape there")
+def test_file_whose_name_is_no_utf_8_is_read(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.md")).write_text("# Bees\nThey dance.")
+    assert read(tmp_path) == [(r"caf\udce9.md", "Bees", "They dance.")]
 
 
 def test_folder_of_pdf_and_word_files_is_read(tmp_path):
