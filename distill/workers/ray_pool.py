@@ -244,7 +244,7 @@ def connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         if address == "local":
-            _begin(ray, address=None, include_dashboard=False)
+            _begin(ray, address="local", include_dashboard=False)  # None: whichever runs here
         else:
             _wait_for_head(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
             with _call_once():

@@ -68,6 +68,19 @@ def test_files_that_cannot_be_read_on_a_cluster_are_refused_as_in_one_process(cl
     assert said[0] == said[1]
 
 
+def test_cluster_of_this_machine_is_a_new_one_whatever_others_there_are(tmp_path):
+    """Ray's environment variable names another one, which does not answer."""
+    folder = write_text_folder(tmp_path / "texts", files=6)
+    recipe = tmp_path / "texts.yaml"
+    recipe.write_text(f"name: texts\ncorpus: {{source: auto, path: '{folder}'}}\n")
+    run = tmp_path / "run"
+    words = ["corpus", str(recipe), "--run", str(run)]
+    words += ["--set", "execution={mode: ray, address: local}"]
+    done = run_distill(*words, RAY_ADDRESS="127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert open_stage(run / "passages").manifest["execution"]["on"] == "ray"
+
+
 def use_node(cluster: SmallCluster, tmp_path: Path, folder: Path, **environment: str) -> UserError:
     """Read a folder on a single node with these environment variables; the error that it gives."""
     cluster.kill_node()
