@@ -144,7 +144,7 @@ def judge_pairs(
         with (
             stage.workers.begin(job) as team,
             Interrupt() as interrupt,
-            Progress("judged", len(pairs), "pairs", done, team.tokens, requests_a_unit=1) as bar,
+            Progress("judged", len(pairs), "pairs", done, team.tokens, 1, lambda: team.note) as bar,
         ):
             for number, judged, _ in team.iterate_results(lambda: interrupt.is_requested):
                 notes.note_devices(team.describe())
