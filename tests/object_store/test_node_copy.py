@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.ray_work import SmallCluster, can_mount
+from helpers.text_folders import make_tables, make_text_recipe, write_text_folder
 from helpers.written_files import read_files, read_tables
 
 from distill.errors import UserError
@@ -219,3 +220,16 @@ def test_recipe_on_a_node_without_the_folder_has_the_tables_of_one_process(
     assert ("round-1" in copied) == (settings == ROUNDS)
     assert "recipe.yaml" not in copied
     assert os.listdir(on_node) == ["run"]
+
+
+@pytest.mark.slow
+def test_folder_of_texts_is_read_on_a_node_that_has_neither_it_nor_the_run(
+    server, bare_cluster, tmp_path
+):
+    seen, on_node = tmp_path / "seen", tmp_path / "on the node"
+    on_node.mkdir()
+    recipe = make_text_recipe(write_text_folder(seen / "texts"))
+    whole = make_tables(tmp_path / "here", recipe)
+    with bare_cluster.add_node_without(seen, on_node, **server.environment):
+        workers = bare_cluster.make_workers(seen / "run", copies=CopySource(STORE, "job", None))
+        assert make_tables(seen / "run", recipe, workers) == whole
