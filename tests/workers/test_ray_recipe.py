@@ -117,6 +117,21 @@ def test_nodes_killed_while_queries_candidates_and_judgements_are_made(
         assert execution["workers_lost"] >= (name in stages)
 
 
+def test_another_llm_judges_and_all_sources_search_on_the_cluster_as_here(
+    cluster, recipe_file, llm_folder, tmp_path
+):
+    judge = {"model": str(llm_folder), "dtype": "float32", "device": "cpu"}
+    more = {"relabel.llm": judge, "generate.filters.round_trip_by": "retriever"}
+    recipe = override(load_recipe(recipe_file, [*SMALL, *FILTERS, IN_PARTS[1]]), more)
+    here = relabel(tmp_path / "here", recipe)
+    there = relabel(tmp_path / "ray", put_on(cluster, recipe))
+    assert list_differences(here, there) == []
+    judgements = open_stage(tmp_path / "ray" / "judgements-ql").manifest
+    assert judgements["execution"]["on"] == "ray"
+    written = open_stage(tmp_path / "ray" / "generations").manifest
+    assert judgements["settings"]["llm"] != written["settings"]["llm"]
+
+
 def refuse(*_):
     raise AssertionError("the process that writes the run opens the encoder")
 
