@@ -150,8 +150,8 @@ def _describe_basis(context: EstimateContext) -> list[str]:
         lines.append(f"Embedding: measured on this machine, on {count} passages.")
         lines.append(
             "Training: steps of the untrained student on these passages, timed on this machine, "
-            "with their beginnings as queries. Without checkpoints, validation and what precedes "
-            "the first step; of one process."
+            "with their beginnings as queries; with validation, without checkpoints and what "
+            "precedes the first step; of one process."
         )
     served = any(llm.engine == "http" for llm in (context.recipe.llm, context.recipe.judging_llm))
     if context.sample and served:

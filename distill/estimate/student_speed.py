@@ -34,6 +34,7 @@ class StudentSpeed:
     dimensions: Callable[[], int | None]
     faults: list[str] = field(default_factory=list)
     _students: dict[str, "SampledStudent | None"] = field(default_factory=dict)
+    _embedded: dict[str, TextSeconds] = field(default_factory=dict)
 
     def measure_steps(
         self, student: Student, whole: Train, train: Train, documents: int, corpus: int
@@ -57,10 +58,11 @@ class StudentSpeed:
     def measure_texts(self, student: Student, whole: Train) -> TextSeconds | None:
         """Measure how long a text takes to embed; None if it cannot be measured."""
         sampled = self._open(student, whole)
-        if sampled is None:
-            return None
-        document, query = map(sampled.time_embedding, (sampled.documents, sampled.queries))
-        return TextSeconds(make_exact_amount(document), make_exact_amount(query))
+        key = student.model_dump_json()
+        if sampled is not None and key not in self._embedded:
+            document, query = map(sampled.time_embedding, (sampled.documents, sampled.queries))
+            self._embedded[key] = TextSeconds(make_exact_amount(document), make_exact_amount(query))
+        return self._embedded.get(key)
 
     def _open(self, student: Student, train: Train) -> "SampledStudent | None":
         """Open a student once; None without texts or if it is not available."""

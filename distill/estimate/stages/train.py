@@ -14,6 +14,8 @@ from distill.estimate.amounts import (
 from distill.estimate.context import EstimateContext, compute_disk
 from distill.recipe import Student, Train
 
+_SAMPLED = 128
+"""Examples on which a validation measures signs of collapse."""
 STATIC = "round-static/student"
 """The training of the static encoder that `student.add_static` adds."""
 
@@ -77,9 +79,27 @@ def _estimate_seconds(
     if train.max_steps is not None:
         rows = min(rows, train.max_steps * train.batch_size)
     texts = _count_plain_texts(train) * train.epochs
-    return make_bounded_amount(
-        rows * speed.example + texts * speed.text + steps * (speed.step + speed.corpus)
-    )
+    trained = rows * speed.example + texts * speed.text + steps * (speed.step + speed.corpus)
+    return make_bounded_amount(trained) + _estimate_validation(context, student, train, steps)
+
+
+def _estimate_validation(
+    context: EstimateContext, student: Student, train: Train, steps: float
+) -> Amount:
+    """Estimate the seconds in which the student is looked at: before the first step, at every
+    validation and at the end, where it embeds a sample of the examples and what is held out."""
+    each = context.students.measure_texts(student, context.recipe.train)
+    if each is None:
+        return UNKNOWN
+    settings = train.validation
+    queries = documents = float(_SAMPLED)
+    if settings.share:
+        queries += settings.queries
+        documents += min(settings.passages, context.corpus_size)
+    if train.objective.trains_queries_alone:
+        documents = 0.0
+    texts = each.query.multiply(queries) + each.document.multiply(documents)
+    return make_bounded_amount(3 + steps // settings.every).multiply(texts)
 
 
 def _count_documents(context: EstimateContext, train: Train) -> int:
