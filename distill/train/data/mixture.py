@@ -30,7 +30,7 @@ from distill.text.digests import (
 from distill.text.format import PromptedText
 from distill.text.normalize import normalize_text
 from distill.train.data.soft_labels import SoftScores
-from distill.train.data.texts_to_align import draw_texts
+from distill.train.data.texts_to_align import TextsToAlign, draw_texts
 from distill.train.rows.examples import ScoredExample
 from distill.train.rows.texts import (
     NO_EXAMPLE,
@@ -171,7 +171,8 @@ def make_mixture(
         teacher_reads_tasks: whether the teacher's vector of a query depends on its task.
     """
     aligned = train.objective.needs_teacher_vectors
-    texts = draw_texts(train.align, seed, passages or ()) if aligned else []
+    drawn = draw_texts(train.align, seed, passages or ()) if aligned else TextsToAlign([], [])
+    texts = drawn.place(student.default_task)
     columns = list_columns(rows)
     examples = ExampleTexts(rows, passages, texts)
     widths = 1 + columns.negatives + columns.candidates
@@ -192,11 +193,14 @@ def make_mixture(
         for group, members in groups.items()
     }
     if texts:
-        places, label = written.numbers[texts_at[-1] :], numbers.documents[documents_at[-1] :]
+        of_queries = numbers.queries[len(rows) :]
+        label = np.concatenate([numbers.documents[documents_at[-1] :], of_queries])
         labels = np.column_stack([np.full(len(texts), NO_EXAMPLE), label])
-        datasets["texts"] = Dataset.from_dict({"text": places, "label": labels})
+        datasets["texts"] = Dataset.from_dict(
+            {"text": written.numbers[texts_at[-1] :], "label": labels}
+        )
 
-    query_places = TextPlaces(queries.firsts, np.full(len(queries.firsts), QUERY))
+    query_places = _locate_queries(queries.firsts, len(rows), len(drawn.documents))
     others = _locate(documents_at, documents.firsts[corpus.rows < 0])
     return Mixture(
         datasets,
@@ -213,10 +217,10 @@ def make_mixture(
 
 
 def _digest_as_read(
-    examples: ExampleTexts, texts: Sequence[str], reads_tasks: bool, whole: KnownTexts | None
+    examples: ExampleTexts, texts: Sequence[PlacedText], reads_tasks: bool, whole: KnownTexts | None
 ) -> tuple[NumberedDigests, NumberedDigests]:
-    """Number the queries, and the documents with the plain texts behind them, so that those that
-    read the same have one number.
+    """Number the queries, and the documents, each with the plain texts of its side behind it, so
+    that those that read the same have one number.
 
     Args:
         whole: the documents as they are go in here.
@@ -232,8 +236,11 @@ def _digest_as_read(
         queries += digest_text(_make_query_key(row, reads_tasks))
         for text in of_example:
             add(text)
-    for text in texts:
-        add(text)
+    for placed in texts:
+        if placed.text is not None:
+            add(placed.text)
+        elif placed.row is not None:
+            queries += digest_text(_make_query_key(placed.row, reads_tasks))
     return number_digests(queries), number_digests(documents)
 
 
@@ -243,7 +250,7 @@ def _make_query_key(row: Row, teacher_reads_tasks: bool) -> str:
 
 
 def _digest_as_written(
-    examples: ExampleTexts, texts: Sequence[str], writer: StudentTexts
+    examples: ExampleTexts, texts: Sequence[PlacedText], writer: StudentTexts
 ) -> TextDigests:
     """Hash what the student reads: each example's query and documents, then the plain texts."""
     digests = bytearray()
@@ -251,8 +258,8 @@ def _digest_as_written(
         digests += digest_prompted(writer.write_query(row))
         for text in documents:
             digests += digest_prompted(writer.write_document(text, row))
-    for text in texts:
-        digests += digest_prompted(writer.write_document(text))
+    for placed in texts:
+        digests += digest_prompted(write_for_student(writer, placed))
     return np.frombuffer(digests, np.uint64)
 
 
@@ -305,6 +312,18 @@ def _locate(starts: Numbers, texts: Numbers, first_column: int = 0) -> TextPlace
     alone = examples == len(starts) - 1
     columns = texts - starts[examples] + np.where(alone, 0, first_column)
     return TextPlaces(np.where(alone, NO_EXAMPLE, examples), columns)
+
+
+def _locate_queries(queries: Numbers, examples: int, before: int) -> TextPlaces:
+    """Find in which example queries stand that are counted through all examples, and then through
+    the plain texts.
+
+    Args:
+        before: number of plain texts that are documents, and come first.
+    """
+    alone = queries >= examples
+    columns = np.where(alone, queries - examples + before, QUERY)
+    return TextPlaces(np.where(alone, NO_EXAMPLE, queries), columns)
 
 
 _Group = tuple[int, int, str]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,12 +11,29 @@ from distill.store.tables import Row, join_passage
 from distill.text.digests import TextDigests, digest_texts
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
+from distill.train.rows.texts import PlacedText
 
 MIN_WORDS = 4
 """Shorter sentences are headings and debris of the splitting."""
 
 
-def draw_texts(align: Align, seed: int, passages: Iterable[Row]) -> list[str]:
+class TextsToAlign(NamedTuple):
+    """Texts that are aligned as documents, and as queries."""
+
+    documents: list[str]
+    queries: list[str]
+
+    def place(self, task: str) -> list[PlacedText]:
+        """Return the documents, then the queries, as texts of no example.
+
+        Args:
+            task: of the queries.
+        """
+        queries = [PlacedText({"query": text, "task": task}, None) for text in self.queries]
+        return [*(PlacedText(None, text) for text in self.documents), *queries]
+
+
+def draw_texts(align: Align, seed: int, passages: Iterable[Row]) -> TextsToAlign:
     """Draw passages, and sentences of passages that are no passage themselves, by seed; each text
     once. Of texts that are not drawn, a hash is held in memory."""
 
@@ -27,14 +45,17 @@ def draw_texts(align: Align, seed: int, passages: Iterable[Row]) -> list[str]:
         return (text for text in sentences if count_words(text) >= MIN_WORDS)
 
     if not (align.passages or align.sentences):
-        return []
+        return TextsToAlign([], [])
     whole = digest_texts(list_passages())
     drawn = _draw(list_passages, whole, align.passages, f"{seed}|passages to align")
+    sentences: list[str] = []
     if align.sentences:
         parts = digest_texts(list_sentences())
         seed_of_parts = f"{seed}|sentences to align"
-        drawn += _draw(list_sentences, parts, align.sentences, seed_of_parts, whole)
-    return drawn
+        sentences = _draw(list_sentences, parts, align.sentences, seed_of_parts, whole)
+    if align.sentences_as == "query":
+        return TextsToAlign(drawn, sentences)
+    return TextsToAlign(drawn + sentences, [])
 
 
 def _draw(

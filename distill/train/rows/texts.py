@@ -43,7 +43,7 @@ class ExampleDocuments(NamedTuple):
 
 class PlacedText(NamedTuple):
     """A text and the example that it stands in; the text of a query is None, as its row has it, and
-    the row of a text of no example."""
+    the row of a document of no example. A query of no example has a row of its own."""
 
     row: Row | None
     text: str | None
@@ -89,7 +89,7 @@ class ExampleTexts:
         self,
         examples: Sequence[ScoredExample],
         passages: CorpusRows | None = None,
-        texts: Sequence[str] = (),
+        texts: Sequence[PlacedText] = (),
     ) -> None:
         self._examples = examples
         self._passages = passages
@@ -112,7 +112,7 @@ class ExampleTexts:
             for place in order[start : start + _AT_ONCE]:
                 example, column = int(places.examples[place]), int(places.columns[place])
                 if example == NO_EXAMPLE:
-                    by_place[place] = PlacedText(None, self._texts[column])
+                    by_place[place] = self._texts[column]
                     continue
                 row, _, others, _ = self._examples[example]
                 if column > (negatives := len(row["negatives"])):

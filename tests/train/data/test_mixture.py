@@ -3,8 +3,10 @@
 import torch
 from helpers.training_by_hand import make_example_rows, make_passage_rows, make_recipe
 
+from distill.recipe import Align, Student
 from distill.store.tables import join_passage
 from distill.train.data.mixture import NO_EXAMPLE, make_mixture
+from distill.train.data.texts_to_align import draw_texts
 from distill.train.rows.examples import ScoredExample
 
 
@@ -64,6 +66,29 @@ def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
         assert number == NO_EXAMPLE
         assert written(made, row, "text") == f"text: {texts[text]}"
     assert made.texts == 5
+
+
+def test_sentences_to_align_as_queries_are_numbered_and_written_as_queries(encoder_folder):
+    student = {"query_template": "task: {task} | query: {query}", "document_prompt": "text: "}
+    align = {"passages": 3, "sentences": 4, "sentences_as": "query"}
+    train = {"objective": {"align": 1}, "align": align}
+    rows = make_example_rows()
+    seed = make_recipe(encoder_folder).seed
+    sentence = draw_texts(Align(**align), seed, make_passage_rows()).queries[0]
+    rows[0] |= {"query": sentence}  # which an example asks too
+    made = mixture(encoder_folder, rows, student=student, train=train)
+    texts, task = texts_of(made, make_passage_rows()), "Given a query, find the passages that"
+    aligned = {texts[row["label"][1]]: written(made, row, "text") for row in made.datasets["texts"]}
+    queries = {text for text in aligned if aligned[text].startswith(f"task: {task}")}
+    assert len(aligned) == 7
+    assert len(queries) == 4
+    assert sentence in queries
+    assert queries <= set(made.queries.values())
+    assert len(made.queries) == len(set(made.queries.values())) == len(rows) + 3
+    assert {aligned[text] for text in aligned.keys() - queries} == {
+        f"text: {text}" for text in aligned.keys() - queries
+    }
+    assert list(made.tasks.values())[-1] == Student().default_task
 
 
 def test_same_text_has_one_number_on_each_side(encoder_folder):
