@@ -13,7 +13,7 @@ from distill.embed.vectors.other_run import take_vectors_from
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.object_store.mirror import open_mirror
-from distill.recipe import Recipe
+from distill.recipe import Execution, Recipe
 from distill.recipe import load_recipe as read_recipe
 from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_to
@@ -144,11 +144,12 @@ def keep_recipe(job: "Job") -> None:
 
 @contextmanager
 def open_job_to_look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
-    """Open a job that redoes nothing and leaves the run's own recipe as it is."""
+    """Open a job that redoes nothing, asks no cluster and leaves the run's own recipe as it is."""
     from distill.pipeline.job import Job
 
+    here = recipe.model_copy(update={"execution": Execution()})
     with Run(folder) as run:
-        yield Job(run, recipe)
+        yield Job(run, here)
 
 
 @contextmanager

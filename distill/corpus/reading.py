@@ -5,6 +5,7 @@ lie where workers are. Reading rows of tables takes little beside looking their 
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from distill.corpus.readers.text_files import (
 )
 from distill.corpus.sections.formats import is_binary
 from distill.corpus.sections.installed import check_same_readers, read_reader_versions
+from distill.errors import UserError
+from distill.models.reference import identify_revision
 from distill.recipe import Corpus
 from distill.workers.batch_queue import sort_results
 from distill.workers.protocol import LazyBatches, OpenWork, Team, WorkerJob, WorkerNeeds, Workers
@@ -88,9 +91,10 @@ def _iterate_files(team: Team[CutFile], early: EarlyResults) -> Iterator[CutFile
 def _make_job(source: TextSource, corpus: Corpus, seed: int) -> WorkerJob[TextFile, CutFile]:
     groups = group_files(source.files)
     versions = read_reader_versions({get_ending(file) for file in source.files})
+    revision = identify_revision(corpus.tokenizer) if corpus.tokenizer is not None else None
     return WorkerJob(
         "passages",
-        partial(open_text_reader, corpus, seed, source.titles_are_prose, versions),
+        partial(open_text_reader, corpus, seed, source.titles_are_prose, versions, revision),
         LazyBatches(len(groups), lambda n: [load_file(file, source.folder) for file in groups[n]]),
         WorkerNeeds(),
         name_batch=lambda number: _name_group(groups[number]),
@@ -129,17 +133,23 @@ def _name_group(files: Sequence[Path]) -> str:
 
 @contextmanager
 def open_text_reader(
-    corpus: Corpus, seed: int, titles_are_prose: bool, versions: Mapping[str, str]
+    corpus: Corpus,
+    seed: int,
+    titles_are_prose: bool,
+    versions: Mapping[str, str],
+    tokenizer: str | None,
 ) -> Iterator[OpenWork[TextFile, CutFile]]:
     """Open the reading of text files.
 
     Args:
         versions: of the programs that read them, where the run is written.
+        tokenizer: the revision that `corpus.tokenizer` has there.
 
     Raises:
         UserError: if they are others here.
     """
     check_same_readers(versions)
+    check_same_tokenizer(corpus, tokenizer)
     cutter = DocumentCutter(corpus, seed, titles_are_prose)
 
     def cut_files(files: Sequence[TextFile]) -> Iterator[CutFile]:
@@ -147,3 +157,30 @@ def open_text_reader(
             yield FileDocuments(path, name, [cutter.cut(one) for one in documents], fault)
 
     yield OpenWork(cut_files)
+
+
+def check_same_tokenizer(corpus: Corpus, revision: str | None) -> None:
+    """Check that the tokenizer that measures passages is the same on this machine.
+
+    Args:
+        revision: of `corpus.tokenizer`, where the run is written.
+
+    Raises:
+        UserError: naming this machine, if it is another one or is not found.
+    """
+    if corpus.tokenizer is None:
+        return
+    where = f"node {socket.gethostname()}"
+    remedy = "put the same model at the same path on every node, or name a commit of the hub"
+    try:
+        here = identify_revision(corpus.tokenizer)
+    except UserError as fault:
+        raise UserError(
+            where, f"has no corpus.tokenizer: {fault.where} {fault.what}", remedy
+        ) from None
+    if here != revision:
+        raise UserError(
+            where,
+            f"has another corpus.tokenizer {corpus.tokenizer!r} ({here}, not {revision})",
+            remedy,
+        )

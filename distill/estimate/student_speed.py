@@ -1,6 +1,7 @@
 """Measure what the recipe's student takes to train and to embed, on a sample of the corpus."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,19 +50,18 @@ class StudentSpeed:
         sampled = self._open(student, whole)
         if sampled is None:
             return None
-        try:
+        with self._note_faults("training, "):
             return sampled.time_steps(train, documents, corpus)
-        except UserError as fault:
-            self.faults.append(f"training, {fault.where} {fault.what}")
-            return None
+        return None
 
     def measure_texts(self, student: Student, whole: Train) -> TextSeconds | None:
         """Measure how long a text takes to embed; None if it cannot be measured."""
         sampled = self._open(student, whole)
         key = student.model_dump_json()
         if sampled is not None and key not in self._embedded:
-            document, query = map(sampled.time_embedding, (sampled.documents, sampled.queries))
-            self._embedded[key] = TextSeconds(make_exact_amount(document), make_exact_amount(query))
+            with self._note_faults("embedding, "):
+                times = map(sampled.time_embedding, (sampled.documents, sampled.queries))
+                self._embedded[key] = TextSeconds(*map(make_exact_amount, times))
         return self._embedded.get(key)
 
     def _open(self, student: Student, train: Train) -> "SampledStudent | None":
@@ -80,8 +80,23 @@ class StudentSpeed:
             return None
         corpus = [] if self.passages is None or student.vocabulary == "all" else [self.passages]
         vocabulary = read_vocabulary_texts(student, corpus)
-        try:
+        with self._note_faults(""):
             return SampledStudent(student, train, self.seed, self.texts, vocabulary, dimensions)
+        return None
+
+    @contextmanager
+    def _note_faults(self, what: str) -> Iterator[None]:
+        """Note what cannot be measured, also for want of memory: the LLM of the sample may still
+        be open, which training never finds."""
+        try:
+            yield
         except UserError as fault:
-            self.faults.append(f"{fault.where} {fault.what}")
-            return None
+            self.faults.append(f"{what}{fault.where} {fault.what}")
+        except RuntimeError as fault:
+            from distill.runtime.devices import free_memory
+            from distill.runtime.out_of_memory import is_out_of_memory
+
+            if not is_out_of_memory(fault):
+                raise
+            free_memory()
+            self.faults.append(f"{what}too little memory beside the models of the sample")

@@ -281,6 +281,7 @@ class Job:
         else:
             labels = self.relabel().labels
             assert labels is not None
+            run.workers.dismiss_all()
             judge = make_judge(run, training, corpus.passages, queries, labels)
         self.judging_llm.close()
         return judge, evaluate_judge(run, recipe, judge, corpus.held_out, corpus.known_item)

@@ -29,8 +29,8 @@ def make_student(
     with processes.let_main_go_first():
         base = _build_base(run, recipe, passages, examples)
         scores = _make_teacher_scores(run, recipe, examples)
-    static = train_static(run, recipe, passages, examples, labels)
     run.workers.dismiss_all()
+    static = train_static(run, recipe, passages, examples, labels)
     free_memory()
     settings = TrainingSettings.select(recipe)
     inputs = TrainingInputs(run, passages, examples, labels, scores)

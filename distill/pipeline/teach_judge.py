@@ -36,6 +36,7 @@ def teach_judge(
         fewer = select_queries(inner, queries, recipe.judge.queries, recipe.seed)
         labels, _ = label_candidates(inner, teaching, passages, fewer, llm, judged)
     llm.make_room()
+    run.workers.dismiss_all()
     return make_judge(run, training, passages, fewer, labels)
 
 

@@ -54,7 +54,7 @@ class BM25Index:
         """Compute the BM25 scores of these passages alone, (rows,) float32: those of `score`, to
         the last bit. Of each word's passages, which are in order, only theirs are looked up."""
         starts, numbers, values = (self._bm25.scores[of] for of in ("indptr", "indices", "data"))
-        wanted = np.asarray(rows, np.int64)
+        wanted = np.asarray(rows, numbers.dtype)  # of another, all of `numbers` would be copied
         scores = np.zeros(len(wanted), np.float32)
         for term in self._bm25.get_tokens_ids(self._terms(query)):
             start, end = starts[term], starts[term + 1]

@@ -77,7 +77,7 @@ def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> li
 
     Raises:
         UserError: if it has one, which answers every query: there is no negative; or fewer than the
-            recipe itself asks for, not by default.
+            recipe asks for, where that is not the default (which a printed recipe names, too).
     """
     texts = [split_text(document.text, recipe.corpus.max_tokens) for document in documents]
     count, top_k = len({text for pieces in texts for text in pieces}), recipe.relabel.top_k
@@ -89,7 +89,7 @@ def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> li
         )
     if not 0 < count < top_k:
         return []
-    if "top_k" in recipe.relabel.model_fields_set:
+    if top_k != type(recipe.relabel).model_fields["top_k"].default:
         raise UserError(
             f"relabel.top_k {top_k}",
             f"asks for more candidates of a query than there are passages: {where} holds about "

@@ -13,6 +13,7 @@ from distill.corpus.early_results import EarlyResults
 from distill.corpus.reading import group_files, open_text_reader
 from distill.corpus.sections.installed import read_reader_versions
 from distill.errors import UserError
+from distill.models.reference import identify_revision
 from distill.recipe import Corpus
 from distill.store.stage import open_stage
 from distill.workers.local import LOCAL
@@ -106,15 +107,30 @@ def test_worker_that_reads_files_by_other_programs_is_refused():
     assert {"pypdf", "markdown-it-py"} <= versions.keys()
     assert not {"mammoth", "groff"} & versions.keys()
     assert read_reader_versions([".7"])["groff"]
-    with open_text_reader(Corpus(), 1, True, versions) as opened:
+    with open_text_reader(Corpus(), 1, True, versions, None) as opened:
         assert list(opened.work([])) == []
     other = versions | {"pypdf": "0.1", "a module that is not there": "2.0"}
     with pytest.raises(UserError) as fault:
-        open_text_reader(Corpus(), 1, True, other).__enter__()
+        open_text_reader(Corpus(), 1, True, other, None).__enter__()
     assert fault.value.where.startswith("node ")
     assert f"pypdf {versions['pypdf']} instead of 0.1" in fault.value.what
     assert "that is not there none instead of 2.0" in fault.value.what
     assert "pip install -e '.[documents]'" in fault.value.remedy
+
+
+@pytest.mark.bad_input("cluster", "a node with another `corpus.tokenizer`", "refused, named")
+def test_worker_with_another_tokenizer_is_refused(encoder_folder, tmp_path):
+    """It would cut other passages."""
+    revision = identify_revision(str(encoder_folder))
+    for folder, what in ((encoder_folder, "has another"), (tmp_path / "not here", "has no")):
+        corpus = Corpus(tokenizer=str(folder))
+        with pytest.raises(UserError) as fault:
+            open_text_reader(corpus, 1, True, {}, f"not {revision}").__enter__()
+        assert fault.value.where.startswith("node ")
+        assert f"{what} corpus.tokenizer" in fault.value.what
+    corpus = Corpus(tokenizer=str(encoder_folder))
+    with open_text_reader(corpus, 1, True, {}, revision) as opened:
+        assert list(opened.work([])) == []
 
 
 def test_early_results_leave_their_file_empty_when_all_are_taken(tmp_path, monkeypatch):

@@ -148,8 +148,8 @@ SHORT = ["Bees dance for other bees.", "Salt keeps the roads free of ice."]
 )
 def test_corpus_smaller_than_a_written_top_k_is_a_fault(written, tmp_path):
     file = write_texts(tmp_path, *SHORT)
-    (fault,) = faults(written(corpus__path=file, relabel__top_k=20), tmp_path / "run")
-    assert fault.startswith("relabel.top_k 20: asks for more candidates")
+    (fault,) = faults(written(corpus__path=file, relabel__top_k=12), tmp_path / "run")
+    assert fault.startswith("relabel.top_k 12: asks for more candidates")
     assert f"{file} holds about 2" in fault
     assert "lower relabel.top_k to 2" in fault
     done = run_distill("check", str(tmp_path / "mine.yaml"), "--run", str(tmp_path / "run"))

@@ -93,4 +93,4 @@ def test_judged_pool_whose_worker_was_killed_is_the_same(
     there = make_pool(tmp_path / "there", llm_folder, make_workers)
     assert killed
     assert read_files(here.folder) == read_files(there.folder)
-    assert there.manifest["execution"]["workers_lost"] == 1
+    assert there.manifest["execution"]["workers_lost"] >= 1

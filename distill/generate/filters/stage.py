@@ -170,6 +170,8 @@ def _make(
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
     if prompt is None and _needs_retriever(filtering.generate):
         llm.make_room_for(retriever)
+    if prompt is not None:
+        run.workers.dismiss_all()  # this process opens the LLM, perhaps where they hold it
     engine = llm() if prompt is not None else None
     depth, words = _choose_depth(filtering), filtering.generate.max_passage_words
     keeps = find_depth(retriever, filtering.relabel.top_k) if "dense" in retriever.sources else 0

@@ -237,7 +237,8 @@ class Generate(Section):
     tasks: dict[TaskType, Word] = {}
     """Task instruction of the queries of each of these types, such as {search: "Given a web search
     query, find passages that answer it."}, in place of the one that the language model wrote. A
-    prompt file that sets `task` has it write none."""
+    prompt file that sets `task` has it write none. Held-out queries of the task `judged` keep the
+    tasks that the language model writes."""
     titles: Literal["always", "never", "auto"] = "always"
     """Whether the prompt shows a passage's title before its text. always: yes; never: the text
     alone, which keeps names out of the queries; auto: not where titles are names, as those of
