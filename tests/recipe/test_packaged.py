@@ -35,9 +35,23 @@ def run(recipe: str, folder: Path, **sets: object) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory) -> Path:
+    """The run of the demo's first part."""
+    folder = tmp_path_factory.mktemp("first") / "demo-adapt"
+    small = ["corpus.packages=[numpy]", "corpus.limit=60", "corpus.held_out=0.02"]
+    small += ["generate.free.queries=60", "evaluate.speed_texts=8"]
+    options = [word for setting in small for word in ("--set", setting)]
+    done = run_distill("run", str(RECIPES / "demo-adapt.yaml"), "--run", str(folder), *options)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.slow
-def test_demo(tmp_path):
+def test_demo(tmp_path, adapted):
+    """The encoder that its first part has adapted is its teacher."""
     sets = {"evaluate.judged.queries": 3, "evaluate.judged.passages": 30}
+    sets |= {"teacher.model": adapted / "student"}
     summary = run("demo.yaml", tmp_path / "demo", **sets, **{"corpus.held_out": 0.03})
     base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))
     assert base["parameters"] == student["parameters"] < teacher["parameters"]
@@ -57,19 +71,12 @@ def test_demo(tmp_path):
 
 
 @pytest.mark.slow
-def test_first_part_of_the_demo(tmp_path):
+def test_first_part_of_the_demo(adapted):
     """A query encoder over the teacher's vectors, and no LLM."""
-    small = ["corpus.packages=[numpy]", "corpus.limit=60", "corpus.held_out=0.02"]
-    small += ["generate.free.queries=60", "evaluate.speed_texts=8"]
-    options = [word for setting in small for word in ("--set", setting)]
-    done = run_distill(
-        "run", str(RECIPES / "demo-adapt.yaml"), "--run", str(tmp_path / "demo"), *options
-    )
-    assert done.returncode == 0, done.stderr
-    models = json.loads((tmp_path / "demo" / "summary.json").read_text())["models"]
+    models = json.loads((adapted / "summary.json").read_text())["models"]
     assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-3)
     assert {"bm25", "student + bm25", "teacher + bm25"} <= models.keys()
-    assert not (tmp_path / "demo" / "generations").exists()
+    assert not (adapted / "generations").exists()
 
 
 @pytest.mark.slow
@@ -107,7 +114,7 @@ def test_demos_two_parts_have_one_corpus_and_one_teacher():
     assert adapt.teacher == main.teacher
     made = (RECIPES.parent / "Makefile").read_text()
     first, second = (made.index(f"run recipes/{name}.yaml") for name in ("demo-adapt", "demo"))
-    assert first < second
+    assert first < second < made.index("teacher.model=artifacts/demo-adapt/student")
 
 
 SYSTEMS = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
