@@ -350,7 +350,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: naming the key, if that is no valid recipe.
     """
-    values = recipe.model_dump(mode="json", exclude_unset=True)  # a default stays one
+    values = recipe.model_dump(mode="json")
     for key, value in settings.items():
         _put(values, key, value, f"recipe {recipe.name}, {key}")
     where = f"recipe {recipe.name}, {', '.join(settings)}"
