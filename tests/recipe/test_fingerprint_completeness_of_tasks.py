@@ -49,7 +49,7 @@ SETTLED = {
     f"generate.{key}"
     for key in (
         *("methods", "prompt", "examples", "shots", "example_sets", "task_types"),
-        *("passages", "samples", "best_of", "personas"),
+        *("passages", "samples", "best_of", "personas", "tasks"),
     )
 }
 """Held-out queries are written with other values of these keys, those of `evaluate.judged`."""
