@@ -4,10 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import mteb
 import numpy as np
 import pytest
 import yaml
 from helpers.killed_training import Killed
+from helpers.mteb_calls import score_as_mteb
 from helpers.plain_process import run_plainly
 from helpers.query_side_recipe import TEXTS, load_query_route
 from helpers.written_files import read_files
@@ -24,11 +26,12 @@ from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.job import Job
-from distill.recipe import EmbedderConfig, Recipe
+from distill.recipe import EmbedderConfig, Recipe, override
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage
 from distill.student.saving import save_beside
+from distill.tasks import load_task
 from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.query_route import join_routes, save_query_route
 from distill.train.settings import TrainingSettings
@@ -84,6 +87,23 @@ def test_evaluation_searches_the_teachers_documents_with_the_students_queries(ru
     # The untrained query encoder is the teacher itself.
     assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-4)
     assert models["student"]["parameters"] == models["teacher"]["parameters"]
+
+
+def test_narrow_student_scores_as_truncated_queries_over_truncated_documents(
+    run_folder, recipe, tmp_path
+):
+    """A teacher's Matryoshka widths stay usable."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    narrow = override(recipe, {"evaluate.widths": [16]})
+    with Run(tmp_path / "run") as run:
+        Job(run, narrow).evaluate()
+    models = read_json(tmp_path / "run" / "summary.json")["models"]
+    truncated = SentenceTransformer(str(run_folder / "student"), truncate_dim=16)
+    task = load_task("mine", Path(recipe.evaluate.task_data))
+    wrapped = mteb.models.SentenceTransformerEncoderWrapper(truncated)
+    scores = score_as_mteb(wrapped, task)["test"][0]
+    assert models["student@16"]["score"] == pytest.approx(scores["ndcg_at_10"], abs=1e-4)
+    assert models["student@16"]["score"] != models["student"]["score"]
 
 
 def test_search_embeds_no_document_anew(run_folder):

@@ -52,6 +52,11 @@ DEVICE = "device"
         wrong(SHAPE, "student: {document_prompt: 5}", "a text is expected; quote it"),
         wrong(NUMBER, "retriever: {index: 'IVF0,Flat'}", "a part of size 0"),
         wrong(NUMBER, "retriever: {index: HNSW00}", "a part of size 0"),
+        wrong(
+            SHAPE,
+            "retriever: {bm25: {language: klingon}}",
+            "no stemmer for 'klingon': leave it null",
+        ),
         wrong(SHAPE, "llm: {model: ''}", "at least 1 character"),
         wrong(SHAPE, "teacher: {model: ''}", "at least 1 character"),
         wrong(NUMBER, "seed: -1", "greater than or equal to 0"),

@@ -1,9 +1,9 @@
 """The section `retriever`: the embedder and the BM25 search that find candidates, and the index."""
 
 import re
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.recipe.sections.embedder import EmbedderConfig
 from distill.recipe.sections.section import Section, Word
@@ -62,6 +62,16 @@ class BM25(Section):
     b: float = Field(0.75, ge=0, le=1)
     """BM25's length normalisation, from 0 (none) to 1 (full): how much less a word counts in a
     longer passage. 0.75 is the default of bm25s."""
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _refuse_a_language_without_a_stemmer(cls, language: Any) -> Any:
+        if isinstance(language, str) and language not in get_args(Language):
+            raise ValueError(
+                f"no stemmer for {language!r}: leave it null, to compare words as they are "
+                f"written, or name one of {', '.join(get_args(Language))}"
+            )
+        return language
 
 
 class Retriever(EmbedderConfig):
