@@ -26,6 +26,7 @@ class EncoderDescription(NamedTuple):
     identity: EncoderIdentity
     reference: str
     template_key: str
+    document_identity: EncoderIdentity | None = None
 
 
 class DescribedEmbedder:
@@ -80,6 +81,7 @@ def open_described(
         description.reference,
         description.template_key,
         source=source,
+        document_identity=description.document_identity,
     )
 
 
@@ -104,5 +106,6 @@ def _open_description(source: EncoderSource) -> Iterator[OpenWork[None, EncoderD
         encoder.identity,
         encoder.reference,
         encoder.template_key,
+        encoder.document_identity,
     )
     yield OpenWork(lambda batch: [description])

@@ -70,6 +70,8 @@ class Encoder:
         server_prompts: what is put before the texts of a side where they are sent, and is part of
             the identity: a server's prompts are no part of the texts that are stored.
         source: by which workers open the same encoder; None where only this process has it.
+        document_identity: of another encoder, where this one is known to give the same vectors of
+            documents: those are taken where they are there.
     """
 
     embedder: Embedder
@@ -79,6 +81,7 @@ class Encoder:
     template_key: str = "query_template"
     server_prompts: Mapping[Side, str] = field(default_factory=dict)
     source: "EncoderSource | None" = None
+    document_identity: EncoderIdentity | None = None
 
     @property
     def dimensions(self) -> int:

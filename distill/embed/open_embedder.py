@@ -7,6 +7,7 @@ from typing import TypeVar
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from distill.embed.described import open_described
+from distill.embed.document_route import find_document_encoder
 from distill.embed.encoder import Encoder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_model import choose_dtype, open_model
@@ -89,7 +90,16 @@ def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:
     embedder = LocalEmbedder(opened, settings.batch_tokens)
     key = settings.name_key("query_template")
     source = LocalSource(reference, settings)
-    return Encoder(embedder, opened.wording, opened.identity, reference, key, source=source)
+    same = find_document_encoder(opened.folder, opened.identity)
+    return Encoder(
+        embedder,
+        opened.wording,
+        opened.identity,
+        reference,
+        key,
+        source=source,
+        document_identity=same,
+    )
 
 
 @dataclass(frozen=True)

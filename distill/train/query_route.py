@@ -8,6 +8,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
+from distill.embed.document_route import note_document_encoder
 from distill.embed.encoder import Vectors
 from distill.embed.open_embedder import place_here
 from distill.embed.open_model import OpenModel, open_model
@@ -79,6 +80,7 @@ def save_query_route(
         )
     if documents is not None:
         _compare_documents(teacher, model, reloaded, part)
+        note_document_encoder(part, documents.identity)
     else:
         commit_bytes(part / "README.md", _describe_documents(teacher).encode())
     return part

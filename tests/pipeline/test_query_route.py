@@ -26,7 +26,7 @@ from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.job import Job
-from distill.recipe import EmbedderConfig, Recipe, override
+from distill.recipe import EmbedderConfig, Recipe, load_recipe, override
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage
@@ -104,6 +104,30 @@ def test_narrow_student_scores_as_truncated_queries_over_truncated_documents(
     scores = score_as_mteb(wrapped, task)["test"][0]
     assert models["student@16"]["score"] == pytest.approx(scores["ndcg_at_10"], abs=1e-4)
     assert models["student@16"]["score"] != models["student"]["score"]
+
+
+def test_run_with_the_student_as_teacher_embeds_no_passage_again(
+    run_folder, recipe_file, encoder_folder, tmp_path
+):
+    """A small student is aligned with an adapted query encoder: the corpus has the vectors of the
+    retriever, which is the document route."""
+    recipe = load_recipe(
+        recipe_file,
+        [
+            "generate={methods: [sentences], free: {queries: 20}, filters: {decontaminate: false}}",
+            f"retriever={{model: {encoder_folder}, max_tokens: 32, device: cpu}}",
+            f"retriever.vectors_from={run_folder}",
+            "relabel={top_k: 4, rankers: [retriever, bm25], positive: seed, negative_count: 0}",
+            f"teacher={{model: {run_folder / 'student'}, max_tokens: 32, device: cpu}}",
+            "train={batch_size: 8, max_steps: 2, device: cpu, objective: {align: 1.0}}",
+        ],
+    )
+    with Run(tmp_path / "run") as run:
+        corpus, _, _ = Job(run, recipe).train_student()
+    ids = [row["passage_id"] for row in corpus.passages.read_rows(PASSAGES)]
+    stores = [read_json(path) for path in (tmp_path / "run" / "vectors").glob("*/ids.json")]
+    assert stores.count(ids) == 1
+    assert len(stores) > 1  # the teacher's, of the queries
 
 
 def test_search_embeds_no_document_anew(run_folder):

@@ -136,9 +136,7 @@ def is_stored(
     """Return whether the store under `root`, or that of the run from which vectors are copied, has
     all vectors of these texts, so that `embed` computes none."""
     folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
-    stored = folder if folder.exists() else find_in_other_run(folder)
-    shape = (len(texts), encoder.dimensions)
-    return stored is not None and _is_complete(stored, shape, precision)
+    return _is_there(folder, (len(texts), encoder.dimensions), precision)
 
 
 def import_vectors(
@@ -178,6 +176,13 @@ def import_vectors(
         _fill(beside, job, starts, LOCAL)
 
 
+def _is_there(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
+    """Return whether a store is complete in this run, or is in the one that vectors are copied
+    from."""
+    stored = folder if folder.exists() else find_in_other_run(folder)
+    return stored is not None and _is_complete(stored, shape, precision)
+
+
 def _is_complete(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
     if not folder.exists() or not _can_be_read(folder, shape, precision):
         return False
@@ -206,7 +211,8 @@ def _find_folder(
     precision: VectorDtype,
 ) -> Path:
     """Find the folder of these vectors, or the one to make. Older stores, addressed by the path of
-    a local model, are found too."""
+    a local model, are found too, and so are complete ones of another encoder that gives documents
+    the same vectors."""
     content = hashlib.sha256()
     for id_, text in zip(ids, texts, strict=True):
         content.update(f"{len(id_)} {len(text)} {id_}{text}".encode())
@@ -214,7 +220,12 @@ def _find_folder(
     if precision != "float32":
         settings["precision"] = precision
     before = root / fingerprint("vectors", restore_paths(settings), {})
-    return before if before.exists() else root / fingerprint("vectors", settings, {})
+    folder = before if before.exists() else root / fingerprint("vectors", settings, {})
+    if folder.exists() or side == "query" or encoder.document_identity is None:
+        return folder
+    settings["encoder"] = encoder.document_identity
+    same = root / fingerprint("vectors", settings, {})
+    return same if _is_there(same, (len(ids), encoder.dimensions), precision) else folder
 
 
 def _find_marked(
