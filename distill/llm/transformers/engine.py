@@ -53,6 +53,8 @@ _MIN_HEADER_TOKENS = 16
 _LOGIT_ROWS = 256
 """Rows of vocabulary-wide logits in memory at once: few enough for a CPU's caches."""
 _TOO_LONG = "the prompt and max_new_tokens are longer than what the model can read"
+_CPU_BATCH_TOKENS = 4096
+_GPU_BATCH_TOKENS = 16_384
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 1.0, torch.float16: 0.3}
 
 
@@ -61,7 +63,7 @@ class TransformersEngine:
 
     Args:
         batch_tokens: tokens per forward pass; the cache of a running batch of generation has six
-            times as many.
+            times as many. None: what suits the device.
 
     Raises:
         UserError: if the reference holds no causal model, or one that cannot be packed or computed
@@ -76,11 +78,12 @@ class TransformersEngine:
         reference: str,
         dtype: str = "auto",
         device: str | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
     ) -> None:
         self.name = reference
         self.device = device or choose_device()
-        self.batch_tokens = self._generation_tokens = batch_tokens
+        suits = _CPU_BATCH_TOKENS if self.device == "cpu" else _GPU_BATCH_TOKENS
+        self.batch_tokens = self._generation_tokens = batch_tokens or suits
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
