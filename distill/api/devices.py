@@ -47,9 +47,10 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     generate, relabel, teacher = recipe.generate, recipe.relabel, recipe.teacher
     relabels = last not in ("corpus", "generate") and generate.from_passages
     trains = last in ("train_student", "evaluate") or (relabels and relabel.rounds > 1)
-    asks_llm = generate.writes_queries or "brainstorm" in generate.methods
     if last == "corpus":
         return
+    judge = recipe.evaluate.judged.llm if "judged" in recipe.evaluate.tasks else None
+    asks_llm = generate.writes_queries or "brainstorm" in generate.methods
     is_llm_here = _needs_llm_here(recipe) or not _is_left_to_workers(recipe, recipe.llm.device)
     if asks_llm and _is_llm_local(recipe.llm) and is_llm_here:
         yield "llm.device", recipe.llm.device
@@ -57,6 +58,8 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     judges_here = judging is not None and not _is_left_to_workers(recipe, judging.device)
     if relabels and judging is not None and judges_here and _is_llm_local(judging):
         yield "relabel.llm.device", judging.device
+    if judge is not None and _is_llm_local(judge) and not _is_left_to_workers(recipe, judge.device):
+        yield "evaluate.judged.llm.device", judge.device
     embeds = relabels or _needs_retriever(recipe)
     opens_retriever = embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)
     opens_ranker = relabels and relabel.cross_encoder is not None

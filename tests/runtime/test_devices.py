@@ -91,3 +91,8 @@ def test_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
             check_devices(load_recipe(None, ["name=x", f"{key}.device=cuda"]))
     served = ["llm.engine=http", "llm.base_url=http://localhost:1/v1", "llm.device=cuda"]
     check_devices(load_recipe(None, ["name=x", *served]))
+    judged = ["corpus.path=x", "corpus.held_out=0.1", "evaluate.judged.llm={device: cuda}"]
+    check_devices(load_recipe(None, ["name=x", *judged, "evaluate.tasks=[STSBenchmark]"]))
+    asked = load_recipe(None, ["name=x", *judged, "evaluate.tasks=[judged]"])
+    with pytest.raises(UserError, match=r"evaluate\.judged\.llm\.device cuda: is not on this"):
+        check_devices(asked, "generate")
