@@ -14,6 +14,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from distill.errors import UserError
+from distill.files.atomic import commit_bytes
 from distill.object_store.address import parse_address
 from distill.object_store.copy_in import fetch_files
 from distill.object_store.download import is_copied
@@ -99,8 +100,9 @@ class NodeCopy:
         there = [one for one in listed if f"{PARTS}/" not in one.name]
         record = CopyRecord(self.folder)  # other workers of the node write it too
         missing = [one for one in there if not self._is_here(record, one)]
-        self._make_room(sum(one.size for one in missing))
-        _note_use(self.folder, name, self._source.job)
+        _note_use(self.folder, name, self._source.job)  # first: what is fetched makes no room
+        if missing:
+            self._make_room(sum(one.size for one in missing))
         label = f"copying {name} to node {self._node}"
         fetch_files(self._objects, record, self.folder, [one.name for one in missing], label)
         wanted = {self.folder / one.name for one in there}
@@ -125,13 +127,13 @@ class NodeCopy:
         most = self._source.most_bytes
         if most is None:
             return
-        marks = sorted((self.folder / FOLDER / _USED).iterdir(), key=os.path.getmtime)
+        marks = sorted((self.folder / FOLDER / _USED).glob("[!.]*"), key=os.path.getmtime)
         used = {mark: mark.read_text(encoding="utf-8").partition("\n") for mark in marks}
         ours = [name for name, _, job in used.values() if job == self._source.job]
         for mark, (name, _, job) in used.items():
             if _measure(self.folder) + size <= most:
                 return
-            if job != self._source.job and not any(_overlaps(name, one) for one in ours):
+            if name and job != self._source.job and not any(_overlaps(name, one) for one in ours):
                 _remove(self.folder / name)
                 mark.unlink()
         if _measure(self.folder) + size > most:
@@ -168,7 +170,7 @@ def fetch_if_copied(path: Path) -> None:
 
 def _note_use(folder: Path, name: str, job: str) -> None:
     mark = folder / FOLDER / _USED / name.replace("/", "-")
-    mark.write_text(f"{name}\n{job}", encoding="utf-8")
+    commit_bytes(mark, f"{name}\n{job}".encode())
 
 
 def _overlaps(one: str, other: str) -> bool:

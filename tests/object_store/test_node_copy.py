@@ -122,6 +122,37 @@ def test_copy_makes_room_of_what_earlier_jobs_fetched_and_else_refuses(server, t
         list_shards(node / "first")
 
 
+def test_folder_that_is_fetched_makes_no_room_for_itself(server, tmp_path):
+    """Of a later job: with nothing to fetch, then with a stage made again of which some is here."""
+    first = make_stage(tmp_path / "run", "first", items=6)
+    node = tmp_path / "node"
+    open_copy(node, "earlier")
+    shards = [path.name for path in list_shards(node / "first")]
+    (node / "first" / ".stage" / "lookup").write_bytes(bytes(10_000))  # a worker's own
+    open_copy(node, "later", most=9_000)
+    assert [path.name for path in list_shards(node / "first")] == shards
+    make_stage(tmp_path / "run", "first", items=8, longer=True)
+    open_copy(node, "last", most=node_copy._measure(node) + 1_000)
+    with pytest.raises(UserError, match=r"raise execution\.copy_gib"):
+        list_shards(node / "first")
+    open_copy(node, "last", most=100_000)
+    list_shards(node / "first")
+    assert read_files(node / "first") == read_files(first.folder)
+
+
+def test_mark_of_a_killed_worker_removes_nothing(server, tmp_path):
+    make_stage(tmp_path / "run", "first")
+    make_stage(tmp_path / "run", "second", items=20)
+    node = tmp_path / "node"
+    open_copy(node, "earlier")
+    list_shards(node / "first")
+    (node / node_copy.FOLDER / "used" / "third").write_text("")
+    open_copy(node, "later", most=node_copy._measure(node) + 1_000)
+    with pytest.raises(UserError, match=r"raise execution\.copy_gib"):
+        list_shards(node / "second")
+    assert (node / node_copy.FOLDER).exists()
+
+
 def test_round_reads_the_vectors_of_the_run(server, tmp_path):
     server.put("runs/mine/vectors/a/vectors.npy", b"of all rounds")
     node = tmp_path / "node"
