@@ -49,8 +49,10 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     trains = last in ("train_student", "evaluate") or (relabels and relabel.rounds > 1)
     if last == "corpus":
         return
-    judge = recipe.evaluate.judged.llm if "judged" in recipe.evaluate.tasks else None
+    judge, judges_pool = recipe.evaluate.pool_llm, "judged" in recipe.evaluate.tasks
     asks_llm = generate.writes_queries or "brainstorm" in generate.methods
+    asks_llm = asks_llm or (relabels and "llm" in list_llms(recipe))
+    asks_llm = asks_llm or (judges_pool and judge is None)
     is_llm_here = _needs_llm_here(recipe) or not _is_left_to_workers(recipe, recipe.llm.device)
     if asks_llm and _is_llm_local(recipe.llm) and is_llm_here:
         yield "llm.device", recipe.llm.device

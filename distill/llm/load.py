@@ -80,10 +80,11 @@ def uses_chat_template(model: LanguageModel, llm: LLM) -> bool:
     Raises:
         UserError: if the recipe asks for chat and the model has no chat template.
     """
+    key = model.name_key("prompt_format")
     if model.prompt_format == "chat" and not llm.has_chat:
         raise UserError(
             model.model,
-            "has no chat template, and llm.prompt_format is chat",
-            "set llm.prompt_format to completion, or choose a model that was tuned for chat",
+            f"has no chat template, and {key} is chat",
+            f"set {key} to completion, or choose a model that was tuned for chat",
         )
     return model.prompt_format != "completion" and llm.has_chat

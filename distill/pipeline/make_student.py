@@ -39,6 +39,8 @@ def make_student(
     student = train_student(
         run, settings, passages, examples, base, labels, scores, earlier, repeated, static
     )
+    if not run.workers.local:
+        free_memory()  # in the next round workers open an LLM, perhaps on this GPU
     return base, student
 
 

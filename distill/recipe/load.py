@@ -108,8 +108,9 @@ class Recipe(Section):
         self._check_embedding_rate()
         self._check_first_round()
         devices = {name: getattr(self, name).device for name in ("llm", "retriever", "teacher")}
-        devices["relabel.llm"] = self.judging_llm.device
-        copies = max(self.llm.data_parallel, self.judging_llm.data_parallel)
+        pool_llm = self.evaluate.pool_llm or self.llm
+        devices |= {"relabel.llm": self.judging_llm.device, "evaluate.judged.llm": pool_llm.device}
+        copies = max(llm.data_parallel for llm in (self.llm, self.judging_llm, pool_llm))
         self.execution.check(devices, copies, self.store, self.train.launcher)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out_share == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")

@@ -233,6 +233,6 @@ def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]
     raise UserError(
         f"ranker {' and '.join(ranking.rankers)}",
         f"{_NO_SCORE}, for each of {len(new)} pairs",
-        "load the model in float32 or bfloat16 (llm.dtype; float16 overflows), choose another "
-        "engine, or relabel.rankers without this one",
+        "load the model in float32 or bfloat16 (the dtype of its section; float16 overflows), "
+        "choose another engine, or relabel.rankers without this one",
     )

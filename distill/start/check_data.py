@@ -9,6 +9,7 @@ from distill.corpus.held_out import KNOWN_ITEM, OWN_TASKS
 from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split_text
+from distill.corpus.token_counts import open_token_count
 from distill.errors import UserError, need
 from distill.files.atomic import format_bytes
 from distill.files.read import describe_search, open_bytes, parse_path
@@ -79,8 +80,13 @@ def _check_passages(recipe: Recipe, where: str, documents: list[Document]) -> li
         UserError: if it has one, which answers every query: there is no negative; or fewer than the
             recipe asks for, where that is not the default (which a printed recipe names, too).
     """
-    texts = [split_text(document.text, recipe.corpus.max_tokens) for document in documents]
-    count, top_k = len({text for pieces in texts for text in pieces}), recipe.relabel.top_k
+    count_tokens, most = open_token_count(recipe.corpus), recipe.corpus.max_tokens
+    passages = {
+        (document.title, text)
+        for document in documents
+        for text in split_text(document.text, most, count=count_tokens)
+    }
+    count, top_k = len(passages), recipe.relabel.top_k
     if count == 1:
         raise UserError(
             where,

@@ -46,7 +46,10 @@ def _check_extra(key: str, modules: list[str], extra: str) -> list[str]:
 
 def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
     """List the key of the recipe, modules of which one is needed, and the extra that brings it."""
-    for key, llm in {"llm": recipe.llm, **list_llms(recipe)}.items():
+    llms = {"llm": recipe.llm, **list_llms(recipe)}
+    if recipe.evaluate.pool_llm is not None:
+        llms["evaluate.judged.llm"] = recipe.evaluate.pool_llm
+    for key, llm in llms.items():
         if llm.engine == "vllm":
             yield f"{key}.engine vllm", ["vllm"], "gpu"
     if recipe.retriever.index != "exact":

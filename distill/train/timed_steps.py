@@ -20,7 +20,11 @@ from distill.student.static.tokens import count_vectors, make_tokenizer
 from distill.text.format import PromptedText
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import embed
-from distill.train.loop.model_overrides import override_attention, override_dropout
+from distill.train.loop.model_overrides import (
+    check_kernel,
+    override_attention,
+    override_dropout,
+)
 from distill.train.loop.trainer import choose_train_device
 from distill.train.objectives import CombinedLoss
 from distill.train.objectives.corpus_softmax import BatchPools, CorpusSoftmaxLoss
@@ -87,6 +91,7 @@ class SampledStudent:
             documents: of an example: its positive, its negatives and further candidates.
             corpus: the passages that the softmax over the corpus runs over.
         """
+        check_kernel(train.kernel)
         count = len(self.documents)
         columns = 1 if train.objective.trains_queries_alone else 1 + documents
         rows = min(train.batch_size, count // (_STEPS * max(1, columns - 1)))

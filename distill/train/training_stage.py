@@ -141,6 +141,7 @@ class TrainingStage:
         queries = self._make_query_examples(rows) if train.objective.trains_queries_alone else None
         mixture = self._make_mixture(rows) if queries is None else queries.mixture
         teacher = self._open_teacher(mixture)
+        self.inputs.run.workers.dismiss_all()  # who embedded its texts, perhaps on this GPU
         with processes.let_main_go_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
         corpus_softmax = (

@@ -98,6 +98,14 @@ def test_student_that_cannot_be_loaded_is_said_and_has_no_time(recipe_file, tmp_
     assert any(str(encoder) in line and "Not measured" in line for line in found.basis)
 
 
+@pytest.mark.bad_input("estimate", "a kernel of training that is not here", "said, not measured")
+def test_kernel_that_is_not_here_is_said_and_has_no_time(recipe_file, tmp_path):
+    kernel = ["train.kernel=flash_attention_2", "train.dtype=bfloat16"]
+    found = estimate_with(recipe_file, tmp_path / "run", *kernel)
+    assert find_stage(found, "student").seconds.high is None
+    assert any("flash-attn" in line and "Not measured" in line for line in found.basis)
+
+
 def test_measurement_leaves_the_corpus_alone_in_the_run(recipe_file, tmp_path):
     estimate_with(recipe_file, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {"passages", ".lock"}

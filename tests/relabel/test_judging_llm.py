@@ -14,8 +14,9 @@ from distill.estimate.estimate import estimate
 from distill.estimate.prices import Prices
 from distill.export.provenance import list_ingredients
 from distill.llm.lazy import LazyLLM
+from distill.llm.load import uses_chat_template
 from distill.pipeline.job import Job
-from distill.recipe import Recipe, load_recipe, override
+from distill.recipe import JudgedPool, Recipe, load_recipe, override
 from distill.report.run_data import read_run_data
 from distill.report.sections.lineage import make_lineage
 from distill.start.check import check_recipe
@@ -98,6 +99,20 @@ def test_judgements_of_each_llm_are_kept_apart(make_recipe, writer, tmp_path):
     distill.relabel(make_recipe(None), folder, overwrite="stale")
     assert writer.written == written
     assert writer.scored == one.scored
+
+
+@pytest.mark.bad_input("LLM", "chat of a judging LLM without a template", "refused by its own key")
+def test_judging_llm_without_a_chat_template_is_refused_by_its_own_key(recipe_file):
+    """Whoever changed the writer's key would have all queries written anew."""
+    sets = ["relabel.llm={model: judge, prompt_format: chat}"]
+    recipe = load_recipe(recipe_file, sets)
+    judge = OverlapLLM()
+    judge.has_chat = False
+    with pytest.raises(UserError, match=r"set relabel\.llm\.prompt_format to completion"):
+        uses_chat_template(recipe.judging_llm, judge)
+    pool = JudgedPool(llm={"model": "pool"})
+    assert pool.llm.name_key("dtype") == "evaluate.judged.llm.dtype"
+    assert recipe.llm.name_key("dtype") == "llm.dtype"
 
 
 def test_same_llm_named_twice_continues_the_run_of_one(recipe_file, writer_folder, tmp_path):

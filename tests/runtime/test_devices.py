@@ -91,6 +91,10 @@ def test_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
             check_devices(load_recipe(None, ["name=x", f"{key}.device=cuda"]))
     served = ["llm.engine=http", "llm.base_url=http://localhost:1/v1", "llm.device=cuda"]
     check_devices(load_recipe(None, ["name=x", *served]))
+    judges = ["generate.methods=[sentences]", "relabel.rankers=[ql, retriever]", "llm.device=cuda"]
+    check_devices(load_recipe(None, ["name=x", *judges]), "generate")
+    with pytest.raises(UserError, match=r"llm\.device cuda: is not on this machine"):
+        check_devices(load_recipe(None, ["name=x", *judges]), "relabel")
     judged = ["corpus.path=x", "corpus.held_out=0.1", "evaluate.judged.llm={device: cuda}"]
     check_devices(load_recipe(None, ["name=x", *judged, "evaluate.tasks=[STSBenchmark]"]))
     asked = load_recipe(None, ["name=x", *judged, "evaluate.tasks=[judged]"])

@@ -157,6 +157,14 @@ def test_corpus_smaller_than_a_written_top_k_is_a_fault(written, tmp_path):
     assert faults(written(corpus__path=file, relabel__top_k=2), tmp_path / "run") == []
 
 
+def test_passages_of_a_small_corpus_are_counted_by_its_tokenizer(written, tmp_path, encoder_folder):
+    file = write_texts(tmp_path, " ".join(f"Donaudampfschiff{n} faehrt." for n in range(30)))
+    sets = {"corpus__path": file, "corpus__max_tokens": 48, "relabel__top_k": 4}
+    assert faults(written(**sets), tmp_path / "run") != []
+    sets["corpus__tokenizer"] = str(encoder_folder)
+    assert faults(written(**sets), tmp_path / "run") == []
+
+
 @pytest.mark.bad_input(
     "corpus", "fewer passages than relabel.top_k by default", "a notice, with the remedy"
 )
@@ -337,13 +345,17 @@ def test_packages_that_are_not_installed(written, tmp_path, monkeypatch):
     import importlib.util
 
     find = importlib.util.find_spec
-    absent = ("faiss", "matplotlib")
+    absent = ("faiss", "matplotlib", "vllm")
     monkeypatch.setattr(
         "distill.start.check_machine.importlib.util.find_spec",
         lambda name, *rest: None if name in absent else find(name, *rest),
     )
     said = faults(written(retriever__index="HNSW32"), tmp_path / "run")
     assert any("needs faiss" in fault and "[cpu]" in fault for fault in said)
+    judge = {"engine": "vllm", "model": "m"}
+    recipe = written(evaluate__tasks=["judged"], evaluate__judged={"llm": judge})
+    said = faults(recipe, tmp_path / "run")
+    assert any("evaluate.judged.llm.engine vllm: needs vllm" in fault for fault in said)
     assert any("needs matplotlib" in fault and "[eval]" in fault for fault in said)
 
 

@@ -244,19 +244,20 @@ def test_replies_that_a_server_has_given_are_not_asked_for_again(cluster, recipe
 def test_workers_are_gone_with_their_models_when_this_process_trains(
     cluster, recipe_file, tmp_path, monkeypatch
 ):
-    """They may have the GPU that it trains on."""
-    left = []
+    """They may have the GPU that it trains on; some have just embedded with the teacher."""
+    runs, left = [], []
 
-    def train(run, *_):
-        left.append(len(run.workers.handles))
+    def fit(*_):
+        left.append(len(runs[0].workers.handles))
         raise KeyboardInterrupt
 
     def run_until_training():
         with Run(tmp_path / "ray") as run:
-            recipe = load_recipe(recipe_file, ["relabel.rankers=[retriever]"])
-            Job(run, put_on(cluster, recipe)).train_student()
+            runs.append(run)
+            settings = ["relabel.rankers=[retriever]", "train.objective={align: 1.0}"]
+            Job(run, put_on(cluster, load_recipe(recipe_file, settings))).train_student()
 
-    monkeypatch.setattr("distill.train.stage.train_student", train)
+    monkeypatch.setattr("distill.train.training_stage.fit", fit)
     with pytest.raises(KeyboardInterrupt):
         run_until_training()
     assert open_stage(tmp_path / "ray" / "generations").manifest["execution"]["on"] == "ray"

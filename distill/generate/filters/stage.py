@@ -220,6 +220,8 @@ def _make(
             settle=settle,
             key="generate.shard_size",
         )
+    if engine is not None and not run.workers.local:
+        llm.make_room()  # workers open theirs next, perhaps on this GPU
     figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage

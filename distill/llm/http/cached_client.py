@@ -53,9 +53,10 @@ class CachedClient:
         reserved = sorted(RESERVED_FIELDS & settings.extra_body.keys())
         if reserved:
             raise UserError(
-                "llm.extra_body",
+                settings.name_key("extra_body"),
                 f"holds {', '.join(reserved)}, which other settings of the recipe decide",
-                "set it there (llm.model, generate.temperature, ...) and take it out here",
+                f"set it there ({settings.name_key('model')}, generate.temperature, ...) and take "
+                "it out here",
             )
         self.settings = settings
         self.server = ServerClient(settings, settings.model, first_wait)
@@ -208,11 +209,12 @@ class CachedClient:
         if self._has_answers or len(refused) < _MIN_REFUSALS:
             return
         fields = ", ".join(self.settings.extra_body)
-        own = f", llm.extra_body without a field that it does not know ({fields})" if fields else ""
+        body, prompt_format = map(self.settings.name_key, ("extra_body", "prompt_format"))
+        own = f", {body} without a field that it does not know ({fields})" if fields else ""
         raise UserError(
             self.server.url,
             f"refuses every prompt for model {self.settings.model!r} ({refused[0].reason})",
-            "fix what the server names: llm.prompt_format: completion where the model has no "
+            f"fix what the server names: {prompt_format}: completion where the model has no "
             "chat template; where the prompts are too long a lower generate.max_passage_words, and "
             "relabel.max_passage_words for judgements" + own,
         )

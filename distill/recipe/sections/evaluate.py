@@ -3,7 +3,7 @@ recipe are compared."""
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from distill.recipe.sections.generate import TaskType
 from distill.recipe.sections.llm import LanguageModel
@@ -73,6 +73,11 @@ class JudgedPool(Section):
     max_passage_words: int = Field(120, gt=0)
     """Longest passage that is judged, in words; the rest is cut off."""
 
+    @field_validator("llm")
+    @classmethod
+    def _name_place(cls, llm: LanguageModel | None) -> LanguageModel | None:
+        return None if llm is None else llm.put_at("evaluate.judged.llm")
+
 
 class KnownItemSearch(Section):
     """The task `known-item`: held-out documents, each searched for by its title or a sentence."""
@@ -139,6 +144,12 @@ class Evaluate(Section):
     models."""
     accept_versions: bool = False
     """Accept published results that another version of mteb has written."""
+
+    @property
+    def pool_llm(self) -> LanguageModel | None:
+        """The language model of the task `judged`, where the recipe evaluates on it and names
+        another one than its own."""
+        return self.judged.llm if "judged" in self.tasks else None
 
     @property
     def names_tasks(self) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from distill.recipe.sections.section import Device, Section, Word
 from distill.remote.settings import check_fields, check_server
@@ -34,6 +34,7 @@ class LanguageModel(Section):
     """The section `llm`: the language model that writes and judges, and the engine that runs it."""
 
     section: ClassVar[str | None] = "llm"
+    _place: str = PrivateAttr("llm")
 
     engine: Engine = "transformers"
     """What runs the language model: transformers, vllm (GPUs, offline), or http (an
@@ -95,7 +96,17 @@ class LanguageModel(Section):
         check_fields({"extra_body": self.extra_body}, set(), self.name_key)
         return self
 
-    @classmethod
-    def name_key(cls, name: str) -> str:
+    def name_key(self, name: str) -> str:
         """Return what errors call a setting."""
-        return f"llm.{name}"
+        return f"{self._place}.{name}"
+
+    def put_at(self, place: str) -> "LanguageModel":
+        """Return the same settings as those of another place of the recipe, such as
+        relabel.llm."""
+        copy = self.model_copy()
+        copy._place = place
+        return copy
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings: the place at which they stand is none."""
+        return isinstance(other, LanguageModel) and self.__dict__ == other.__dict__

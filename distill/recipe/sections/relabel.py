@@ -3,7 +3,7 @@ small judge that learns from their judgements."""
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.recipe.sections.llm import LanguageModel
 from distill.recipe.sections.section import Device, Section, Word
@@ -171,6 +171,11 @@ class Relabel(Section):
     block: int = Field(4096, gt=0)
     """Number of queries whose candidates are grouped by passage before judging; more of them share
     more computation and take more memory."""
+
+    @field_validator("llm")
+    @classmethod
+    def _name_place(cls, llm: LanguageModel | None) -> LanguageModel | None:
+        return None if llm is None else llm.put_at("relabel.llm")
 
     @model_validator(mode="after")
     def _check_fit(self) -> "Relabel":
