@@ -9,6 +9,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import show_activity
 from distill.start.check_data import check_corpus, check_labelled, list_task_checks
+from distill.start.check_likelihoods import check_likelihoods
 from distill.start.check_machine import check_disk, check_languages, check_store, list_extra_checks
 from distill.start.check_models import check_llm_size, list_model_checks
 from distill.start.check_prompts import list_prompt_checks
@@ -27,7 +28,8 @@ class CheckResult(NamedTuple):
 @show_activity("checking the recipe")
 def check_recipe(recipe: Recipe, folder: Path, models: bool = True) -> CheckResult:
     """Look for everything that would end a run of the recipe later. No model is loaded, nothing is
-    written, and no LLM is asked to write.
+    written, and no LLM is asked for a query; a served one whose likelihoods are needed is asked for
+    those of one sentence.
 
     Args:
         folder: where the run would be written.
@@ -35,7 +37,7 @@ def check_recipe(recipe: Recipe, folder: Path, models: bool = True) -> CheckResu
     """
     faults: dict[str, UserError] = {}
     notices: list[str] = []
-    for check in _list_checks(recipe, folder, models):
+    for check in _list_checks(recipe, folder, models, lambda: bool(faults)):
         try:
             notices += check()
         except UserError as fault:
@@ -60,7 +62,10 @@ def raise_faults(recipe: Recipe, faults: list[UserError]) -> None:
         )
 
 
-def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeCheck]:
+def _list_checks(
+    recipe: Recipe, folder: Path, models: bool, faulty: Callable[[], bool]
+) -> Iterator[RecipeCheck]:
+    """List the checks; a server is asked for likelihoods only where no fault was found before."""
     yield lambda: check_corpus(recipe)
     yield lambda: check_labelled(recipe)
     yield from list_task_checks(recipe)
@@ -68,6 +73,8 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
     yield lambda: check_languages(recipe)
     if models:
         yield from list_model_checks(recipe)
+    if models and not faulty():
+        yield lambda: check_likelihoods(recipe)
     yield lambda: check_llm_size(recipe)
     yield from list_prompt_checks(recipe)
     yield lambda: check_store(recipe)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, serve
+from helpers.fake_server import MODEL, TinyModel, serve
 from helpers.fresh_process import run_distill
 
 from distill.cli import cli
@@ -306,7 +306,29 @@ def test_no_task_is_a_notice(written, tmp_path):
 def test_server_that_has_the_model(written, tmp_path):
     with serve() as server:
         settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
-        assert faults(written(**settings), tmp_path / "run") == []
+        recipe = written(**settings, relabel__rankers=["rc", "retriever"])
+        assert faults(recipe, tmp_path / "run") == []
+        assert not any(request.body for request in server.seen)
+
+
+@pytest.mark.bad_input(
+    "server", "one without log-probabilities of prompts, for `ql`", "refused by `distill check`"
+)
+@pytest.mark.parametrize("echo", [True, False])
+def test_server_without_likelihoods_is_refused_before_anything_is_written(
+    written, tmp_path, llm_folder, echo
+):
+    with serve(TinyModel(llm_folder, echo)) as server:
+        settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
+        recipe = written(**settings, relabel__rankers=["ql", "retriever"])
+        said = faults(recipe, tmp_path / "run")
+    assert not any(request.body.get("max_tokens", 0) > 1 for request in server.seen)
+    if echo:
+        assert said == []
+    else:
+        assert "gives no log-probabilities" in said[0]
+        assert "relabel.rankers ql needs" in said[0]
+        assert "relabel.rankers: [rc, retriever]" in said[0]
 
 
 @pytest.mark.bad_input("server", "a model that it does not serve", "refused, its models named")
