@@ -27,7 +27,7 @@ from distill.errors import UserError
 )
 @click.option(
     "--task",
-    help="Task on which the formats int8 and openvino may lose at most 0.01 of the score.  "
+    help="Task on which the formats int8 and openvino may lose at most 1 % of the score.  "
     "[default: the run's first task; without a task only vectors are compared]",
 )
 @click.option("--task-data", type=PATH, help="Folder of offline data, one sub-folder per task.")

@@ -37,8 +37,8 @@ def judge(folder: Path, file: Path | None, pairs: int) -> None:
     """Judge pairs of query and passage of RUN's judged pool yourself.
 
     Your verdicts show how far the LLM's can be trusted. The interval of "student minus teacher"
-    that is computed from both is valid however badly the LLM judges. 30 to 100 pairs are enough;
-    stop at any time with q, and the same command continues. If the judged pool is the run's only
+    that is computed from both is valid however badly the LLM judges. It is wide: 100 pairs rarely
+    tell two similar systems apart. Stop at any time with q, and the same command continues. If the judged pool is the run's only
     task, ten verdicts or more decide the run's verdict: summary.json and both reports are written
     again.
 
