@@ -38,9 +38,9 @@ def judge(folder: Path, file: Path | None, pairs: int) -> None:
 
     Your verdicts show how far the LLM's can be trusted. The interval of "student minus teacher"
     that is computed from both is valid however badly the LLM judges. It is wide: 100 pairs rarely
-    tell two similar systems apart. Stop at any time with q, and the same command continues. If the judged pool is the run's only
-    task, ten verdicts or more decide the run's verdict: summary.json and both reports are written
-    again.
+    tell two similar systems apart. Stop at any time with q, and the same command continues. If the
+    judged pool is the run's only task, ten verdicts or more decide the run's verdict: summary.json
+    and both reports are written again.
 
     \b
     distill judge artifacts/mine                   pair after pair in the terminal
