@@ -23,7 +23,7 @@ def check(context: click.Context, recipe: Recipe, folder: Path, overwrite: Overw
     \b
     Example:  distill check mine.yaml
     """
-    from distill.start.check_models import describe_learning
+    from distill.start.checks.models import describe_learning
 
     result = api.check(recipe, folder)
     click.echo(describe_learning(recipe))

@@ -14,7 +14,7 @@ from distill.files.read import read_text
 from distill.recipe import LanguageModel, ServedModel
 from distill.recipe.packaged import get_packaged_folder
 from distill.remote.served_models import list_served_models
-from distill.start.check_models import guess_parameters
+from distill.start.checks.models import guess_parameters
 
 _ADDRESSES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL")
 """Environment variables in which people name a server."""

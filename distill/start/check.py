@@ -8,11 +8,11 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import show_activity
-from distill.start.check_data import check_corpus, check_labelled, list_task_checks
-from distill.start.check_likelihoods import check_likelihoods
-from distill.start.check_machine import check_disk, check_languages, check_store, list_extra_checks
-from distill.start.check_models import check_llm_size, list_model_checks
-from distill.start.check_prompts import list_prompt_checks
+from distill.start.checks.data import check_corpus, check_labelled, list_task_checks
+from distill.start.checks.likelihoods import check_likelihoods
+from distill.start.checks.machine import check_disk, check_languages, check_store, list_extra_checks
+from distill.start.checks.models import check_llm_size, list_model_checks
+from distill.start.checks.prompts import list_prompt_checks
 
 RecipeCheck = Callable[[], Iterable[str]]
 """One check: it returns notices, and raises a UserError for a fault."""

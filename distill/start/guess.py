@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from distill.corpus.held_out import JUDGED
 from distill.recipe.sections.evaluate import JudgedPool
 from distill.start.available import Available
-from distill.start.check_models import guess_parameters
+from distill.start.checks.models import guess_parameters
 from distill.start.survey import CorpusSurvey
 
 _FLOPS_PER_CORE = 8e10

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, TinyModel, serve
+from helpers.fake_server import MODEL, serve
 from helpers.fresh_process import run_distill
 
 from distill.cli import cli
@@ -15,8 +15,8 @@ from distill.recipe import Recipe, load_recipe
 from distill.recipe.load import override
 from distill.runtime import progress
 from distill.start.check import check_recipe, raise_faults
-from distill.start.check_machine import check_disk, estimate_bytes
-from distill.start.check_models import describe_learning, guess_parameters
+from distill.start.checks.machine import check_disk, estimate_bytes
+from distill.start.checks.models import describe_learning, guess_parameters
 from distill.start.survey import survey_corpus
 
 
@@ -311,26 +311,6 @@ def test_server_that_has_the_model(written, tmp_path):
         assert not any(request.body for request in server.seen)
 
 
-@pytest.mark.bad_input(
-    "server", "one without log-probabilities of prompts, for `ql`", "refused by `distill check`"
-)
-@pytest.mark.parametrize("echo", [True, False])
-def test_server_without_likelihoods_is_refused_before_anything_is_written(
-    written, tmp_path, llm_folder, echo
-):
-    with serve(TinyModel(llm_folder, echo)) as server:
-        settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
-        recipe = written(**settings, relabel__rankers=["ql", "retriever"])
-        said = faults(recipe, tmp_path / "run")
-    assert not any(request.body.get("max_tokens", 0) > 1 for request in server.seen)
-    if echo:
-        assert said == []
-    else:
-        assert "gives no log-probabilities" in said[0]
-        assert "relabel.rankers ql needs" in said[0]
-        assert "relabel.rankers: [rc, retriever]" in said[0]
-
-
 @pytest.mark.bad_input("server", "a model that it does not serve", "refused, its models named")
 def test_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path):
     with serve() as server:
@@ -357,7 +337,7 @@ def test_task_folder_with_an_empty_file(written, tmp_path):
 @pytest.mark.bad_input("disk", "less room than a run may need", "said before it begins")
 def test_disk_without_room(written, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("distill.start.check_machine.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("distill.start.checks.machine.shutil.disk_usage", lambda path: usage)
     (notice,) = check_disk(written(), tmp_path / "run")
     assert "are free there" in notice
 
@@ -369,7 +349,7 @@ def test_packages_that_are_not_installed(written, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     absent = ("faiss", "matplotlib", "vllm")
     monkeypatch.setattr(
-        "distill.start.check_machine.importlib.util.find_spec",
+        "distill.start.checks.machine.importlib.util.find_spec",
         lambda name, *rest: None if name in absent else find(name, *rest),
     )
     said = faults(written(retriever__index="HNSW32"), tmp_path / "run")

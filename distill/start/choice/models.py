@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from distill.start.available import Available
-from distill.start.check_models import guess_parameters
+from distill.start.checks.models import guess_parameters
 from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
 

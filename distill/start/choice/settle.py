@@ -15,7 +15,7 @@ from distill.object_store.copy_in import read_stored_manifest
 from distill.recipe import Recipe, override
 from distill.recipe.needs import needs_llm
 from distill.runtime.progress import show_activity
-from distill.start.check_models import guess_parameters
+from distill.start.checks.models import guess_parameters
 from distill.start.choice.held_out import (
     LEAST_DOCUMENTS,
     LEAST_SEARCHABLE,

@@ -23,7 +23,7 @@ def check_likelihoods(recipe: Recipe) -> list[str]:
     asking = _list_asking(recipe)
     for key, llm in list_llms(recipe).items():
         keys = asking.get(key, [])
-        if keys and llm.engine == "http" and not is_object(llm.model) and not _gives_any(llm):
+        if keys and llm.engine == "http" and not is_object(llm.model) and not _has_likelihoods(llm):
             raise UserError(
                 f"{key}.base_url {llm.base_url}",
                 f"gives no log-probabilities of a prompt's tokens for model {llm.model!r}, which "
@@ -48,7 +48,7 @@ def _list_asking(recipe: Recipe) -> dict[str, list[str]]:
     return asking
 
 
-def _gives_any(llm: LanguageModel) -> bool:
+def _has_likelihoods(llm: LanguageModel) -> bool:
     from distill.llm.http.engine import HTTPEngine  # imports httpx
 
     with TemporaryDirectory() as folder:

@@ -1,0 +1,1 @@
+"""Checks of a recipe before anything is spent, one kind a file."""
