@@ -221,9 +221,11 @@ def _find_folder(
         settings["precision"] = precision
     before = root / fingerprint("vectors", restore_paths(settings), {})
     folder = before if before.exists() else root / fingerprint("vectors", settings, {})
-    if folder.exists() or side == "query" or encoder.document_identity is None:
+    # A program's own encoder need not have the attribute.
+    known = getattr(encoder, "document_identity", None) if side == "document" else None
+    if folder.exists() or known is None:
         return folder
-    settings["encoder"] = encoder.document_identity
+    settings["encoder"] = known
     same = root / fingerprint("vectors", settings, {})
     return same if _is_there(same, (len(ids), encoder.dimensions), precision) else folder
 

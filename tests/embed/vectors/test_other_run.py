@@ -23,7 +23,7 @@ class Refuses:
 
     def __init__(self, encoder) -> None:
         self.identity, self.dimensions = encoder.identity, encoder.dimensions
-        self.wording, self.document_identity = encoder.wording, None
+        self.wording = encoder.wording
 
     def encode_prompted(self, texts, side):
         raise AssertionError("embedded a second time")

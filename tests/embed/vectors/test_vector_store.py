@@ -27,7 +27,7 @@ class Dies:
 
     def __init__(self, encoder: Encoder, chunks: int) -> None:
         self.identity, self.dimensions = encoder.identity, encoder.dimensions
-        self.wording, self.document_identity = encoder.wording, None
+        self.wording = encoder.wording
         self._encoder, self._left = encoder, chunks
 
     def encode_prompted(self, texts, side):
