@@ -50,13 +50,13 @@ def _iterate_devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | No
     if last == "corpus":
         return
     judge, judges_pool = recipe.evaluate.pool_llm, "judged" in recipe.evaluate.tasks
-    asks_llm = generate.writes_queries or "brainstorm" in generate.methods
-    asks_llm = asks_llm or (relabels and "llm" in list_llms(recipe))
-    asks_llm = asks_llm or (judges_pool and judge is None)
+    llms = list_llms(recipe)
+    writes = generate.writes_queries or "brainstorm" in generate.methods
+    asks_llm = writes or (relabels and "llm" in llms) or (judges_pool and judge is None)
     is_llm_here = _needs_llm_here(recipe) or not _is_left_to_workers(recipe, recipe.llm.device)
     if asks_llm and _is_llm_local(recipe.llm) and is_llm_here:
         yield "llm.device", recipe.llm.device
-    judging = list_llms(recipe).get("relabel.llm")
+    judging = llms.get("relabel.llm")
     judges_here = judging is not None and not _is_left_to_workers(recipe, judging.device)
     if relabels and judging is not None and judges_here and _is_llm_local(judging):
         yield "relabel.llm.device", judging.device

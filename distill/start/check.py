@@ -37,11 +37,17 @@ def check_recipe(recipe: Recipe, folder: Path, models: bool = True) -> CheckResu
     """
     faults: dict[str, UserError] = {}
     notices: list[str] = []
-    for check in _list_checks(recipe, folder, models, lambda: bool(faults)):
+
+    def note(check: RecipeCheck) -> None:
         try:
-            notices += check()
+            notices.extend(check())
         except UserError as fault:
             faults.setdefault(str(fault), fault)
+
+    for check in _list_checks(recipe, folder, models):
+        note(check)
+    if models and not faults:  # a server is asked for a recipe that is whole otherwise
+        note(lambda: check_likelihoods(recipe))
     return CheckResult([*faults.values()], list(dict.fromkeys(notices)))
 
 
@@ -62,10 +68,7 @@ def raise_faults(recipe: Recipe, faults: list[UserError]) -> None:
         )
 
 
-def _list_checks(
-    recipe: Recipe, folder: Path, models: bool, faulty: Callable[[], bool]
-) -> Iterator[RecipeCheck]:
-    """List the checks; a server is asked for likelihoods only where no fault was found before."""
+def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeCheck]:
     yield lambda: check_corpus(recipe)
     yield lambda: check_labelled(recipe)
     yield from list_task_checks(recipe)
@@ -73,8 +76,6 @@ def _list_checks(
     yield lambda: check_languages(recipe)
     if models:
         yield from list_model_checks(recipe)
-    if models and not faulty():
-        yield lambda: check_likelihoods(recipe)
     yield lambda: check_llm_size(recipe)
     yield from list_prompt_checks(recipe)
     yield lambda: check_store(recipe)

@@ -11,19 +11,32 @@ from distill.recipe.needs import list_llms
 
 _BY_LIKELIHOOD = {"ql", "contrast"}
 """Values of `generate.best_by` that compare likelihoods."""
+_PATIENCE = 30.0
+"""Seconds that a server may take for a few tokens."""
 
 
 def check_likelihoods(recipe: Recipe) -> list[str]:
     """Ask each served LLM whose likelihoods the recipe uses for those of one sentence, which costs
     a few tokens.
 
+    Returns:
+        Notices of servers that did not answer, such as busy ones, for which a run waits.
+
     Raises:
-        UserError: if it gives none, naming the keys that need them.
+        UserError: if one gives none, naming the keys that need them.
     """
-    asking = _list_asking(recipe)
+    asking, notices = _list_asking(recipe), []
     for key, llm in list_llms(recipe).items():
         keys = asking.get(key, [])
-        if keys and llm.engine == "http" and not is_object(llm.model) and not _has_likelihoods(llm):
+        if not keys or llm.engine != "http" or is_object(llm.model):
+            continue
+        try:
+            gives = _has_likelihoods(llm)
+        except UserError as fault:
+            needed = f"{' and '.join(keys)}: whether the server gives what this needs is not known"
+            notices.append(f"{needed} ({fault.where}: {fault.what})")
+            continue
+        if not gives:
             raise UserError(
                 f"{key}.base_url {llm.base_url}",
                 f"gives no log-probabilities of a prompt's tokens for model {llm.model!r}, which "
@@ -31,7 +44,7 @@ def check_likelihoods(recipe: Recipe) -> list[str]:
                 "serve it with vLLM or SGLang; or take relabel.rankers: [rc, retriever] without "
                 "relabel.fused, and generate.best_by: round_trip",
             )
-    return []
+    return notices
 
 
 def _list_asking(recipe: Recipe) -> dict[str, list[str]]:
@@ -51,8 +64,9 @@ def _list_asking(recipe: Recipe) -> dict[str, list[str]]:
 def _has_likelihoods(llm: LanguageModel) -> bool:
     from distill.llm.http.engine import HTTPEngine  # imports httpx
 
+    asked = llm.model_copy(update={"retries": 1, "timeout": min(llm.timeout, _PATIENCE)})
     with TemporaryDirectory() as folder:
-        engine = HTTPEngine(llm, Path(folder) / "requests.sqlite")
+        engine = HTTPEngine(asked, Path(folder) / "requests.sqlite")
         try:
             return engine.can_score
         finally:
