@@ -18,7 +18,7 @@ from distill.files.atomic import write_json
 from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateTexts, count_shards_a_block, read_shard_queries
 from distill.relabel.fuse import group_by_query
-from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
+from distill.relabel.negatives import draw_negatives, select_negative_pool, select_relevant
 from distill.relabel.statistics import (
     WITHOUT_SEED,
     RelabelledQuery,
@@ -143,7 +143,8 @@ def choose_examples(
     rng: random.Random,
 ) -> ChosenExamples | None:
     """Choose one query's positives and negatives; None where no candidate answers it. Without a
-    seed passage the positive is the first by fusion, whatever `relabel.positive` says.
+    seed passage the positive is the first by fusion, whatever `relabel.positive` says. Where
+    `relabel.min_relevance` is set, it is the first of those that reach it.
 
     Args:
         labels: the query's label rows.
@@ -152,13 +153,15 @@ def choose_examples(
         rng: decides sampled negatives.
     """
     ordered = sort_by_fusion(labels, rule.rankers[0])
-    if rule.min_relevance is not None and not _select_relevant(ordered, rule, rule.min_relevance):
-        return None
+    best = ordered
+    if rule.min_relevance is not None:
+        best = select_relevant(ordered, rule, rule.min_relevance)
+        if not best:
+            return None
     seed = next(row for row in ordered if row["passage_id"] == seed_id) if seed_id else None
-    positives = [_choose_positive(ordered, seed, rule)]
-    if rule.more_positives is not None:
-        reaching = _select_relevant(ordered, rule, rule.more_positives)
-        positives += [row for row in reaching if row is not positives[0]]
+    positives = [_choose_positive(best[0], seed, rule)]
+    further = select_relevant(ordered, rule, rule.more_positives)
+    positives += [row for row in further if row is not positives[0]]
     if rule.negative_count == 0:  # long lists take minutes to compare with the positive
         return ChosenExamples(positives, [], Counter())
     pool, counts = select_negative_pool(ordered, seed, positives, texts, rule)
@@ -175,19 +178,11 @@ def sort_by_fusion(labels: list[Row], first_ranker: str) -> list[Row]:
     )
 
 
-def _choose_positive(ordered: list[Row], seed: Row | None, rule: Relabel) -> Row:
-    first = ordered[0]
+def _choose_positive(first: Row, seed: Row | None, rule: Relabel) -> Row:
     if seed is None:
         return first
     close = rule.positive == "margin" and first["rrf"] - seed["rrf"] < rule.positive_margin
     return seed if rule.positive == "seed" or close else first
-
-
-def _select_relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Row]:
-    """Select the candidates whose relevance reaches a threshold; one without a judgement does
-    not."""
-    name = get_relevance_column(rule)
-    return [row for row in ordered if row[name] is not None and row[name] >= least]
 
 
 def fingerprint(rule: Relabel, seed: int) -> dict[str, Any]:
@@ -204,6 +199,8 @@ def fingerprint(rule: Relabel, seed: int) -> dict[str, Any]:
             "near_duplicates",
         }
     )
+    if rule.min_relevance is not None:
+        settings["reaching min_relevance"] = "positive alone, never negative"
     settings["ties"] = rule.rankers[0]
     if rule.positive == "margin":
         settings["positive_margin"] = rule.positive_margin

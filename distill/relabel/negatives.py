@@ -12,6 +12,7 @@ SEED_TWIN = "near-duplicates of the seed left out"
 POSITIVE_TWIN = "near-duplicates of a positive left out"
 TOO_SIMILAR = "negatives rejected by max_negative_share"
 WITHIN_MARGIN = "negatives rejected by negative_margin"
+ANSWERING = "negatives rejected by min_relevance"
 CONFIRMED = "negatives kept as confirmed by the LLM"
 
 
@@ -35,6 +36,8 @@ def select_negative_pool(
     known = [seed] if seed is not None else []
     excluded = {row["passage_id"] for row in (*known, *positives)}
     seeds = NearDuplicates([texts[row["passage_id"]] for row in known], rule.near_duplicates)
+    answers = select_relevant(ordered, rule, rule.min_relevance)
+    answering = {row["passage_id"] for row in answers}
     others = NearDuplicates([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()
@@ -42,7 +45,9 @@ def select_negative_pool(
         text = texts[row["passage_id"]]
         if row["passage_id"] in excluded:
             continue
-        if seeds.contains(text):
+        if row["passage_id"] in answering:
+            counts[ANSWERING] += 1
+        elif seeds.contains(text):
             counts[SEED_TWIN] += 1
         elif others.contains(text):
             counts[POSITIVE_TWIN] += 1
@@ -78,6 +83,15 @@ def get_relevance_column(rule: Relabel) -> str:
     """Return the column of the relevance of all candidates: rc, or the grade where rc does not
     judge."""
     return "rc" if "rc" in rule.rankers else "graded"
+
+
+def select_relevant(ordered: list[Row], rule: Relabel, least: float | None) -> list[Row]:
+    """Select the candidates whose relevance reaches a threshold, in their order: one without a
+    judgement does not, and none does where there is no threshold."""
+    if least is None:
+        return []
+    name = get_relevance_column(rule)
+    return [row for row in ordered if row[name] is not None and row[name] >= least]
 
 
 def _find_broken_limit(row: Row, positive: Row, rule: Relabel) -> str | None:

@@ -198,6 +198,24 @@ def test_query_that_no_candidate_answers_is_none():
     assert chosen(rows, rankers=["rc"], min_relevance=0.2)[0] == "b"
 
 
+def test_positive_reaches_min_relevance_and_no_negative_does():
+    """Query likelihood puts first what the LLM says is no answer, and third what it says is one."""
+    rows = judged(a=-4.0, b=-1.0, c=2.0, d=0.5)
+    rule = Relabel(rankers=["ql", "rc"], min_relevance=0.0, negatives="hardest", negative_count=3)
+    choice = choose_examples(rows, "", OF_TEXTS, rule, random.Random(1))
+    assert choice.positives[0]["passage_id"] == "c"
+    assert [row["passage_id"] for row in choice.negatives] == ["a", "b"]
+    assert choice.counts["negatives rejected by min_relevance"] == 1
+
+
+@pytest.mark.parametrize("positive", ["seed", "margin"])
+def test_seed_below_min_relevance_stays_the_positive_where_it_is_kept(positive):
+    rows = judged(a=-3.0, seed=-1.0, b=2.0)
+    rule = {"rankers": ["rc"], "min_relevance": 0.0, "negative_count": 5, "positive": positive}
+    assert chosen(rows, **rule) == ("seed", ["a"])
+    assert chosen(rows, **rule | {"positive": "first"}) == ("b", ["a"])
+
+
 def test_graded_is_the_relevance_only_where_rc_does_not_judge():
     rows = [
         make_label("b", 2.0, 1, rc=-1.0, rc_rank=1, graded=3.0, graded_rank=1),

@@ -133,8 +133,10 @@ class Relabel(Section):
     two rankers and no constant the best possible score is 2. 0.5 is by how much the first place of
     one ranker exceeds its second."""
     min_relevance: float | None = None
-    """Drop a query if no candidate's relevance reaches this: the log-odds of rc, or the grade where
-    graded is among the rankers and rc is not. null: off."""
+    """Relevance from which a candidate counts as an answer: the log-odds of rc, or the grade where
+    graded is among the rankers and rc is not. A query without an answer is dropped; only an answer
+    (or the seed passage, where `positive` keeps it) becomes the positive, and none becomes a
+    negative. null: off."""
     more_positives: float | None = None
     """Relevance from which further candidates become positives of examples of their own (RLHN,
     arXiv 2505.16967), on the scale of `min_relevance`; null: off."""

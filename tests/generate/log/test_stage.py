@@ -38,7 +38,7 @@ def recipe(tmp_path, llm_folder, encoder_folder) -> Recipe:
                 "filters": {"round_trip": 1, "min_similarity": 0.9, "max_copied": 0.5},
             },
             "retriever": retriever,
-            "relabel": {"rankers": ["ql", "rc", "retriever"], "top_k": 4, "min_relevance": -50},
+            "relabel": {"rankers": ["ql", "rc", "retriever"], "top_k": 4},
         }
     )
     made._folder = tmp_path
