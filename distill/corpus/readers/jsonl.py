@@ -16,6 +16,7 @@ from distill.corpus.readers.rows import (
     RowLocation,
     SkippedRow,
     check_documents,
+    make_relative_name,
     require_columns_of_rows,
 )
 from distill.errors import UserError
@@ -34,12 +35,20 @@ def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
     files = list_files(path, ".jsonl")
     # What is wrong with rows themselves is said when all of them are read.
     require_columns_of_rows(_iterate_rows(files, RowFaults()), columns)
-    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
+    identity = identify_files(path, files, columns)
+    return CorpusSource(str(path), identity, lambda: _read(files, columns))
 
 
-def identify_files(files: Sequence[Path], columns: Columns) -> dict[str, Any]:
-    """Collect what changes the documents of files of rows, for fingerprints."""
-    return {"files": {f.name: hash_file(f) for f in files}, "columns": list(columns)}
+def identify_files(path: Path, files: Sequence[Path], columns: Columns) -> dict[str, Any]:
+    """Collect what changes the documents of files of rows, for fingerprints.
+
+    Args:
+        path: of the corpus: the file, the folder that the files lie below, or a path with wildcards
+            in its last part.
+    """
+    folder = path if path.is_dir() else path.parent
+    hashes = {make_relative_name(file, folder): hash_file(file) for file in files}
+    return {"files": hashes, "columns": list(columns)}
 
 
 def is_file(path: Path) -> bool:

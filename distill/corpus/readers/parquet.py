@@ -33,7 +33,8 @@ def open_parquet(path: Path, columns: Columns) -> CorpusSource:
         UserError: if there is no such file.
     """
     files = list_files(path, ".parquet")
-    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
+    identity = identify_files(path, files, columns)
+    return CorpusSource(str(path), identity, lambda: _read(files, columns))
 
 
 def _read(files: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.corpus.faults import RowFaults
@@ -208,7 +209,7 @@ class _Reader:
             id_,
             replace_lost_characters(title).strip(),
             replace_lost_characters(text).strip(),
-            source,
+            escape_name(source),
         )
         if self._is_repeated(place, document):
             return SkippedRow(str(place), id_, REPEATED)
@@ -328,6 +329,16 @@ def _read_string(place: RowLocation, row: Mapping[str, Any], column: str) -> str
 def replace_lost_characters(text: str) -> str:
     """Return the text with the sign for a lost character where half a surrogate pair stood."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def make_relative_name(file: Path, folder: Path) -> str:
+    """Make the name of a file below a folder: its path from there, as `escape_name` writes it."""
+    return escape_name(file.relative_to(folder).as_posix())
+
+
+def escape_name(name: str) -> str:
+    """Return a file's name with escapes for bytes that are no UTF-8, which no table can hold."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _show_value(value: object) -> str:

@@ -66,7 +66,8 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
         UserError: listing the columns, if there is none for the text, or a named one is not there.
     """
     columns = find_columns(files[0], columns)
-    return CorpusSource(str(path), identify_files(files, columns), lambda: _read(files, columns))
+    identity = identify_files(path, files, columns)
+    return CorpusSource(str(path), identity, lambda: _read(files, columns))
 
 
 def find_columns(file: Path, columns: Columns) -> Columns:

@@ -16,6 +16,7 @@ from distill.corpus.readers.rows import (
     CorpusSource,
     Document,
     SkippedRow,
+    make_relative_name,
     replace_lost_characters,
 )
 from distill.corpus.readers.tables import detect_form
@@ -122,7 +123,7 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
     if not skips:
         check_readers(str(root), {file: get_ending(file) for file in files}, _SKIP)
     identity: dict[str, Any] = {
-        "texts": {_make_name(file, folder): hash_file(file) for file in files},
+        "texts": {make_relative_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
     }
     if skips and (missing := list_missing_readers(map(get_ending, files))):
@@ -133,11 +134,6 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
         return join_files(read_files, skips)
 
     return TextSource(str(root), identity, read, folder=folder, files=files, skips=skips)
-
-
-def _make_name(file: Path, folder: Path) -> str:
-    name = file.relative_to(folder).as_posix()
-    return name.encode(errors="backslashreplace").decode()  # of bytes that are no UTF-8
 
 
 def load_file(file: Path, folder: Path) -> TextFile:
@@ -153,7 +149,7 @@ def load_file(file: Path, folder: Path) -> TextFile:
             content = source.read()
     except UserError as fault:
         content = fault
-    return TextFile(str(file), _make_name(file, folder), ending, content)
+    return TextFile(str(file), make_relative_name(file, folder), ending, content)
 
 
 def read_file(file: TextFile) -> FileDocuments[Document]:
