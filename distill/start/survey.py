@@ -12,7 +12,7 @@ from distill.corpus.faults import RowFaults, SkippedRows
 from distill.corpus.held_out import SECTION_PASSAGES
 from distill.corpus.readers.auto import list_corpus_files, open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource, Document
-from distill.corpus.readers.tables import detect_form, read_table
+from distill.corpus.readers.tables import COLUMN_ROWS, detect_form, list_columns, read_table
 from distill.corpus.readers.text_files import UNREADABLE, get_ending
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
@@ -24,8 +24,6 @@ _SAMPLE = 2000
 """Documents that are read; the amounts of a larger corpus are estimated from them."""
 _SAMPLE_CHARACTERS = 2_000_000
 """Of the documents that are read."""
-_COLUMN_ROWS = 100
-"""Rows of a table by which columns with unusual names are told apart."""
 _MANY = 1000
 """Whole documents of which enough can be held out, so that their sections do not matter."""
 _LANGUAGE_SAMPLE = 200
@@ -297,12 +295,12 @@ def guess_columns(file: Path) -> Columns | None:
     longest values, an id is never empty and never the same twice, a title is short and comes before
     the text. None where no column holds texts, or the file cannot be read."""
     try:
-        rows = [row for _, row in itertools.islice(read_table(file, RowFaults()), _COLUMN_ROWS)]
+        rows = [row for _, row in itertools.islice(read_table(file, RowFaults()), COLUMN_ROWS)]
     except UserError:
         return None
-    if not rows:
+    values = {name: [row.get(name) for row in rows] for name in list_columns(rows)}
+    if not values:
         return None
-    values = {name: [row.get(name) for row in rows] for name in rows[0]}
     lengths = {
         name: sum(len(value) for value in column if isinstance(value, str)) / len(rows)
         for name, column in values.items()

@@ -114,6 +114,24 @@ def test_table_with_unusual_columns_is_read_by_what_they_hold(tmp_path):
     assert yaml.safe_load(proposal.text)["corpus"]["text_column"] == "inhalt"
 
 
+def test_columns_are_those_of_the_first_rows_not_of_the_first_alone(tmp_path):
+    file = tmp_path / "docs.jsonl"
+    rows = [{"id": str(n), "title": f"Note {n}", "text": text} for n, text in enumerate(TEXTS)]
+    file.write_text("\n".join(map(json.dumps, [{"id": "x", "title": "About notes"}, *rows])))
+    proposal = propose_recipe(file)
+    assert "text_column" not in yaml.safe_load(proposal.text)["corpus"]
+    assert proposal.corpus.tokens > sum(len(text) for text in TEXTS) / 8
+
+
+def test_first_row_may_be_empty(tmp_path):
+    file = tmp_path / "docs.jsonl"
+    rows = [{}, *({"inhalt": text} for text in TEXTS)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert survey_corpus(file, 256).documents == len(TEXTS)
+    file.write_text("{}\n{}\n")
+    assert guess_columns(file) is None
+
+
 @pytest.mark.bad_input("init", "a table without texts", "refused, its columns listed")
 def test_table_without_texts_lists_its_columns(tmp_path):
     file = write_csv(tmp_path / "numbers.csv", ["height", "width"], [[1, 2], [3, 4]])

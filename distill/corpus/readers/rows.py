@@ -281,7 +281,7 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
         raise UserError(
             str(place),
             f"has no column {columns.id!r}; its columns are {join_names(row)}",
-            "name the right one in corpus.id_column",
+            "give every row an id, or name the right column in corpus.id_column",
         )
     _log.warning(
         "%s: its rows are numbered, for there is no column %r (set corpus.id_column); its columns "

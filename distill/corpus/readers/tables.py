@@ -4,8 +4,9 @@ The forms are JSON Lines, JSON (a list of objects), CSV, TSV and Parquet, all of
 compressed.
 """
 
+import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,15 @@ USUAL = Columns(
     text="text body content contents abstract passage document paragraph description",
 )
 """Names that people give the columns, the likeliest first."""
+COLUMN_ROWS = 100
+"""Rows of a table by which its columns are found: a row of JSON may leave some of them out."""
 _LIST = 'write a list of rows: [{"_id": ..., "title": ..., "text": ...}, ...]'
 _SQUAD = (
     "it is a labelled set in SQuAD's form: name it in evaluate.tasks; its paragraphs as a corpus: "
     "jq '[.data[] | {title} + (.paragraphs[] | {text: .context})]' FILE"
 )
+_SHOWN = 3
+"""Files that a message names."""
 _log = logging.getLogger(__name__)
 
 
@@ -71,17 +76,24 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
 
 
 def find_columns(file: Path, columns: Columns) -> Columns:
-    """Find the columns to be read, by the first row: those that were named, else the usual ones.
+    """Find the columns to be read, by the first rows: those that were named, else the usual ones.
 
     Raises:
         UserError: listing the columns that there are, if one is missing.
     """
     faults = RowFaults()
-    first = next(read_table(file, faults), None)
+    rows = (row for _, row in read_table(file, faults))
+    first = next(rows, None)
     faults.raise_any()
     if first is None:
         raise UserError(str(file), "holds no row", "give a file with rows in corpus.path")
-    return find_usual_columns(str(file), list(first[1]), columns)
+    names = list_columns([first, *itertools.islice(rows, COLUMN_ROWS - 1)])
+    return find_usual_columns(str(file), names, columns)
+
+
+def list_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """List the columns that any of the rows has, in the order in which they are met."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def find_usual_columns(where: str, names: Sequence[str], columns: Columns) -> Columns:
@@ -172,20 +184,43 @@ def _find_remedy(value: Any) -> str:
 
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
-    rows = (row for file in files for row in _read_file(file, columns, faults))
-    return check_documents(rows, columns, faults)
+    untitled: list[Path] = []
+    rows = (row for file in files for row in _read_file(file, columns, faults, untitled))
+    yield from check_documents(rows, columns, faults)
+    if 0 < len(untitled) < len(files):
+        _warn_of_untitled(tuple(untitled), columns.title)
 
 
-def _read_file(file: Path, columns: Columns, faults: RowFaults) -> Iterator[LocatedRow]:
+@cache
+def _warn_of_untitled(files: tuple[Path, ...], title: str) -> None:
+    """Say once in a process which files have no titles, though others have."""
+    named = ", ".join(file.name for file in files[:_SHOWN]) + (", ..." if files[_SHOWN:] else "")
+    _log.warning(
+        "%s: without the column %r, which other files have: %d files' documents have no title "
+        "(%s); name the columns alike in every file",
+        files[0].parent,
+        title,
+        len(files),
+        named,
+    )
+
+
+def _read_file(
+    file: Path, columns: Columns, faults: RowFaults, untitled: list[Path]
+) -> Iterator[LocatedRow]:
     """Read the rows of one file of a corpus. Columns were found in the first file: one that has
-    none for the text is a fault, for all of its rows would be left out."""
+    none for the text is a fault, for all of its rows would be left out; one that has none for the
+    title is added to `untitled`."""
     name = Path(strip_packed_ending(file)).stem
     first: Mapping[str, Any] = {}
-    has_text = False
+    has_title = has_text = False
     for number, row in read_table(file, faults):
         first = first or row
+        has_title = has_title or columns.title in row
         has_text = has_text or columns.text in row
         yield RowLocation(str(file), number), name, row
+    if first and not has_title:
+        untitled.append(file)
     if first and not has_text:
         what = f"has no column {columns.text!r}, as the first file has; its columns are "
         remedy = "name the columns alike in every file, or take this one out of the folder"

@@ -115,6 +115,17 @@ def test_table_with_other_columns_than_the_first_is_refused(tmp_path, name):
     assert fault.value.where == str(folder / name)
 
 
+@pytest.mark.bad_input("corpus", "a folder of tables, one without titles", "read, the file named")
+def test_table_without_the_titles_that_others_have_is_named(tmp_path, caplog):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "a.csv").write_text("id,title,text\n1,Bees,They dance.\n", encoding="utf-8")
+    (folder / "b.csv").write_text("id,headline,text\n2,Ice,Slow rivers.\n", encoding="utf-8")
+    assert read(folder) == [("1", "Bees", "They dance."), ("2", "", "Slow rivers.")]
+    assert "without the column 'title', which other files have" in caplog.text
+    assert "(b.csv)" in caplog.text
+
+
 @pytest.mark.bad_input(
     "corpus", "an archive, a spreadsheet, an old Word file", "what to do instead"
 )
