@@ -83,7 +83,9 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
         engine = context.llm()
         clock = UsageMeter(engine)
         chat = uses_chat_template(recipe.judging_llm, engine)
-        judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
+        lists = [(query, several) for query in queries]
+        most = recipe.judging_llm.verdict_tokens
+        judge_listwise(engine, prompt, lists, window, chat, max_tokens=most)
         if each := clock.compute_cost(len(queries)):
             return each
     slides = make_windows(size, window)

@@ -16,12 +16,14 @@ endings of one continuation: they need not be single tokens, and the query is co
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.llm.prompts import Prompt
-from distill.llm.protocol import LLM, Sampling, Score, ScoreRequest
+from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import strip_thoughts
+from distill.recipe import LanguageModel
 
 VERDICTS = ("yes", "no")
 GRADES = ("none", "low", "medium", "high")
@@ -30,6 +32,8 @@ HIGHEST_WORD_GRADE = 10.0
 """The highest grade in words; the lowest is 0."""
 _WORD_SAMPLING = Sampling(max_new_tokens=16, temperature=0.0, stop=("\n",))
 _CHAT_SAMPLING = Sampling(max_new_tokens=64, temperature=0.0, chat=True)
+MIN_UNUSABLE = 4
+"""From this many unusable verdicts on, with none usable, the cause is systematic."""
 
 JudgeRequests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
@@ -106,19 +110,46 @@ def compute_expected_grade(score: Score) -> float:
 
 
 def judge_in_words(
-    llm: LLM, prompt: Prompt, requests: Sequence[tuple[str, Sequence[str]]], chat: bool
-) -> list[list[tuple[float, int]]]:
+    llm: LLM, prompt: Prompt, requests: JudgeRequests, chat: bool, model: LanguageModel
+) -> JudgedLists:
     """Judge each passage and its queries: (grade from 0 to 10, 0 tokens). A reply without a grade
-    counts as 0: it does not speak for the passage."""
+    counts as 0: it does not speak for the passage. One that failed, was cut off or is empty is no
+    verdict: its grade is nan.
+
+    Args:
+        model: the settings of the LLM.
+
+    Raises:
+        UserError: if none of several replies is a verdict.
+    """
     pairs = [(passage, query) for passage, queries in requests for query in queries]
     prompts = [prompt.render(passage=passage, query=query) for passage, query in pairs]
-    replies = llm.generate(prompts, [0] * len(prompts), _CHAT_SAMPLING if chat else _WORD_SAMPLING)
-    grades = iter(_read_grade(reply.text) for reply in replies)
-    return [[(next(grades), 0) for _ in queries] for _, queries in requests]
+    sampling = _CHAT_SAMPLING if chat else _WORD_SAMPLING
+    if model.verdict_tokens:
+        sampling = replace(sampling, max_new_tokens=model.verdict_tokens)
+    grades = [_read_grade(reply) for reply in llm.generate(prompts, [0] * len(prompts), sampling)]
+    if len(grades) >= MIN_UNUSABLE and all(map(math.isnan, grades)):
+        raise explain_no_verdicts(model, len(grades))
+    left = iter(grades)
+    return [[(next(left), 0) for _ in queries] for _, queries in requests]
 
 
-def _read_grade(reply: str) -> float:
-    return parse_grade(strip_thoughts(reply) or "", HIGHEST_WORD_GRADE) or 0.0
+def _read_grade(reply: Completion) -> float:
+    text = (strip_thoughts(reply.text) or "").strip()
+    if reply.fault or not reply.finished or not text:
+        return math.nan
+    return parse_grade(text, HIGHEST_WORD_GRADE) or 0.0
+
+
+def explain_no_verdicts(model: LanguageModel, replies: int) -> UserError:
+    """Make the error for an LLM that gave no verdict in words in any of so many replies."""
+    return UserError(
+        f"model {model.model!r}",
+        f"gave no verdict in any of {replies} replies: they failed, were cut off or are empty",
+        f"if it thinks before it answers, raise {model.name_key('verdict_tokens')} (such as 2000) "
+        f"or switch thinking off by {model.name_key('extra_body')}, such as "
+        '{"reasoning_effort": "none"}; otherwise let another model judge',
+    )
 
 
 def parse_grade(text: str, highest: float = 10) -> float | None:

@@ -1,13 +1,14 @@
 """The stage `judgements-listwise`: the LLM sorts each query's candidates, for engines that give no
 log-probabilities (Sun et al. 2023, "Is ChatGPT Good at Search?", section 3.2)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from distill.llm.judge import JudgedLists, JudgeRequests
+from distill.llm.judge import MIN_UNUSABLE, JudgedLists, JudgeRequests, explain_no_verdicts
 from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
@@ -45,6 +46,8 @@ from distill.store.tables import (
 )
 from distill.text.sanitize import sanitize_for_prompt
 from distill.workers.protocol import OpenWork
+
+_UNREADABLE = "a reply for its query's list failed, was cut off or names no passage"
 
 
 def make_list_judgements(
@@ -115,7 +118,14 @@ def _open_judge(
         cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
         counts: Counter[str] = Counter()
         window = rule.listwise_window
-        judge = partial(judge_listwise, engine, prompt, window=window, chat=chat, counts=counts)
+
+        def judge(requests: JudgeRequests) -> JudgedLists:
+            most = rankers.llm.verdict_tokens
+            judged = judge_listwise(engine, prompt, requests, window, chat, counts, most)
+            if MIN_UNUSABLE <= counts["windows"] == counts["unreadable replies"]:
+                raise explain_no_verdicts(rankers.llm, counts["windows"])
+            return judged
+
         return _judge_shard(judge, counts, settings, window, lists, query_texts, cut, known)
 
     yield OpenWork(lambda numbers: [*map(judge_one, numbers)], lambda: engine.tokens)
@@ -132,7 +142,8 @@ def _judge_shard(
     known: KnownJudgements,
 ) -> ShardResult:
     """Judge the lists that are not known yet; the new judgements are `beside` the rows. A list is
-    judged as a whole: it is known only with all its passages in their order."""
+    judged as a whole: it is known only with all its passages in their order. One whose reply cannot
+    be read has no rows: its passages have no rank by this ranker."""
     keys: dict[QueryPassagePair, bytes] = {}
     earlier: dict[QueryPassagePair, bytes] = {}
     pair_lists = [
@@ -156,10 +167,21 @@ def _judge_shard(
         keys[pair]: score
         for pairs, scores in zip(unknown, judge(requests), strict=True)
         for pair, score in zip(pairs, scores, strict=True)
+        if math.isfinite(score[0])
     }
+    scored = new | cached
     rows = [
-        make_judgement_row(pair, "listwise", *(cached.get(key) or new[key]))
+        make_judgement_row(pair, "listwise", *scored[key])
         for pair, key in keys.items()
+        if key in scored
     ]
-    counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})
-    return ShardResult(rows, counts, beside=new)
+    dropped = [
+        {"item_id": f"{pair.query_id} {pair.passage_id}", "reason": "listwise", "text": _UNREADABLE}
+        for pair, key in keys.items()
+        if key not in scored
+    ]
+    counts.update(pairs=len(keys), queries=len(lists))
+    counts["judged before"] = len(keys) - sum(map(len, unknown))
+    if dropped:
+        counts["without a usable score"] = len(dropped)
+    return ShardResult(rows, counts, dropped, beside=new)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.errors import UserError
-from distill.llm.judge import JudgeRequests
+from distill.llm.judge import MIN_UNUSABLE, JudgeRequests
 from distill.llm.lazy import choose_needs
 from distill.llm.protocol import LLM
 from distill.recipe import Relabel
@@ -53,8 +53,6 @@ from distill.workers.protocol import OpenWork
 _NumberedPart = tuple[int, JudgementPart]
 _OpenJudge = OpenWork[_NumberedPart, ShardResult]
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
-_MIN_UNUSABLE = 4
-"""From this many pairs without a usable score on, with none usable, the cause is systematic."""
 
 
 def make_judgements(
@@ -228,7 +226,7 @@ def _judge_shard(
 
 def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:
     """Refuse the model if all of several scores are unusable; a single one may be."""
-    if len(new) < _MIN_UNUSABLE or any(math.isfinite(score) for score, _ in new.values()):
+    if len(new) < MIN_UNUSABLE or any(math.isfinite(score) for score, _ in new.values()):
         return
     raise UserError(
         f"ranker {' and '.join(ranking.rankers)}",

@@ -18,6 +18,7 @@ from distill.llm.judge import (
 from distill.llm.prompts import CONTINUATION, load_prompt
 from distill.llm.protocol import Completion, Score
 from distill.llm.transformers.engine import TransformersEngine
+from distill.recipe import LanguageModel
 from distill.recipe.packaged import get_packaged_folder
 
 PASSAGES = ["Bees dance to tell other bees where the flowers are.", "Tides follow the moon."]
@@ -103,14 +104,46 @@ class Grader:
 
     def generate(self, prompts, seeds, sampling):
         self.prompts += prompts
-        return [Completion(reply, True) for reply in self.replies]
+        self.sampling = sampling
+        return [
+            reply if isinstance(reply, Completion) else Completion(reply, True)
+            for reply in self.replies
+        ]
 
 
 def test_graded_in_words_gives_each_pair_the_grade_of_its_own_reply():
     prompt = load_prompt("prompts/grade.jinja", get_packaged_folder(), parts=1)
     llm = Grader(["7", "Grade: 3/10", "I cannot say."])
     requests = [("Bees dance.", ["why bees dance", "what bees eat"]), ("Ice.", ["is ice cold"])]
-    found = judge_in_words(llm, prompt, requests, chat=True)
+    found = judge_in_words(llm, prompt, requests, True, LanguageModel())
     assert found == [[(7.0, 0), (3.0, 0)], [(0.0, 0)]]
     assert [p.count("Bees dance.") for p in llm.prompts] == [1, 1, 0]
     assert "what bees eat" in llm.prompts[1]
+
+
+CUT = Completion("Okay, there is 1 passage and", False)
+NO_VERDICTS = [CUT, Completion("", False, "the server refuses it"), Completion(" \n", True)]
+NO_VERDICTS += [Completion("<think>It says 7", True)]
+
+
+def grade(replies, **settings):
+    prompt = load_prompt("prompts/grade.jinja", get_packaged_folder(), parts=1)
+    llm = Grader(replies)
+    requests = [("Bees dance.", ["why"] * len(replies))]
+    [grades] = judge_in_words(llm, prompt, requests, True, LanguageModel(**settings))
+    return [score for score, _ in grades], llm.sampling.max_new_tokens
+
+
+def test_reply_that_failed_or_was_cut_off_or_is_empty_is_no_grade():
+    grades, _ = grade([*NO_VERDICTS, "7"])
+    assert [math.isnan(score) for score in grades] == [True, True, True, True, False]
+
+
+def test_model_whose_replies_hold_no_verdict_is_refused_with_the_key_that_helps():
+    with pytest.raises(UserError, match="no verdict in any of 4 replies") as caught:
+        grade(NO_VERDICTS)
+    assert "llm.verdict_tokens" in caught.value.remedy
+
+
+def test_longest_verdict_is_a_setting():
+    assert [grade(["7"], **of)[1] for of in ({}, {"verdict_tokens": 900})] == [64, 900]

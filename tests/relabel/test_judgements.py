@@ -1,11 +1,16 @@
 """The judgement stages: passage-major in any block gives the same, and nothing is judged twice."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
+from helpers.fake_server import MODEL, make_completion, serve
 from helpers.relabel_rows import prepare_candidates
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
+from distill.llm.http.engine import HTTPEngine
 from distill.llm.score_checks import make_unusable_score
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
@@ -226,6 +231,29 @@ def test_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engin
     unsure = Unsure(engine, lambda prefix, text: True)
     with pytest.raises(UserError, match="no usable score"):
         judge(tmp_path, rankers(llm_folder, shard_size=100), unsure)
+
+
+def think(path, body):
+    """As a model that thinks first, on a server without log-probabilities, in too few tokens."""
+    reply = make_completion(path, [""], "length")
+    reply["choices"][0]["message"] = {"content": None, "reasoning_content": "Okay, 1 passage"}
+    return reply
+
+
+@pytest.mark.parametrize("name", ["rc", "graded", "listwise"])
+@pytest.mark.bad_input("server", "a judge that thinks and gives no verdict", "refused; none kept")
+def test_model_that_only_thinks_ends_the_job_and_nothing_is_kept(tmp_path, name):
+    with serve(think) as server:
+        llm = {"engine": "http", "model": MODEL, "base_url": server.url, "prompt_format": "chat"}
+        rule = {"rankers": [name], "shard_size": 100}
+        recipe = Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
+        engine = HTTPEngine(recipe.llm, tmp_path / "requests.sqlite")
+        with pytest.raises(UserError, match="no verdict in any of") as caught:
+            judge(tmp_path, RankerSettings.select(recipe), engine, name)
+        engine.close()
+    assert "llm.verdict_tokens" in caught.value.remedy
+    with closing(sqlite3.connect(tmp_path / "judgements.sqlite")) as kept:
+        assert kept.execute("SELECT count(*) FROM judged").fetchall() == [(0,)]
 
 
 def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_folder, engine):

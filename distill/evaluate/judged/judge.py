@@ -103,6 +103,8 @@ def open_judge(pool: JudgedPool, llm: LanguageModel, folder: Path) -> LLMJudge:
     }
     if model.engine == "http":
         identity["prompt_grade"] = words.source
+    if model.verdict_tokens:
+        identity["verdict_tokens"] = model.verdict_tokens
     return LLMJudge(model, identity, prompt, words, pool.judge, pool.max_passage_words)
 
 
@@ -185,7 +187,7 @@ def _choose_form(judge: LLMJudge, engine: LLM) -> Callable[[JudgeRequests], Judg
     if not engine.can_compare_verdicts:
         chat = uses_chat_template(judge.settings, engine)
         return lambda requests: _scale(
-            judge_in_words(engine, judge.words_prompt, requests, chat),
+            judge_in_words(engine, judge.words_prompt, requests, chat, judge.settings),
             lambda grade: grade / HIGHEST_WORD_GRADE,
         )
     if judge.form == "rc":

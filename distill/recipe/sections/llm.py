@@ -59,6 +59,10 @@ class LanguageModel(Section):
     data_parallel: int = Field(1, gt=0, le=1024)
     """Number of copies of the model, each on `tensor_parallel` GPUs of its own; for the vllm engine
     alone."""
+    verdict_tokens: int | None = Field(None, gt=0)
+    """Longest reply of a model that judges in words (a grade, or a sorted list of passages), in
+    tokens; one that thinks before it answers needs some thousand. null: 64 for a grade in a chat,
+    16 for one that continues a text, and for a list 8 a passage and 32 more."""
     max_model_tokens: int | None = Field(None, gt=0)
     """Longest prompt and continuation together, in tokens, for the vllm engine; null: the model's
     own limit."""

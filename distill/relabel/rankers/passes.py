@@ -85,6 +85,8 @@ def identify_pass(name: RankerName, settings: RankerSettings) -> dict[str, objec
         identity |= fingerprint_tokenization(llm, prompt)
     if name in ("rc", "graded") and llm.engine == "http":
         identity["prompt_grade"] = _load_grade_prompt(settings).source
+    if name in ("rc", "graded", "listwise") and llm.verdict_tokens:
+        identity["verdict_tokens"] = llm.verdict_tokens
     return identity
 
 
@@ -126,7 +128,7 @@ def _make_word_judge(
     scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST_WORD_GRADE / 2)
 
     def judge_requests(requests: JudgeRequests) -> list[JudgedLists]:
-        graded = judge_in_words(engine, prompt, requests, chat)
+        graded = judge_in_words(engine, prompt, requests, chat, settings.llm)
         return [[[(zero + scale * grade, n) for grade, n in grades] for grades in graded]]
 
     return judge_requests

@@ -1,5 +1,6 @@
 """The sliding window of a listwise ranker, and how its replies are read."""
 
+import math
 import re
 from collections import Counter
 
@@ -33,7 +34,10 @@ class Scripted:
     def generate(self, prompts, seeds, sampling):
         self.calls.append((list(prompts), sampling))
         if self.replies is not None:
-            return [Completion(self.replies.pop(0), True) for _ in prompts]
+            replies = [self.replies.pop(0) for _ in prompts]
+            return [
+                one if isinstance(one, Completion) else Completion(one, True) for one in replies
+            ]
         return [Completion(self._sort(prompt), True) for prompt in prompts]
 
     @staticmethod
@@ -113,18 +117,44 @@ def test_reply_of_any_kind_gives_a_permutation(reply, count):
 
 
 @given(st.lists(st.text(alphabet="[]12345> ", max_size=30), min_size=3, max_size=3))
-def test_replies_of_any_kind_give_every_passage_a_rank_of_its_own(replies):
-    passages = worth(*range(7))
-    judged = judge_listwise(Scripted(list(replies)), PROMPT, [("q", passages)], 4, chat=True)
-    assert sorted(ranks(judged)[0]) == [1, 2, 3, 4, 5, 6, 7]
+def test_replies_of_any_kind_give_every_passage_a_rank_of_its_own_or_none_one(replies):
+    passages, counts = worth(*range(7)), Counter()
+    judged = judge_listwise(Scripted(list(replies)), PROMPT, [("q", passages)], 4, True, counts)
+    if counts["unreadable replies"]:
+        assert all(map(math.isnan, ranks(judged)[0]))
+    else:
+        assert sorted(ranks(judged)[0]) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_unreadable_replies_change_nothing_and_are_counted():
-    counts = Counter()
-    llm = Scripted(["I cannot compare these.", "[7] > [8]"])
-    judged = judge_listwise(llm, PROMPT, [("q", worth(1, 2, 3, 4, 5, 6))], 4, True, counts)
-    assert ranks(judged) == [[1, 2, 3, 4, 5, 6]]
-    assert counts == {"windows": 2, "unreadable replies": 2}
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I cannot compare these.",
+        "[7] > [8]",
+        "",
+        Completion("", False, "the server refuses it"),
+        Completion("Okay, passage [2] is about", False),
+        Completion("<think>[4] > [3] > [2] > [1]", True),
+    ],
+)
+def test_query_with_an_unreadable_reply_has_no_ranks(reply):
+    llm, counts = Scripted([reply, "[2] > [1]"]), Counter()
+    requests = [("q0", worth(1, 2, 3, 4, 5, 6)), ("q1", worth(1, 2))]
+    judged = judge_listwise(llm, PROMPT, requests, 4, True, counts)
+    assert all(map(math.isnan, ranks(judged)[0]))
+    assert ranks(judged)[1] == [2, 1]
+    assert counts == {"windows": 2, "unreadable replies": 1}  # its next window is not asked
+
+
+def test_list_that_was_cut_off_counts_where_it_names_every_passage():
+    llm = Scripted([Completion("[2] > [1] > [3]. Passage 2 is", False)])
+    assert ranks(judge_listwise(llm, PROMPT, [("q", worth(1, 2, 3))], 4, True)) == [[2, 1, 3]]
+
+
+def test_longest_list_is_a_setting():
+    llm = Scripted()
+    judge_listwise(llm, PROMPT, [("q", worth(1, 2))], 4, chat=True, max_tokens=900)
+    assert llm.calls[0][1].max_new_tokens == 900
 
 
 def test_passages_cannot_pass_for_lines_of_the_prompt():

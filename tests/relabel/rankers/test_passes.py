@@ -43,6 +43,14 @@ def test_fused_takes_the_place_of_ql_and_rc():
     assert list_passes(rule, ["rc"]) == ["rc"]
 
 
+@pytest.mark.parametrize("name", ["rc", "graded", "listwise"])
+def test_longest_verdict_is_part_of_what_judges_in_words(name):
+    plain, longer = rankers(), rankers()
+    longer.llm.verdict_tokens = 900
+    assert identify_pass(name, longer) != identify_pass(name, plain)
+    assert "verdict_tokens" not in identify_pass(name, plain)
+
+
 def test_ranker_differs_by_prompt_and_length():
     known = {str(identify_pass(name, rankers())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
