@@ -28,7 +28,8 @@ TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 def adapt(recipe_file: Path, teacher: Path, *sets: str) -> Recipe:
     settings = [
         f"student={{encoder: {teacher}, route: query, add_static: {{epochs: 3, weight: 2}}}}",
-        "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
+        "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3,"
+        " kernel: eager, gradient_checkpointing: true}",
         "train.objective={corpus_softmax: 1.0}",
     ]
     return load_query_side(recipe_file, teacher, *settings, *sets)

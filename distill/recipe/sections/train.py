@@ -261,6 +261,8 @@ class Train(Section):
             "stages": [],
             "widths": None,
             "mini_batch_tokens": None,
+            "gradient_checkpointing": False,  # there is no transformer
+            "kernel": None,
         }
         return last.model_copy(update=own)
 
