@@ -4,6 +4,8 @@
 from collections.abc import Sequence
 
 import torch
+import torch.distributed
+from sentence_transformers.util import get_world_size
 from torch import Tensor
 
 from distill.recipe.sections.objective import SoftScoreChoice
@@ -72,5 +74,13 @@ def make_target(scores: Tensor, choice: SoftScoreChoice, temperature: float) -> 
 
 
 def average_or_zero(values: Tensor) -> Tensor:
-    """Return the mean, or of nothing 0 rather than NaN, with a gradient in both cases."""
-    return values.sum() / max(values.numel(), 1)
+    """Return the mean, or of nothing 0 rather than NaN, with a gradient in both cases.
+
+    Of several processes each has its own number of values. Each divides by the mean number, so that
+    the average over the processes is the mean over all values. Every process must call this.
+    """
+    if get_world_size() == 1:
+        return values.sum() / max(values.numel(), 1)
+    count = torch.tensor(values.numel(), device=values.device)
+    torch.distributed.all_reduce(count)
+    return values.sum() * get_world_size() / count.clamp(min=1)

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from distill.recipe import Train
 
 
-def train(hard_negatives: str, mini_batch_tokens: int | None) -> Train:
+def train(hard_negatives: str, mini_batch_tokens: int | None, **soft: float) -> Train:
     contrast = {"cross_device": True, "learn_temperature": True, "margin": 0.1}
     return Train(
-        objective={"infonce": 1.0, "align": 0.5},
+        objective={"infonce": 1.0, "align": 0.5} | soft,
         infonce=contrast | {"hard_negatives": hard_negatives},
         widths=[32, 8],
         mini_batch_tokens=mini_batch_tokens,
@@ -26,6 +26,8 @@ TRAINS = {
     "shared": train("shared", None),
     "own-cached": train("own", 40),
     "shared-cached": train("shared", 40),
+    "kl": train("own", None, kl=1.0),
+    "margin_mse": train("own", None, margin_mse=1.0),
 }
 
 
