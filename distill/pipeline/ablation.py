@@ -164,8 +164,9 @@ def _compute_digest(value: Any) -> str:
 
 def make_cells(arms: Sequence[Arm]) -> list[list[str]]:
     """Make the cells of the table, a row an arm: mean over seeds, each seed, their standard
-    deviation, and the difference from the first arm, with an interval over items (queries, texts,
-    pairs of texts) and seeds. Where a task has no values of single items there is no interval."""
+    deviation, and the difference from the first arm, with an interval and p over items (queries,
+    texts, pairs of texts) and seeds. Where a task has no values of single items there is
+    neither."""
     first = arms[0].scores
     rows = []
     for number, arm in enumerate(arms):

@@ -47,6 +47,34 @@ def test_seeds_that_differ_widen_the_interval():
     assert unlike["low"] < 0 < unlike["high"]
 
 
+def test_interval_of_three_seeds_contains_the_true_difference():
+    """Two arms that are the same, 60 queries, three seeds: the interval contains 0 in most of 100
+    experiments, and few of them call the arms different."""
+    draw = random.Random(5)
+
+    def train(values: list[float]) -> list[list[TaskScore]]:
+        """Three students, each better or worse than the arm's mean on every query."""
+        return [[score_queries(values, draw.gauss(0, 0.008), draw)] for _ in range(3)]
+
+    found = []
+    for _ in range(100):
+        values = [draw.random() for _ in range(60)]
+        found.append(compare_seeds(train(values), train(values)))
+    assert sum(of["low"] <= 0 <= of["high"] for of in found) >= 90
+    assert sum(of["p"] < 0.05 for of in found) <= 10
+
+
+def score_queries(values: list[float], shift: float, draw: random.Random) -> TaskScore:
+    items = {f"test/default/q{n}": of + shift + draw.gauss(0, 0.03) for n, of in enumerate(values)}
+    return TaskScore("r", "Retrieval", "ndcg_at_10", sum(items.values()) / len(items), items)
+
+
+def test_same_scores_are_no_difference():
+    scores = [[retrieval(shift, 1)] for shift in (0.1, 0.3, 0.5)]
+    found = compare_seeds(scores, scores)
+    assert (found["difference"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
+
+
 def test_pairs_of_texts_keep_their_interval_over_seeds():
     ours, theirs = ([[sts(noise, s)] for s in (1, 2, 3)] for noise in (0.1, 0.6))
     found = compare_seeds(ours, theirs)

@@ -42,23 +42,6 @@ def average_resamples(drawn: Sequence[ResampledDifference]) -> ResampledDifferen
     )
 
 
-def resample_seeds(
-    drawn: Sequence[ResampledDifference], rng: np.random.Generator
-) -> ResampledDifference:
-    """Resample a mean over seeds whose items were drawn alike: each number of the bootstrap is of
-    as many seeds, drawn with replacement. From a generator in the same state the n-th number is of
-    the same seeds, however many numbers there are."""
-    observed, bootstrap, permuted = zip(*drawn, strict=True)
-    count = min(map(len, bootstrap))
-    values = np.stack([draws[:count] for draws in bootstrap])
-    chosen = rng.integers(0, len(drawn), values.T.shape).T
-    return ResampledDifference(
-        mean(observed),
-        np.take_along_axis(values, chosen, axis=0).mean(axis=0),
-        _average_by_position(permuted),
-    )
-
-
 def _average_by_position(drawn: Sequence[Values]) -> Values:
     count = min(map(len, drawn))
     means: Values = np.mean([values[:count] for values in drawn], axis=0)

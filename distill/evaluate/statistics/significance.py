@@ -14,6 +14,7 @@ from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics import resampling
 from distill.evaluate.statistics.rank_metrics import STATISTICS, Values
 from distill.evaluate.statistics.resampling import ResampledDifference
+from distill.evaluate.statistics.seed_interval import compute_seed_interval
 from distill.evaluate.summary import Difference, Differences
 
 _TIE_TOLERANCE = 1e-9
@@ -61,29 +62,28 @@ def compare_seeds(
     """Compare ours - theirs, the mean over tasks and over the seeds that both were trained with, a
     list of scores each; the n-th of ours is beside the n-th of theirs, or beside their only one.
 
-    The interval is of a bootstrap that draws items and seeds: items within their task as
-    `compare_scores` does, the same ones for all seeds, and as many seeds as there are, with
-    replacement, the same ones for all tasks: a student that fell well did so on each. With one seed
-    it is that of items alone. `p` is of swaps of items, in all seeds together: that the seeds
-    happened to fall so is not in it. Without values of single items on some task there is the
-    difference alone.
+    Interval and `p` are of both items and seeds (`compute_seed_interval`): items are drawn within
+    their task as `compare_scores` does, the same ones for all seeds, and the spread of seeds is
+    that of their means over tasks, for a student that fell well did so on each. With one seed both
+    are of items alone. Without values of single items on some task there is the difference alone.
     """
     count = max(len(ours), len(theirs))
     pairs = [
-        (mine, their)
+        (ours[n % len(ours)], {score.task: score for score in theirs[n % len(theirs)]})
         for n in range(count)
-        for mine, their in [(ours[n % len(ours)], {s.task: s for s in theirs[n % len(theirs)]})]
     ]
-    each, by_task = [], []
-    for number, task in enumerate(score.task for score in ours[0]):
-        of_task = [(mine[number], their[task]) for mine, their in pairs]
-        each.append(mean(mine.score - their.score for mine, their in of_task))
-        draws = [_resample(mine, their, seed) for mine, their in of_task]
-        known = [draw for draw in draws if draw is not None]
-        if len(known) == count:
-            by_task.append(resampling.resample_seeds(known, np.random.default_rng([seed, count])))
-    whole = len(by_task) == len(each)
-    return _build_difference(mean(each), resampling.average_resamples(by_task) if whole else None)
+    by_seed = [mean(of.score - other[of.task].score for of in mine) for mine, other in pairs]
+    draws = [_resample(of, other[of.task], seed) for mine, other in pairs for of in mine]
+    known = [draw for draw in draws if draw is not None]
+    if len(known) < len(draws):
+        return _build_difference(mean(by_seed), None)
+    resampled = resampling.average_resamples(known)
+    difference = _build_difference(mean(by_seed), resampled)
+    if count > 1:
+        interval = compute_seed_interval(by_seed, resampled.bootstrap)
+        difference["low"], difference["high"] = round(interval.low, 6), round(interval.high, 6)
+        difference["p"] = round(interval.p, 6)
+    return difference
 
 
 def _compute_overall(
