@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from distill.embed.vectors.chunks import (
     note_verified_chunks,
     record_chunk,
 )
+from distill.embed.vectors.headers import VectorDtype, can_be_read, refuse_other_width
 from distill.embed.vectors.other_run import copy_from_other_run, find_in_other_run
 from distill.errors import UserError
 from distill.files.atomic import (
@@ -51,8 +52,6 @@ from distill.workers.local import LOCAL
 from distill.workers.node_copy import fetch_if_copied
 from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
 from distill.workers.shares import SharesPause, describe_unopened
-
-VectorDtype = Literal["float32", "float16"]
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = "imported.json"
@@ -96,11 +95,15 @@ def embed(
         mark: of ids and texts: other ones never have the same. Vectors that were found by their
             texts once are found by it from then on, without reading a text.
         mirror: the run's copy in a store, which has what is done while the others are computed.
+
+    Raises:
+        UserError: if the store holds vectors of another width than the encoder's.
     """
     folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
     if has_parts(folder / "vectors.npy"):
         _restore(folder, encoder, ids, len(texts), precision)
-    if folder.exists() and not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
+    refuse_other_width(folder, encoder)
+    if folder.exists() and not can_be_read(folder, (len(texts), encoder.dimensions), precision):
         _set_aside(folder)
     if not folder.exists():
         if workers.reads_only:
@@ -157,13 +160,15 @@ def import_vectors(
         source: names what the vectors are read from by its content; it is kept in the store.
 
     Raises:
-        UserError: if other vectors of these texts were imported before.
+        UserError: if other vectors of these texts were imported before, or some of another width
+            are there.
     """
     folder = _find_folder(root, encoder, side, ids, texts, precision)
     shape = (len(texts), encoder.dimensions)
     if _is_complete(folder, shape, precision):
         _check_source(folder, source)
         return
+    refuse_other_width(folder, encoder)
     if folder.exists():
         _move_beside(folder, "unfinished")
     with open_atomic_folder(folder) as beside:
@@ -184,7 +189,7 @@ def _is_there(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> b
 
 
 def _is_complete(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
-    if not folder.exists() or not _can_be_read(folder, shape, precision):
+    if not folder.exists() or not can_be_read(folder, shape, precision):
         return False
     return bool(read_json(folder / "done.json")["rows"] == shape[0])
 
@@ -255,17 +260,6 @@ def _find_marked(
         note.parent.mkdir(exist_ok=True)
         write_json(note, {"folder": folder.name})
     return folder
-
-
-def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
-    """Return whether the headers of the files are whole and match the expected shape and dtype."""
-    try:
-        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        done = read_json(folder / "done.json")["rows"]
-    except (OSError, UserError, ValueError, KeyError, TypeError):
-        return False
-    whole = vectors.shape == shape and vectors.dtype == np.dtype(precision)
-    return whole and isinstance(done, int) and 0 <= done <= shape[0]
 
 
 def _set_aside(folder: Path) -> None:

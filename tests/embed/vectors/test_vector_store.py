@@ -8,6 +8,7 @@ from distill.embed.open_embedder import load_encoder
 from distill.embed.vectors import chunks
 from distill.embed.vectors import vector_store as store
 from distill.embed.vectors.vector_store import embed
+from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 
 TEXTS = [f"Tides follow the moon, {n} times a day, and bees dance." for n in range(10)]
@@ -57,6 +58,25 @@ def test_vector_store_depends_on_side_and_text(tmp_path, encoder):
     embed(tmp_path, encoder, "query", IDS, TEXTS, "embed")
     embed(tmp_path, encoder, "document", IDS, [*TEXTS[:-1], "another"], "embed")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+class Narrow:
+    """The same model's name, behind which there is now another one, of half the width."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.identity, self.reference = encoder.identity, encoder.reference
+        self.wording, self.dimensions = encoder.wording, encoder.dimensions // 2
+
+
+@pytest.mark.bad_input("server", "the same name, another number of dimensions", "refused; kept")
+def test_vectors_of_another_width_are_refused_and_those_there_stay(tmp_path, encoder):
+    first = embed(tmp_path, encoder, "document", IDS, TEXTS, "a")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"dimensions(.|\n)*one model under this name"):
+            embed(tmp_path, Narrow(encoder), "document", IDS, TEXTS, "a")
+    assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
+    again = embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "a")
+    assert np.array_equal(again.vectors, first.vectors)
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 2])
