@@ -11,7 +11,7 @@ import torch
 from distill.errors import UserError
 from distill.runtime.devices import free_memory
 
-_SAYINGS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_SAYINGS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 """Of torch's errors that are no OutOfMemoryError: those of a CPU, of libraries beneath CUDA."""
 
 T = TypeVar("T")
