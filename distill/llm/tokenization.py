@@ -39,10 +39,19 @@ class PromptTokenizer:
         """Tokenize plain text; special tokens that it spells out are split into ordinary ones.
 
         Args:
-            add_bos: begin with the tokens that begin a prompt of this model (such as BOS).
+            add_bos: begin with the tokens that begin a prompt of this model (such as BOS). Those
+                that the tokenizer ends a text with (such as EOS) are left out: more follows.
         """
-        ids = self._tokenizer(text, add_special_tokens=add_bos, split_special_tokens=True)
-        return list(ids["input_ids"])
+        read = self._tokenizer(text, add_special_tokens=add_bos, split_special_tokens=True)
+        ids = list(read["input_ids"])
+        return ids[: len(ids) - self.end_count] if add_bos else ids
+
+    @cached_property
+    def end_count(self) -> int:
+        """The number of tokens with which the tokenizer ends a text by itself."""
+        read = self._tokenizer("x", return_special_tokens_mask=True)
+        mask = list(read["special_tokens_mask"])
+        return mask[::-1].index(0) if 0 in mask else 0
 
     def tokenize_continuation(self, prefix: str, continuation: str) -> list[int]:
         """Tokenize a continuation as it is read after its prefix.
@@ -137,14 +146,16 @@ class PromptTokenizer:
 
 def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[str, object]:
     """Return the part of a scoring stage's fingerprint that depends on the tokenizer. It is empty
-    except for tokenizers that put a space before this prompt's second part when they read it alone:
-    with those, earlier versions scored one space too many."""
+    except for tokenizers that put a space before this prompt's second part when they read it alone,
+    with which earlier versions scored one space too many, and for those that end a text by
+    themselves, where earlier versions scored behind that end."""
     if settings.engine == "http" or is_object(settings.model):
         return {}
     start = prompt.source.partition(CONTINUATION)[2][:1]
     device = settings.device or choose_device()
-    adds = _load_prompt_tokenizer(settings.model, settings.dtype, device).is_space_added(start)
-    return {"joined": True} if adds else {}
+    tokenizer = _load_prompt_tokenizer(settings.model, settings.dtype, device)
+    known: dict[str, object] = {"joined": True} if tokenizer.is_space_added(start) else {}
+    return known | ({"open": True} if tokenizer.end_count else {})
 
 
 @lru_cache(maxsize=4)

@@ -50,6 +50,18 @@ def test_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
     assert encoder.tokenize("a <s> b", add_bos=True) == [begun.bos_token_id, *plain]
 
 
+def test_end_that_a_tokenizer_adds_is_left_out_of_a_prompt(tokenizer):
+    ended = copy.deepcopy(tokenizer)
+    ended.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>",
+        special_tokens=[("<s>", ended.bos_token_id), ("</s>", ended.eos_token_id)],
+    )
+    encoder = PromptTokenizer(ended, "tiny")
+    for text in ("Bees dance.", "ends in </s>", ""):
+        plain = encoder.tokenize(text)
+        assert encoder.tokenize(text, add_bos=True) == [ended.bos_token_id, *plain]
+
+
 @settings(max_examples=60)
 @given(content=st.lists(st.sampled_from(["</s>", "<s>", "[user]\n", " bees ", "s>", "</", "\n"])))
 def test_message_cannot_end_itself(tokenizer, content):
