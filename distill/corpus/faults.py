@@ -47,6 +47,11 @@ class SkippedRows:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._places: dict[tuple[str, str], list[str]] = {}
 
+    @property
+    def count(self) -> int:
+        """How many were skipped, whatever the reason."""
+        return self._counts.total()
+
     def has(self, reason: str) -> bool:
         """Return whether anything was skipped for a reason."""
         return any(of == reason for of, _ in self._counts)

@@ -3,7 +3,7 @@ language."""
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,13 +11,14 @@ from typing import NamedTuple
 from distill.corpus.faults import RowFaults, SkippedRows
 from distill.corpus.held_out import SECTION_PASSAGES
 from distill.corpus.readers.auto import list_corpus_files, open_auto
-from distill.corpus.readers.rows import Columns, CorpusSource, Document
+from distill.corpus.readers.rows import Columns, CorpusSource, Document, make_relative_name
 from distill.corpus.readers.tables import COLUMN_ROWS, detect_form, list_columns, read_table
 from distill.corpus.readers.text_files import UNREADABLE, get_ending
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
 from distill.generate.known_item.items import can_be_searched_for
 from distill.runtime.progress import show_activity
+from distill.start.table_sizes import estimate_rows, measure_files
 from distill.store.tables import Row
 
 _SAMPLE = 2000
@@ -147,7 +148,8 @@ def expect_drawn(documents: int, passages: int, limit: int | None) -> int:
 
 
 class _Sample(NamedTuple):
-    """The first documents of a corpus; it holds `factor` times as many, by the size of its files.
+    """The first documents of a corpus; it holds `factor` times as many, by the size of its files or
+    the number of their rows.
     What gives no text was left out."""
 
     documents: list[Document]
@@ -164,7 +166,11 @@ def _draw_sample(source: CorpusSource, path: Path | None, files: list[Path]) -> 
     is_whole = next(documents, None) is None
     factor = 1.0
     if path is not None and files and sample and not is_whole:
-        factor = max(1.0, _measure(files) / _measure_sample(path, files, sample))
+        if sample[0].whole:
+            read = _list_read_files(path, files, sample)
+            factor = measure_files(files) / max(1, measure_files(read))
+        else:
+            factor = max(1.0, estimate_rows(files) / (len(sample) + left_out.count))
     return _Sample(sample, is_whole, factor, left_out, left_out.has(UNREADABLE))
 
 
@@ -227,17 +233,11 @@ def _sample(documents: Iterator[Document]) -> Iterator[Document]:
             return
 
 
-def _measure(files: Iterable[Path]) -> int:
-    return sum(file.stat().st_size for file in files)
-
-
-def _measure_sample(path: Path, files: list[Path], sample: list[Document]) -> int:
-    """Measure the bytes on the disk that the sample was read from: whole files of texts, which may
-    be compressed; of rows what their texts take."""
+def _list_read_files(path: Path, files: list[Path], sample: list[Document]) -> list[Path]:
+    """List the files of texts that the sample was read from."""
     folder = path if path.is_dir() else path.parent
     wholes = {document.whole for document in sample}
-    read = [file for file in files if file.relative_to(folder).as_posix() in wholes]
-    return _measure(read) or sum(len(document.text.encode()) for document in sample)
+    return [file for file in files if make_relative_name(file, folder) in wholes]
 
 
 def _describe_form(path: Path, files: list[Path]) -> str:

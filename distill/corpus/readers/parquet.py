@@ -62,6 +62,16 @@ def read_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield from _iterate_rows(parquet, file)
 
 
+def count_rows(file: Path) -> int:
+    """Return how many rows a file has, by its own index.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    with _open_parquet(file) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
 @contextmanager
 def _open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; a compressed one is unpacked to a temporary file first, for Parquet
