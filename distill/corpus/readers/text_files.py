@@ -157,9 +157,6 @@ def read_file(file: TextFile) -> FileDocuments[Document]:
     path, name = file.path, file.name
     try:
         documents = list(_read_documents(file))
-    except RecursionError:
-        fault = path, "is nested too deep", "take it out of the folder"
-        return FileDocuments(path, name, [], fault)
     except UserError as error:
         return FileDocuments(path, name, [], (error.where, error.what, error.remedy))
     return FileDocuments(path, name, documents)

@@ -10,7 +10,7 @@ from distill.corpus.sections.markup import read_html, read_markdown, read_plain,
 from distill.corpus.sections.outline import TextSection
 from distill.corpus.sections.pdf import read_pdf
 from distill.corpus.sections.word import read_word
-from distill.errors import UserError, install_command
+from distill.errors import UserError, install_command, quote_fault
 from distill.files.read import decode
 
 _TEXTS: dict[str, Callable[[str], list[TextSection]]] = {
@@ -30,6 +30,7 @@ _DOCUMENTS: dict[str, Callable[[bytes, str], list[TextSection]]] = {
     ".docx": read_word,
 }
 _MODULES = {".pdf": "pypdf", ".docx": "mammoth"}
+_REMOVE = "take it out of the folder"
 ENDINGS = {*_TEXTS, *_DOCUMENTS}
 
 
@@ -45,8 +46,20 @@ def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
         ending: of the file's name, such as `.md`, in small letters.
 
     Raises:
-        UserError: if it is not what its name says.
+        UserError: if it is not what its name says, or what reads it refuses it.
     """
+    try:
+        return _parse(data, ending, where)
+    except (UserError, MemoryError):
+        raise
+    except RecursionError:
+        raise UserError(where, "is nested too deep", _REMOVE) from None
+    except Exception as fault:  # odd markup makes parsers raise anything
+        what = f"cannot be read as text ({quote_fault(fault)})"
+        raise UserError(where, what, f"fix what it says, or {_REMOVE}") from fault
+
+
+def _parse(data: bytes, ending: str, where: str) -> list[TextSection]:
     if ending in _DOCUMENTS:
         return _DOCUMENTS[ending](data, where)
     text = decode(data, where)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.rows import Columns, Document, SkippedRow
 from distill.corpus.sections.markup import read_html, read_markdown, read_plain, read_rst
 from distill.corpus.sections.outline import TextSection
+from distill.errors import UserError
 
 OUTLINE = [
     TextSection(("Bees",), "They dance."),
@@ -84,3 +87,21 @@ def test_rst_keeps_the_text_of_directives_of_others():
 def test_plain_text_has_a_short_first_line_as_title():
     assert read_plain("Bees\n\nThey dance.") == [TextSection(("Bees",), "They dance.")]
     assert read_plain("They dance.\nAlways.") == [TextSection((), "They dance.\nAlways.")]
+
+
+@pytest.mark.parametrize(
+    ("ending", "page"),
+    [(".html", "<p>hello</p><![foo bar]>"), (".md", "# Bees\n\n<div>\n<![if-x]>\n</div>\n")],
+)
+@pytest.mark.bad_input("text file", "markup that its parser refuses", "named; or left out")
+def test_markup_that_its_parser_refuses_is_named_or_left_out(tmp_path, ending, page):
+    """It ended with the parser's traceback."""
+    (tmp_path / f"odd{ending}").write_text(page)
+    (tmp_path / "good.md").write_text("They dance.")
+    with pytest.raises(UserError, match=rf"odd{ending}: cannot be read as text.*\n.*skip"):
+        list(open_auto(tmp_path, Columns()).read())
+    read = open_auto(tmp_path, Columns(), skips=True).read()
+    assert [(row.id, type(row)) for row in read] == [
+        ("good.md", Document),
+        (f"odd{ending}", SkippedRow),
+    ]
