@@ -38,7 +38,7 @@ _KNOWN_TYPES = mimetypes.MimeTypes()
 """Those that Python knows: what else a machine knows would make its corpus another one."""
 _README = re.compile(r"(readme|news)\.", re.IGNORECASE)
 """Begins the name of a text, whatever follows: README.source, NEWS.old."""
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same files would give other documents."""
 
 

@@ -62,7 +62,7 @@ def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
 def _parse(data: bytes, ending: str, where: str) -> list[TextSection]:
     if ending in _DOCUMENTS:
         return _DOCUMENTS[ending](data, where)
-    text = decode(data, where)
+    text = decode(data, where).replace("\r\n", "\n").replace("\r", "\n")
     if ending in _TEXTS:
         return _TEXTS[ending](text)
     return read_man_page(text, where)

@@ -17,23 +17,24 @@ _BLOCK = re.compile(
 )
 _HEADING = re.compile(r"h([1-6])")
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.DOTALL)
+_FRONT_KEY = re.compile(r"^[^\s#-].*?:(?:\s|$)", re.MULTILINE)
+_FRONT_OTHER = re.compile(r"$|\s|[-#\]}]")
+"""Begins a line of YAML that names no key: empty, indented, of a list, or a comment."""
 _FRONT_TITLE = re.compile(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", re.MULTILINE)
 _LONGEST_TITLE = 120
 """Characters of a first line that may be a plain text's title."""
 
 
 def read_markdown(text: str) -> list[TextSection]:
-    """Read the sections of a Markdown text (CommonMark with tables); a YAML head gives the title
-    alone."""
+    """Read the sections of a Markdown text (CommonMark with tables), whose lines end in `\\n`; a
+    YAML head gives the title alone."""
     from markdown_it import MarkdownIt
 
-    front = _FRONT_MATTER.match(text)
-    titled = _FRONT_TITLE.search(front[1]) if front else None
+    head, body = _split_front_matter(text)
+    titled = _FRONT_TITLE.search(head)
     outline = Outline(titled[1] if titled else "")
     level = 0
-    for token in (
-        MarkdownIt("commonmark").enable("table").parse(text[front.end() :] if front else text)
-    ):
+    for token in MarkdownIt("commonmark").enable("table").parse(body):
         if token.type == "heading_open":
             level = int(token.tag[1])
         elif token.type == "inline":
@@ -49,6 +50,18 @@ def read_markdown(text: str) -> list[TextSection]:
             outline.add("\n\n".join(section.text for section in read_html(token.content)))
     outline.close()
     return outline.sections
+
+
+def _split_front_matter(text: str) -> tuple[str, str]:
+    """Split the lines of a YAML head from a text. What stands between two rules and is no YAML is
+    text."""
+    front = _FRONT_MATTER.match(text)
+    if front is None or not _FRONT_KEY.search(front[1]):
+        return "", text
+    for line in front[1].split("\n"):
+        if not _FRONT_KEY.match(line) and not _FRONT_OTHER.match(line):
+            return "", text
+    return front[1], text[front.end() :]
 
 
 def _join_inline(tokens: list[Any]) -> str:

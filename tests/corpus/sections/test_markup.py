@@ -4,6 +4,7 @@ import pytest
 
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, Document, SkippedRow
+from distill.corpus.sections.formats import read_sections
 from distill.corpus.sections.markup import read_html, read_markdown, read_plain, read_rst
 from distill.corpus.sections.outline import TextSection
 from distill.errors import UserError
@@ -104,4 +105,40 @@ def test_markup_that_its_parser_refuses_is_named_or_left_out(tmp_path, ending, p
     assert [(row.id, type(row)) for row in read] == [
         ("good.md", Document),
         (f"odd{ending}", SkippedRow),
+    ]
+
+
+def read_file_sections(text: str, ending: str) -> list[TextSection]:
+    return read_sections(text.encode(), ending, f"a file{ending}")
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        (".md", "---\ntitle: My page\nlayout: post\n---\n# Bees\n\nThey dance.\n"),
+        (".txt", "Bees\n\nThey dance.\n\nAlways.\n"),
+        (".html", "<h1>Bees</h1><pre>They\ndance.</pre>"),
+        (".rst", "Bees\n====\n\nThey dance::\n\n   in\n   the dark\n"),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\r\n", "\r"])
+def test_line_ends_of_other_systems_give_the_same_sections(ending, text, line_end):
+    """A text file of Windows lost its title, and a head in YAML was text."""
+    expected = read_file_sections(text, ending)
+    assert read_file_sections(text.replace("\n", line_end), ending) == expected
+    assert expected[0].headings
+
+
+def test_markdown_between_two_rules_is_text():
+    """It was taken for a head in YAML, and lost."""
+    for lines in ("First section, a text.", "- a list\n- of two", "Bees: these dance.\n\nOthers."):
+        (section,) = read_markdown(f"---\n{lines}\n\n---\nMore.\n")
+        assert section.text.startswith(lines[:5].strip("- "))
+        assert section.text.endswith("More.")
+
+
+def test_markdown_front_matter_holds_lists_comments_and_nested_keys():
+    head = "title: 'Bees'  \n# said of it\ntags:\n- a\n- b\n\nog:image: x.png\nmore:\n  deep: yes\n"
+    assert read_markdown(f"---\n{head}---\nThey dance.\n") == [
+        TextSection(("Bees",), "They dance.")
     ]
