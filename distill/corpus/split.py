@@ -41,7 +41,7 @@ Measure: TypeAlias = Callable[[str], int]
 """A text's size in thirds of a token."""
 
 
-class _Unit(NamedTuple):
+class TextUnit(NamedTuple):
     """A piece of text that is never cut: a word, a letter with its marks, or a punctuation mark."""
 
     start: int
@@ -100,21 +100,21 @@ def _has_endless(text: str) -> bool:
     return any(_ENDLESS.search(piece) for piece in long)
 
 
-def _split_units(text: str) -> Iterator[_Unit]:
+def _split_units(text: str) -> Iterator[TextUnit]:
     endless = [e.span() for e in _ENCODED.finditer(text) if _ENDLESS.search(e[0])]
     for match in _UNIT.finditer(text):
         word, (start, end) = match["word"], match.span()
         while endless and endless[0][1] <= start:
             del endless[0]
         if word is None:
-            yield _Unit(start, end, _WORD * (end - start), not _opens(match[0]))
+            yield TextUnit(start, end, _WORD * (end - start), not _opens(match[0]))
         elif is_spaceless(word):
-            yield _Unit(start, end, _LETTER, False)
+            yield TextUnit(start, end, _LETTER, False)
         elif not endless or start < endless[0][0]:
-            yield _Unit(start, end, _WORD, False)
+            yield TextUnit(start, end, _WORD, False)
         else:
             for letter in _CLUSTER.finditer(text, start, end):
-                yield _Unit(letter.start(), letter.end(), _LETTER, False)
+                yield TextUnit(letter.start(), letter.end(), _LETTER, False)
 
 
 def _make_piece(text: str, gap: str, measure: Measure) -> _TextPiece:
@@ -150,32 +150,46 @@ def _cut_word(word: _TextPiece, budget: int, measure: Measure) -> list[_TextPiec
         units = [u._replace(size=measure(word.text[u.start : u.end])) for u in units]
     pauses = has_spaceless(word.text)
     parts: list[_TextPiece] = []
-    while units:
-        count = _count_fitting(units, budget)
-        if pauses and count < len(units):
-            count = _find_pause(units, count)
-        size = sum(unit.size for unit in units[:count])
-        text = word.text[units[0].start : units[count - 1].end]
+    for part in group_units(units, budget, pauses):
+        text = word.text[part[0].start : part[-1].end]
+        size = sum(unit.size for unit in part)
         parts.append(_TextPiece(text, size, "" if parts else word.gap))
-        units = units[count:]
     return parts
 
 
-def _count_fitting(units: Sequence[_Unit], budget: int) -> int:
-    """Return how many units fit; one at least."""
-    room, count = budget, 0
-    while count < len(units) and units[count].size <= room:
-        room -= units[count].size
-        count += 1
-    return max(1, count)
+def group_units(
+    units: Sequence[TextUnit], budget: int, pauses: bool
+) -> Iterator[Sequence[TextUnit]]:
+    """Group units that follow each other by what fits the budget, in thirds of a token. Each is
+    looked at a few times, however many there are: a word may have millions.
+
+    Args:
+        pauses: whether a group ends at a pause, where its second half has one.
+    """
+    start = 0
+    while start < len(units):
+        stop = _find_stop(units, start, budget)
+        if pauses and stop < len(units):
+            stop = _find_pause(units, start, stop)
+        yield units[start:stop]
+        start = stop
 
 
-def _find_pause(units: Sequence[_Unit], count: int) -> int:
+def _find_stop(units: Sequence[TextUnit], start: int, budget: int) -> int:
+    """Return where the units from `start` on that fit end; one does at least."""
+    room, stop = budget, start
+    while stop < len(units) and units[stop].size <= room:
+        room -= units[stop].size
+        stop += 1
+    return max(start + 1, stop)
+
+
+def _find_pause(units: Sequence[TextUnit], start: int, stop: int) -> int:
     """Go back to the last pause of the second half, or not at all where it has none."""
-    for end in range(count, count // 2, -1):
+    for end in range(stop, (start + stop) // 2, -1):
         if units[end - 1].is_pause and not units[end].is_pause:
             return end
-    return count
+    return stop
 
 
 def _opens(mark: str) -> bool:
