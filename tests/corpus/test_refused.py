@@ -1,5 +1,6 @@
 """Corpora that are refused, and their rows that are left out or replaced."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.corpus_of_four import ROWS, make_corpus_recipe, make_run_passages, write_corpus
 
+from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.store.tables import DROPPED, read_shard
 
@@ -70,6 +73,26 @@ def test_half_a_surrogate_pair_is_replaced(tmp_path: Path, caplog) -> None:
     assert rows[-1]["text"] == "Lava is \ufffd hot and it glows."
     assert made.manifest["counts"]["half surrogates replaced"] == 1
     assert "replaced: id 'e'" in caplog.text
+
+
+@bad_row("a NUL in a title or text", "refused with its row, as in a text file")
+@pytest.mark.parametrize("column", ["title", "text"])
+def test_nul_of_a_row_is_refused_as_that_of_a_text_file(tmp_path: Path, column: str) -> None:
+    """It was written into passages."""
+    row = {"_id": "e", "text": "Lava is hot."} | {column: "Lava \0 glows."}
+    for form in ("jsonl", "parquet", "csv"):
+        file = tmp_path / f"rows.{form}"
+        if form == "jsonl":
+            file.write_text(json.dumps(row))
+        elif form == "parquet":
+            pq.write_table(pa.Table.from_pylist([row]), file)
+        else:
+            file.write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+        with pytest.raises(UserError, match=rf"row 1: column '{column}' holds a NUL"):
+            list(open_auto(file, Columns()).read())
+    (tmp_path / "lava.txt").write_text("Lava \0 glows.")
+    with pytest.raises(UserError, match="row 1: holds a NUL"):
+        list(open_auto(tmp_path / "lava.txt", Columns()).read())
 
 
 @bad_row("several bad rows", "named all at once, up to five")

@@ -323,6 +323,9 @@ def _read_string(place: RowLocation, row: Mapping[str, Any], column: str) -> str
             f"column {column!r} holds {_show_value(value)}",
             "a string is expected there",
         )
+    if value and "\0" in value:
+        what = f"column {column!r} holds a NUL: it is no text"
+        raise UserError(str(place), what, "fix or delete the row")
     return value or ""
 
 
