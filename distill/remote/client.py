@@ -17,6 +17,7 @@ from distill.remote.address import parse_address
 from distill.remote.connect import Connections
 from distill.remote.endings import explain_ending, explain_giving_up, find_tls_fault, list_names
 from distill.remote.faults import (
+    NEW_NAMES,
     FatalFault,
     MalformedReply,
     RefusedPrompt,
@@ -25,6 +26,7 @@ from distill.remote.faults import (
     find_error_status,
     make_refusal,
     read_completion,
+    select_known_fields,
 )
 from distill.remote.key import ApiKey, read_key
 from distill.remote.limit import AdaptiveLimit
@@ -48,7 +50,8 @@ _LONGEST_BACK_OFF = 60.0
 _UNABLE = (404, 405, 501)
 _MALFORMED_TRIES = {True: 2, False: 4}
 """Of a server that never answered well, by whether what it gave was whole in a form of its own."""
-_NEW_NAME = {"max_tokens": "max_completion_tokens"}
+_MIN_OTHERS = 20
+"""So many other requests answered, while one fails at each try, show that the fault is its own."""
 _log = logging.getLogger(__name__)
 
 
@@ -81,10 +84,11 @@ class ServerClient:
     At most `settings.concurrency` are in flight, fewer while the server is overloaded. What may
     pass (429, 5xx, time-outs, dropped connections) is asked again, after Retry-After or an
     exponential back-off with jitter, `settings.retries` times; a 429 counts only if the server
-    answered nobody else in between. A reply that is not what was asked for is asked for again as
-    often only if the server has answered such an ask well before: else it is the server's way. An
-    optional field that the server refuses is left out from then on. Redirects are not followed: the
-    key would go with them.
+    answered nobody else in between. A 5xx that outlasts them while many others are answered is that
+    request's own, and counts as its refusal. A reply that is not what was asked for is asked for
+    again as often only if the server has answered such an ask well before: else it is the server's
+    way. An optional field that the server refuses is left out from then on. Redirects are not
+    followed: the key would go with them.
 
     Args:
         first_wait: seconds of the first back-off; each further one is twice as long.
@@ -206,13 +210,13 @@ class ServerClient:
         """Send a request until it has a reply or a final fault, and return what `read` takes of the
         reply."""
         tries = 0
-        answered = self._answered
+        answered = first = self._answered
         while True:
             async with self.limit:
                 await self._wait_until_open()
                 if self._halt.is_set():
                     raise _Halted
-                body = self._select_known_fields(ask.body)
+                body = select_known_fields(ask.body, self.left_out)
                 start = monotonic()
                 try:
                     reply = await self._send(http, ask, body)
@@ -241,6 +245,8 @@ class ServerClient:
                 tries = 0
             answered = self._answered
             if tries >= self._choose_retries(passing, ask.form):
+                if (passing.status or 0) >= 500 and answered - first >= _MIN_OTHERS:
+                    raise RefusedPrompt(f"{passing.reason} ({tries + 1} tries)", passing.status)
                 self._give_up(passing, tries)
             await self._back_off(passing, tries)
             tries += 1
@@ -314,23 +320,13 @@ class ServerClient:
         """Return the beginning of a server's text for people, without the key and escapes."""
         return shorten_text(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
 
-    def _select_known_fields(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the body without the fields that this server does not know, or with their new
-        names."""
-        if not self.left_out:
-            return body
-        names = {field: _NEW_NAME.get(field) for field in self.left_out}
-        known = {field: value for field, value in body.items() if field not in names}
-        known.update({new: body[field] for field, new in names.items() if new and field in body})
-        return known
-
     def _leave_out(self, fault: UnknownField) -> None:
         """Leave a field out of all further requests. Several requests in flight may learn this at
         once: it is logged once."""
         if fault.field in self.left_out:
             return
         self.left_out.add(fault.field)
-        new = _NEW_NAME.get(fault.field)
+        new = NEW_NAMES.get(fault.field)
         done = f"it is sent as {new}" if new else "it is left out from now on"
         _log.warning("%s does not take %r: %s (%s)", self.url, fault.field, done, fault.reason)
 

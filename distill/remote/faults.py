@@ -26,6 +26,7 @@ OPTIONAL_FIELDS = (
     "encoding_format",
 )
 """Fields that a server may not know. `max_tokens` is not left out but renamed."""
+NEW_NAMES = {"max_tokens": "max_completion_tokens"}
 
 _PASSING = {408, 409, 425, 429}
 _OVERLOADED = {408, 429, 502, 503, 504, 529}
@@ -43,6 +44,13 @@ _TOO_LONG = re.compile(
     r"(length|tokens|inputs?|sequence|characters|size)\b",
     re.IGNORECASE,
 )
+_REQUEST_TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+"""In a 429 that no pause helps: the request alone is more than the server allows a minute."""
+_FLAGGED = re.compile(
+    r"\b(input|prompt|content|message|text)\b.{0,40}\b(flagged|violat\w*)|moderation",
+    re.IGNORECASE,
+)
+"""In a 403 that is about a prompt's content, and not about the key."""
 _ABOUT_LENGTH = re.compile(
     r"context (length|window|size)|too (long|large|many tokens)", re.IGNORECASE
 )
@@ -181,6 +189,9 @@ def make_refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> 
     reason = f"{status}: {error.message}" if error.message else str(status)
     if error.code == "insufficient_quota" or status == 501:
         return FatalFault(status, reason)
+    own = {403: _FLAGGED, 429: _REQUEST_TOO_LARGE}.get(status)
+    if own and own.search(error.message):
+        return RefusedPrompt(reason, status)
     if status in _PASSING or status >= 500:
         wait = parse_retry_after(headers.get("retry-after"))
         return TransientFault(reason, status, overloaded=status in _OVERLOADED, wait=wait)
@@ -190,6 +201,16 @@ def make_refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> 
         return FatalFault(status, reason)
     field = find_unknown_field(error, sent)
     return UnknownField(field, reason) if field else RefusedPrompt(reason, status)
+
+
+def select_known_fields(body: dict[str, Any], left_out: Collection[str]) -> dict[str, Any]:
+    """Return the body without the fields that its server does not know, or with their new names."""
+    if not left_out:
+        return body
+    names = {field: NEW_NAMES.get(field) for field in left_out}
+    known = {field: value for field, value in body.items() if field not in names}
+    known.update({new: body[field] for field, new in names.items() if new and field in body})
+    return known
 
 
 def find_unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:

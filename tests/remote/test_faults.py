@@ -215,6 +215,43 @@ def test_refused_prompt_is_a_fault_of_its_row(make, server):
     assert engine.tokens["failures"] == 1
 
 
+@pytest.mark.bad_input("server", "one prompt is an error 500 each time", "a fault of its row")
+def test_prompt_that_fails_at_each_try_while_others_are_answered_is_a_fault_of_its_row(
+    make, server
+):
+    prompts = [f"Passage: number {i}" for i in range(200)]
+
+    def fail(handler, body):
+        while len(server.seen) < 60:  # most others are answered during its first try
+            time.sleep(0.005)
+        reply_with_error(500, "the tokenizer failed")(handler, body)
+
+    server.rule = lambda body: fail if body["prompt"] == prompts[7] else None
+    texts = make(server.url).generate(prompts, list(range(200)), SAMPLED)
+    assert [n for n, text in enumerate(texts) if text.fault] == [7]
+    assert texts[7].fault == "500: the tokenizer failed (7 tries)"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (403, "Your chosen model requires moderation and your input was flagged"),
+        (403, "The prompt violates our policy"),
+        (429, "Request too large for gpt-4 on tokens per min (TPM): Limit 9, Requested 12"),
+    ],
+)
+def test_refusal_that_is_about_a_prompt_is_a_fault_of_its_row_whatever_its_status(
+    make, server, code, said
+):
+    server.rule = lambda body: (
+        reply_with_error(code, said) if body["prompt"] == PROMPTS[2] else None
+    )
+    texts = make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
+    assert texts[2].fault == f"{code}: {said}"
+    assert texts[:2] + texts[3:] == TEXTS[:2] + TEXTS[3:]
+    assert len(server.seen) == len(PROMPTS)
+
+
 def test_filtered_text_is_a_fault_of_its_row(make):
     with serve(answer_always("", end="content_filter")) as server:
         [written] = make(server.url).generate(["a"], [1], SAMPLED)
