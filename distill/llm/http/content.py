@@ -6,6 +6,8 @@ the answer or, where the tokens ran out, in its place.
 
 from typing import Any, NamedTuple
 
+NULL = "the server returned null instead of a text"
+"""A fault that may pass, unlike those of what the model wrote."""
 _TEXT_TYPES = ("text", "output_text")
 _THOUGHT_TYPES = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -59,7 +61,7 @@ def _join_chunks(content: Any) -> ReplyContent:
     if isinstance(content, str):
         return ReplyContent(content)
     if content is None:
-        return ReplyContent("", "the server returned null instead of a text")
+        return ReplyContent("", NULL)
     chunks = content if isinstance(content, list) else [content]
     texts: list[str] = []
     for chunk in chunks:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from distill.llm.http.cached_client import CachedClient, RequestBody
-from distill.llm.http.content import ReplyContent, is_plain_text, read_content
+from distill.llm.http.content import NULL, ReplyContent, is_plain_text, read_content
 from distill.llm.protocol import Completion, Sampling
 from distill.llm.thoughts import cut_at_stop
 from distill.remote.faults import ServerReply
@@ -14,7 +14,9 @@ COMPLETION = "/completions"
 _SEED_COUNT = 2**31
 """Some servers hold a seed in 32 bits, with a sign."""
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_UNFINISHED = ("length", "content_filter", "abort", "error")
+_FAILED = ("abort", "error")
+"""Ends that are the server's own: another time it may write the whole text."""
+_UNFINISHED = ("length", "content_filter", *_FAILED)
 
 
 def make_prompt_fields(prompt: str, chat: bool) -> RequestBody:
@@ -75,9 +77,11 @@ def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
     """Read what the cache stores of a choice: the text verbatim, and why it ended. For a choice
     whose content is no text, or only thoughts, the whole choice is added as `raw`. Half a
     character, which a limit of tokens may leave at the end, cannot be written to a file and becomes
-    U+FFFD."""
+    U+FFFD. A choice that the server did not finish, or that is null, is a `fault` that may pass."""
     chosen = reply["choices"][choice]
     end = chosen.get("finish_reason")
+    if fault := _find_passing_fault(chosen):
+        return {"fault": fault, "raw": chosen}
     stored = {
         "text": _replace_half_characters(read_content(chosen).text),
         "end": end if isinstance(end, str) else None,
@@ -89,6 +93,8 @@ def make_completion(stored: dict[str, Any], stop: tuple[str, ...]) -> Completion
     """Make a completion of a stored choice, cut at the first stop string should the server have
     ignored one. A choice that was stored whole is read again: another version may read more of
     it."""
+    if "fault" in stored:
+        return Completion("", False, stored["fault"])
     content = read_content(stored["raw"]) if "raw" in stored else ReplyContent(stored["text"])
     whole = _replace_half_characters(content.text)
     text = cut_at_stop(whole, stop)
@@ -98,6 +104,13 @@ def make_completion(stored: dict[str, Any], stop: tuple[str, ...]) -> Completion
     if content.fault:
         return Completion("", False, fault=content.fault)
     return Completion(text, stopped or stored["end"] not in _UNFINISHED)
+
+
+def _find_passing_fault(choice: dict[str, Any]) -> str | None:
+    end = choice.get("finish_reason")
+    if isinstance(end, str) and end in _FAILED:
+        return f"the server ended the reply by {end!r}"
+    return NULL if read_content(choice).fault == NULL else None
 
 
 def _replace_half_characters(text: str) -> str:

@@ -67,7 +67,6 @@ def test_content_in_chunks_is_joined(make, content, text):
         ([{"text": "x"}], "without a type"),
         ([None], "without a type"),
         (7, "without a type"),
-        (None, "null instead of a text"),
     ],
 )
 @pytest.mark.bad_input("server", "a reply whose content is no text", "a fault of its row; kept")
@@ -80,6 +79,31 @@ def test_content_that_is_no_text_is_a_fault_of_its_row_and_kept(make, tmp_path, 
         assert len(server.seen) == 1
     [kept] = sqlite3.connect(tmp_path / "requests.sqlite").execute("SELECT reply FROM replies")
     assert json.loads(kept[0])["raw"]["message"]["content"] == content
+
+
+@pytest.mark.parametrize(
+    ("passing", "said"),
+    [
+        (chat(None), "null instead of a text"),
+        (chat(None, "error"), "ended the reply by 'error'"),
+        (chat("a b", "abort"), "ended the reply by 'abort'"),
+        ({"choices": [{"text": None, "finish_reason": "stop"}]}, "null instead of a text"),
+    ],
+)
+@pytest.mark.bad_input("server", "a reply that is null, or ended by an error", "asked again later")
+def test_reply_that_the_server_did_not_finish_is_asked_for_again_in_a_later_run(
+    make, tmp_path, passing, said
+):
+    with serve(lambda path, body: passing) as server:
+        [written] = make(server.url).generate(["q"], [1], CHAT)
+        assert (written.text, written.finished) == ("", False)
+        assert said in written.fault
+        server.answer = lambda path, body: chat("a bee")
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
+        assert len(server.seen) == 2
+    rows = sqlite3.connect(tmp_path / "requests.sqlite").execute("SELECT reply FROM replies")
+    assert len([*rows]) == 2  # what came first is kept too
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
