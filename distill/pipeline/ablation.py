@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import score_baselines, takes_baselines
 from distill.evaluate.models.eval_model import load_eval_model
@@ -32,6 +33,7 @@ from distill.report.markdown.escape import write_table
 from distill.store.run import Run
 from distill.store.stage import fingerprint
 from distill.tasks.data import load_data
+from distill.tasks.labelled import is_labelled_file
 
 _LOG = logging.getLogger(__name__)
 ArmScores = dict[str, list[TaskScore]]
@@ -57,7 +59,8 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
     where every task is one of retrieval, BM25 and the hybrid of each with it.
 
     Raises:
-        UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.
+        UserError: if the recipe names no arms or no task, or an arm is not a valid recipe or not
+            measured on what the others are.
     """
     if not recipe.ablation.arms:
         raise UserError(
@@ -66,6 +69,7 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
             "name them: `ablation: {arms: {plain: {}, other: {relabel.positive: seed}}}`",
         )
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
+    _check_measured_alike(recipe, arms)
     # What is held out is made of the corpus, which the recipe names.
     tasks = load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
     data = {task.metadata.name: describe_task(task) for task in tasks}
@@ -74,6 +78,31 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
         for name, of_arm in arms.items()
     }
     return _make_rows(scores)
+
+
+def _check_measured_alike(recipe: Recipe, arms: Mapping[str, Recipe]) -> None:
+    """Refuse an arm that is measured on other items, for items are compared one by one."""
+    for name, arm in arms.items():
+        of_arm = _list_measured(arm)
+        for key, value in _list_measured(recipe).items():
+            if of_arm[key] != value:
+                raise UserError(
+                    f"ablation.arms: {name}",
+                    f"sets {key}, so that it is measured on other queries than the other arms",
+                    f"set {key} for all arms, in the recipe itself",
+                )
+
+
+def _list_measured(recipe: Recipe) -> dict[str, Any]:
+    """List the settings that decide which items a model is measured on. Of a corpus are the tasks
+    that a run makes itself, and labelled files that name its documents."""
+    evaluate = recipe.evaluate
+    named = ("tasks", "benchmarks", "columns", "task_data")
+    settings = {f"evaluate.{key}": getattr(evaluate, key) for key in named}
+    if any(task in OWN_TASKS or is_labelled_file(task) for task in evaluate.tasks):
+        known = evaluate.known_item
+        settings |= {"evaluate.known_item": known, "corpus": recipe.corpus, "seed": recipe.seed}
+    return settings
 
 
 def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:

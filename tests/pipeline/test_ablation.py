@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.fresh_process import run_distill
 
 import distill.pipeline.ablation
 from distill.cli import cli
@@ -58,6 +59,33 @@ def test_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
     done = CliRunner().invoke(cli, ["ablate", str(recipe_file), "--run", str(tmp_path)])
     assert isinstance(done.exception, UserError)
     assert "ablation: {arms:" in done.exception.remedy
+
+
+@pytest.mark.bad_input("ablation", "arms measured on other queries", "refused before training")
+@pytest.mark.parametrize(
+    ("tasks", "arm", "key"),
+    [
+        (["SciFact"], {"evaluate.tasks": ["NFCorpus"]}, "evaluate.tasks"),
+        (["SciFact"], {"evaluate.task_data": "elsewhere"}, "evaluate.task_data"),
+        (["known-item"], {"corpus.held_out": 0.3}, "corpus"),
+        (["known-item"], {"seed": 4}, "seed"),
+        (["asked.csv"], {"corpus.max_tokens": 64}, "corpus"),
+    ],
+)
+def test_arm_that_is_measured_on_other_queries_is_refused_before_training(
+    recipe_file, tmp_path, tasks, arm, key
+):
+    settings = yaml.safe_load(recipe_file.read_text())
+    settings["corpus"]["held_out"] = 0.5
+    settings["evaluate"] = {"tasks": tasks}
+    settings["ablation"] = {"arms": {"plain": {}, "other": arm}}
+    del settings["generate"]["prompt"]
+    file = tmp_path / "other.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    done = run_distill("ablate", str(file), "--run", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert f"ablation.arms: other: sets {key}, so that" in " ".join(done.stderr.split())
+    assert not (tmp_path / "run" / "passages").exists()
 
 
 @pytest.mark.parametrize(
