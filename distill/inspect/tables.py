@@ -126,10 +126,15 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
     candidates = _read_query_rows(run, CANDIDATES, query_id)
     if not candidates:
         raise UserError(str(run), "has no candidates for it yet", "run `distill relabel` first")
+    # While relabelling is not at its end, labels or examples may be of earlier candidates.
+    are_labelled = _is_made_from(run, LABELS, CANDIDATES)
+    are_chosen = are_labelled and _is_made_from(run, EXAMPLES, LABELS)
+    examples = _read_table(run, EXAMPLES) if are_chosen else []
+    labels = _read_query_rows(run, LABELS, query_id) if are_labelled else []
     view = QueryView(
         query,
-        _order_candidates(run, candidates, _read_query_rows(run, LABELS, query_id)),
-        [row for row in _read_table(run, EXAMPLES) if _is_example_of(row["query_id"], query_id)],
+        _order_candidates(run, candidates, labels),
+        [row for row in examples if _is_example_of(row["query_id"], query_id)],
         _read_texts(run, {row["passage_id"] for row in candidates}),
     )
     lines = [*describe_orders(view), *describe_choice(view, _read_teacher_scores(run, query_id))]
@@ -156,14 +161,19 @@ def _order_candidates(run: Path, candidates: list[Row], labels: list[Row]) -> li
 def _read_teacher_scores(run: Path, query_id: str) -> list[Row]:
     """Read the teachers' scores of a query's examples, if they are of the examples that stand
     there."""
-    if not (run / TEACHER_SCORES.name).exists():
-        return []
-    scored = open_stage(run / TEACHER_SCORES.name).manifest["inputs"].get(EXAMPLES.name)
-    if scored != open_stage(run / EXAMPLES.name).fingerprint:
+    if not _is_made_from(run, TEACHER_SCORES, EXAMPLES):
         return []
     return [
         row for row in _read_table(run, TEACHER_SCORES) if _is_example_of(row["query_id"], query_id)
     ]
+
+
+def _is_made_from(run: Path, table: Table, source: Table) -> bool:
+    """Return whether a stage is there, and was made from another one as that is now."""
+    made, other = run / table.name, run / source.name
+    if not (made.exists() and other.exists()):
+        return False
+    return open_stage(made).manifest["inputs"].get(source.name) == open_stage(other).fingerprint
 
 
 def _is_example_of(example_id: str, query_id: str) -> bool:

@@ -1,5 +1,6 @@
 """A query as `distill inspect` shows it."""
 
+import shutil
 from io import StringIO
 
 import pytest
@@ -124,6 +125,29 @@ def test_teacher_scores_of_other_examples_are_left_out(run):
         assert "teacher big" not in shown(run, "q")
     finally:
         manifest.write_text(kept)
+
+
+@pytest.mark.parametrize("made_again", [["candidates"], ["candidates", "labels"]])
+def test_query_is_shown_while_relabelling_is_made_again(tmp_path, made_again):
+    """Fewer candidates are found than before, and then the run is stopped."""
+    fewer = [row for row in labels("q") if row["passage_id"] not in ("b", "c")]
+    for name, rows in (("run", labels("q")), ("fewer", fewer)):
+        with Run(tmp_path / name) as run:
+            prepared = prepare_labels(run, [make_query("q")], [rows], TEXTS)
+            rule = make_relabel_recipe(tmp_path, rankers=["ql"], shard_size=1)
+            stages = prepared.passages, prepared.queries, prepared.labels, prepared.candidates
+            make_examples(run, rule.relabel, rule.seed, *stages)
+    for name in made_again:
+        shutil.rmtree(tmp_path / "run" / name)
+        shutil.copytree(tmp_path / "fewer" / name, tmp_path / "run" / name)
+        manifest = tmp_path / "run" / name / ".stage/manifest.json"
+        known = read_json(manifest)
+        inputs = known["inputs"] | {of: f"{of} anew" for of in known["inputs"] if of in made_again}
+        write_json(manifest, known | {"fingerprint": f"{name} anew", "inputs": inputs})
+    text = shown(tmp_path / "run", "q")
+    assert "no example: not chosen yet" in text
+    assert "glacier" not in text
+    assert ("order by RRF" in text) is ("labels" in made_again)
 
 
 def test_table_of_teacher_scores_can_be_looked_at(run):
