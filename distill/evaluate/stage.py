@@ -151,7 +151,8 @@ def fingerprint(
     """Collect the settings that change the verdict: of nearly every section of the recipe."""
     evaluate, teacher = recipe.evaluate, recipe.teacher
     is_instructed = _are_tasks_instructed(recipe.student, teacher, evaluate.instructions)
-    finds_by_words = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
+    found_by = {*recipe.retriever.sources, *recipe.relabel.rankers}
+    finds_by_words = "bm25" in found_by and recipe.generate.from_passages
     is_overlap_counted = bool(list_unlabelled_uses(recipe.train))
     return {
         "schema": SCHEMA,

@@ -77,6 +77,21 @@ def test_overlaps_of_another_length_are_counted_anew(teacher_folder):
     assert hash_settings(5, unaligned) == hash_settings(None, unaligned)
 
 
+@pytest.mark.parametrize(("method", "differs"), [("labelled", True), ("fret", False)])
+def test_settings_of_bm25_are_the_verdicts_where_nothing_is_retrieved(method, differs):
+    """Where queries retrieve candidates, the student's fingerprint holds them."""
+
+    def hash_settings(language):
+        labelled = [{"path": "a.tsv", "task": "Find it."}] if method == "labelled" else []
+        recipe = Recipe.model_validate(
+            {"name": "x", "generate": {"methods": [method], "labelled": labelled}}
+            | {"retriever": {"sources": ["dense", "bm25"], "bm25": {"language": language}}}
+        )
+        return fingerprint(recipe, [], {})
+
+    assert (hash_settings("english") != hash_settings("german")) is differs
+
+
 def test_overlap_that_is_counted_no_more_evaluates_anew(teacher_folder):
     def hash_settings(decontaminate, train=ALIGNED):
         recipe = Recipe.model_validate(
