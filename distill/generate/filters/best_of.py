@@ -146,4 +146,10 @@ def _sort(
     draws: Sequence[GeneratedQuery], by_text: Mapping[str, tuple[float, int]]
 ) -> list[GeneratedQuery]:
     means = {text: total / max(1, tokens) for text, (total, tokens) in by_text.items()}
-    return sorted(draws, key=lambda draw: (-means[draw.query], draw.row["draw"]))
+
+    def make_key(draw: GeneratedQuery) -> tuple[float, int]:
+        mean = means[draw.query]
+        # NaN is neither more nor less than a number, so that it would stop the sort where it lies.
+        return math.inf if math.isnan(mean) else -mean, draw.row["draw"]
+
+    return sorted(draws, key=make_key)

@@ -1,5 +1,7 @@
 """The best draw: by rank of the seed, or by the LLM's likelihood of the query."""
 
+import math
+
 import pytest
 from helpers.in_memory import InMemoryLLM
 from helpers.query_rows import (
@@ -83,6 +85,25 @@ def test_likeliest_query_is_by_the_mean_over_its_tokens(tmp_path, engine):
             ((score,),) = engine.score([ScoreRequest(start, (f" {draw.query}",))])
             means[draw.row["draw"]] = score.logprob / score.tokens
         assert [d.row["draw"] for d in found] == sorted(means, key=means.get, reverse=True)
+
+
+class PartlyBlindLLM(InMemoryLLM):
+    """Has no likelihood for one query."""
+
+    def score(self, requests):
+        likelihoods = {"low": -10.0, "none": math.nan, "high": -1.0}
+        return [
+            [Score(likelihoods[text.strip()], 1, ()) for text in of.continuations]
+            for of in requests
+        ]
+
+
+def test_draw_without_a_likelihood_is_last_and_moves_no_other(tmp_path):
+    (tmp_path / "ql.jinja").write_text(PROMPT)
+    prompt = load_prompt("ql.jinja", tmp_path, parts=2)
+    group = [drawn(0, n, query) for n, query in enumerate(["low", "none", "high", "low"])]
+    (found,) = make_likelihood_order(PartlyBlindLLM(), prompt, 120)([group])
+    assert [draw.query for draw in found] == ["high", "low", "low", "none"]
 
 
 def test_equal_draws_keep_their_order(tmp_path, engine):
