@@ -206,7 +206,9 @@ def _choose(
 def _reject(filters: Filters, query: str) -> str | None:
     if not filters.min_words <= count_words(query) <= filters.max_words:
         return "too few or too many words"
-    return "refusal or boilerplate" if is_refusal(query) or mentions_text(query) else None
+    # The passage is not at hand, and there are spares: a query about "the document" is dropped.
+    pointing = mentions_text(query, passage="")
+    return "refusal or boilerplate" if is_refusal(query) or pointing else None
 
 
 def _keep(row: Row) -> Row:

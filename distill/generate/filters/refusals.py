@@ -42,10 +42,11 @@ _POINTS_AT_TEXT = [
     r"\bthe (?:passage|paragraph|article|excerpt|snippet)['’]s\b",
     # "the text" points only where its clause ends or says something of it: "the text colour" and
     # "the passage of time" do not.
-    rf"\bthe {_NOUN}(?=\s*(?:[?.!,;:)\"”]|$)|\s+(?:above|below|says?|sa(?:id|ys)|"
+    rf"\bthe {_NOUN}(?=\s+(?:above|below|says?|sa(?:id|ys)|"
     r"mentions?|mentioned|describes?|described|states?|stated|discuss(?:es|ed)?|suggests?|claims?|"
     r"explains?|talks?|refers?|provide[sd]?|given|is about|about|tells?|implies|imply)\b)",
 ]
+_ENDING = re.compile(rf"\bthe ({_NOUN})(?=\s*(?:[?.!,;:)\"”]|$))", re.IGNORECASE)
 
 
 def _compile_any(patterns: list[str]) -> re.Pattern[str]:
@@ -61,9 +62,13 @@ def is_refusal(text: str) -> bool:
     return _NO_QUERY.search(text.strip().replace("’", "'")) is not None
 
 
-def mentions_text(text: str) -> bool:
-    """Return whether a query speaks of the text that it was written from."""
-    return _POINTS.search(text) is not None
+def mentions_text(query: str, passage: str) -> bool:
+    """Return whether a query speaks of the text that it was written from. "How do I print the
+    document" does not where the passage is about documents."""
+    if _POINTS.search(query):
+        return True
+    nouns = _ENDING.findall(query)
+    return any(not re.search(rf"\b{noun}", passage, re.IGNORECASE) for noun in nouns)
 
 
 def reject_refusals(draw: GeneratedQuery) -> str | None:
@@ -73,4 +78,4 @@ def reject_refusals(draw: GeneratedQuery) -> str | None:
         return None
     if is_refusal(draw.query):
         return "refusal or boilerplate"
-    return "points at the passage" if mentions_text(draw.query) else None
+    return "points at the passage" if mentions_text(draw.query, draw.passage_text) else None

@@ -64,6 +64,21 @@ def test_pointing_at_the_text_is_dropped(query):
 
 
 @pytest.mark.parametrize(
+    ("query", "passage"),
+    [
+        ("how to center the text", "In CSS, text-align: center puts text in the middle."),
+        ("how do I print the document?", "Print opens a dialog with the pages of your Document."),
+        ("who may notarize the document", "A notary signs documents before two witnesses."),
+    ],
+)
+def test_noun_of_the_passage_itself_points_at_no_text(query, passage):
+    assert reject_refusals(make_generated_query(query, passage)) is None
+    assert reject_refusals(make_generated_query(query)) == "points at the passage"
+    above = make_generated_query(f"{query.strip('?')} above", passage)
+    assert reject_refusals(above) == "points at the passage"
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "I cannot fall asleep before midnight",
