@@ -87,7 +87,7 @@ def run(
     done = api.run(recipe, folder, overwrite)
     is_measured = done.recipe.evaluate.names_tasks
     if is_measured:
-        print_summary(done.summary, list_notes_of_run(folder))
+        print_summary(done.summary, list_notes_of_run(folder, done.summary))
     else:
         click.echo(_NOT_MEASURED)
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")

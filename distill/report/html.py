@@ -97,7 +97,7 @@ def _list_facts(run_data: RunData) -> list[Fact]:
     """List the findings; the student's figures stand above them, in large."""
     if not run_data.summary:
         return []
-    return [*list_findings(run_data.summary), *list_notes_of_run(run_data.folder)]
+    return [*list_findings(run_data.summary), *list_notes_of_run(run_data.folder, run_data.summary)]
 
 
 def _make_sections(run_data: RunData, may_write: bool) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from distill.files.read_yaml import parse_yaml
 from distill.store.stage import open_stage
 
 Manifest = dict[str, Any]
+_BESIDE = ("judge", "judge-evaluation", "ranker-check")
+"""Stages that are told though neither the student nor its evaluation is made from them."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """`stages`: manifests by name, each after its inputs. `summary` is None for a run that is not
+    """`stages`: manifests by name, each after its inputs; of a run that has a student, without what
+    other settings left behind. `summary` is None for a run that is not
     evaluated as it stands; `recipe_text` is empty for one that was made stage by stage."""
 
     folder: Path
@@ -56,7 +59,7 @@ def read_run_data(run_folder: Path) -> RunData:
     Raises:
         UserError: if the folder holds no stage of a run, or a summary of another version.
     """
-    stages = _sort_by_inputs(_read_manifests(run_folder))
+    stages = _leave_out_leftovers(_sort_by_inputs(_read_manifests(run_folder)))
     if not stages:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
     path = run_folder / "recipe.yaml"
@@ -80,6 +83,24 @@ def _read_manifests(run_folder: Path) -> dict[str, Manifest]:
     folders = [path.parent.parent for path in files]
     # A folder being made anew is hidden until it stands.
     return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
+
+
+def _leave_out_leftovers(stages: dict[str, Manifest]) -> dict[str, Manifest]:
+    """Leave out what neither the student nor its evaluation was made from, such as a task that the
+    recipe named before. All is kept of a run without a student, and of one that is being made anew:
+    there a stage has other inputs than now stand."""
+    if not stages.get("student", {}).get("complete"):
+        return stages
+    used: set[str] = set()
+    waiting = [name for name in ("student", "evaluation", *_BESIDE) if name in stages]
+    while waiting:
+        name = waiting.pop()
+        used.add(name)
+        inputs = {of: mark for of, mark in stages[name]["inputs"].items() if of in stages}
+        if any(stages[of]["fingerprint"] != mark for of, mark in inputs.items()):
+            return stages
+        waiting += inputs.keys() - used
+    return {name: manifest for name, manifest in stages.items() if name in used}
 
 
 def _sort_by_inputs(manifests: dict[str, Manifest]) -> dict[str, Manifest]:

@@ -73,7 +73,7 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
 
 
 def _write_verdict(summary: Summary, run_folder: Path) -> list[str]:
-    facts = [*list_facts(summary), *list_notes_of_run(run_folder)]
+    facts = [*list_facts(summary), *list_notes_of_run(run_folder, summary)]
     parts = [
         f"**{write_headline(summary)}**",
         "\n".join(f"- **{label}**: {told}" for label, told in facts),

@@ -5,6 +5,7 @@ from helpers.report_runs import write_run
 from distill.report.html import write_html
 from distill.report.markdown.report import write_report
 from distill.report.sections.data_funnel import make_funnel
+from distill.store.run import Run
 
 EXAMPLES = {"rows": 100, "counts": {}, "figures": {}}
 
@@ -29,6 +30,20 @@ def test_judged_relevance_has_quantiles_of_positives_and_of_others():
 
 def test_run_without_judgements_has_no_such_table():
     assert make_funnel({"examples": EXAMPLES}).relevance is None
+
+
+def test_stages_that_other_settings_left_behind_are_not_told(tmp_path):
+    folder = write_run(tmp_path / "run")
+    with Run(folder) as run:
+        counts = {"by title": 200, "by sentence": 0, "searched passages": 900}
+        run.open_stage("known-item", {}).finish(counts=counts)
+        run.open_stage("examples-brainstorm", {}).finish(rows=7)
+    reports = [write(folder).read_text("utf-8") for write in (write_html, write_report)]
+    for text in reports:
+        assert "judgements-ql" in text
+        assert "examples-brainstorm" not in text
+        assert "Brainstormed examples" not in text
+        assert "known-item" not in text
 
 
 def test_reports_show_judged_relevance(tmp_path):
