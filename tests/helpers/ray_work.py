@@ -19,6 +19,7 @@ from distill.store.stage import ShardResult
 from distill.workers.protocol import OpenWork
 from distill.workers.ray_pool import ClusterSettings
 from distill.workers.ray_team import RayWorkers
+from helpers.forked_ray_workers import ForkedWorkers
 
 
 def can_mount() -> bool:
@@ -42,6 +43,7 @@ class SmallCluster:
         os.environ["PYTHONPATH"] = os.pathsep.join(map(str, sources))
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self._forked = ForkedWorkers()
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: list[Any] = []
@@ -51,12 +53,13 @@ class SmallCluster:
     def add_node(self, gpus: int = 0, cpus: int = 1, **environment: str) -> None:
         """Add a node, which may pretend to have GPUs and more CPUs, and whose processes have these
         environment variables too."""
-        node = self._cluster.add_node(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            object_store_memory=STORE,
-            env_vars=environment or None,
-        )
+        with self._forked.start_nodes():
+            node = self._cluster.add_node(
+                num_cpus=cpus,
+                num_gpus=gpus,
+                object_store_memory=STORE,
+                env_vars=environment or None,
+            )
         self.nodes.append(node)
         self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
 
@@ -90,7 +93,7 @@ class SmallCluster:
         self._cluster.remove_node(node, allow_graceful=False)
 
     def _find_node(self, worker: int) -> Any:
-        parent = psutil.Process(worker).ppid()
+        parent = self._forked.find_node(worker) or psutil.Process(worker).ppid()
         started = {
             process.process.pid: node
             for node in self.nodes
@@ -108,6 +111,7 @@ class SmallCluster:
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+        self._forked.stop()
 
 
 @contextmanager
