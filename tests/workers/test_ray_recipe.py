@@ -106,7 +106,9 @@ def test_node_killed_while_vectors_are_made(cluster, recipe_file, tmp_path, monk
 def test_nodes_killed_while_queries_candidates_and_judgements_are_made(
     cluster, recipe_file, tmp_path
 ):
-    recipe = load_recipe(recipe_file, [*SMALL, *FILTERS])
+    # In shards of one, so that there is work left for the worker that was lost.
+    smallest = ["relabel.shard_size=1", "generate.shard_size=1"]
+    recipe = load_recipe(recipe_file, [*smallest, *FILTERS])
     whole = relabel(tmp_path / "here", recipe)
     stages = ["generations", "candidates", "judgements-ql"]
     made = relabel_and_kill(cluster, tmp_path / "ray", recipe, stages)

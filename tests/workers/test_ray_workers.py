@@ -2,6 +2,8 @@
 compute with, and what `distill doctor` says of them."""
 
 from functools import partial
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from helpers.ray_work import can_mount, open_lengths, open_threads, wait_until
@@ -53,6 +55,18 @@ def test_shards_that_come_in_another_order_end_with_the_same_bytes(
     assert read_files(there.folder) == read_files(here.folder)
 
 
+def count_opened(marks: Path) -> int:
+    """Count the workers that have opened their work."""
+    return len(list(marks.glob("worker-*")))
+
+
+def let_go_on(marks: Path, workers: int) -> None:
+    """Let items go on when so many workers have opened their work: the one whose processor is
+    another comes last."""
+    wait_until(lambda: count_opened(marks) >= workers)
+    (marks / "go-on").touch()
+
+
 @pytest.mark.bad_input("cluster", "nodes with other processors", "refused, node and devices named")
 def test_nodes_of_two_kinds_are_refused_unless_the_recipe_allows_them(cluster, marks, tmp_path):
     items = [f"waits {number}" for number in range(6)]
@@ -69,8 +83,11 @@ def test_nodes_of_two_kinds_are_refused_unless_the_recipe_allows_them(cluster, m
     try:
         with pytest.raises(UserError) as refused:
             fill("refused")
-        (marks / "go-on").touch()
+        opened = count_opened(marks)
+        all_three = Thread(target=let_go_on, args=(marks, opened + 3))
+        all_three.start()
         devices = fill("mixed", mixed_devices=True).manifest["execution"]["devices"]
+        all_three.join()
     finally:
         cluster.kill_node()
     assert "stage words, node " in refused.value.where
