@@ -234,7 +234,7 @@ def train_student(
 
 def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]":
     """Train and evaluate the variants that the recipe's section `ablation` names, and write their
-    table to `ablation.md` in the run's folder. Behind the arms are the untrained base model and, on
+    table to `ablation.md` in the run's folder. Behind the arms are their untrained bases and, on
     retrieval tasks, BM25 and the hybrid of each with it.
 
     >>> [(arm.name, arm.by_seed) for arm in ablate("table3.yaml")]  # doctest: +SKIP

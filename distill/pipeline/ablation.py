@@ -55,7 +55,7 @@ class Arm(NamedTuple):
 
 
 def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
-    """Train and evaluate every arm with every seed. Behind the arms are the untrained base and,
+    """Train and evaluate every arm with every seed. Behind the arms are their untrained bases and,
     where every task is one of retrieval, BM25 and the hybrid of each with it.
 
     Raises:
@@ -109,7 +109,7 @@ def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
     """Order the scores of all arms by row. Scores that an earlier version kept have no hybrids."""
     last = list(scores.values())[-1][-1]
     arms = {name: (of_arm, "student") for name, of_arm in scores.items()}
-    arms |= {"base, untrained": ([last], "base")}
+    arms |= {name: ([of_base], "base") for name, of_base in _find_bases(scores).items()}
     rows = [Arm(name, [of[role] for of in each]) for name, (each, role) in arms.items()]
     if BM25_ROLE in last:
         rows.append(Arm("BM25", [last[BM25_ROLE]]))
@@ -118,6 +118,20 @@ def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
         if all(hybrid in of for of in each):
             rows.append(Arm(f"{name} + BM25", [of[hybrid] for of in each]))
     return rows
+
+
+def _find_bases(scores: Mapping[str, list[ArmScores]]) -> dict[str, ArmScores]:
+    """Find the scores with each different base, by the name of its row; where there are several,
+    after the first arm that begins with it. A base scores the same whatever is made of it."""
+    found: dict[tuple[float, ...], tuple[str, ArmScores]] = {}
+    for name, of_arm in scores.items():
+        of_base = tuple(task.score for task in of_arm[-1]["base"])
+        found.setdefault(of_base, (name, of_arm[-1]))
+    several = len(found) > 1
+    return {
+        f"base of {name}, untrained" if several else "base, untrained": of_arm
+        for name, of_arm in found.values()
+    }
 
 
 def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]) -> ArmScores:

@@ -126,6 +126,18 @@ def test_damaged_scores_of_an_arm_are_set_aside(tmp_path, caplog, harm):
     assert (tmp_path / "ablation" / "damaged" / "mark.json").is_file()
 
 
+def test_arms_with_different_bases_have_a_row_for_each_base():
+    small, large = (
+        [{"student": [score_of(of_base + 0.1)], "base": [score_of(of_base)]}]
+        for of_base in (0.25, 0.5)
+    )
+    arms = {"small": small, "small again": small, "large": large}
+    rows = {row.name: row.by_seed for row in distill.pipeline.ablation._make_rows(arms)}
+    assert [*rows] == [*arms, "base of small, untrained", "base of large, untrained"]
+    assert rows["base of small, untrained"] == [0.25]
+    assert rows["base of large, untrained"] == [0.5]
+
+
 def test_scores_of_an_arm_from_before_have_no_checksum(tmp_path):
     path = tmp_path / "mark.json"
     both = {"student": [score_of(0.5)], "base": []}
