@@ -19,6 +19,7 @@ from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
 from distill.files.read import decode, describe, parse_json
 from distill.recipe import LabelledColumns
+from distill.tasks.answer_columns import settle_answers
 from distill.tasks.layout import LOCAL
 
 _log = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ def read_labelled(
     """Read a labelled set as a retrieval task, and a revision that changes when the task does.
 
     A table with a column of passages is searched over its own passages; one of document ids over
-    the corpus, whose documents stay whole.
+    the corpus, whose documents stay whole. Of both kinds of columns, neither of them named, ids go
+    first where the corpus has a document that they name.
 
     Args:
         columns: which columns hold what; those that are not named are found by their usual names.
@@ -125,7 +127,7 @@ def read_labelled(
     if articles is not None:
         data, left_out = _collect_articles(file, articles)
         return data, _make_revision(file, columns, None, left_out)
-    columns = _find_columns(file, columns)
+    columns = _find_columns(file, columns, corpus)
     if columns.passage is not None:
         data, left_out = _collect_passages(file, columns)
         return data, _make_revision(file, columns, None, left_out)
@@ -216,7 +218,9 @@ def _require_text(value: Any, key: str, where: str) -> str:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
+def _find_columns(
+    file: Path, columns: LabelledColumns, corpus: CorpusSource | None
+) -> LabelledColumns:
     """Find the columns: those that were named, else the usual ones. The first row has those of
     question and answer."""
     first, names = _read_names(file)
@@ -231,7 +235,7 @@ def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
     } | dict.fromkeys(absent)
     if named["document"] is not None and named["passage"] is None:
         chosen["passage"] = None
-    elif chosen["passage"] is not None:
+    elif named["passage"] is not None:
         chosen["document"] = None
     if chosen["question"] is None:
         raise _explain_missing_column(
@@ -241,7 +245,9 @@ def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
         what = "has no column that is known to hold passages or document ids"
         raise _explain_missing_column(file, names, what, "passage")
     resolved = LabelledColumns.model_validate(chosen)
-    used = ", ".join(f"{part}={name}" for part, name in chosen.items() if name is not None)
+    if chosen["passage"] is not None and named["passage"] is None:
+        resolved = settle_answers(file, resolved, corpus)
+    used = ", ".join(f"{part}={name}" for part, name in resolved if name is not None)
     _log.info("%s: columns %s", file, used)
     return resolved
 

@@ -192,6 +192,32 @@ def test_document_ids_are_those_of_the_corpus(tmp_path, caplog):
     assert "'zz' in row 4" in caplog.text
 
 
+def test_document_ids_in_a_column_of_passages_are_ids(tmp_path, caplog):
+    (tmp_path / "corpus.csv").write_text("id,text\nd1,They dance.\nd2,Slow rivers.\n")
+    file = tmp_path / "asked.csv"
+    file.write_text("query,document\nWho moves?,d1\nWhat flows?,d2\n")
+    task = load_task(str(file))
+    assert list(iterate_corpus_texts(task)) == ["They dance.", "Slow rivers."]
+    assert "all values of the column 'document' are ids" in caplog.text
+
+
+def test_document_ids_go_before_short_answers(tmp_path):
+    file, corpus = write_ids(tmp_path), open_auto(tmp_path / "docs.jsonl", Columns())
+    file.write_text("question,answer,doc_id\nWho moves?,bees,a\nWhat flows?,ice,b\n")
+    data, _ = read_labelled(file, USUAL, corpus)
+    assert data.qrels == {"q0": {"a": 1}, "q1": {"b": 1}}
+    for columns, source in ((LabelledColumns(passage="answer"), corpus), (USUAL, None)):
+        data, _ = read_labelled(file, columns, source)
+        assert [row["text"] for row in data.corpus.values()] == ["bees", "ice"]
+
+
+def test_passages_of_another_corpus_are_read_beside_its_ids(tmp_path):
+    file, corpus = write_ids(tmp_path), open_auto(tmp_path / "docs.jsonl", Columns())
+    file.write_text("question,context,doc_id\nWho moves?,They dance.,x\n")
+    data, _ = read_labelled(file, USUAL, corpus)
+    assert [row["text"] for row in data.corpus.values()] == ["They dance."]
+
+
 def test_file_name_stands_for_all_its_sections(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "bees.md").write_text("# Bees\nThey dance.\n## Food\nNectar.")

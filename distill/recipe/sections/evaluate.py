@@ -21,7 +21,8 @@ class LabelledColumns(Section):
     them; null: found by its usual names, such as passage, context or answer."""
     document: Word | None = None
     """Column of a labelled file that holds the id of the document that answers, or a list of them;
-    null: found by its usual names, such as doc_id or corpus-id, where there is no passage."""
+    null: found by its usual names, such as doc_id or corpus-id; where there is a column of passages
+    too, the ids are read if the corpus has a document that they name."""
     title: Word | None = None
     """Column of a labelled file that holds the passage's title; null: title, where there is one;
     none: no column."""
