@@ -1,8 +1,10 @@
 """The means of a first recipe: this machine, and the models that are installed, cached or
 served."""
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from distill.recipe.packaged import get_packaged_folder
 from distill.remote.served_models import list_served_models
 from distill.start.checks.models import guess_parameters
 
+_log = logging.getLogger(__name__)
 _ADDRESSES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL")
 """Environment variables in which people name a server."""
 _LOCAL_PORTS = {
@@ -27,7 +30,9 @@ _LOCAL_PORTS = {
 }
 """Ports on which servers of language models usually listen."""
 _QUICK = 0.5
-"""Seconds that a server on this machine may take to list its models."""
+"""Seconds that a server on this machine, which may not be there, may take to list its models."""
+_NAMED = 10.0
+"""Seconds that a server which the environment names, perhaps far away, may take for that."""
 _PATIENT = 30.0
 """Seconds that it may take to embed a word: Ollama loads a model when it is asked for."""
 _EMBEDS = ("embed", "bge", "gte-", "e5-", "minilm", "paraphrase")
@@ -116,23 +121,39 @@ def find_available(language: str | None) -> Available:
 
 def _list_served() -> Iterator[ServedName]:
     """List the models of servers that the environment names, then of this machine's."""
-    named = [(os.environ[name], name) for name in _ADDRESSES if os.environ.get(name)]
-    local = [(f"http://localhost:{port}/v1", server) for port, server in _LOCAL_PORTS.items()]
-    seen = set()
-    for url, server in [*named, *local]:
-        if url in seen:
-            continue
-        seen.add(url)
-        yield from (ServedName(model, url, server) for model in _list_models(url))
+    seen = set[str]()
+    for name in _ADDRESSES:
+        url = os.environ.get(name)
+        if url and url not in seen:
+            seen.add(url)
+            yield from (ServedName(model, url, name) for model in _list_named_models(url, name))
+    for port, server in _LOCAL_PORTS.items():
+        url = f"http://localhost:{port}/v1"
+        if url not in seen:
+            with suppress(UserError):
+                yield from [ServedName(model, url, server) for model in _list_models(url, _QUICK)]
 
 
-def _list_models(url: str) -> list[str]:
-    """List the models of a server, the largest by name first."""
+def _list_named_models(url: str, name: str) -> list[str]:
+    """List the models of a server that the environment names; say why there are none."""
     try:
-        settings = LanguageModel(engine="http", base_url=url)
-        models = list_served_models(settings, _QUICK) or []
-    except UserError:
+        models = _list_models(url, _NAMED)
+    except UserError as fault:
+        _log.warning("%s: no model there is used: %s", name, fault.what)
         return []
+    if not models:
+        _log.warning("%s: no model there is used: the server lists none", name)
+    return models
+
+
+def _list_models(url: str, patience: float) -> list[str]:
+    """List the models of a server, the largest by name first.
+
+    Raises:
+        UserError: if the address is none, nobody answers there, or the key is refused.
+    """
+    settings = LanguageModel(engine="http", base_url=url)
+    models = list_served_models(settings, patience) or []
     return sorted(models, key=lambda name: -(guess_parameters(name) or 0))
 
 

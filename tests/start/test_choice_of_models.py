@@ -1,11 +1,12 @@
 """The models of a first recipe: what a server, the cache, the hub and the machine offer."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.fake_server import MODEL, reply_with_error, serve
+from helpers.fake_server import MODEL, Handler, reply_with_error, serve
 from helpers.first_recipes import LAPTOP, SMALL, choose_settings_for, run_init
 from helpers.tiny_models import TEXTS
 
@@ -28,6 +29,35 @@ def test_server_named_by_the_environment_is_used(notes, monkeypatch):
     assert values["retriever"]["bm25"] == {"language": "english"}
     assert "distill judge artifacts/my-notes" in done.output
     assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
+
+
+class SlowHandler(Handler):
+    def do_GET(self):
+        time.sleep(1)
+        super().do_GET()
+
+
+def test_server_named_by_the_environment_may_be_slow(monkeypatch):
+    with serve() as server:
+        server.RequestHandlerClass = SlowHandler
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert [one.model for one in find_available("en").served] == [MODEL]
+
+
+@pytest.mark.bad_input("init", "a server in the environment that does not answer", "named, no key")
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("gpu:8000/v1", "is no address of a server"),
+        ("http://127.0.0.1:9/v1", "no server answers there"),
+        ("http://me:hidden@gpu/v1", "holds a user or password"),
+    ],
+)
+def test_server_that_does_not_answer_is_named(monkeypatch, caplog, address, why):
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    assert find_available("en").served == []
+    assert "OPENAI_BASE_URL: no model there is used: " + why in caplog.text
+    assert "hidden" not in caplog.text
 
 
 def embeds(path, body):
