@@ -4,6 +4,7 @@ continued by itself."""
 from pathlib import Path
 
 from distill.files.atomic import commit_bytes
+from distill.files.read import parse_path
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, dump_recipe
 
@@ -32,9 +33,9 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
             _keep(f"{generate.brainstorm.prompts}/{name}", folder, recipe)
         generate.brainstorm.prompts = str(Path(first_copy).parent)
     for labelled in generate.labelled:
-        labelled.path = str((recipe.folder / labelled.path).resolve())
+        labelled.path = str((recipe.folder / parse_path(labelled.path)).resolve())
     if generate.log.path is not None:
-        generate.log.path = str((recipe.folder / generate.log.path).resolve())
+        generate.log.path = str((recipe.folder / parse_path(generate.log.path)).resolve())
     _write(folder / "recipe.yaml", dump_recipe(copied).encode())
 
 

@@ -1,6 +1,7 @@
 """A first recipe for a corpus, from what the corpus, the machine and the models are."""
 
 import re
+from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,14 +43,14 @@ def propose_recipe(path: Path, name: str | None = None, address: str | None = No
     is loaded.
 
     Args:
-        path: a file or folder of texts or rows.
+        path: a file or folder of texts or rows; its last part may hold wildcards.
         name: the run's name; by default made from the path's.
         address: of the object store that `path` was copied from, which the recipe names then.
 
     Raises:
         UserError: if the path holds nothing that can be read.
     """
-    if not path.exists():
+    if not path.exists() and not has_magic(path.name):
         raise UserError(
             str(path), f"no such file or folder{describe_search(path)}", "name the corpus' path"
         )
@@ -67,7 +68,9 @@ def propose_recipe(path: Path, name: str | None = None, address: str | None = No
 
 
 def name_run(path: Path) -> str:
-    """Make a run's name from a path: `My Docs.jsonl.gz` becomes `my-docs`."""
+    """Make a run's name from a path: `My Docs.jsonl.gz` becomes `my-docs`; with wildcards from its
+    folder."""
+    path = path.parent if has_magic(path.name) and not path.exists() else path
     whole = path.resolve().name.lower()
     stem = whole.partition(".")[0] if path.is_file() else whole
     return _NOT_IN_NAMES.sub("-", stem).strip("-._")[:_LONGEST_NAME] or "corpus"

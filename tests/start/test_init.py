@@ -242,6 +242,19 @@ def tiny_settings(recipe_file):
     return [f"--set={name}={json.dumps(values)}" for name, values in settings.items()]
 
 
+def test_wildcards_name_several_tables(tmp_path):
+    folder = tmp_path / "My Tables"
+    folder.mkdir()
+    for number, text in enumerate(TEXTS[:4]):
+        write_csv(folder / f"{number}.csv", ["id", "text"], [[number, text]])
+    done = CliRunner().invoke(cli, ["init", f"{folder}/*.csv"], catch_exceptions=False)
+    assert done.exit_code == 0
+    recipe = load_recipe(tmp_path / "my-tables.yaml")
+    assert recipe.corpus.path == str(folder / "*.csv")
+    with pytest.raises(UserError, match="no such file or folder"):
+        propose_recipe(folder / "*.tsv")
+
+
 @pytest.mark.slow
 def test_run_with_a_corpus_alone_ends_with_a_student_and_keeps_the_recipe(
     notes, tmp_path, tiny_settings

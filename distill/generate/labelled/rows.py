@@ -66,15 +66,17 @@ def _read_csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
     with file.open(encoding="utf-8-sig", newline="") as source:
         csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: others may have raised it
         # Strict: else a quote that is never closed would swallow all rows that follow it.
-        rows = csv.DictReader(source, delimiter=delimiter, strict=True, restkey="")
+        rows = csv.DictReader(source, delimiter=delimiter, strict=True)
         try:
-            _check_header(file, rows.fieldnames or ())
+            # A column without a name, such as the row numbers that pandas writes, is left alone.
+            names = [name for name in rows.fieldnames or () if name]
+            _check_header(file, names)
             for row in rows:
-                if "" in row or None in row.values():
+                if None in row or any(row[name] is None for name in names):
                     raise UserError(
                         f"{file}, row {rows.line_num}",
                         "has other columns than the header",
-                        f"give each row {', '.join(rows.fieldnames or ())}",
+                        f"give each row {', '.join(names)}",
                     )
                 yield rows.line_num, row
         except csv.Error as fault:

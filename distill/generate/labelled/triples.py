@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
+from distill.files.read import parse_path
 from distill.generate.examples import (
     find_clean_examples,
     list_decontamination,
@@ -84,7 +85,7 @@ def make_labelled(
             run's folder is then as it was.
     """
     filters, sets = generate.filters, generate.labelled
-    files = [folder / of_set.path for of_set in sets]
+    files = [folder / parse_path(of_set.path) for of_set in sets]
     read = [_READERS[of_set.kind](file, of_set) for file, of_set in zip(files, sets, strict=True)]
     settings = fingerprint(generate, seed, folder, evaluated)
     known = functools.cache(
@@ -116,7 +117,10 @@ def fingerprint(
     return {
         "version": 1,
         "sets": [
-            {**of_set.model_dump(exclude={"path"}), "sha256": hash_file(folder / of_set.path)}
+            {
+                **of_set.model_dump(exclude={"path"}),
+                "sha256": hash_file(folder / parse_path(of_set.path)),
+            }
             for of_set in generate.labelled
         ],
         "seed": seed,

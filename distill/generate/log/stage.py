@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
+from distill.files.read import parse_path
 from distill.generate.log.personal_data import identify_masking
 from distill.generate.log.read import LoggedQueries, read_log
 from distill.recipe import QueryLog, Recipe
@@ -49,7 +50,7 @@ class LogSettings(NamedTuple):
     @property
     def file(self) -> Path:
         """The log."""
-        return self.folder / str(self.log.path)
+        return self.folder / parse_path(str(self.log.path))
 
 
 def make_log_queries(run: Run, settings: LogSettings, min_relevance: float | None) -> Stage:

@@ -101,8 +101,9 @@ class Evaluate(Section):
 
     tasks: list[Word] = []
     """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, paths of
-    labelled files (SQuAD's JSON, or .csv, .tsv, .jsonl, .json, .parquet of questions and passages,
-    or questions and document ids; see `columns`); or, of the documents that `corpus.held_out` holds
+    labelled files, relative to the folder where the command runs (SQuAD's JSON, or .csv, .tsv,
+    .jsonl, .json, .parquet of questions and passages, or questions and document ids; see
+    `columns`); or, of the documents that `corpus.held_out` holds
     back, `judged`, for which the LLM writes queries and judges answers, `known-item`, which are
     searched for by their own titles, and `held-out`, which docstrings answer by themselves."""
     judged: JudgedPool = JudgedPool()

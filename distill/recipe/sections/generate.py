@@ -139,7 +139,8 @@ class LabelledSet(Section):
     """A labelled set whose rows become triples of the same and another label (Gecko, section 4)."""
 
     path: LocalPath
-    """The labelled set: a .tsv, .csv, .jsonl or .parquet file, relative to the recipe."""
+    """The labelled set: a .tsv, .csv, .jsonl or .parquet file, relative to the recipe's folder, not
+    to the one where the command runs; ~ is the home folder."""
     kind: Literal["classification", "nli"] = "classification"
     """Kind of labelled set: classification (texts with labels) or nli (premises and hypotheses with
     labels)."""
@@ -192,8 +193,9 @@ class QueryLog(Section):
     3.2)."""
 
     path: LocalPath | None = None
-    """The log, relative to the recipe: a text file with a query a line, or a .csv, .tsv, .jsonl,
-    .json or .parquet file with a column of queries; compressed or not."""
+    """The log, relative to the recipe's folder, not to the one where the command runs (~ is the
+    home folder): a text file with a query a line, or a .csv, .tsv, .jsonl, .json or .parquet file
+    with a column of queries; compressed or not."""
     query_column: Word | None = None
     """Column of the log that holds the queries; null: found by its usual names, such as query or
     q."""

@@ -153,7 +153,7 @@ def check_labelled(recipe: Recipe) -> list[str]:
         select_log_queries(LogSettings.select(recipe))
     if "labelled" in recipe.generate.methods:
         for labelled in recipe.generate.labelled:
-            file = recipe.folder / labelled.path
+            file = recipe.folder / parse_path(labelled.path)
             if not file.is_file():
                 raise UserError(
                     str(file), f"no such file{describe_search(file)}", "fix generate.labelled"

@@ -54,6 +54,16 @@ def test_labelled_set_that_is_refused(tmp_path, name, data, says):
     assert str(file) in fault.value.where
 
 
+@pytest.mark.parametrize(
+    "data", [",text,label\n0,a,b\n", "text,label,\na,b,\n", ",text,label,\n0,a,b,\n"]
+)
+def test_columns_without_a_name_are_left_alone(tmp_path, data):
+    """Such as those that pandas writes with the number of each row."""
+    file = tmp_path / "x.csv"
+    file.write_text(data)
+    assert list(read_labelled(file, ["text", "label"])) == [(2, ["a", "b"])]
+
+
 @pytest.mark.bad_input(
     "labelled set", "Parquet with bytes that are no text", "refused with the row"
 )

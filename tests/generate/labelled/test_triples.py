@@ -14,6 +14,7 @@ import pytest
 from distill.errors import UserError
 from distill.generate.labelled.triples import make_labelled
 from distill.recipe import Recipe
+from distill.start.checks.data import check_labelled
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES
@@ -104,6 +105,15 @@ def test_triple_has_its_label_another_and_one_id(tmp_path):
         assert row["task"] == "Identify the intent of a message to a bank."
     assert len(ids) == stage.manifest["rows"] == 24
     assert len({row["query_id"] for row in stage.read_rows(EXAMPLES)}) == 24
+
+
+def test_set_in_the_home_folder_is_read(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    write_tsv(home / "train.tsv", bank_rows())
+    check_labelled(recipe_of(tmp_path, {"path": "~/train.tsv"}))
+    assert labelled(tmp_path, {"path": "~/train.tsv"}).manifest["rows"] == 24
 
 
 def test_triples_are_limited_by_a_seeded_draw_over_all_labels(tmp_path):

@@ -11,7 +11,8 @@ from distill.generate.log import personal_data
 from distill.generate.log.stage import LogSettings, make_held_out_log_queries, make_log_queries
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Evaluate, Recipe
+from distill.pipeline.recipe_copy import save_recipe
+from distill.recipe import Evaluate, Recipe, load_recipe
 from distill.relabel.rankers.passes import RankerSettings
 from distill.relabel.stages import relabel
 from distill.report.run_data import read_run_data
@@ -68,6 +69,18 @@ def relabel_log(run, recipe, positive="first") -> list[Row]:
     rankers = RankerSettings.select(recipe)
     made = relabel(run, rankers, recipe.seed, passages, queries, llm, judged)
     return made.examples.read_rows(EXAMPLES)
+
+
+def test_log_in_the_home_folder_is_read(tmp_path, recipe, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe.generate.log.path = "~/asked.txt"
+    recipe._folder = tmp_path / "elsewhere"
+    with Run(tmp_path / "run") as run:
+        assert len(list(make_queries_of_log(run, recipe).read_rows(PARSED))) == 4
+    save_recipe(tmp_path / "copied", recipe)
+    assert load_recipe(tmp_path / "copied" / "recipe.yaml").generate.log.path == str(
+        tmp_path / "asked.txt"
+    )
 
 
 def test_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
