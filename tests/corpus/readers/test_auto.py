@@ -34,7 +34,7 @@ USUAL = Columns()
 EXPECTED = [tuple(row.values()) for row in ROWS]
 FORMS = ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.bz2", "rows.jsonl.xz", "rows.ndjson.zst"]
 FORMS += ["rows.json", "rows.csv"]
-FORMS += ["semicolons.csv", "rows.tsv", "rows.parquet", "rows.parquet.gz", "rows.parquet.zst"]
+FORMS += ["semicolons.csv", "tabs.csv", "rows.parquet", "rows.parquet.gz", "rows.parquet.zst"]
 
 
 def read(path: Path, columns: Columns = USUAL, skips: bool = False) -> list[tuple[str, ...]]:
@@ -62,7 +62,7 @@ def write_all(folder: Path) -> dict[str, Path]:
     (folder / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
     write_csv(folder / "rows.csv", ",")
     write_csv(folder / "semicolons.csv", ";")
-    write_csv(folder / "rows.tsv", "\t")
+    write_csv(folder / "tabs.csv", "\t")
     pq.write_table(pa.Table.from_pylist(ROWS), folder / "rows.parquet")
     parquet = (folder / "rows.parquet").read_bytes()
     (folder / "rows.parquet.gz").write_bytes(gzip.compress(parquet))
