@@ -164,26 +164,42 @@ def _list_files(path: Path) -> list[Path]:
     if is_file(path):
         return [path]
     try:
-        return sorted(_walk(path))
+        found = sorted(_walk(path))
+        files = [file for file in found if file.is_file()]
+        _warn_of_links(path, [one for one in found if one.is_symlink() and not one.is_file()])
     except OSError as fault:
-        raise explain_os_error(fault, path) from fault
+        raise explain_os_error(fault) from fault
+    return files
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    """Yield what lies in a folder and those below it, and links to folders, which are not followed.
+
+    Raises:
+        OSError: for a folder that cannot be read, without which the corpus would be another one.
+    """
+    for place, folders, names in os.walk(folder, onerror=_raise_fault):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and not _is_run(Path(place, name))
         )
-        for name in names:
-            file = Path(place, name)
-            if not name.startswith(".") and file.is_file():
-                yield file
+        links = (name for name in folders if Path(place, name).is_symlink())
+        yield from (Path(place, name) for name in [*names, *links] if not name.startswith("."))
+
+
+def _raise_fault(fault: OSError) -> None:
+    raise fault
+
+
+def _warn_of_links(path: Path, links: list[Path]) -> None:
+    if links:
+        what = "links not followed, for they lead to folders or to nothing"
+        _warn_once(f"{path}: {what}: {_join_names(links)}")
 
 
 def _is_run(folder: Path) -> bool:
     """Return whether a folder is a run's: its log and report are not part of the corpus around
-    it."""
-    return (folder / "recipe.yaml").is_file() and (folder / ".lock").is_file()
+    it. One that cannot be looked into is told of when it is read."""
+    return all(os.path.isfile(folder / name) for name in ("recipe.yaml", ".lock"))
 
 
 def _join_names(files: list[Path]) -> str:

@@ -123,7 +123,7 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
     if not skips:
         check_readers(str(root), {file: get_ending(file) for file in files}, _SKIP)
     identity: dict[str, Any] = {
-        "texts": {make_relative_name(file, folder): hash_file(file) for file in files},
+        "texts": {make_relative_name(file, folder): _identify(file, skips) for file in files},
         "version": _VERSION,
     }
     if skips and (missing := list_missing_readers(map(get_ending, files))):
@@ -134,6 +134,16 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
         return join_files(read_files, skips)
 
     return TextSource(str(root), identity, read, folder=folder, files=files, skips=skips)
+
+
+def _identify(file: Path, skips: bool) -> str:
+    """Return a file's hash; of one that cannot be read, and may be left out, nothing."""
+    try:
+        return hash_file(file)
+    except UserError:
+        if skips:
+            return ""
+        raise
 
 
 def load_file(file: Path, folder: Path) -> TextFile:
