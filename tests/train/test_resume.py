@@ -115,6 +115,27 @@ def test_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed
     assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
+def test_changed_checkpoint_steps_hold_from_the_next_start(tmp_path, encoder_folder):
+    seldom, often = (
+        make_recipe(encoder_folder, train={"checkpoint_steps": steps, "epochs": 4})
+        for steps in (4, 1)
+    )
+    train_and_die(tmp_path / "run", seldom, "step", 5)
+    train_and_die(tmp_path / "run", often, "step", 7)
+    checkpoints = tmp_path / "run/student/.stage/training/0-train"
+    assert (checkpoints / "checkpoint-6/complete").exists()
+
+
+def test_resumed_training_loads_its_checkpoint_on_the_cpu(tmp_path, resumable, monkeypatch):
+    train_and_die(tmp_path / "run", resumable, "step", 5)
+    asked = []
+    monkeypatch.setattr(
+        "sentence_transformers.base.model.get_device_name", lambda: asked.append("default") or "cpu"
+    )
+    train_in(tmp_path / "run", resumable)
+    assert not asked, "a second whole model would be put on the GPU"
+
+
 def test_complete_student_is_not_trained_again(tmp_path, encoder_folder, monkeypatch):
     recipe = make_recipe(encoder_folder)
     before = read_files(train_in(tmp_path / "run", recipe).folder)

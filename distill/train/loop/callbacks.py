@@ -150,6 +150,11 @@ class CheckpointCallback(TrainerCallback):
         if self.auxiliary.state_dict():
             self.auxiliary.load_state_dict(load_file(checkpoint / _AUXILIARY))
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        state.save_steps = int(args.save_steps)  # a resumed trainer goes by the checkpoint's own
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:

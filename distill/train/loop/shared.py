@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from sentence_transformers.base.modules import Module
+from sentence_transformers.util import fullname
 from transformers import Trainer, TrainingArguments
 
 from distill.files.atomic import name_full_disk
@@ -27,6 +29,20 @@ class CheckpointingTrainer(Trainer):
         # In its place, not beside: a checkpoint counts once its marker stands in it.
         with name_full_disk(Path(str(self.args.output_dir))), _skip_model_card(self.model):
             super()._save_checkpoint(*args, **named)
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
+        """Load a checkpoint's weights by way of the CPU: sentence-transformers' own method puts a
+        second whole model on the default device. Where the model is spread, transformers names it,
+        and reads its parts."""
+        if model is not None:
+            Trainer._load_from_checkpoint(self, checkpoint_path, model)
+            return
+        trained: Any = self.model
+        classes = {fullname(of): type(of) for of in trained.modules() if isinstance(of, Module)}
+        loaded = type(trained)._load_with_module_classes(
+            checkpoint_path, classes, device="cpu", trust_remote_code=False
+        )
+        trained.load_state_dict(loaded.state_dict())
 
 
 @contextmanager

@@ -179,13 +179,7 @@ def _make_averager(train: Train, folder: Path) -> WeightAverager | None:
 
 
 class _Trainer(CheckpointingTrainer, SentenceTransformerTrainer):
-    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
-        """Load a checkpoint: sentence-transformers' own method reads a whole model, and has no
-        second argument, with which transformers calls it where the model is spread."""
-        if model is None:
-            super()._load_from_checkpoint(checkpoint_path)
-        else:
-            Trainer._load_from_checkpoint(self, checkpoint_path, model)
+    """Train a student with checkpoints like the judge's."""
 
 
 def _make_arguments(
