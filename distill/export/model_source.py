@@ -9,11 +9,9 @@ from sentence_transformers import SentenceTransformer
 from distill.errors import UserError
 from distill.files.read import parse_path
 from distill.models.reference import resolve
-from distill.models.sentence_transformer import open_sentence_model
+from distill.models.sentence_transformer import ADAPTER, open_sentence_model
 from distill.recipe import Recipe, load_recipe
 from distill.store.stage import check_model_folder
-
-ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)

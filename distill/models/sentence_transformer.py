@@ -1,7 +1,10 @@
 """A sentence-transformers folder -> a model, running no code that came with the folder and reading
 no pickle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from distill.errors import UserError, quote_fault
-from distill.files.atomic import read_json
+from distill.files.atomic import read_json, write_json
 from distill.models.latent_attention import LatentAttention
 from distill.models.missing_weights import list_missing_weights
 from distill.models.nv_embed.pooling import NvEmbedPooling
@@ -30,6 +33,8 @@ _OWN_MODULES = {
     "distill.student.latent_attention.LatentAttention": LatentAttention,
     "distill.nv_embed.pooling.NvEmbedPooling": NvEmbedPooling,
 }
+ADAPTER = "adapter_config.json"
+"""The settings of an adapter, in its folder, with the path of its base."""
 _CHOOSE = "name a sentence-transformers model in safetensors, or a text encoder with its tokenizer"
 
 
@@ -49,17 +54,38 @@ def load_sentence_model(
     """
     refuse_pickles(folder)
     model_kwargs = {"use_safetensors": True, **options.pop("model_kwargs", {})}
-    model = SentenceTransformer._load_with_module_classes(
-        str(folder),
-        _OWN_MODULES,
-        device=device,
-        local_files_only=True,
-        trust_remote_code=False,
-        model_kwargs=model_kwargs,
-        **options,
-    )
+    with _find_moved_base(folder) as whole:
+        model = SentenceTransformer._load_with_module_classes(
+            str(whole),
+            _OWN_MODULES,
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs=model_kwargs,
+            **options,
+        )
     _keep_to_positions(model)
     return model
+
+
+@contextmanager
+def _find_moved_base(folder: Path) -> Iterator[Path]:
+    """Give a folder that loads as this one. An adapter names its base by the path that this had in
+    training; where a run was moved, its base is the folder `base` beside the adapter's, and the
+    files are read from a copy of links that says so."""
+    settings = read_settings(folder, ADAPTER)
+    named = Path(str(settings.get("base_model_name_or_path", "")))
+    base = folder.resolve().parent / "base"
+    if not named.is_absolute() or named.exists() or not base.is_dir():
+        yield folder
+        return
+    with TemporaryDirectory() as place:
+        links = Path(place)
+        for path in folder.resolve().iterdir():
+            if path.name != ADAPTER:
+                (links / path.name).symlink_to(path)
+        write_json(links / ADAPTER, settings | {"base_model_name_or_path": str(base)})
+        yield links
 
 
 def open_sentence_model(

@@ -16,6 +16,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from distill.errors import UserError
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.recipe.sections.student import Lora
 from distill.student.lora import add_lora, finish_lora
 
@@ -98,6 +99,16 @@ def test_adapter_is_small_and_finds_its_base(tmp_path, base, monkeypatch):
     monkeypatch.chdir("/")
     again = SentenceTransformer(str(tmp_path / "adapter"), device="cpu")
     assert np.allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+
+
+def test_adapter_finds_its_base_in_a_run_that_was_moved(tmp_path):
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    student = {"lora": {"rank": 4, "save": "adapter"}}
+    folder = train_in(tmp_path / "run", make_recipe(tmp_path / "decoder", student=student)).folder
+    trained = load_eval_model(folder, device="cpu").encode(TEXTS, "query")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = load_eval_model(tmp_path / "moved/student", device="cpu").encode(TEXTS, "query")
+    assert np.array_equal(moved, trained)
 
 
 def test_training_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, base):
