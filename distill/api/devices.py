@@ -4,6 +4,7 @@ them."""
 from collections.abc import Iterator
 from typing import Literal
 
+from distill.errors import UserError
 from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel, Recipe
 from distill.recipe.needs import list_llms
@@ -12,6 +13,7 @@ Step = Literal[
     "corpus", "generate", "relabel", "train_judge", "score_teacher", "train_student", "evaluate"
 ]
 """How far along the run a command goes: each does what it needs of the steps before it."""
+_TRAINING = ("judge.device", "train.device")
 
 
 def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
@@ -31,6 +33,13 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
 
     for key, device in named:
         check_device(device, key, _find_remedy(recipe, key))
+        if key in _TRAINING and device.startswith("cuda:"):
+            raise UserError(
+                f"{key} {device}",
+                "training takes the first of the GPUs that it sees",
+                f"set {key}: cuda, and CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')} in the "
+                "environment",
+            )
 
 
 def _find_remedy(recipe: Recipe, key: str) -> str:

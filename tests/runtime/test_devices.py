@@ -40,6 +40,18 @@ def test_devices_that_are_there(monkeypatch):
         check_device(device, "llm.device")
 
 
+@pytest.mark.bad_input("device", "`cuda:1` to train on, where there are two", "refused")
+@pytest.mark.parametrize("key", ["train.device", "judge.device"])
+def test_training_is_refused_a_gpu_by_number_before_anything_is_made(monkeypatch, key):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    judged = ["relabel={rankers: [cross_encoder], cross_encoder: judge}", "judge.rankers=[ql]"]
+    settings = ["name=x", *judged, f"{key}=cuda:1"]
+    with pytest.raises(UserError, match=f"{key} cuda:1: training takes the first") as fault:
+        check_devices(load_recipe(None, settings))
+    assert f"{key}: cuda, and CUDA_VISIBLE_DEVICES=1" in fault.value.remedy
+
+
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

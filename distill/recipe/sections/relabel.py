@@ -284,7 +284,8 @@ class DistilledJudge(Section):
     """Number of the retriever's first documents that the judge reorders where it is evaluated as a
     reranker."""
     device: Device | None = None
-    """Device to train the judge on: cpu, cuda, cuda:1 or mps; null: the best one available."""
+    """Device to train the judge on: cpu, cuda or mps; null: the best one available. Of several GPUs
+    the environment variable CUDA_VISIBLE_DEVICES chooses one."""
 
     @model_validator(mode="after")
     def _check_teaching_rankers(self) -> "DistilledJudge":

@@ -201,7 +201,8 @@ class Train(Section):
     seed: Seed | None = None
     """Seed of shuffling and dropout; null: the recipe's."""
     device: Device | None = None
-    """Device to train on: cpu, cuda, cuda:1 or mps; null: the best one available."""
+    """Device to train on: cpu, cuda or mps; null: the best one available. Of several GPUs the
+    environment variable CUDA_VISIBLE_DEVICES chooses one."""
     launcher: Literal["none", "ray"] = "none"
     """Who starts the processes that train. none: this process trains, or those do that accelerate
     or torchrun has started; ray: Ray Train starts them on the GPUs of the cluster that
