@@ -11,7 +11,7 @@ from torch import nn
 
 from distill.errors import UserError
 from distill.recipe.sections.student import Lora
-from distill.student.base_model import get_first_transformer
+from distill.student.base_model import get_first_transformer, reload_transformer
 
 
 def add_lora(
@@ -62,9 +62,13 @@ def _convert_to_float32(_: nn.Module, __: Any, features: dict[str, Any]) -> dict
 
 def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
     """Make, after training, `merged` matrices part of the layers, in place, so that the model is an
-    ordinary one. An adapter stays what it is, and saves as such."""
-    transformer = get_first_transformer(model).model.float()
+    ordinary one. An adapter stays what it is, and saves as such, over the base as it is loaded."""
+    transformer = get_first_transformer(model).model
+    rounded = any(weight.dtype != torch.float32 for weight in transformer.parameters())
+    transformer.float()
     if lora.save == "adapter":
+        if rounded:
+            _restore_base(transformer)
         return
     for name, module in list(transformer.named_modules()):
         if isinstance(module, BaseTunerLayer):
@@ -74,3 +78,14 @@ def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
     del transformer.peft_config
     for weight in transformer.parameters():
         weight.requires_grad_(True)
+
+
+@torch.no_grad()
+def _restore_base(transformer: Any) -> None:
+    """Give the frozen weights back what training had rounded of them: an adapter is loaded over the
+    base's own."""
+    config = next(iter(transformer.peft_config.values()))
+    base = reload_transformer(Path(config.base_model_name_or_path)).model.state_dict()
+    for name, weight in transformer.named_parameters():
+        if not weight.requires_grad:
+            weight.copy_(base[name.replace(".base_layer", "")])

@@ -177,6 +177,15 @@ def test_frozen_weights_can_be_half_as_large(tmp_path):
     assert (saved.encode(TEXTS) * near).sum(axis=1).min() > 0.999
 
 
+def test_adapter_over_frozen_bfloat16_is_saved_as_it_loads(tmp_path):
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    student = {"lora": {"rank": 4, "save": "adapter"}}
+    train = {"dtype": "bfloat16", "base_dtype": "auto"}
+    recipe = make_recipe(tmp_path / "decoder", student=student, train=train)
+    stage = train_in(tmp_path / "run", recipe)
+    assert (stage.folder / "adapter_model.safetensors").exists()
+
+
 @pytest.mark.parametrize("pooling", ["mean", "latent"])
 def test_student_is_trained_over_frozen_bfloat16(tmp_path, pooling):
     make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
