@@ -10,7 +10,11 @@ from sentence_transformers.base.modules import Transformer
 
 from distill.errors import UserError
 from distill.models.reference import resolve
-from distill.models.sentence_transformer import find_transformer_folder, read_settings
+from distill.models.sentence_transformer import (
+    count_positions,
+    find_transformer_folder,
+    read_settings,
+)
 from distill.recipe import DistilledJudge, Ranker, Recipe
 from distill.student.base_model import load_encoder, read_config
 from distill.student.layers import check_layers, resize_layers
@@ -77,7 +81,8 @@ def open_base(training: JudgeTraining) -> CrossEncoder:
             raise TypeError(f"a {type(first).__name__} is no transformer")
         if judge.layers is not None:
             resize_layers(first.model, judge.layers)
-    most = getattr(first.model.config, "max_position_embeddings", None) or positions
+    described = getattr(first.model.config, "max_position_embeddings", None)
+    most = count_positions(first) or described or positions
     model.max_seq_length = min(most, judge.max_tokens)
     return model
 
