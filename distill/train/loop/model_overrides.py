@@ -1,4 +1,5 @@
-"""Changes to a model that hold only while it is trained: its attention kernel and its dropout."""
+"""Changes to a model that hold only while it is trained: its attention kernel, its dropout, and
+what the trainer sets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from distill.errors import UserError
 from distill.models.bidirectional import can_see_later_tokens
+from distill.models.sentence_transformer import find_text_transformer
 from distill.student.base_model import get_first_transformer, get_text_tokenizer
 
 FLASH = "flash_attention_2"
@@ -72,6 +74,23 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
         yield
     finally:
         inner.set_attn_implementation(loaded)
+
+
+@contextmanager
+def keep_padding(model: SentenceTransformer) -> Iterator[None]:
+    """Keep which token the model's configuration names as padding: transformers' trainer sets it to
+    the tokenizer's, which may be the end of sequence, and the row of a padding is not trained where
+    the model is loaded again."""
+    transformer = find_text_transformer(model)
+    if transformer is None:
+        yield
+        return
+    config = transformer.model.config.get_text_config()
+    padding = config.pad_token_id
+    try:
+        yield
+    finally:
+        config.pad_token_id = padding
 
 
 @contextmanager

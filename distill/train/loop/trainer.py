@@ -41,7 +41,7 @@ from distill.train.loop.callbacks import (
 from distill.train.loop.diagnostics import SIGNS_OF_COLLAPSE, Diagnostics
 from distill.train.loop.fsdp import copy_for_sharding, gather_weights
 from distill.train.loop.memory import explain_out_of_memory
-from distill.train.loop.model_overrides import override_attention
+from distill.train.loop.model_overrides import keep_padding, override_attention
 from distill.train.loop.shared import CheckpointingTrainer, list_shared_arguments, use_one_gpu
 from distill.train.loop.stopping import StopOnInterrupt, UnloggedSums
 from distill.train.loop.weight_averaging import WeightAverager
@@ -110,7 +110,11 @@ def fit(
         for callback in (sums, checkpoints, stop, validation):
             trainer.add_callback(callback)
         longest = int(tokens.lengths.max(initial=1))
-        with override_attention(trained, train.kernel), explain_out_of_memory(train, longest):
+        with (
+            keep_padding(trained),
+            override_attention(trained, train.kernel),
+            explain_out_of_memory(train, longest),
+        ):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         if stop.stopping:
             # A launcher ends all processes when one ends: the first is to have written its marker.

@@ -1,6 +1,7 @@
 """What computes attention in training."""
 
 import pytest
+from helpers.tiny_architectures import make_tiny_decoder
 from helpers.training_by_hand import make_recipe, train_in
 from sentence_transformers import SentenceTransformer
 from transformers import AttentionInterface
@@ -46,6 +47,18 @@ def test_kernel_that_sees_other_tokens_is_refused(encoder_folder):
     ):
         pytest.fail("entered")
     assert model[0].model.config._attn_implementation == "sdpa"
+
+
+def test_end_of_sequence_of_a_saved_student_can_be_trained_again(tmp_path):
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    recipe = make_recipe(tmp_path / "decoder", student={"pooling": "last"})
+    student = train_in(tmp_path / "run", recipe).folder
+    base, trained = (
+        SentenceTransformer(str(path))[0] for path in (student.with_name("base"), student)
+    )
+    assert trained.tokenizer.pad_token_id == trained.tokenizer.eos_token_id
+    assert trained.model.config.pad_token_id == base.model.config.pad_token_id
+    assert trained.model.get_input_embeddings().padding_idx is None
 
 
 @pytest.mark.bad_input("installation", "flash attention where it is not", "refused")
