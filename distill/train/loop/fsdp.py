@@ -1,5 +1,6 @@
-"""A student larger than a device: weights, gradients and the optimiser's state spread over the
-processes (FSDP 2), as `accelerate launch --config_file recipes/accelerate/fsdp.yaml` asks for."""
+"""A student whose training is larger than a device: weights, gradients and the optimiser's state
+spread over the processes (FSDP 2), as `accelerate launch --config_file
+recipes/accelerate/fsdp.yaml` asks for. Each process holds the whole model too."""
 
 import copy
 from typing import Any
