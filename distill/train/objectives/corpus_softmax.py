@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +40,7 @@ class CorpusSoftmaxLoss:
         self._documents = documents
         self._pools = pools
         self._settings = settings
+        self._whole: Tensor | None = None
 
     def __call__(self, queries: Tensor, numbers: Tensor) -> Tensor:
         """Compute the loss over the batch's queries.
@@ -60,7 +60,8 @@ class CorpusSoftmaxLoss:
         target = pools.target.to(queries.device)
         total = len(self._documents)
         if total <= min(_CHUNK, self._settings.documents):
-            logits = queries @ self._whole.to(queries.device).T / self._settings.student_temperature
+            documents = self._load_whole(queries.device)
+            logits = queries @ documents.T / self._settings.student_temperature
             own, normalizer = logits.gather(1, pools.rows.to(queries.device)), logits.logsumexp(1)
         else:
             own = self._score_candidates(queries, pools.rows)
@@ -72,11 +73,12 @@ class CorpusSoftmaxLoss:
             )
         return (normalizer - (target * own).sum(1)).mean()
 
-    @cached_property
-    def _whole(self) -> Tensor:
-        """All vectors of a corpus of one chunk, which are then read once: (documents, dimensions)
-        float32."""
-        return torch.from_numpy(np.array(self._documents, np.float32))
+    def _load_whole(self, device: torch.device) -> Tensor:
+        """Load all vectors of a corpus of one chunk, which are read and copied to the device once:
+        (documents, dimensions) float32."""
+        if self._whole is None or self._whole.device != device:
+            self._whole = torch.from_numpy(np.array(self._documents, np.float32)).to(device)
+        return self._whole
 
     def _score_candidates(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Score the candidates: (batch, candidates) logits."""
