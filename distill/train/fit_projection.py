@@ -97,5 +97,5 @@ def _encode(model: SentenceTransformer, texts: list[PromptedText]) -> NDArray[np
         convert_to_tensor=True,
         show_progress_bar=False,
     )
-    encoded_rows: NDArray[np.float64] = encoded.double().cpu().numpy()
+    encoded_rows: NDArray[np.float64] = encoded.cpu().double().numpy()
     return encoded_rows

@@ -56,8 +56,8 @@ def interpolate_weights(model: nn.Module, start: nn.Module, share: float) -> Non
     before = start.state_dict()
     for name, weight in model.state_dict().items():
         if weight.is_floating_point():
-            old = before[name].to(weight.device).double()
-            weight.copy_((1 - share) * old + share * weight.double())
+            old, own = (of.cpu().double() for of in (before[name], weight))  # MPS has no float64
+            weight.copy_((1 - share) * old + share * own)
 
 
 class WeightAverager:

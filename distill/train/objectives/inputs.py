@@ -53,11 +53,12 @@ def compute_candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tenso
 def standardize(scores: Tensor) -> Tensor:
     """Standardize each row to mean 0 and standard deviation 1 over what is known of it; 0 where all
     of a row is the same. (batch, candidates); NaN stays NaN."""
-    exact = scores.double()  # in float32 the rounding of equal scores would be a deviation too
+    # In float32 the rounding of equal scores would be a deviation too, and MPS has no float64.
+    exact = scores.cpu().double()
     count = (~exact.isnan()).sum(1, keepdim=True).clamp(min=1)
     centred = exact - exact.nansum(1, keepdim=True) / count
     deviation = (centred.square().nansum(1, keepdim=True) / count).sqrt()
-    return (centred / deviation.clamp(min=1e-9)).to(scores.dtype)
+    return (centred / deviation.clamp(min=1e-9)).to(scores)
 
 
 def make_target(scores: Tensor, choice: SoftScoreChoice, temperature: float) -> Tensor:
