@@ -137,11 +137,22 @@ class CorrectedDifference(TypedDict):
     tuning: float
 
 
+class UnjudgedReach(TypedDict):
+    """The amounts by which a difference could be lower, and higher, if passages that nobody judged
+    were as relevant as they can be; both are positive."""
+
+    below: float
+    above: float
+
+
 class JudgeCheck(TypedDict):
     """The check, by a person's verdicts, of the LLM that judged the pool of the task `judged`.
     `verified` says that they are enough for an interval, whatever it is; `agreement` is the share
     of them that the LLM shares, null without any. `differences` are named as a summary's; empty
-    where the judge is not verified."""
+    where the judge is not verified. `unjudged` are the shares of systems' first ten passages that
+    are not in the pool, of those systems that have such; the intervals of `differences` reach as
+    far as these passages could be worth, and `ndcg_reach` says how far the LLM's do. Summaries of
+    earlier versions lack both."""
 
     model: str
     verified: bool
@@ -150,6 +161,8 @@ class JudgeCheck(TypedDict):
     agreement: float | None
     queries: int
     differences: dict[str, CorrectedDifference]
+    unjudged: NotRequired[dict[str, float]]
+    ndcg_reach: NotRequired[dict[str, UnjudgedReach]]
 
 
 class GroupDifference(TypedDict):

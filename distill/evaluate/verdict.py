@@ -15,6 +15,7 @@ from distill.evaluate.summary import (
     Kind,
     Origin,
     Summary,
+    UnjudgedReach,
     Verdict,
     list_averaged_tasks,
     list_baselines,
@@ -61,7 +62,8 @@ def draw_verdict(
     queries_alone: bool = False,
 ) -> Verdict:
     """Draw a summary's verdict by where the answers of its averaged tasks come from: by a person's
-    verdicts, where it rests on an LLM that a person has checked, and without a word on BM25, where
+    verdicts, where it rests on an LLM that a person has checked; with all that passages which
+    nobody judged could change, where it rests on an LLM alone; and without a word on BM25, where
     documents are searched for by sentences.
 
     Args:
@@ -70,8 +72,12 @@ def draw_verdict(
     verdict = get_verdict(summary)
     by_person = check is not None and set(origins.values()) == {"llm and person"}
     decides_bm25 = "sentences" not in origins.values()
-    if by_person or not decides_bm25:
-        corrected = _take_corrected(summary, check) if check and by_person else summary
+    corrected = summary
+    if check and by_person:
+        corrected = _take_corrected(summary, check)
+    elif check and set(origins.values()) == {"llm"}:
+        corrected = _widen_differences(summary, check)
+    if corrected is not summary or not decides_bm25:
         verdict = build_verdict(corrected, verdict["margin"], queries_alone, decides_bm25)
     drawn: Verdict = {**verdict, "rests_on": dict(origins), "decides_bm25": decides_bm25}
     if check and by_person:
@@ -96,6 +102,27 @@ def _take_corrected(summary: Summary, check: JudgeCheck) -> Summary:
         for name, of in check["differences"].items()
     }
     return {**summary, "differences": differences}
+
+
+def _widen_differences(summary: Summary, check: JudgeCheck) -> Summary:
+    """Widen the LLM's differences by what nobody judged; the summary itself where that is
+    nothing."""
+    reach = check.get("ndcg_reach")
+    if not reach:
+        return summary
+    differences: dict[str, Differences] = {
+        name: {**of, "overall": widen_difference(of["overall"], reach.get(name))}
+        for name, of in summary["differences"].items()
+    }
+    return {**summary, "differences": differences}
+
+
+def widen_difference(of: Difference, reach: UnjudgedReach | None) -> Difference:
+    """Widen an interval as far as passages that nobody judged could take it."""
+    if of["low"] is None or of["high"] is None or reach is None:
+        return of
+    low, high = of["low"] - reach["below"], of["high"] + reach["above"]
+    return {**of, "low": round(low, 6), "high": round(high, 6)}
 
 
 def build_verdict(

@@ -18,7 +18,12 @@ from distill.evaluate.summary import (
     name_difference,
     name_hybrid,
 )
-from distill.evaluate.verdict import get_verdict, judge_difference, list_tasks_without_bm25
+from distill.evaluate.verdict import (
+    get_verdict,
+    judge_difference,
+    list_tasks_without_bm25,
+    widen_difference,
+)
 from distill.report.verdict import join_words, list_origins, name_in_sentence
 
 Fact = tuple[str, str]
@@ -124,8 +129,20 @@ def _describe_gap(summary: Summary, role: str) -> str:
         word = f"NO better than the {format_role(role)}"
     if of and verdict.get("person_verdicts"):
         return f"{word}: {_describe_corrected(summary, of)}"
-    gap = _describe_difference(summary, _get_gap(summary, role))
-    return f"{word}{': ' if word else ''}{gap}"
+    gap = _get_gap(summary, role)
+    told = _describe_difference(summary, gap)
+    if of and (of["low"], of["high"]) != (gap["low"], gap["high"]):
+        told = _describe_widened(summary, of)
+    return f"{word}{': ' if word else ''}{told}"
+
+
+def _describe_widened(summary: Summary, of: Comparison) -> str:
+    """Describe a difference by an LLM whose interval holds what passages that nobody judged could
+    change. No p-value: that is of a test in which they are irrelevant."""
+    return (
+        f"{of['difference']:+.4f}, 95 % interval {of['low']:+.4f} to {of['high']:+.4f} with all "
+        f"that passages which nobody judged could change, {of['items']:,} {_name_items(summary)}"
+    )
 
 
 def _describe_corrected(summary: Summary, of: Comparison) -> str:
@@ -157,8 +174,10 @@ def _say_what_to_do(summary: Summary) -> str:
     advice = _WHAT_TO_DO[verdict["advice"]].format(system=format_role(verdict["system"]))
     compared = verdict["comparisons"]
     if "unclear" in [compared[role]["kind"] for role in list_bases(compared)]:
-        more = "verdicts" if verdict.get("person_verdicts") else "queries"
-        advice += f"; more {more} would tell it from its base"
+        more = "more verdicts" if verdict.get("person_verdicts") else "more queries"
+        if _has_unjudged(summary):
+            more = f"a pool that holds all that is ranked, and {more},"
+        advice += f"; {more} would tell it from its base"
     origins = list_origins(summary).values()
     if "llm" in origins and summary.get("judge_check", {}).get("verified"):
         return f"{advice}; {_DRAWN_BEFORE}"
@@ -167,6 +186,12 @@ def _say_what_to_do(summary: Summary) -> str:
     if "sentences" in origins:
         return f"{advice}; whether BM25 or a hybrid is better, labelled queries would tell"
     return advice
+
+
+def _has_unjudged(summary: Summary) -> bool:
+    """Return whether the verdict is of a pool that lacks passages which systems rank first."""
+    unjudged = summary.get("judge_check", {}).get("unjudged")
+    return bool(unjudged) and JUDGED in list_averaged_tasks(summary)
 
 
 def _describe_certainty(summary: Summary) -> str:
@@ -204,10 +229,11 @@ def _describe_judged_task(summary: Summary) -> str:
     """Describe what the task whose answers an LLM judged says, where the verdict is of other
     tasks."""
     roles = [role for role in [*list_bases(summary["models"]), "teacher"] if role != "student"]
+    names = {role: name_difference("student", role) for role in roles if role in summary["models"]}
+    reach = summary.get("judge_check", {}).get("ndcg_reach", {})
     gaps = {
-        role: summary["differences"][name_difference("student", role)]["tasks"][JUDGED]
-        for role in roles
-        if role in summary["models"]
+        role: widen_difference(summary["differences"][name]["tasks"][JUDGED], reach.get(name))
+        for role, name in names.items()
     }
     standings = [
         f"{_describe_interval(judge_difference(gap))} beside {name_in_sentence(role)}"

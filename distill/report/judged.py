@@ -4,6 +4,7 @@ from pathlib import Path
 
 from distill.corpus.held_out import are_sections_held_out
 from distill.evaluate.judged.results import JudgedResults, read_results
+from distill.evaluate.statistics.prediction_powered import DEPTH
 from distill.evaluate.summary import format_role
 from distill.report.known_item import SECTIONS_ALONE
 
@@ -19,14 +20,25 @@ def describe_judged_run(run_folder: Path) -> str:
 
 def describe_judged(results: JudgedResults) -> str:
     """Describe the judged pool's figures, and how far they can be trusted."""
-    parts = [_describe_pool(results)]
-    unjudged = results.systems["student"].unjudged
-    if unjudged:
-        parts.append(
-            f"{unjudged:.0%} of the student's first 10 passages are not in the pool, which was "
-            "judged before, and count as irrelevant."
-        )
-    return " ".join([*parts, _describe_trust(results)])
+    parts = [_describe_pool(results), _describe_unjudged(results), _describe_trust(results)]
+    return " ".join(filter(None, parts))
+
+
+def _describe_unjudged(results: JudgedResults) -> str:
+    """Describe the passages that nobody judged, and how they come to be judged; empty where all
+    are."""
+    if not results.unjudged:
+        return ""
+    shares = [f"{format_role(name)} {share:.1%}" for name, share in results.unjudged.items()]
+    remedy = "move the run's folder judged away and repeat `distill run`"
+    if results.depth < DEPTH:
+        remedy = f"set evaluate.judged.depth, which is {results.depth}, to {DEPTH}, and {remedy}"
+    return (
+        f"Of their first {DEPTH} passages so many are not in the pool, and nobody has judged them: "
+        f"{', '.join(shares)}. Scores count them as irrelevant; the verdict's intervals reach as "
+        f"far as they could be worth. For a pool that holds them {remedy}: the LLM judges what is "
+        "new, and a person's verdicts stay with the old pool."
+    )
 
 
 def _describe_pool(results: JudgedResults) -> str:

@@ -1,11 +1,13 @@
 """A run whose verdict rests on a pool that an LLM judged, made by hand: the student is better than
 its base, and the LLM says the opposite."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from distill.evaluate.judged.collection import PairId
-from distill.evaluate.judged.pool import JUDGEMENTS_FILE
+from distill.evaluate.judged.grades import grade_relevance
+from distill.evaluate.judged.pool import JUDGEMENTS_FILE, SystemRankings
 from distill.evaluate.judged.sheet import RANKINGS_FILE
 from distill.evaluate.summary import name_difference, write_summary
 from distill.evaluate.verdict import build_verdict, list_pairs
@@ -33,9 +35,24 @@ def is_answer(pair: PairId) -> bool:
     return pair[1] == f"answer-{pair[0]}"
 
 
-def write_judged_run(folder: Path) -> Path:
+RANKINGS = {
+    role: {query: [f"{'answer' if role in RIGHT else 'other'}-{query}"] for query in QUERIES}
+    for role in SCORES
+}
+RELEVANCE = {
+    (query, f"{what}-{query}"): relevance
+    for query in QUERIES
+    for what, relevance in (("answer", 0.1), ("other", 0.9))
+}
+"""By the LLM, of the pairs of the pool."""
+
+
+def write_judged_run(
+    folder: Path,
+    rankings: SystemRankings = RANKINGS,
+    relevance: Mapping[PairId, float] = RELEVANCE,
+) -> Path:
     """A run whose student, by the LLM, is far worse than its base."""
-    pairs = [(query, f"{what}-{query}") for query in QUERIES for what in ("answer", "other")]
     with Run(folder) as run:
         base, student = run.open_stage("base", {}), run.open_stage("student", {})
         base.finish()
@@ -43,11 +60,14 @@ def write_judged_run(folder: Path) -> Path:
         pool = run.open_stage("judged", {})
         write_json_lines(
             pool.folder / "queries.jsonl",
-            [{"_id": query, "text": f"What is {query}?", "seed": ""} for query in QUERIES],
+            [
+                {"_id": query, "text": f"What is {query}?", "seed": ""}
+                for query in rankings["student"]
+            ],
         )
         write_json_lines(
             pool.folder / "corpus.jsonl",
-            [{"_id": id_, "title": "", "text": f"A passage, {id_}."} for _, id_ in pairs],
+            [{"_id": id_, "title": "", "text": f"A passage, {id_}."} for _, id_ in relevance],
         )
         write_json_lines(
             pool.folder / JUDGEMENTS_FILE,
@@ -55,24 +75,16 @@ def write_judged_run(folder: Path) -> Path:
                 {
                     "query_id": pair[0],
                     "passage_id": pair[1],
-                    "relevance": 0.1 if is_answer(pair) else 0.9,
-                    "relevant": not is_answer(pair),
+                    "relevance": score,
+                    "grade": grade_relevance(score, "graded"),
+                    "relevant": score > 0.5,
                 }
-                for pair in pairs
+                for pair, score in relevance.items()
             ],
         )
         pool.finish(judge="owner/llm")
         evaluation = run.open_stage("evaluation", {}, [base, student, pool])
-        write_json(
-            evaluation.folder / RANKINGS_FILE,
-            {
-                role: {
-                    query: [f"{'answer' if role in RIGHT else 'other'}-{query}"]
-                    for query in QUERIES
-                }
-                for role in SCORES
-            },
-        )
+        write_json(evaluation.folder / RANKINGS_FILE, rankings)
         write_summary(evaluation.folder / "summary.json", make_judged_summary())
         evaluation.finish()
     (folder / "recipe.yaml").write_text("name: mine\n", encoding="utf-8")

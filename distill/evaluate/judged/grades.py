@@ -29,6 +29,15 @@ def grade_relevance(relevance: float, form: str) -> int:
     return math.floor(relevance * _HIGHEST[form] + 0.5)
 
 
+def get_highest_grade(form: str, is_relative: bool) -> int:
+    """Get the highest grade that a pair can have.
+
+    Args:
+        is_relative: as of `PairGrades`.
+    """
+    return 1 if is_relative else _HIGHEST[form]
+
+
 def grade_pairs(
     relevance: Sequence[float], is_seed: Sequence[bool], form: str, judge: str
 ) -> PairGrades:

@@ -8,6 +8,7 @@ from statistics import mean
 import numpy as np
 
 from distill.evaluate.judged.collection import PairId, read_json_lines
+from distill.evaluate.judged.grades import get_highest_grade
 from distill.evaluate.judged.pool import JUDGEMENTS_FILE, NAME, SystemRankings
 from distill.evaluate.judged.sheet import (
     JudgingSheet,
@@ -16,6 +17,7 @@ from distill.evaluate.judged.sheet import (
     find_sheet,
     read_current_rankings,
 )
+from distill.evaluate.judged.unjudged import compute_dcg_reach, compute_ndcg_reach
 from distill.evaluate.statistics.label_draw import compute_inclusion
 from distill.evaluate.statistics.prediction_powered import (
     DEPTH,
@@ -24,9 +26,14 @@ from distill.evaluate.statistics.prediction_powered import (
     compute_discounts,
     estimate_difference,
 )
-from distill.evaluate.summary import CorrectedDifference, JudgeCheck, name_difference
+from distill.evaluate.summary import (
+    CorrectedDifference,
+    JudgeCheck,
+    UnjudgedReach,
+    name_difference,
+)
 from distill.evaluate.verdict import list_pairs
-from distill.store.stage import open_stage
+from distill.store.stage import Stage, open_stage
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class SystemFigures:
     """A system's figures over its first 10 passages of each query, means over queries: whether the
     seed passage is among them, and 1 / its rank (0 where it is not), both None for queries of a
     log, which have none; DCG by the LLM's scores; and the share of passages that nobody judged,
-    which count as irrelevant."""
+    which count as irrelevant here."""
 
     seed_recall: float | None
     seed_mrr: float | None
@@ -47,7 +54,10 @@ class JudgedResults:
     """The results of a judged pool. `reference` is the system that the student is compared with.
     `agreement` is the share of a person's verdicts that the LLM shares, None without any;
     `difference` is the interval for student minus reference, None below 10 verdicts; `differences`
-    are those of all pairs of systems that the person's pairs were drawn for, by name."""
+    are those of all pairs of systems that the person's pairs were drawn for, by name. They reach as
+    far as passages that nobody judged could be worth, and `ndcg_reach` says by how much the
+    differences in nDCG@10 do; it is empty where all passages are judged. `depth` is how many
+    passages of each system the pool holds."""
 
     judge: str
     queries: int
@@ -58,6 +68,13 @@ class JudgedResults:
     agreement: float | None
     difference: PoweredDifference | None
     differences: Mapping[str, PoweredDifference] = field(default_factory=dict)
+    ndcg_reach: Mapping[str, UnjudgedReach] = field(default_factory=dict)
+    depth: int = DEPTH
+
+    @property
+    def unjudged(self) -> dict[str, float]:
+        """The share of the first 10 passages that nobody judged, of the systems that have such."""
+        return {name: of.unjudged for name, of in self.systems.items() if of.unjudged}
 
 
 def check_judge(run_folder: Path) -> JudgeCheck | None:
@@ -74,6 +91,11 @@ def check_judge(run_folder: Path) -> JudgeCheck | None:
         "agreement": None if results.agreement is None else round(results.agreement, 4),
         "queries": results.queries,
         "differences": {name: _build_difference(of) for name, of in results.differences.items()},
+        "unjudged": {name: round(share, 4) for name, share in results.unjudged.items()},
+        "ndcg_reach": {
+            name: {"below": round(of["below"], 6), "above": round(of["above"], 6)}
+            for name, of in results.ndcg_reach.items()
+        },
     }
 
 
@@ -109,19 +131,35 @@ def read_results(run_folder: Path) -> JudgedResults | None:
     shared = [relevant[pair] == yes for pair, yes in decided.items()]
     reference = choose_reference(list(rankings))
     differences = {} if sheet is None else _estimate(sheet, rankings, relevance, list(seeds))
+    systems = {name: _describe_system(of, seeds, relevance) for name, of in rankings.items()}
+    is_all_judged = not any(of.unjudged for of in systems.values())
+    grades = {pair: row["grade"] for pair, row in rows.items()}
     return JudgedResults(
         judge=str(pool.manifest["figures"]["judge"]),
         queries=len(seeds),
         pairs=len(relevance),
-        systems={
-            name: _describe_system(ranked, seeds, relevance) for name, ranked in rankings.items()
-        },
+        systems=systems,
         reference=reference,
         verdicts=len(decided),
         agreement=mean(shared) if shared else None,
         difference=differences.get(name_difference("student", reference)) if reference else None,
         differences=differences,
+        ndcg_reach={}
+        if is_all_judged
+        else _compute_ndcg_reaches(pool, rankings, grades, list(seeds)),
+        depth=pool.manifest["settings"].get("depth", DEPTH),
     )
+
+
+def _compute_ndcg_reaches(
+    pool: Stage, rankings: SystemRankings, grades: Mapping[PairId, int], queries: list[str]
+) -> dict[str, UnjudgedReach]:
+    form = pool.manifest["settings"].get("judge", "graded")
+    highest = get_highest_grade(form, pool.manifest["figures"].get("relative_grades", False))
+    return {
+        name_difference(*pair): compute_ndcg_reach(rankings, grades, highest, queries, pair)
+        for pair in list_pairs(rankings, ())
+    }
 
 
 def _describe_system(
@@ -155,7 +193,8 @@ def _estimate(
     queries: list[str],
 ) -> dict[str, PoweredDifference]:
     """Estimate all differences that the pairs were drawn for, by the verdicts so far. Pairs before
-    the last verdict that have none were seen and skipped."""
+    the last verdict that have none were seen and skipped. Each interval reaches as far as what
+    nobody judged could be worth."""
     pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs]
     words = [sheet.verdicts.get(pair) for pair in pairs]
     last = max((n for n, word in enumerate(words) if word is not None), default=-1)
@@ -169,7 +208,7 @@ def _estimate(
         skipped,
     )
     estimates = {
-        name_difference(one, other): estimate_difference(
+        (one, other): estimate_difference(
             len(queries),
             np.array([place[query] for query, _ in pairs], dtype=np.int64),
             compute_pair_weights(rankings, pairs, one, other),
@@ -179,7 +218,15 @@ def _estimate(
         )
         for one, other in _list_estimated(sheet, rankings)
     }
-    return {name: of for name, of in estimates.items() if of is not None}
+    return {
+        name_difference(*pair): _widen(of, compute_dcg_reach(rankings, relevance, queries, pair))
+        for pair, of in estimates.items()
+        if of is not None
+    }
+
+
+def _widen(of: PoweredDifference, reach: UnjudgedReach) -> PoweredDifference:
+    return of._replace(low=of.low - reach["below"], high=of.high + reach["above"])
 
 
 def _list_estimated(sheet: JudgingSheet, rankings: SystemRankings) -> list[tuple[str, str]]:

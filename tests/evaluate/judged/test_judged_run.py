@@ -16,7 +16,7 @@ from distill.cli import cli
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.evaluate.judged.results import read_results
-from distill.evaluate.judged.sheet import open_sheet
+from distill.evaluate.judged.sheet import open_sheet, read_current_rankings
 from distill.recipe import Recipe, override
 from distill.store.tables import PASSAGES, QUERIES, read_rows
 
@@ -144,12 +144,22 @@ def test_pool_that_was_lost_is_made_again_without_the_llm(run, recipe_file):
     assert (run / "judged" / "judgements.jsonl").read_bytes() == before
 
 
-def test_later_student_is_measured_on_the_same_pool(run, recipe_file):
+def test_later_student_is_measured_on_the_same_pool_until_that_is_moved_away(run, recipe_file):
     before = (run / "judged" / "judgements.jsonl").read_bytes()
     other = load(recipe_file, **{"train.epochs": 1, "train.seed": 5})
     distill.run(other, run, "stale", llm=OverlapLLM())
     assert (run / "judged" / "judgements.jsonl").read_bytes() == before
     assert 0 <= read_results(run).systems["student"].unjudged < 1
+    (run / "judged").rename(run.parent / "judged-before")
+    distill.run(other, run, llm=OverlapLLM())
+    judged = {(of["query_id"], of["passage_id"]) for of in read_rows_of_pool(run)}
+    rankings = read_current_rankings(run)["student"]
+    assert all((query, id_) in judged for query, ids in rankings.items() for id_ in ids[:5])
+
+
+def read_rows_of_pool(run: Path) -> list[dict]:
+    lines = (run / "judged" / "judgements.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_person_judges_in_the_terminal_stops_and_goes_on(run):
