@@ -74,15 +74,20 @@ def draw_bootstrap(differences: Values, rng: np.random.Generator) -> Values:
         method="percentile",
         rng=rng,
     )
-    return _widen_bootstrap(drawn.bootstrap_distribution, float(differences.mean()), differences)
+    observed = float(differences.mean())
+    return widen_bootstrap(drawn.bootstrap_distribution, observed, len(differences))
 
 
-def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) -> Values:
+def widen_bootstrap(bootstrap: Values, observed: Values | float, count: int) -> Values:
     """Stretch the draws about what was observed, for the bootstrap leaves out that the spread
     itself is estimated: by sqrt(n / (n - 1)) and a t quantile instead of the normal one (the
     expanded percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap,
-    5.3)."""
-    count = len(differences)
+    5.3). From 50 items on the draws stay as they are.
+
+    Args:
+        bootstrap: (draws,) of one figure, or (draws, figures).
+        count: of the items that are drawn.
+    """
     if count >= _SMALL_SAMPLE:
         return bootstrap
     stats = need("scipy.stats", "eval")
@@ -120,7 +125,7 @@ def _resample_weighted(
     rng: np.random.Generator,
 ) -> ResampledDifference:
     """Resample two models' statistics of weighted items, and that of both models' items, ours
-    first."""
+    first; of few items, draws are widened."""
 
     def draw_bootstrap(size: int) -> Values:
         drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
@@ -137,7 +142,7 @@ def _resample_weighted(
     observed = float(ours(once)[0] - theirs(once)[0])
     return ResampledDifference(
         observed,
-        _run_in_blocks(draw_bootstrap, WEIGHTED_RESAMPLES, count),
+        widen_bootstrap(_run_in_blocks(draw_bootstrap, WEIGHTED_RESAMPLES, count), observed, count),
         _run_in_blocks(draw_permutations, WEIGHTED_RESAMPLES, 2 * count),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from distill.evaluate.statistics.rank_metrics import Values
-from distill.evaluate.statistics.resampling import BOOTSTRAP_RESAMPLES
+from distill.evaluate.statistics.resampling import BOOTSTRAP_RESAMPLES, widen_bootstrap
 from distill.evaluate.summary import Retention
 
 ItemValues = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -21,10 +21,10 @@ def estimate_retention(
     """Estimate the share of the teacher's score that the student keeps, with a 95 % percentile
     interval of a bootstrap that draws items within their task, split and language, the same ones
     for both models (Efron and Tibshirani 1993, section 10). Both models are drawn: a teacher that
-    is itself known from few items makes the interval wide.
+    is itself known from few items makes the interval wide. Draws of few items are widened.
 
     Returns None where a task has no values of single items of both, where some part has fewer than
-    two, or where the teacher's score is 0 in some draw.
+    two, or where the teacher's score is 0 or less in some draw.
 
     Args:
         tasks: all tasks of the comparison: the share is of the mean over them.
@@ -77,9 +77,10 @@ def _weigh_parts(tasks: list[str]) -> list[float]:
 
 
 def _draw_means(part: Values, rng: np.random.Generator) -> Values:
-    """Draw the means of student and teacher in every resample of the items (resamples, 2)."""
+    """Draw the means of student and teacher in every resample of the items (resamples, 2); of few,
+    draws are widened."""
     means = np.empty((BOOTSTRAP_RESAMPLES, 2))
     for start in range(0, BOOTSTRAP_RESAMPLES, _DRAWS_AT_ONCE):
         chosen = rng.integers(0, len(part), (_DRAWS_AT_ONCE, len(part)))
         means[start : start + _DRAWS_AT_ONCE] = part[chosen].mean(axis=1)
-    return means
+    return widen_bootstrap(means, part.mean(axis=0), len(part))

@@ -45,6 +45,19 @@ def test_bootstrap_draws_pairs_anew(statistic):
 
 
 @KINDS
+def test_bootstrap_of_few_pairs_is_stretched_by_a_t_quantile(statistic):
+    gold, ours, theirs = pairs(4, count=12)
+    found = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    rng, loops = np.random.default_rng(2), []
+    for _ in range(3000):
+        some = rng.integers(0, 12, 12)
+        values = [compute_unweighted(statistic, gold[some], of[some]) for of in (ours, theirs)]
+        loops.append(values[0] - values[1])
+    stretched = np.sqrt(12 / 11) * stats.t.ppf(0.975, 11) / stats.norm.ppf(0.975)
+    assert found.bootstrap.std() / np.std(loops) == pytest.approx(stretched, rel=0.06)
+
+
+@KINDS
 def test_permutation_swaps_the_ranks_of_a_pair(statistic):
     gold, ours, theirs = pairs(0)
     found = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
