@@ -1,7 +1,7 @@
 """The uncertainty of one model's score on a task: a bootstrap over the task's items."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,15 +16,16 @@ def estimate_score_interval(
     task: str, by_item: Mapping[str, float], seed: int = 0
 ) -> tuple[float, float] | None:
     """Estimate the 95 % interval of a score that is a mean over items (queries, texts), which are
-    drawn within their split and language; widened where they are few, but never beyond 0 and 1.
-    None where no values of single items are kept, or a part has fewer than two.
+    drawn within their split and language; widened where they are few, but never beyond 0 and 1, or
+    -1 and 1 where items are below 0, as correlations may be. None where no values of single items
+    are kept, or a part has fewer than two.
 
     Args:
         task: its name, which the draws depend on.
         by_item: the scores of single items, by split/subset/id.
     """
     drawn = _draw_task(task, by_item, seed)
-    return None if drawn is None else _find_bounds(drawn)
+    return None if drawn is None else _find_bounds(drawn, [by_item])
 
 
 def estimate_average_interval(
@@ -38,7 +39,9 @@ def estimate_average_interval(
     """
     drawn = [_draw_task(task, by_item, seed) for task, by_item in by_task.items()]
     known = [one for one in drawn if one is not None]
-    return _find_bounds(average_resamples(known)) if drawn and len(known) == len(drawn) else None
+    if not drawn or len(known) < len(drawn):
+        return None
+    return _find_bounds(average_resamples(known), by_task.values())
 
 
 def _draw_task(task: str, by_item: Mapping[str, float], seed: int) -> ResampledDifference | None:
@@ -55,6 +58,11 @@ def _draw_task(task: str, by_item: Mapping[str, float], seed: int) -> ResampledD
     return average_resamples(draws)
 
 
-def _find_bounds(drawn: ResampledDifference) -> tuple[float, float]:
+def _find_bounds(
+    drawn: ResampledDifference, scores: Iterable[Mapping[str, float]]
+) -> tuple[float, float]:
+    """Find the interval within the range of the scores: that of correlations where some are below
+    0, for no other metric is."""
+    lowest = -1.0 if any(score < 0 for of in scores for score in of.values()) else 0.0
     low, high = np.quantile(drawn.bootstrap, [0.025, 0.975])
-    return max(float(low), 0.0), min(float(high), 1.0)
+    return max(float(low), lowest), min(float(high), 1.0)

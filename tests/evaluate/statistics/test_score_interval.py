@@ -20,3 +20,12 @@ def test_score_interval_of_few_items_is_widened_within_0_and_1():
 
 def test_score_interval_of_one_item_is_none():
     assert make_score([0.5]).interval is None
+
+
+def test_score_interval_of_negative_correlations_holds_the_score():
+    low, high = make_score([-0.10, -0.12, -0.14] * 4).interval
+    assert -0.14 < low < -0.12 < high < -0.10
+
+
+def test_score_interval_of_correlations_ends_at_minus_1():
+    assert make_score([-1.0] * 18 + [0.0, -0.4]).interval[0] == -1
