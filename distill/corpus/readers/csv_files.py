@@ -55,8 +55,8 @@ def read_csv(path: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, 
                 continue
             if row is None:
                 return
-            if not row:
-                continue
+            if not row or (len(row) != len(names) and not any(map(str.strip, row))):
+                continue  # An empty row, which a spreadsheet may write as `,,`.
             if len(row) != len(names):
                 what = f"has {len(row)} fields where the header has {len(names)}"
                 faults.add(UserError(where, what, _TSV_REMEDY if is_tsv(path) else _REMEDY))

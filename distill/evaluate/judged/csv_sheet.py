@@ -1,6 +1,12 @@
-"""A judging sheet as a CSV file, to be filled in and read back."""
+"""A judging sheet as a CSV file, to be filled in, mostly in a spreadsheet, and read back.
+
+A spreadsheet turns ids such as `0012` and `1-2` into numbers and dates, and takes a text that
+begins with `=` for a formula. So each row has a key that stays as it is, by which the pair is
+known, and other cells, which a person alone reads, begin with an apostrophe where they need to.
+"""
 
 import csv
+import hashlib
 import io
 import logging
 from collections.abc import Iterable
@@ -15,12 +21,14 @@ from distill.evaluate.judged.sheet import VERDICTS, JudgingSheet, PersonVerdict
 from distill.files.atomic import commit_bytes, read_json, write_json
 
 _log = logging.getLogger(__name__)
-COLUMNS = ("query_id", "passage_id", "query", "passage", "verdict")
+COLUMNS = ("key", "query_id", "passage_id", "query", "passage", "verdict")
 _FILES = "csv-files.json"
 """By path of a CSV file: the pairs whose cells held a verdict when it was last read or written."""
 _REMEDY = (
-    "fill in the file that `distill judge RUN --csv FILE` wrote, and leave its ids as they are"
+    "fill in the file that `distill judge RUN --csv FILE` wrote, and leave its keys as they are"
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with, in one spreadsheet or another."""
 
 
 def write_sheet(sheet: JudgingSheet, path: Path, count: int) -> int:
@@ -29,9 +37,10 @@ def write_sheet(sheet: JudgingSheet, path: Path, count: int) -> int:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(COLUMNS)
-    for query, passage in pairs:
+    for number, (query, passage) in enumerate(pairs, 1):
         verdict = sheet.verdicts.get((query, passage), "")
-        rows.writerow([query, passage, sheet.queries[query], sheet.passages[passage], verdict])
+        told = (query, passage, sheet.queries[query], sheet.passages[passage])
+        rows.writerow([_make_key(number, (query, passage)), *map(_quote_formula, told), verdict])
     # With a mark by which spreadsheets know UTF-8.
     commit_bytes(path, text.getvalue().encode("utf-8-sig"))
     _keep_filled(sheet, path, [pair for pair in pairs if pair in sheet.verdicts])
@@ -39,7 +48,8 @@ def write_sheet(sheet: JudgingSheet, path: Path, count: int) -> int:
 
 
 def read_sheet(sheet: JudgingSheet, path: Path) -> int:
-    """Take the verdicts of a file that was filled in into the sheet, and return their number.
+    """Take the verdicts of a file that was filled in into the sheet, and return their number. Files
+    of earlier versions have no keys: there a pair is known by its ids.
 
     A cell that held a verdict when this file was last read or written, and is empty now, takes the
     verdict back. A cell that was empty all along says nothing: the pair may have been judged in the
@@ -50,19 +60,25 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
             other than yes, no and skip; nothing is then taken.
     """
     faults, new, cleared = RowFaults(), dict[PairId, PersonVerdict](), set[PairId]()
-    known = {(pair.query_id, pair.passage_id) for pair in sheet.pairs}
+    pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs]
+    known: dict[str | PairId, PairId] = {pair: pair for pair in pairs}
+    known |= {_make_key(number, pair): pair for number, pair in enumerate(pairs, 1)}
     for number, row in read_csv(path, faults):
         where = f"{path}, row {number}"
-        missing = [column for column in ("query_id", "passage_id", "verdict") if column not in row]
+        if not any(map(str.strip, row.values())):
+            continue
+        needed = ("key", "verdict") if "key" in row else ("query_id", "passage_id", "verdict")
+        missing = [column for column in needed if column not in row]
         if missing:
             raise UserError(str(path), f"has no column {missing[0]!r}", _REMEDY)
-        pair = (row["query_id"], row["passage_id"])
+        named = row["key"].strip() if "key" in row else (row["query_id"], row["passage_id"])
+        pair = known.get(named)
         word = row["verdict"].strip().lower()
         verdict = next((one for one in VERDICTS if word and one.startswith(word)), None)
-        if pair not in known:
-            faults.add(UserError(where, f"{pair} is no pair of this run's pool", _REMEDY))
+        if pair is None:
+            faults.add(UserError(where, f"{named!r} is no pair of this run's pool", _REMEDY))
         elif pair in new or pair in cleared:
-            faults.add(UserError(where, f"{pair} stands there twice", "leave one of them"))
+            faults.add(UserError(where, f"{named!r} stands there twice", "leave one of them"))
         elif word and verdict is None:
             what = f"{row['verdict'][:40]!r} is no verdict"
             faults.add(UserError(where, what, f"write one of {', '.join(VERDICTS)}, or nothing"))
@@ -80,6 +96,17 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
     if taken_back:
         _log.warning("%s: verdicts on %d pairs are taken back", path, len(taken_back))
     return len(new)
+
+
+def _make_key(number: int, pair: PairId) -> str:
+    """Make a pair's key, such as p0001-3f9a: its place in the order of the draw, and four digits
+    that no pair of another pool has there, but by chance."""
+    digest = hashlib.sha256("\n".join(pair).encode()).hexdigest()
+    return f"p{number:04d}-{digest[:4]}"
+
+
+def _quote_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _keep_filled(sheet: JudgingSheet, path: Path, pairs: Iterable[PairId]) -> None:

@@ -245,7 +245,7 @@ def write_csv(file: Path, rows: list[dict[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("passage_id", "nowhere", "row 2: .* is no pair of this run's pool"),
+        ("key", "p0002-none", "row 2: 'p0002-none' is no pair of this run's pool"),
         ("verdict", "perhaps", "row 2: 'perhaps' is no verdict"),
     ],
 )
