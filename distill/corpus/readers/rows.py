@@ -42,6 +42,9 @@ class SkippedRow(NamedTuple):
     unit: str = "row"
 
 
+NO_IDS = "none"
+"""Instead of the name of a column of ids: the rows are numbered, whatever their columns are called.
+"""
 NO_TEXT = "no text"
 REPEATED = "repeated"
 
@@ -247,7 +250,9 @@ class _Reader:
             raise UserError(
                 str(place),
                 f"the id {document.id!r} was used in {first} already, for another text",
-                "give each row an id of its own",
+                "give each row an id of its own; if the column "
+                f"{self._columns.id!r} holds none, set corpus.id_column: {NO_IDS}, which numbers "
+                "the rows",
             )
         return True
 
@@ -264,6 +269,8 @@ def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
             raise UserError(
                 where, f"has the column {name!r} {names.count(name)} times", "rename all but one"
             )
+        if part == "id" and name == NO_IDS:
+            continue
         if name not in names and (part == "text" or name != usual):
             raise UserError(
                 where,
@@ -277,6 +284,8 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
     default one may be missing."""
     if columns.id in row:
         return False
+    if columns.id == NO_IDS:
+        return True
     if columns.id != Columns().id:
         raise UserError(
             str(place),

@@ -34,7 +34,7 @@ class Corpus(Section):
     """Split of the Hugging Face dataset to read."""
     id_column: str = "_id"
     """Column of a jsonl, parquet or dataset corpus that holds the passage's id; where it is absent,
-    passages are numbered."""
+    passages are numbered; none: they are numbered, whatever the columns are called."""
     title_column: str = "title"
     """Column of a jsonl, parquet or dataset corpus that holds the passage's title."""
     text_column: str = "text"

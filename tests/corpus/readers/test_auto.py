@@ -126,6 +126,20 @@ def test_table_without_the_titles_that_others_have_is_named(tmp_path, caplog):
     assert "(b.csv)" in caplog.text
 
 
+@pytest.mark.bad_input("corpus", "ids of users in a column uid", "refused, with the remedy")
+def test_rows_are_numbered_where_a_column_like_that_of_ids_holds_none(tmp_path):
+    file = tmp_path / "posts.csv"
+    file.write_text("uid,text\nann,They dance.\nann,Slow rivers.\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"'uid' holds none, set corpus.id_column: none"):
+        read(file)
+    numbered = [("1", "", "They dance."), ("2", "", "Slow rivers.")]
+    assert read(file, Columns(id="none")) == numbered
+    pq.write_table(
+        pa.table({"uid": ["a", "a"], "text": [row[2] for row in numbered]}), tmp_path / "p.parquet"
+    )
+    assert read(tmp_path / "p.parquet", Columns(id="none")) == numbered
+
+
 @pytest.mark.bad_input(
     "corpus", "an archive, a spreadsheet, an old Word file", "what to do instead"
 )
