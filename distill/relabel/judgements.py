@@ -52,7 +52,10 @@ from distill.workers.protocol import OpenWork
 
 _NumberedPart = tuple[int, JudgementPart]
 _OpenJudge = OpenWork[_NumberedPart, ShardResult]
-_NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
+_NO_SCORE = (
+    "the model gave no usable score (NaN, infinite, positive or missing log-probabilities, or a "
+    "text that is too long for it)"
+)
 
 
 def make_judgements(
@@ -232,5 +235,6 @@ def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]
         f"ranker {' and '.join(ranking.rankers)}",
         f"{_NO_SCORE}, for each of {len(new)} pairs",
         "load the model in float32 or bfloat16 (the dtype of its section; float16 overflows), "
-        "choose another engine, or relabel.rankers without this one",
+        "lower relabel.max_passage_words for a model that reads few tokens, choose another engine, "
+        "or relabel.rankers without this one",
     )

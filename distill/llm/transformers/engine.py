@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from llguidance import LLTokenizer
-from transformers import DynamicCache
 
 from distill.errors import UserError
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
+from distill.llm.score_tokens import ScoreTokens, tokenize_request
 from distill.llm.thoughts import cut_at_stop
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.transformers.continuous_batching import ContinuousBatcher, GenerationRow
@@ -217,32 +217,35 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """Score continuations by their log-probabilities; see `LogprobScorer.score`.
+        """Score continuations by their log-probabilities; see `LogprobScorer.score`. One that is
+        longer, with its prefix and ending, than the model can read has a score with a fault.
 
         Raises:
             UserError: if a continuation or an ending is empty.
         """
-        if not requests:
+        tokens = [tokenize_request(self.prompt_tokenizer, request) for request in requests]
+        most = self._max_tokens
+        fitting = [one.list_fitting(most) for one in tokens]
+        kept = [number for number, places in enumerate(fitting) if places]
+        only = [requests[n].endings_only and bool(requests[n].endings) for n in kept]
+        computed = self._score_tokens([tokens[n].select(fitting[n]) for n in kept], only)
+        scores = dict(zip(kept, computed, strict=True))
+        return [
+            one.fill_unusable(places, scores.get(number, []), most)
+            for number, (one, places) in enumerate(zip(tokens, fitting, strict=True))
+        ]
+
+    def _score_tokens(
+        self, tokens: Sequence[ScoreTokens], endings_only: Sequence[bool]
+    ) -> list[list[Score]]:
+        if not tokens:
             return []
-        prefixes = [
-            self.prompt_tokenizer.tokenize(request.prefix, add_bos=True) for request in requests
-        ]
-        tokenize = self.prompt_tokenizer.tokenize_continuation
-        continuations = [[tokenize(r.prefix, text) for text in r.continuations] for r in requests]
-        # All continuations end alike, in the text before the verdict.
-        endings = [
-            [tokenize(request.continuations[0], text) for text in request.endings]
-            for request in requests
-        ]
-        for request, several, ends in zip(requests, continuations, endings, strict=True):
-            if not all(several) or not all(ends):
-                raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
+        prefixes, continuations, endings = map(list, zip(*tokens, strict=True))
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         with raise_device_faults(f"model {self.name!r}"):
             header, layers = self._compute_shared_header(prefixes)
             rest = [prefix[header:] for prefix in prefixes]
-            only = [request.endings_only and bool(request.endings) for request in requests]
-            packed = pack_rows(rest, continuations, endings, only, self.batch_tokens)
+            packed = pack_rows(rest, continuations, endings, endings_only, self.batch_tokens)
             for batch in batch_rows(packed, self.batch_tokens, self.model.device.type):
                 halve_on_out_of_memory(
                     lambda rows: self._score_rows(rows, header, layers, scores),
@@ -257,7 +260,8 @@ class TransformersEngine:
         self, rows: Sequence[PackedRow], header: int, layers: list[Layer], scores: list[list[Score]]
     ) -> None:
         batch = collate_rows(rows, header, self._pad_id)
-        cache = _make_header_cache(layers, len(rows), batch.input_ids.shape[1])
+        room = batch.input_ids.shape[1]
+        cache = make_preallocated_cache(layers, len(rows), room) if layers else None
         hidden = self.model.base_model(
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
@@ -393,7 +397,3 @@ class TransformersEngine:
             )
             cached, piece = cached + len(piece), [token]
         return total
-
-
-def _make_header_cache(layers: list[Layer], rows: int, room: int) -> DynamicCache | None:
-    return make_preallocated_cache(layers, rows, room) if layers else None

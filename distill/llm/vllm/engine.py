@@ -12,6 +12,7 @@ import torch
 
 from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
+from distill.llm.score_tokens import ScoreTokens, tokenize_request
 from distill.llm.thoughts import cut_at_stop, is_cut_in_thoughts
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm.process import ModelProcess, list_visible_gpus, stop_all
@@ -116,46 +117,42 @@ class VLLMEngine:
     # --- scoring ------------------------------------------------------------------------------
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """Score continuations by their log-probabilities; see `LogprobScorer.score`.
+        """Score continuations by their log-probabilities; see `LogprobScorer.score`. One that is
+        too long for the model, with its prefix and ending, has a score with a fault.
 
         Raises:
-            UserError: if a prefix, continuation or ending is empty, or together they are too long
-                for the model.
+            UserError: if a prefix, continuation or ending is empty.
         """
-        jobs = [self.make_scoring_job(request) for request in requests]
+        tokens = [self._tokenize_request(request) for request in requests]
+        most = self._max_tokens - 1  # vLLM writes a token behind what it scores
+        fitting = [one.list_fitting(most) for one in tokens]
+        kept = [number for number, places in enumerate(fitting) if places]
+        computed = self._score_tokens([tokens[n].select(fitting[n]) for n in kept])
+        scores = dict(zip(kept, computed, strict=True))
+        return [
+            one.fill_unusable(places, scores.get(number, []), most)
+            for number, (one, places) in enumerate(zip(tokens, fitting, strict=True))
+        ]
+
+    def _score_tokens(self, tokens: Sequence[ScoreTokens]) -> list[list[Score]]:
+        jobs = [_make_scoring_job(one) for one in tokens]
         order = sorted(range(len(jobs)), key=lambda i: jobs[i])
         weights = [len(prefix) + sum(map(len, continuations)) for prefix, continuations in jobs]
         results = self._run("score", [jobs[i] for i in order], [weights[i] for i in order])
         scores: list[list[Score]] = [[] for _ in jobs]
         for i, (sums, shared, method) in zip(order, results, strict=True):
             prefix, continuations = jobs[i]
-            scores[i] = _make_scores(sums, continuations, len(requests[i].endings))
+            scores[i] = _make_scores(sums, continuations, len(tokens[i].endings))
             prompt = len(prefix) * len(continuations) + sum(map(len, continuations))
             self._count_tokens(prompt=prompt, shared=shared)
             self._log_scoring_method(method)
         return scores
 
-    def make_scoring_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
-        """Tokenize the prefix, and each continuation alone and then with each ending. The
-        repetition costs little, because of the prefix cache and of siblings that begin alike."""
-        prefix = self.prompt_tokenizer.tokenize(request.prefix, add_bos=True)
-        tokenize = self.prompt_tokenizer.tokenize_continuation
-        bare = [tokenize(request.prefix, text) for text in request.continuations]
-        # All continuations end alike, in the text before the verdict.
-        endings = [tokenize(request.continuations[0], text) for text in request.endings]
-        continuations = [ids + ending for ids in bare for ending in ([], *endings)]
-        where = f"the prompt that ends in {request.prefix[-60:]!r}"
-        if not prefix or not all(bare) or not all(endings):
-            raise UserError(where, "is empty or has an empty continuation", "fix the prompt file")
-        longest = len(prefix) + max(map(len, continuations), default=0)
-        if longest >= self._max_tokens:
-            raise UserError(
-                where,
-                f"has {longest} tokens with its continuation, the model takes {self._max_tokens}",
-                "lower generate.max_passage_words and relabel.max_passage_words, or raise "
-                "llm.max_model_tokens",
-            )
-        return prefix, continuations
+    def _tokenize_request(self, request: ScoreRequest) -> ScoreTokens:
+        tokens = tokenize_request(self.prompt_tokenizer, request)
+        if not tokens.prefix:
+            raise UserError("a prompt", "is empty", "fix the prompt file")
+        return tokens
 
     def _log_scoring_method(self, method: str) -> None:
         """Log once by which method vLLM scores: its versions and devices differ in that."""
@@ -196,10 +193,17 @@ class VLLMEngine:
             self.tokens[key] += number
 
 
+def _make_scoring_job(tokens: ScoreTokens) -> tuple[list[int], list[list[int]]]:
+    """Make a job of the prefix, and each continuation alone and then with each ending. The
+    repetition costs little, because of the prefix cache and of siblings that begin alike."""
+    endings = ([], *tokens.endings)
+    return tokens.prefix, [ids + ending for ids in tokens.continuations for ending in endings]
+
+
 def _make_scores(
     sums: Sequence[float], continuations: Sequence[list[int]], endings: int
 ) -> list[Score]:
-    """Make one score for each continuation of the sums of a job (see `make_scoring_job`)."""
+    """Make one score for each continuation of the sums of a job (see `_make_scoring_job`)."""
     each = 1 + endings
     return [
         Score(

@@ -1,13 +1,14 @@
 """The engine on a tiny Llama: sharing changes the cost, never the result."""
 
 import math
+import shutil
 import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers.tiny_models import make_tiny_encoder
-from transformers import AutoConfig, BertForMaskedLM
+from transformers import AutoConfig, AutoTokenizer, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from distill.errors import UserError
 from distill.llm import Completion, Sampling, ScoreRequest
@@ -150,6 +151,36 @@ def test_tokens_that_verdicts_share_are_counted(llm_folder):
     verdicts = sum(len(engine.prompt_tokenizer.tokenize(verdict)) for verdict in (" yes", " no"))
     assert engine.tokens["prompt"] == 6 * prefix + 2 * own + 3 * verdicts
     assert engine.tokens["shared"] == 5 * prefix + own
+
+
+@pytest.mark.bad_input("engines", "a text that is longer than the model reads", "no score; others")
+@pytest.mark.parametrize("limit", ["rotary", "learnt"])
+def test_text_that_is_too_long_has_no_score_and_the_others_keep_theirs(tmp_path, llm_folder, limit):
+    """Llama would go on beyond its positions, GPT-2 has no more of them."""
+    if limit == "learnt":
+        shutil.copytree(llm_folder, tmp_path / "gpt", dirs_exist_ok=True)
+        config = GPT2Config(
+            vocab_size=len(AutoTokenizer.from_pretrained(llm_folder)),
+            n_positions=128, n_embd=32, n_layer=2, n_head=2,
+        )  # fmt: skip
+        GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt")
+        engine = TransformersEngine(str(tmp_path / "gpt"), dtype="float32", device="cpu")
+    else:
+        engine = TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+        engine.model.config.max_position_embeddings = 128
+    long = " why do bees dance" * 100
+    short = ScoreRequest(PASSAGES[0], QUERIES[:1], (" yes", " no"))
+    mixed = ScoreRequest(PASSAGES[1], (long, QUERIES[1]))
+    too_long = ScoreRequest(PASSAGES[0] + long, QUERIES[:2], (" yes", " no"))
+    [alone], [_, second], refused = engine.score([short, mixed, too_long])
+    assert [bool(s.fault) for s in engine.score([mixed])[0]] == [True, False]
+    assert [(math.isnan(s.logprob), len(s.endings), "128 tokens" in s.fault) for s in refused] == [
+        (True, 2, True)
+    ] * 2
+    [[alone_before]], [second_before] = engine.score([short]), engine.score([mixed])[0][1:]
+    assert alone.logprob == pytest.approx(alone_before.logprob, abs=1e-3)
+    assert second.logprob == pytest.approx(second_before.logprob, abs=1e-3)
+    assert all(s.fault for s in engine.score([too_long])[0])
 
 
 @pytest.mark.bad_input("engines", "a continuation of nothing", "refused")

@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.llm import Completion, Sampling
+from distill.llm import Completion, Sampling, ScoreRequest
 from distill.llm.load import load_llm
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm import engine as vllm_engine
@@ -84,9 +84,13 @@ class Heeds(VLLMEngine):
         self.text, self.name, self._max_tokens = text, "m", 100
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.prompt_tokenizer = PromptTokenizer(tokenizer, "m")
+        self._scoring_method = ""
         self.asked: list[tuple[int, tuple[str, ...]]] = []
 
     def _run(self, method, jobs, weights, *arguments):
+        if method == "score":
+            assert all(len(prefix + max(of, key=len)) < self._max_tokens for prefix, of in jobs)
+            return [([-1.0 - n for n in range(len(of))], 0, "x") for _, of in jobs]
         [sampling] = arguments
         self.asked.append((len(jobs), sampling.stop))
         ends = [at for at in map(self.text.find, sampling.stop) if at >= 0]
@@ -106,3 +110,13 @@ def test_reply_without_thoughts_is_asked_for_once(llm_folder):
     engine = Heeds("7\nmore", AutoTokenizer.from_pretrained(llm_folder))
     assert engine.generate(["a"], [1], Sampling(50, stop=("\n",))) == [Completion("7", True)]
     assert engine.asked == [(1, ("\n",))]
+
+
+def test_text_that_is_too_long_has_no_score_and_the_others_keep_theirs(llm_folder):
+    engine = Heeds("", AutoTokenizer.from_pretrained(llm_folder))
+    long = " why do bees dance" * 100
+    short = ScoreRequest("Bees dance.", (long, " why", " what"), (" yes", " no"))
+    [cut, why, what], [alone] = engine.score([short, ScoreRequest(f"Bees.{long}", (" why",))])
+    assert [bool(score.fault) for score in (cut, why, what, alone)] == [True, False, False, True]
+    assert (why.logprob, why.endings) == (-1.0, (-1.0, -2.0))
+    assert (what.logprob, what.endings) == (-4.0, (-1.0, -2.0))
