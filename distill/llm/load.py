@@ -26,6 +26,8 @@ def identify_llm(settings: LanguageModel) -> dict[str, object]:
     }
     if settings.quantization:
         known["quantization"] = settings.quantization
+    if settings.engine == "vllm" and settings.max_model_tokens:
+        known["max_model_tokens"] = settings.max_model_tokens  # what is longer has a fault
     if settings.extra_body:
         known["extra_body"] = repr(sorted(settings.extra_body.items()))
     return known

@@ -16,7 +16,6 @@ PERFORMANCE_KEYS = frozenset(
         "batch_tokens",
         "tensor_parallel",
         "data_parallel",
-        "max_model_tokens",
         "gpu_memory",
         "base_url",
         "api_key_variable",
