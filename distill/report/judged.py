@@ -29,15 +29,18 @@ def _describe_unjudged(results: JudgedResults) -> str:
     are."""
     if not results.unjudged:
         return ""
-    shares = [f"{format_role(name)} {share:.1%}" for name, share in results.unjudged.items()]
-    remedy = "move the run's folder judged away and repeat `distill run`"
-    if results.depth < DEPTH:
-        remedy = f"set evaluate.judged.depth, which is {results.depth}, to {DEPTH}, and {remedy}"
+    shares = sorted((share, name) for name, share in results.unjudged.items())
+    (least, one), (most, other) = shares[0], shares[-1]
+    share = f"{least:.1%} ({format_role(one)})"
+    if len(shares) > 1:
+        share += f" to {most:.1%} ({format_role(other)})"
+    depth = f"set evaluate.judged.depth, which is {results.depth}, to {DEPTH}, "
     return (
-        f"Of their first {DEPTH} passages so many are not in the pool, and nobody has judged them: "
-        f"{', '.join(shares)}. Scores count them as irrelevant; the verdict's intervals reach as "
-        f"far as they could be worth. For a pool that holds them {remedy}: the LLM judges what is "
-        "new, and a person's verdicts stay with the old pool."
+        f"Of a system's first {DEPTH} passages {share} are not in the pool, and nobody has judged "
+        "them: scores count them as irrelevant, and the verdict's intervals reach as far as they "
+        f"could be worth. To have the LLM judge them too, {depth * (results.depth < DEPTH)}move "
+        "the run's folder judged away and repeat `distill run`; a person's verdicts stay with the "
+        "old pool."
     )
 
 

@@ -51,6 +51,7 @@ def adapted(tmp_path_factory) -> Path:
 def test_demo(tmp_path, adapted):
     """The encoder that its first part has adapted is its teacher."""
     sets = {"evaluate.judged.queries": 3, "evaluate.judged.passages": 30}
+    sets |= {"evaluate.judged.depth": 3}
     sets |= {"teacher.model": adapted / "student"}
     summary = run("demo.yaml", tmp_path / "demo", **sets, **{"corpus.held_out": 0.03})
     base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))

@@ -115,7 +115,7 @@ def test_report_names_the_unjudged_share_of_every_system_and_the_remedy(tmp_path
 def test_terminal_names_the_unjudged_share_of_every_system(tmp_path):
     run = write_judged_run(tmp_path / "run", NEW)
     done = CliRunner().invoke(cli, ["judge", str(run)], input="y\nq\n")
-    assert "nobody has judged them: student 100.0%." in " ".join(done.stdout.split())
+    assert "100.0% (student) are not in the pool" in " ".join(done.stdout.split())
 
 
 def test_unjudged_passage_of_both_systems_counts_by_the_difference_of_its_discounts():
