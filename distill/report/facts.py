@@ -131,7 +131,7 @@ def _describe_gap(summary: Summary, role: str) -> str:
         return f"{word}: {_describe_corrected(summary, of)}"
     gap = _get_gap(summary, role)
     told = _describe_difference(summary, gap)
-    if of and (of["low"], of["high"]) != (gap["low"], gap["high"]):
+    if of and of["low"] is not None and (of["low"], of["high"]) != (gap["low"], gap["high"]):
         told = _describe_widened(summary, of)
     return f"{word}{': ' if word else ''}{told}"
 
