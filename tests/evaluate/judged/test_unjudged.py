@@ -102,17 +102,17 @@ def test_verdict_of_a_person_is_unclear_where_unjudged_passages_could_turn_it(tm
     assert verdict["comparisons"]["teacher"]["kind"] == "unclear"
 
 
-def test_report_names_the_unjudged_share_of_every_system_and_the_remedy(tmp_path):
+def test_report_names_the_unjudged_shares_and_the_remedy(tmp_path):
     hybrid = {query: [f"answer-{query}", f"new-{query}"] for query in QUERIES}
     run = write_judged_run(tmp_path / "run", NEW | {"student + bm25": hybrid})
     write_report(run)
     words = " ".join((run / "report.md").read_text("utf-8").split())
-    assert "student 100.0%, student + BM25 50.0%." in words
+    assert "50.0% (student + BM25) to 100.0% (student) are not in the pool" in words
     assert "move the run's folder judged away and repeat" in words
     assert "a pool that holds all that is ranked, and more queries, would tell" in words
 
 
-def test_terminal_names_the_unjudged_share_of_every_system(tmp_path):
+def test_terminal_names_the_unjudged_share(tmp_path):
     run = write_judged_run(tmp_path / "run", NEW)
     done = CliRunner().invoke(cli, ["judge", str(run)], input="y\nq\n")
     assert "100.0% (student) are not in the pool" in " ".join(done.stdout.split())
