@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -129,11 +130,19 @@ def test_scores_hold_wherever_a_block_of_the_cache_ends(engine, plain):
     assert asked["shared"] > asked["prompt"] / 2
 
 
-def test_continuation_that_is_empty_or_too_long_is_refused(engine):
+def test_continuation_that_is_empty_is_refused(engine):
     with pytest.raises(UserError, match="empty"):
         engine.score([ScoreRequest("A river", (" rose", ""))])
-    with pytest.raises(UserError, match="2048"):
-        engine.score([ScoreRequest("A river", (" rose" * 2100,))])
+
+
+def test_continuation_that_is_too_long_has_no_score_and_others_keep_theirs(engine):
+    short = ScoreRequest("A river", (" rose", " fell"))
+    expected = engine.score([short])
+    mixed = ScoreRequest("A river", (" rose", " rose" * 2100, " fell"))
+    ((first, unusable, last),) = engine.score([mixed])
+    assert "2047 tokens" in unusable.fault
+    assert math.isnan(unusable.logprob)
+    assert largest_difference([[first, last]], expected) < 1e-2
 
 
 def test_vllm_processes_end_with_a_killed_parent():
