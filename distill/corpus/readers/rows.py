@@ -226,7 +226,7 @@ class _Reader:
     def _is_numbered(self, place: RowLocation, row: Mapping[str, Any]) -> bool:
         if self._numbered is None:
             self._numbered = _is_numbered(place, row, self._columns)
-        elif self._numbered and self._columns.id in row:
+        elif self._numbered and self._columns.id != NO_IDS and self._columns.id in row:
             raise UserError(
                 str(place),
                 f"has an id in {self._columns.id!r}, and the rows before it have none",
@@ -282,10 +282,10 @@ def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
 def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -> bool:
     """Return whether rows have ids, by the first row. Who names a column of ids wants it; the
     default one may be missing."""
-    if columns.id in row:
-        return False
     if columns.id == NO_IDS:
         return True
+    if columns.id in row:
+        return False
     if columns.id != Columns().id:
         raise UserError(
             str(place),

@@ -138,6 +138,8 @@ def test_rows_are_numbered_where_a_column_like_that_of_ids_holds_none(tmp_path):
         pa.table({"uid": ["a", "a"], "text": [row[2] for row in numbered]}), tmp_path / "p.parquet"
     )
     assert read(tmp_path / "p.parquet", Columns(id="none")) == numbered
+    file.write_text("none,text\nann,They dance.\nann,Slow rivers.\n", encoding="utf-8")
+    assert read(file, Columns(id="none")) == numbered
 
 
 @pytest.mark.bad_input(
