@@ -203,7 +203,10 @@ class _Reader:
         """
         columns = self._columns
         self.seen.add(place, row)
-        id_ = str(count) if self._is_numbered(place, row) else _read_id(place, row, columns.id)
+        is_numbered = self._is_numbered(place, row)
+        if is_blank(row):
+            return SkippedRow(str(place), str(count) if is_numbered else "", NO_TEXT)
+        id_ = str(count) if is_numbered else _read_id(place, row, columns.id)
         title, text = (
             _read_string(place, row, columns.title),
             _read_string(place, row, columns.text),
@@ -300,6 +303,14 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
         join_names(row),
     )
     return True
+
+
+def is_blank(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is blank in all of several columns, as the empty rows are that
+    spreadsheets write. That of a single column may be an empty text."""
+    return len(row) > 1 and all(
+        isinstance(value, str) and not value.strip() for value in row.values()
+    )
 
 
 def _read_id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:

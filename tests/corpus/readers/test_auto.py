@@ -174,6 +174,18 @@ def test_broken_row_of_a_csv_file_is_named(tmp_path):
         read(file)
 
 
+@pytest.mark.bad_input("corpus", "empty rows that a spreadsheet wrote", "left out and counted")
+def test_empty_rows_of_a_spreadsheet_are_left_out(tmp_path):
+    """One as wide as the header was refused: it had no id."""
+    file = tmp_path / "docs.csv"
+    file.write_text("_id,text\n1,They dance.\n,\n,,\n ,\n2,Slow rivers.\n,\n", encoding="utf-8")
+    assert read(file) == [("1", "", "They dance."), ("2", "", "Slow rivers.")]
+    skipped = [row for row in open_auto(file, USUAL).read() if isinstance(row, SkippedRow)]
+    assert [row.place.rpartition(" ")[2] for row in skipped] == ["2", "4", "6"]
+    file.write_text("title,text\nBees,They dance.\n,\nIce,Slow rivers.\n", encoding="utf-8")
+    assert [row[0] for row in read(file)] == ["1", "3"]  # numbers are those of the rows
+
+
 def write_texts(folder: Path) -> None:
     (folder / "guide" / ".git").mkdir(parents=True)
     (folder / "guide" / "bees.md").write_text("# Bees\nThey dance.\n## Food\nNectar.")
