@@ -79,6 +79,8 @@ def draw_verdict(
         corrected = _widen_differences(summary, check)
     if corrected is not summary or not decides_bm25:
         verdict = build_verdict(corrected, verdict["margin"], queries_alone, decides_bm25)
+    if corrected is not summary and not by_person:
+        verdict = _leave_out_detectable(verdict)
     drawn: Verdict = {**verdict, "rests_on": dict(origins), "decides_bm25": decides_bm25}
     if check and by_person:
         drawn["person_verdicts"] = check["verdicts"]
@@ -115,6 +117,14 @@ def _widen_differences(summary: Summary, check: JudgeCheck) -> Summary:
         for name, of in summary["differences"].items()
     }
     return {**summary, "differences": differences}
+
+
+def _leave_out_detectable(verdict: Verdict) -> Verdict:
+    """Leave out what so many queries would show: more of them do not narrow an interval that
+    passages which nobody judged have widened."""
+    of_roles = verdict["comparisons"].items()
+    comparisons: dict[str, Comparison] = {role: {**of, "detectable": None} for role, of in of_roles}
+    return {**verdict, "comparisons": comparisons}
 
 
 def widen_difference(of: Difference, reach: UnjudgedReach | None) -> Difference:

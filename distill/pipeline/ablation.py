@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from distill.corpus.held_out import OWN_TASKS
+from distill.corpus.held_out import JUDGED, OWN_TASKS
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import score_baselines, takes_baselines
 from distill.evaluate.models.eval_model import load_eval_model
@@ -59,8 +59,8 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
     where every task is one of retrieval, BM25 and the hybrid of each with it.
 
     Raises:
-        UserError: if the recipe names no arms or no task, or an arm is not a valid recipe or not
-            measured on what the others are.
+        UserError: if the recipe names no arms or no task, or the task judged, or an arm is not a
+            valid recipe or not measured on what the others are.
     """
     if not recipe.ablation.arms:
         raise UserError(
@@ -69,10 +69,15 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
             "name them: `ablation: {arms: {plain: {}, other: {relabel.positive: seed}}}`",
         )
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
+    if JUDGED in recipe.evaluate.tasks:
+        raise UserError(
+            f"recipe {recipe.name}",
+            f"evaluate.tasks has {JUDGED}, whose pool is made by `distill run` alone",
+            f"take {JUDGED} out of evaluate.tasks",
+        )
     _check_measured_alike(recipe, arms)
-    # What is held out is made of the corpus, which the recipe names.
-    tasks = load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
-    data = {task.metadata.name: describe_task(task) for task in tasks}
+    data = _describe_named_tasks(recipe)
+    _check_documents_alike(recipe, arms, data)
     scores = {
         name: [_score_arm(folder, of_arm, seed, data) for seed in recipe.ablation.seeds]
         for name, of_arm in arms.items()
@@ -95,24 +100,52 @@ def _check_measured_alike(recipe: Recipe, arms: Mapping[str, Recipe]) -> None:
 
 def _list_measured(recipe: Recipe) -> dict[str, Any]:
     """List the settings that decide which items a model is measured on. Of a corpus are the tasks
-    that a run makes itself, and labelled files that name its documents."""
+    that a run makes itself."""
     evaluate = recipe.evaluate
     named = ("tasks", "benchmarks", "columns", "task_data")
     settings = {f"evaluate.{key}": getattr(evaluate, key) for key in named}
-    if any(task in OWN_TASKS or is_labelled_file(task) for task in evaluate.tasks):
+    if any(task in OWN_TASKS for task in evaluate.tasks):
         known = evaluate.known_item
         settings |= {"evaluate.known_item": known, "corpus": recipe.corpus, "seed": recipe.seed}
     return settings
 
 
+def _check_documents_alike(
+    recipe: Recipe, arms: Mapping[str, Recipe], data: Mapping[str, Any]
+) -> None:
+    """Refuse an arm in whose corpus a labelled set names other documents.
+
+    Args:
+        data: the recipe's own tasks.
+    """
+    if not any(is_labelled_file(task) for task in recipe.evaluate.tasks):
+        return
+    for name, arm in arms.items():
+        changed = [key for key in ("corpus", "seed") if getattr(arm, key) != getattr(recipe, key)]
+        if changed and _describe_named_tasks(arm) != data:
+            raise UserError(
+                f"ablation.arms: {name}",
+                f"sets {' and '.join(changed)}, so that the ids of a labelled set name other "
+                "documents than those of the other arms",
+                f"set {' and '.join(changed)} for all arms, in the recipe itself",
+            )
+
+
+def _describe_named_tasks(recipe: Recipe) -> dict[str, Any]:
+    """Describe the tasks that a run does not make itself, by name. What a run holds out is made of
+    the corpus, which the recipe names."""
+    tasks = load_named_tasks(recipe.evaluate, recipe.own_corpus, recipe.seed)
+    return {task.metadata.name: describe_task(task) for task in tasks}
+
+
 def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
     """Order the scores of all arms by row. Scores that an earlier version kept have no hybrids."""
-    last = list(scores.values())[-1][-1]
     arms = {name: (of_arm, "student") for name, of_arm in scores.items()}
-    arms |= {name: ([of_base], "base") for name, of_base in _find_bases(scores).items()}
+    bases = _find_different(scores, "base", "base{}, untrained")
+    arms |= {name: ([of_base], "base") for name, of_base in bases.items()}
     rows = [Arm(name, [of[role] for of in each]) for name, (each, role) in arms.items()]
-    if BM25_ROLE in last:
-        rows.append(Arm("BM25", [last[BM25_ROLE]]))
+    lists = _find_different(scores, BM25_ROLE, "BM25{}")
+    rows += [Arm(name, [of_bm25[BM25_ROLE]]) for name, of_bm25 in lists.items()]
     for name, (each, role) in arms.items():
         hybrid = name_hybrid(role)
         if all(hybrid in of for of in each):
@@ -120,17 +153,23 @@ def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
     return rows
 
 
-def _find_bases(scores: Mapping[str, list[ArmScores]]) -> dict[str, ArmScores]:
-    """Find the scores with each different base, by the name of its row; where there are several,
-    after the first arm that begins with it. A base scores the same whatever is made of it."""
+def _find_different(
+    scores: Mapping[str, list[ArmScores]], role: str, title: str
+) -> dict[str, ArmScores]:
+    """Find the scores with each different model of a role, such as the base, which scores the same
+    whatever is made of it.
+
+    Args:
+        title: of its row, with a place for the first arm that has it, where there are several.
+    """
     found: dict[tuple[float, ...], tuple[str, ArmScores]] = {}
     for name, of_arm in scores.items():
-        of_base = tuple(task.score for task in of_arm[-1]["base"])
-        found.setdefault(of_base, (name, of_arm[-1]))
+        if role in of_arm[-1]:
+            of_role = tuple(task.score for task in of_arm[-1][role])
+            found.setdefault(of_role, (name, of_arm[-1]))
     several = len(found) > 1
     return {
-        f"base of {name}, untrained" if several else "base, untrained": of_arm
-        for name, of_arm in found.values()
+        title.format(f" of {name}" if several else ""): of_arm for name, of_arm in found.values()
     }
 
 

@@ -91,16 +91,27 @@ def _leave_out_leftovers(stages: dict[str, Manifest]) -> dict[str, Manifest]:
     there a stage has other inputs than now stand."""
     if not stages.get("student", {}).get("complete"):
         return stages
+    used = _collect_inputs(stages, ("student", "evaluation"))
+    if used is None:
+        return stages
+    for name in _BESIDE:
+        used |= _collect_inputs(stages, (name,)) or set()
+    return {name: manifest for name, manifest in stages.items() if name in used}
+
+
+def _collect_inputs(stages: dict[str, Manifest], names: Iterable[str]) -> set[str] | None:
+    """Collect the stages of these names with all that they were made from; None where one of them
+    has another input than now stands."""
     used: set[str] = set()
-    waiting = [name for name in ("student", "evaluation", *_BESIDE) if name in stages]
+    waiting = [name for name in names if name in stages]
     while waiting:
         name = waiting.pop()
         used.add(name)
         inputs = {of: mark for of, mark in stages[name]["inputs"].items() if of in stages}
         if any(stages[of]["fingerprint"] != mark for of, mark in inputs.items()):
-            return stages
+            return None
         waiting += inputs.keys() - used
-    return {name: manifest for name, manifest in stages.items() if name in used}
+    return used
 
 
 def _sort_by_inputs(manifests: dict[str, Manifest]) -> dict[str, Manifest]:

@@ -69,12 +69,61 @@ def test_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
         (["SciFact"], {"evaluate.task_data": "elsewhere"}, "evaluate.task_data"),
         (["known-item"], {"corpus.held_out": 0.3}, "corpus"),
         (["known-item"], {"seed": 4}, "seed"),
-        (["asked.csv"], {"corpus.max_tokens": 64}, "corpus"),
     ],
 )
 def test_arm_that_is_measured_on_other_queries_is_refused_before_training(
     recipe_file, tmp_path, tasks, arm, key
 ):
+    done = ablate_on(tasks, arm, recipe_file, tmp_path)
+    assert done.returncode == 2
+    assert f"ablation.arms: other: sets {key}, so that" in " ".join(done.stderr.split())
+    assert not (tmp_path / "run" / "passages").exists()
+
+
+@pytest.mark.bad_input("ablation", "the task `judged`", "refused before training")
+def test_ablation_on_the_judged_pool_is_refused_before_training(recipe_file, tmp_path):
+    done = ablate_on(["known-item", "judged"], {"train.epochs": 2}, recipe_file, tmp_path)
+    assert done.returncode == 2
+    assert "take judged out of evaluate.tasks" in " ".join(done.stderr.split())
+    assert not (tmp_path / "run" / "passages").exists()
+
+
+@pytest.mark.bad_input("ablation", "arms whose labelled ids name other documents", "refused")
+def test_arm_whose_labelled_ids_name_other_documents_is_refused(tmp_path):
+    write_documents(tmp_path / "one.jsonl", "text")
+    write_documents(tmp_path / "two.jsonl", "other text")
+    (tmp_path / "asked.csv").write_text("question,doc_id\nhow to reset,d3\n")
+    (tmp_path / "own.csv").write_text("question,passage\nhow to reset,press the button\n")
+    for task, of_path, is_alike in (
+        ("asked.csv", {"corpus.path": str(tmp_path / "two.jsonl")}, False),
+        ("asked.csv", {"corpus.max_tokens": 64}, True),
+        ("own.csv", {"corpus.path": str(tmp_path / "two.jsonl")}, True),
+    ):
+        recipe = load_recipe(
+            None,
+            [
+                "name=labelled",
+                f"corpus={{source: auto, path: {tmp_path / 'one.jsonl'}}}",
+                f"evaluate.tasks=[{tmp_path / task}]",
+            ],
+        )
+        check = distill.pipeline.ablation._check_documents_alike
+        data = distill.pipeline.ablation._describe_named_tasks(recipe)
+        arms = {"other": override(recipe, of_path)}
+        if is_alike:
+            check(recipe, arms, data)
+        else:
+            with pytest.raises(UserError, match=r"sets corpus, so that the ids"):
+                check(recipe, arms, data)
+
+
+def write_documents(file, word):
+    rows = [{"_id": f"d{n}", "text": f"{word} number {n}"} for n in range(5)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def ablate_on(tasks, arm, recipe_file, tmp_path):
+    """Run `distill ablate` on these tasks with one arm beside the recipe's own."""
     settings = yaml.safe_load(recipe_file.read_text())
     settings["corpus"]["held_out"] = 0.5
     settings["evaluate"] = {"tasks": tasks}
@@ -82,10 +131,7 @@ def test_arm_that_is_measured_on_other_queries_is_refused_before_training(
     del settings["generate"]["prompt"]
     file = tmp_path / "other.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
-    done = run_distill("ablate", str(file), "--run", str(tmp_path / "run"))
-    assert done.returncode == 2
-    assert f"ablation.arms: other: sets {key}, so that" in " ".join(done.stderr.split())
-    assert not (tmp_path / "run" / "passages").exists()
+    return run_distill("ablate", str(file), "--run", str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +182,16 @@ def test_arms_with_different_bases_have_a_row_for_each_base():
     assert [*rows] == [*arms, "base of small, untrained", "base of large, untrained"]
     assert rows["base of small, untrained"] == [0.25]
     assert rows["base of large, untrained"] == [0.5]
+
+
+def test_arms_with_different_bm25_have_a_row_for_each():
+    scores = {"student": [score_of(0.5)], "base": [score_of(0.25)]}
+    plain, stemmed = ([scores | {"bm25": [score_of(of_bm25)]}] for of_bm25 in (0.25, 0.5))
+    arms = {"plain": plain, "plain again": plain, "stemmed": stemmed}
+    rows = {row.name: row.by_seed for row in distill.pipeline.ablation._make_rows(arms)}
+    assert rows["BM25 of plain"] == [0.25]
+    assert rows["BM25 of stemmed"] == [0.5]
+    assert "BM25" not in rows
 
 
 def test_scores_of_an_arm_from_before_have_no_checksum(tmp_path):

@@ -39,3 +39,14 @@ def test_server_that_is_busy_is_a_notice(recipe_file, tmp_path):
     assert found.faults == []
     (notice,) = [one for one in found.notices if "relabel.rankers ql" in one]
     assert "too many requests" in notice
+
+
+def test_server_without_likelihoods_will_do_where_nothing_is_relabelled(
+    recipe_file, tmp_path, llm_folder
+):
+    with serve(TinyModel(llm_folder, False)) as server:
+        sets = ["llm.engine=http", f"llm.base_url={server.url}", f"llm.model={MODEL}"]
+        recipe = load_recipe(recipe_file, [*sets, "generate.methods=[brainstorm]"])
+        assert "ql" in recipe.relabel.rankers
+        said = [str(fault) for fault in check_recipe(recipe, tmp_path / "run").faults]
+    assert not any("log-probabilities" in fault for fault in said)

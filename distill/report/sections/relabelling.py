@@ -71,7 +71,7 @@ def make_relabelling(run_data: RunData) -> RelabelSection | None:
         judging=_tabulate_judging(run_data.complete),
         changes=[_describe_change(one) for one in _read_changes(run_data.folder / "examples")],
         changed_in_all=counts.get("positive changed", 0),
-        judge=describe_judge(run_data.folder),
+        judge=describe_judge(run_data.folder) if "judge" in run_data.stages else [],
         check=_tabulate_check(run_data.complete.get("ranker-check")),
     )
 

@@ -54,7 +54,7 @@ def _list_asking(recipe: Recipe) -> dict[str, list[str]]:
     generate = recipe.generate
     if generate.writes_queries and generate.best_of > 1 and generate.best_by in _BY_LIKELIHOOD:
         asking["llm"].append(f"generate.best_by {generate.best_by}")
-    if "ql" in recipe.relabel.rankers:
+    if generate.from_passages and "ql" in recipe.relabel.rankers:
         asking[judging].append("relabel.rankers ql")
     if recipe.trains_judge and "ql" in recipe.judge_teachers:
         asking[judging].append("judge.rankers ql")

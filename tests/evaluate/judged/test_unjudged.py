@@ -88,6 +88,7 @@ def test_verdict_of_an_llm_is_unclear_where_unjudged_passages_could_turn_it(tmp_
     summary = distill.open_run(run).summary
     assert summary["verdict"]["kind"] == "unclear"
     assert summary["verdict"]["comparisons"]["base"]["low"] < 0
+    assert summary["verdict"]["comparisons"]["base"]["detectable"] is None
     assert summary["judge_check"]["unjudged"] == {"student": 1.0}
     exit_on_verdict(summary, "worse")
     refuse_worse_student(run, None)

@@ -38,12 +38,18 @@ def test_stages_that_other_settings_left_behind_are_not_told(tmp_path):
         counts = {"by title": 200, "by sentence": 0, "searched passages": 900}
         run.open_stage("known-item", {}).finish(counts=counts)
         run.open_stage("examples-brainstorm", {}).finish(rows=7)
+        earlier = run.open_stage("candidates", {"top_k": 8})
+        earlier.finish(rows=1)
+        learnt = {"held_out_lists": 40, "pairs_in_order": 0.8, "same_first": 0.5, "known_pairs": 0}
+        run.open_stage("judge", {}, [earlier]).finish(figures=learnt)
+        run.open_stage("candidates", {"top_k": 4}, replaces=True).finish(rows=1)
     reports = [write(folder).read_text("utf-8") for write in (write_html, write_report)]
     for text in reports:
         assert "judgements-ql" in text
         assert "examples-brainstorm" not in text
         assert "Brainstormed examples" not in text
         assert "known-item" not in text
+        assert "40 lists" not in text
 
 
 def test_reports_show_judged_relevance(tmp_path):
