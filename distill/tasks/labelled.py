@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.beir import BeirDataset
+from distill.corpus.readers.csv_files import has_open_quote
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
-from distill.corpus.readers.rows import CorpusSource, Document
+from distill.corpus.readers.rows import CorpusSource, Document, is_blank
 from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
 from distill.files.read import decode, describe, parse_json
@@ -144,10 +145,12 @@ def read_labelled(
 def _make_revision(
     file: Path, columns: LabelledColumns, corpus: CorpusSource | None, left_out: int
 ) -> str:
-    """Hash what the task is made of. Results from before questions were left out are of a task that
-    had them; every other task keeps the revision that it had."""
+    """Hash what the task is made of. Results from before questions were left out, or from before
+    quotes were letters in a TSV file, are of another task; every other task keeps the revision that
+    it had."""
     content: list[Any] = [hash_file(file), columns.model_dump(), corpus and corpus.identity]
     content += [left_out] if left_out else []
+    content += ["open quotes are letters"] if has_open_quote(file) else []
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     return f"{LOCAL}{digest.hexdigest()[:16]}"
 
@@ -334,7 +337,8 @@ def _read_corpus(corpus: CorpusSource) -> tuple[dict[str, dict[str, str]], dict[
 
 
 def _read_rows(file: Path, columns: LabelledColumns, answers: str | None) -> Iterator[LabelledRow]:
-    """Yield a table's rows as questions with their answers.
+    """Yield a table's rows as questions with their answers; empty ones of a spreadsheet are passed
+    over.
 
     Raises:
         UserError: after the last row, naming those without a question, an answer, or a score that
@@ -342,6 +346,8 @@ def _read_rows(file: Path, columns: LabelledColumns, answers: str | None) -> Ite
     """
     faults = RowFaults()
     for number, row in read_table(file, faults):
+        if is_blank(row):
+            continue
         where = f"{file}, row {number}"
         try:
             yield LabelledRow(

@@ -170,6 +170,28 @@ def test_results_of_a_task_with_unanswerable_questions_are_not_taken_over(tmp_pa
     assert read_labelled(file, columns, None)[1] != hash_as_before(file, columns)
 
 
+@pytest.mark.parametrize(
+    ("question", "is_another"), [('"Who moves?', True), ('"Who moves?"', False)]
+)
+def test_results_of_a_tsv_file_that_is_read_otherwise_are_not_taken_over(
+    tmp_path, question, is_another
+):
+    """A question that began with a quote went on up to the next one, over lines."""
+    file = tmp_path / "pairs.tsv"
+    file.write_text(f'question\ttext\n{question}\tThey dance.\nWhat "flows"?\tIce.\n')
+    columns = LabelledColumns(question="question", passage="text")
+    revision = read_labelled(file, columns, None)[1]
+    assert (revision != hash_as_before(file, columns)) is is_another
+
+
+@pytest.mark.bad_input("labelled file", "empty rows that a spreadsheet wrote", "passed over")
+def test_empty_rows_of_a_spreadsheet_are_passed_over(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("question,text\nWho moves?,They dance.\n,\n,,\nWhat flows?,Ice.\n,\n")
+    data, _ = read_labelled(file, USUAL, None)
+    assert list(data.queries.values()) == ["Who moves?", "What flows?"]
+
+
 def hash_as_before(file, columns):
     content = [hashlib.sha256(file.read_bytes()).hexdigest(), columns.model_dump(), None]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())

@@ -86,8 +86,11 @@ def _strip_quotes(field: str) -> str:
 
 
 def has_open_quote(path: Path) -> bool:
-    """Return whether a field of a TSV file begins with a quote that does not end it. Such a field
-    was once read on up to the next quote, over tabs and lines."""
+    """Return whether a file is one of fields between tabs, a field of which begins with a quote
+    that does not end it. Such a field was once read on up to the next quote, over tabs and lines:
+    what is known by its file's content needs a mark that its rows are others now."""
+    if not is_tsv(path):
+        return False
     with open_unpacked(path) as source:
         return any(_OPEN_QUOTE.search(line) for line in source)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.corpus.faults import RowFaults
-from distill.corpus.readers.csv_files import has_open_quote, is_tsv, read_csv
+from distill.corpus.readers.csv_files import has_open_quote, read_csv
 from distill.corpus.readers.jsonl import identify_files, read_lines
 from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.parquet import read_rows
@@ -72,7 +72,7 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
     """
     columns = find_columns(files[0], columns)
     identity = identify_files(path, files, columns)
-    if any(is_tsv(file) and has_open_quote(file) for file in files):
+    if any(map(has_open_quote, files)):
         identity["open quotes"] = "letters"  # of other files the documents are those of before
     return CorpusSource(str(path), identity, lambda: _read(files, columns))
 
