@@ -4,8 +4,9 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from distill.corpus.readers.csv_files import is_tsv, split_tsv_line
 from distill.corpus.readers.jsonl import read_lines
 from distill.corpus.readers.parquet import read_rows
 from distill.errors import UserError
@@ -14,6 +15,9 @@ from distill.text.sanitize import sanitize_for_prompt
 
 NumberedRow = tuple[int, Mapping[str, Any]]
 """A row with its number: the line in a text file (the header's is 1), else counted from 1."""
+
+NumberedFields = tuple[int, list[str]]
+"""The fields of a row with its number, as that of a `NumberedRow`."""
 
 _LONGEST_FIELD = 131_072
 """Characters; what is longer is a quote that is never closed."""
@@ -61,33 +65,54 @@ def _read_text(where: str, row: Mapping[str, Any], column: str) -> str:
     return text
 
 
-def _read_csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
+def _read_columns(file: Path) -> Iterator[NumberedRow]:
+    """Read a file with a header. Empty rows, which spreadsheets write, are passed over."""
+    split = _split_tsv if is_tsv(file) else _split_csv
     open_bytes(file).close()
     with file.open(encoding="utf-8-sig", newline="") as source:
-        csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: others may have raised it
-        # Strict: else a quote that is never closed would swallow all rows that follow it.
-        rows = csv.DictReader(source, delimiter=delimiter, strict=True)
         try:
+            rows = split(file, source)
+            header = next(rows, (1, []))[1]
             # A column without a name, such as the row numbers that pandas writes, is left alone.
-            names = [name for name in rows.fieldnames or () if name]
+            names = [name for name in header if name]
             _check_header(file, names)
-            for row in rows:
-                if None in row or any(row[name] is None for name in names):
+            for number, fields in rows:
+                if not any(map(str.strip, fields)):
+                    continue
+                row = dict(zip(header, fields, strict=False))
+                if len(fields) > len(header) or any(name not in row for name in names):
                     raise UserError(
-                        f"{file}, row {rows.line_num}",
+                        f"{file}, row {number}",
                         "has other columns than the header",
-                        f"give each row {', '.join(names)}",
+                        f"give each row {', '.join(names)}; texts with tabs or line breaks, in "
+                        "quotes, need a file named .csv",
                     )
-                yield rows.line_num, row
-        except csv.Error as fault:
-            raise UserError(
-                f"{file}, row {rows.line_num + 1}",
-                f"cannot be read ({fault})",
-                "quote a field that holds a quote or a line break, and double the quotes in it",
-            ) from None
+                yield number, row
         except UnicodeDecodeError:
             read_text(file)  # says in which row
             raise
+
+
+def _split_tsv(_: Path, lines: TextIO) -> Iterator[NumberedFields]:
+    """Split each line, as those of corpora are."""
+    yield from enumerate(map(split_tsv_line, lines), 1)
+
+
+def _split_csv(file: Path, lines: TextIO) -> Iterator[NumberedFields]:
+    csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: others may have raised it
+    # Strict: else a quote that is never closed would swallow all rows that follow it.
+    rows = csv.reader(lines, strict=True)
+    number = 0
+    try:
+        for fields in rows:
+            number = rows.line_num
+            yield number, fields
+    except csv.Error as fault:
+        raise UserError(
+            f"{file}, row {number + 1}",
+            f"cannot be read ({fault})",
+            "quote a field that holds a quote or a line break, and double the quotes in it",
+        ) from None
 
 
 def _check_header(file: Path, names: Sequence[str]) -> None:
@@ -99,8 +124,8 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
-    ".tsv": lambda file: _read_csv(file, "\t"),
-    ".csv": lambda file: _read_csv(file, ","),
+    ".tsv": _read_columns,
+    ".csv": _read_columns,
     ".jsonl": read_lines,
     ".parquet": read_rows,
 }

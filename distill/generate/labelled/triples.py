@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from distill.corpus.readers.csv_files import has_open_quote
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
 from distill.files.read import parse_path
@@ -117,15 +118,17 @@ def fingerprint(
     return {
         "version": 1,
         "sets": [
-            {
-                **of_set.model_dump(exclude={"path"}),
-                "sha256": hash_file(folder / parse_path(of_set.path)),
-            }
+            of_set.model_dump(exclude={"path"}) | _identify_file(folder / parse_path(of_set.path))
             for of_set in generate.labelled
         ],
         "seed": seed,
         **list_decontamination(generate.filters, evaluated),
     }
+
+
+def _identify_file(file: Path) -> dict[str, str]:
+    mark = {"open_quotes": "letters"} if has_open_quote(file) else {}
+    return {"sha256": hash_file(file), **mark}
 
 
 # --- classification -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.corpus.readers.csv_files import has_open_quote
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
 from distill.files.read import parse_path
@@ -128,6 +129,7 @@ def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
     return {
         **settings.list_fingerprinted({"path"}),
         "sha256": hash_file(file) if file.is_file() else None,
+        **({"open_quotes": "letters"} if file.is_file() and has_open_quote(file) else {}),
         "seed": seed if settings.queries is not None else None,
         "version": 1 if settings.personal_data == "keep" else identify_masking(),
     }

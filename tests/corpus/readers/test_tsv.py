@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.rows import Columns, Document
 from distill.errors import UserError
 from distill.generate.log.read import read_log
+from distill.generate.log.stage import fingerprint
 from distill.recipe import QueryLog
 
 
@@ -62,6 +64,17 @@ def test_search_phrases_of_a_log_in_a_tsv_file_are_queries(tmp_path):
     queries = ['"exact phrase" of bees', '"bees" OR "wasps"', "how do bees dance"]
     file = write_lines(tmp_path / "log.tsv", "query\tclicks", *(f"{one}\t3" for one in queries))
     assert read_log(file, QueryLog(path="log.tsv")).queries == queries
+
+
+@pytest.mark.parametrize(
+    ("query", "is_another"), [('"exact', True), ('"exact phrase" of bees', False)]
+)
+def test_fingerprint_of_a_log_is_another_where_its_queries_are(tmp_path, query, is_another):
+    file = write_lines(tmp_path / "log.tsv", "query\tclicks", f"{query}\t3")
+    settings = QueryLog(path="log.tsv")
+    before = {"sha256": hash_file(file), **settings.list_fingerprinted({"path"})}
+    added = set(fingerprint(settings, file, 0)) - before.keys() - {"seed", "version"}
+    assert bool(added) is is_another
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,22 @@ def test_columns_without_a_name_are_left_alone(tmp_path, data):
     assert list(read_labelled(file, ["text", "label"])) == [(2, ["a", "b"])]
 
 
+@pytest.mark.bad_input("labelled set", "a TSV file with quotes in its texts", "letters of a text")
+def test_quotes_of_a_tsv_file_are_letters(tmp_path):
+    """As in corpora and logs; a text such as the first one was refused."""
+    file = tmp_path / "x.tsv"
+    file.write_text('text\tlabel\n"Great" film\tpos\n"Start\tneg\n\n"all of it"\tpos\n')
+    rows = [(2, ['"Great" film', "pos"]), (3, ['"Start', "neg"]), (5, ["all of it", "pos"])]
+    assert list(read_labelled(file, ["text", "label"])) == rows
+
+
+@pytest.mark.bad_input("labelled set", "empty rows that a spreadsheet wrote", "passed over")
+def test_empty_rows_of_a_spreadsheet_are_passed_over(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,b\n,\n,,\nc,d\n,\n")
+    assert list(read_labelled(file, ["text", "label"])) == [(2, ["a", "b"]), (5, ["c", "d"])]
+
+
 @pytest.mark.bad_input(
     "labelled set", "Parquet with bytes that are no text", "refused with the row"
 )

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
-from distill.generate.labelled.triples import make_labelled
+from distill.generate.labelled.triples import fingerprint, make_labelled
 from distill.recipe import Recipe
 from distill.start.checks.data import check_labelled
 from distill.store.run import Run
@@ -105,6 +106,17 @@ def test_triple_has_its_label_another_and_one_id(tmp_path):
         assert row["task"] == "Identify the intent of a message to a bank."
     assert len(ids) == stage.manifest["rows"] == 24
     assert len({row["query_id"] for row in stage.read_rows(EXAMPLES)}) == 24
+
+
+@pytest.mark.parametrize(("text", "is_another"), [('"Start', True), ('"Great" film', False)])
+def test_fingerprint_is_another_where_a_tsv_file_is_read_otherwise(tmp_path, text, is_another):
+    """A text that began with a quote went on up to the next one, over lines."""
+    write_tsv(tmp_path / "train.tsv", [{"text": text, "label": "pos"}])
+    recipe = recipe_of(tmp_path, {"path": "train.tsv"})
+    (of_set,) = fingerprint(recipe.generate, recipe.seed, tmp_path, [])["sets"]
+    before = recipe.generate.labelled[0].model_dump(exclude={"path"})
+    before["sha256"] = hash_file(tmp_path / "train.tsv")
+    assert (of_set != before) is is_another
 
 
 def test_set_in_the_home_folder_is_read(tmp_path, monkeypatch):
@@ -245,7 +257,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "empty": ("x.tsv", "", r"x\.tsv: .*it has no row"),
     "short row": ("x.tsv", "text\tlabel\na\tb\nc\n", r"x\.tsv, row 3: has other columns"),
     "long row": ("x.tsv", "text\tlabel\na\tb\tc\n", r"x\.tsv, row 2: has other columns"),
-    "open quote": ("x.tsv", 'text\tlabel\n"a\tb\nc\td\n', r"x\.tsv, row 2: cannot be read"),
+    "open quote": ("x.csv", 'text,label\n"a,b\nc,d\n', r"x\.csv, row 2: cannot be read"),
     "no JSON": ("x.jsonl", "{\n", r"x\.jsonl, row 1: is not JSON"),
     "no Parquet": ("x.parquet", "PAR1", r"x\.parquet: is not a readable Parquet"),
 }
