@@ -13,6 +13,7 @@ from distill.relabel.teaching import make_teaching_rule, select_queries
 from distill.retrieve.self_test import SelfTest
 from distill.store.run import Run
 from distill.store.stage import Stage
+from distill.train.data.soft_labels import needs_labels
 from distill.train.judge.base import JudgeTraining, check_encoder
 from distill.train.judge.stage import make_judge
 
@@ -52,8 +53,7 @@ def put_judge(recipe: Recipe, judge: Stage) -> Recipe:
         "cross_encoder": str(judge.folder),
         "cross_encoder_tokens": recipe.judge.max_tokens,
     }
-    learns = any(train.objective.needs_scores for train in recipe.train.list_stages().values())
-    needed = learns or not others or "cross_encoder" in rule.cascade.by
+    needed = needs_labels(recipe.train) or not others or "cross_encoder" in rule.cascade.by
     if result.at_random and rule.weights == "auto" and not needed:
         _log.warning("the judge is left out of relabel.rankers, for it ranks at random")
         settings["rankers"] = others

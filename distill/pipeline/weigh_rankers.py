@@ -29,6 +29,7 @@ from distill.relabel.teaching import make_check_rule
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import LABELS, QUERIES, Row, read_rows
+from distill.train.data.soft_labels import needs_labels
 
 _log = logging.getLogger(__name__)
 STAGE = "ranker-check"
@@ -69,9 +70,7 @@ def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         _log.warning("relabel.weights auto: no ranker is left, and the retriever's order is taken")
         kept = ["retriever"]
         checked = {**checked, "retriever": {"weight": 1.0}}
-    learns_scores = any(
-        train.objective.needs_scores for train in recipe.train.list_stages().values()
-    )
+    learns_scores = needs_labels(recipe.train)
     needed = learns_scores or rule.fused or rule.cascade.by or _needs_relevance(recipe)
     rankers = list(dict.fromkeys([*rule.rankers, *kept])) if needed else kept
     weights = {ranker: checked[ranker]["weight"] if ranker in kept else 0.0 for ranker in rankers}

@@ -16,6 +16,7 @@ from distill.cli import cli
 from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.pipeline.job import Job
+from distill.pipeline.teach_judge import put_judge
 from distill.recipe import Recipe, load_recipe, override
 from distill.store.run import Run
 from distill.store.stage import open_stage
@@ -143,6 +144,21 @@ def test_judge_is_exported_with_a_card(run_folder, tmp_path):
         for of in (run_folder / "judge", tmp_path / "out")
     )
     assert own.tolist() == exported.tolist()
+
+
+def test_judge_that_ranks_at_random_stays_where_training_learns_from_it(recipe, tmp_path):
+    with Run(tmp_path / "run") as run:
+        judge = run.open_stage("judge", {})
+        judge.finish(known_pairs=400, known_pairs_won=200)
+    auto = override(recipe, {"relabel.weights": "auto"})
+    assert put_judge(auto, judge).relabel.rankers == ["retriever"]
+    learnt = {
+        "student.route": "query",
+        "train.objective": {"corpus_softmax": 1.0},
+        "train.corpus_softmax": {"scores": "cross_encoder"},
+    }
+    settled = put_judge(override(auto, learnt), judge)
+    assert settled.relabel.rankers == ["cross_encoder", "retriever"]
 
 
 @pytest.mark.bad_input("judge", "a run without a judge, to be exported", "refused, nothing written")

@@ -109,8 +109,10 @@ def test_report_and_the_log_name_it(run_folder, recipe, caplog):
     assert "Queries that no language model wrote" in page
 
 
-def test_scores_that_training_learns_stay(recipe, run_folder, tmp_path):
-    learns = override(recipe, {"train.objective": {"kl": 1.0}, "train.kl": {"scores": "rc"}})
+@pytest.mark.parametrize(("term", "route"), [("kl", "both"), ("corpus_softmax", "query")])
+def test_scores_that_training_learns_stay(recipe, run_folder, tmp_path, term, route):
+    settings = {"train.objective": {term: 1.0}, f"train.{term}": {"scores": "rc"}}
+    learns = override(recipe, {**settings, "student.route": route})
     distill.relabel(learns, tmp_path / "run", llm=ContraryLLM(), retriever=make_in_memory_encoder())
     labels = open_stage(tmp_path / "run" / "labels")
     assert labels.manifest["settings"]["weights"]["rc"] == 0
