@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 
@@ -25,7 +25,6 @@ from distill.remote.faults import (
     UnknownField,
     find_error_status,
     make_refusal,
-    read_completion,
     select_known_fields,
 )
 from distill.remote.key import ApiKey, read_key
@@ -38,40 +37,18 @@ from distill.remote.reply import (
     read_body,
     shorten_text,
 )
+from distill.remote.request import MOST_BYTES, ServerRequest
 from distill.remote.settings import ServerSettings
 
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks for a longer pause (Retry-After) ends the job."""
-MOST_BYTES = 64 << 20
-"""Of a reply: a prompt of 8,000 tokens with 20 log-probabilities at each has 10 MB."""
 _MOST_OF_AN_ERROR = 100_000
 """Characters of it that are looked at."""
 _LONGEST_BACK_OFF = 60.0
 _UNABLE = (404, 405, 501)
 _MALFORMED_TRIES = {True: 2, False: 4}
 """Of a server that never answered well, by whether what it gave was whole in a form of its own."""
-_MIN_OTHERS = 20
-"""So many other requests answered, while one fails at each try, show that the fault is its own."""
 _log = logging.getLogger(__name__)
-
-
-class ServerRequest(NamedTuple):
-    """A request: a path below the base URL, and the body. A probe asks whether the server can do
-    something: that it cannot is an answer, and ends or changes nothing else.
-
-    `read` takes what is needed of the reply's JSON, or raises MalformedReply. Requests of one
-    `form` are answered alike: once one was answered well, a malformed reply to another is an
-    accident.
-    """
-
-    path: str
-    body: dict[str, Any]
-    probe: bool = False
-    read: Callable[[Any], Any] = read_completion
-    form: str = "completion"
-    most_bytes: int = MOST_BYTES
-    keeps_words: bool = True
-    """Whether what `read` takes may hold what the server wrote, and so the key."""
 
 
 class _Halted(DistillError):
@@ -84,11 +61,11 @@ class ServerClient:
     At most `settings.concurrency` are in flight, fewer while the server is overloaded. What may
     pass (429, 5xx, time-outs, dropped connections) is asked again, after Retry-After or an
     exponential back-off with jitter, `settings.retries` times; a 429 counts only if the server
-    answered nobody else in between. A 5xx that outlasts them while many others are answered is that
-    request's own, and counts as its refusal. A reply that is not what was asked for is asked for
-    again as often only if the server has answered such an ask well before: else it is the server's
-    way. An optional field that the server refuses is left out from then on. Redirects are not
-    followed: the key would go with them.
+    answered nobody else in between. An error 500 that outlasts them, while the same request with
+    another text is answered, is the text's own and counts as its refusal. A reply that is not what
+    was asked for is asked for again as often only if the server has answered such an ask well
+    before: else it is the server's way. An optional field that the server refuses is left out from
+    then on. Redirects are not followed: the key would go with them.
 
     Args:
         first_wait: seconds of the first back-off; each further one is twice as long.
@@ -210,7 +187,8 @@ class ServerClient:
         """Send a request until it has a reply or a final fault, and return what `read` takes of the
         reply."""
         tries = 0
-        answered = first = self._answered
+        answered = self._answered
+        answers_others = False
         while True:
             async with self.limit:
                 await self._wait_until_open()
@@ -245,11 +223,23 @@ class ServerClient:
                 tries = 0
             answered = self._answered
             if tries >= self._choose_retries(passing, ask.form):
-                if (passing.status or 0) >= 500 and answered - first >= _MIN_OTHERS:
+                if ask.probe or not passing.may_be_of_one_prompt:
+                    self._give_up(passing, tries)
+                if answers_others:
                     raise RefusedPrompt(f"{passing.reason} ({tries + 1} tries)", passing.status)
-                self._give_up(passing, tries)
+                answers_others = await self._try_another_text(http, ask)
+                if not answers_others:  # else a last try: it may be well only since now
+                    self._give_up(passing, tries)
             await self._back_off(passing, tries)
             tries += 1
+
+    async def _try_another_text(self, http: httpx.AsyncClient, ask: ServerRequest) -> bool:
+        """Return whether the server, which fails at a request, answers it with another text."""
+        try:
+            await self._request(http, ask.replace_text())
+        except RefusedPrompt:
+            return False
+        return True
 
     def _choose_retries(self, fault: TransientFault, form: str) -> int:
         most = self._settings.retries

@@ -79,6 +79,12 @@ class TransientFault(DistillError):
         self.overloaded = overloaded
         self.wait = wait
 
+    @property
+    def may_be_of_one_prompt(self) -> bool:
+        """Whether a prompt alone may cause it: what says that the server is overloaded or away is
+        no prompt's."""
+        return (self.status or 0) >= 500 and not self.overloaded
+
 
 class MalformedReply(TransientFault):
     """A reply of status 200 without the expected content: by accident, or always from this server.

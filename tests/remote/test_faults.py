@@ -1,6 +1,7 @@
 """A server's faults: those that pass are outlasted, one prompt's are its row's, and the others end
 the job at once with what to do."""
 
+import threading
 import time
 
 import pytest
@@ -122,7 +123,7 @@ def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
 @pytest.mark.bad_input("server", "errors until retries end", "what arrived is kept")
 def test_replies_are_kept_when_retries_are_exhausted(make, server):
     def rule(body):
-        return reply_with_error(500, "out of memory") if body["prompt"] == PROMPTS[3] else None
+        return reply_with_error(503, "out of memory") if body["prompt"] == PROMPTS[3] else None
 
     server.rule = rule
     with pytest.raises(UserError) as caught:
@@ -130,7 +131,7 @@ def test_replies_are_kept_when_retries_are_exhausted(make, server):
     said = str(caught.value)
     assert server.url in said
     assert MODEL in said
-    assert "in 3 tries (500: out of memory)" in said
+    assert "in 3 tries (503: out of memory)" in said
     assert "same command continues" in said
     answered = {s.body["prompt"] for s in server.seen} - {PROMPTS[3]}
     server.rule = lambda body: None
@@ -216,20 +217,59 @@ def test_refused_prompt_is_a_fault_of_its_row(make, server):
 
 
 @pytest.mark.bad_input("server", "one prompt is an error 500 each time", "a fault of its row")
-def test_prompt_that_fails_at_each_try_while_others_are_answered_is_a_fault_of_its_row(
-    make, server
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("number", [2, 11])
+def test_prompt_that_fails_at_each_try_while_another_is_answered_is_a_fault_of_its_row(
+    make, server, number, chat
 ):
-    prompts = [f"Passage: number {i}" for i in range(200)]
+    """Also where it is the last, and where a run goes on with it alone."""
+    server.rule = lambda body: (
+        reply_with_error(500, "the tokenizer failed")
+        if fake_server.read_prompt(body) == PROMPTS[number]
+        else None
+    )
+    sampling = Sampling(20, 0.7, 0.9, chat=chat)
+    for _ in range(2):
+        texts = make(server.url).generate(PROMPTS, SEEDS, sampling)
+        assert texts[number].fault == "500: the tokenizer failed (8 tries)"
+        assert texts[:number] + texts[number + 1 :] == TEXTS[:number] + TEXTS[number + 1 :]
+
+
+def test_prompt_is_tried_once_more_where_the_server_is_well_again(make, server):
+    """The server comes back between the prompt's last try and that of another text."""
+    server.rule = lambda body: (
+        reply_with_error(500) if all(s.body["prompt"] in PROMPTS for s in server.seen) else None
+    )
+    assert make(server.url, retries=2).generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
+
+
+@pytest.mark.bad_input("server", "an outage while a prompt is in flight", "the job ends")
+@pytest.mark.parametrize(
+    "fault", [drop_connection, *map(reply_with_error, (429, 500, 502, 503, 504, 529))]
+)
+def test_outage_is_no_prompts_fault_though_others_were_answered_meanwhile(make, server, fault):
+    """The first prompt is in flight until the others are answered; then the server is down."""
+    prompts, down = [f"Passage: number {i}" for i in range(30)], threading.Event()
 
     def fail(handler, body):
-        while len(server.seen) < 60:  # most others are answered during its first try
-            time.sleep(0.005)
-        reply_with_error(500, "the tokenizer failed")(handler, body)
+        down.wait(30)
+        fault(handler, body)
 
-    server.rule = lambda body: fail if body["prompt"] == prompts[7] else None
-    texts = make(server.url).generate(prompts, list(range(200)), SAMPLED)
-    assert [n for n, text in enumerate(texts) if text.fault] == [7]
-    assert texts[7].fault == "500: the tokenizer failed (7 tries)"
+    def answer(path, body):
+        answered.append(body["prompt"])
+        if len(answered) == len(prompts) - 1:
+            down.set()
+        return answer_by_prompt(path, body)
+
+    answered, answer_by_prompt = [], server.answer
+    server.answer = answer
+    server.rule = lambda body: fail if down.is_set() or body["prompt"] == prompts[0] else None
+    with pytest.raises(UserError, match=r"in 3 tries[\s\S]*same command continues"):
+        make(server.url, retries=2).generate(prompts, list(range(30)), SAMPLED)
+    server.rule = lambda body: None
+    before = len(server.seen)
+    assert not any(t.fault for t in make(server.url).generate(prompts, list(range(30)), SAMPLED))
+    assert [seen.body["prompt"] for seen in server.seen[before:]] == prompts[:1]
 
 
 @pytest.mark.parametrize(

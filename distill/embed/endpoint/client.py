@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from distill.embed.endpoint.reply import read_vectors
 from distill.errors import UserError
 from distill.recipe import ServedModel
-from distill.remote.client import ServerClient, ServerRequest
+from distill.remote.client import ServerClient
 from distill.remote.faults import RefusedPrompt
+from distill.remote.request import ServerRequest
 
 OnVectors = Callable[[list[int], NDArray[np.float64]], None]
 """(numbers of texts, their vectors (texts, dimensions))"""

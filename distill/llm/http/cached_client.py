@@ -9,8 +9,9 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.recipe import LanguageModel
-from distill.remote.client import ServerClient, ServerRequest
+from distill.remote.client import ServerClient
 from distill.remote.faults import MalformedReply, RefusedPrompt, ServerReply, read_completion
+from distill.remote.request import ServerRequest
 from distill.runtime.progress import count_requests
 from distill.store.request_cache import RequestCache, make_request_key
 

@@ -131,7 +131,7 @@ def test_retries_end(server):
     server.rule = lambda body: reply_with_error(500, "out of order")
     with pytest.raises(UserError, match=r"in 3 tries \(500: .*out of order"):
         encoder.encode(["one"], "query")
-    assert len(server.seen) == 1 + 3
+    assert len(server.seen) == 1 + 3 + 2  # these with another text
 
 
 def echoes(code: int):

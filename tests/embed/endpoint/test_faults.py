@@ -181,6 +181,35 @@ def test_lasting_fault_is_reported_by_its_kind(server):
         server.rule = lambda body: None
 
 
+@pytest.mark.parametrize("code", [500, 503])
+def test_outage_is_no_texts_fault_though_others_were_embedded_meanwhile(server, code):
+    encoder = opened(server, retries=2, batch_texts=1)
+    first, down, embedded = max(TEXTS, key=len), threading.Event(), []
+
+    def fail(handler, body):
+        down.wait(30)
+        reply_with_error(code, "out of order")(handler, body)
+
+    def answer(path, body):
+        embedded.extend(body["input"])
+        if len(embedded) == len(TEXTS) - 1:  # all but the text in flight
+            down.set()
+        return embeds(path, body)
+
+    server.answer = answer
+    server.rule = lambda body: fail if down.is_set() or first in body["input"] else None
+    with pytest.raises(UserError, match=rf"failed for model .* in 3 tries \({code}: out of order"):
+        encoder.encode(TEXTS, "document")
+
+
+@pytest.mark.bad_input("server", "one text is an error 500 each time", "refused by name")
+def test_text_that_fails_while_another_is_embedded_is_refused_by_name(server):
+    encoder = opened(server, retries=1)
+    server.rule = lambda body: reply_with_error(500) if TEXTS[7] in body["input"] else None
+    with pytest.raises(UserError, match=r"refuses a text .*text number 7 [\s\S]*take the text out"):
+        encoder.encode(TEXTS, "document")
+
+
 def test_server_that_is_not_there_did_not_answer():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
