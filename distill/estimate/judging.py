@@ -1,5 +1,6 @@
 """Measure what an LLM takes to judge one pair of a passage and a query."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,9 +10,11 @@ from distill.estimate.context import EstimateContext
 from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, count_mean_tokens
 from distill.generate.passages.method import open_method
 from distill.generate.settings import WritingSettings
-from distill.llm.judge import GRADES, VERDICTS
+from distill.llm.judge import GRADES, VERDICTS, JudgedLists
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
+from distill.llm.usable import refuse_if_none_usable
+from distill.recipe import LanguageModel
 from distill.relabel.rankers.cross_encoder import LazyCrossEncoder, open_cross_encoder
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import RankerName, RankerSettings, open_ranking
@@ -50,10 +53,15 @@ def measure_judgements(
         for number, passage in enumerate(passages)
     ]
     clock = UsageMeter(engine)
-    ranking.judge(requests)
+    _refuse_useless_judge(name, ranking.judge(requests), recipe.judging_llm)
     return clock.compute_cost(several * len(passages)) or _count_cost(
         context, name, passages, queries
     )
+
+
+def _refuse_useless_judge(name: RankerName, judged: list[JudgedLists], llm: LanguageModel) -> None:
+    scores = [score for lists in judged for of_passage in lists for score, _ in of_passage]
+    refuse_if_none_usable(f"ranker {name}", sum(map(math.isfinite, scores)), len(scores), llm)
 
 
 def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amount | None:

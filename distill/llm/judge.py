@@ -32,8 +32,14 @@ HIGHEST_WORD_GRADE = 10.0
 """The highest grade in words; the lowest is 0."""
 _WORD_SAMPLING = Sampling(max_new_tokens=16, temperature=0.0, stop=("\n",))
 _CHAT_SAMPLING = Sampling(max_new_tokens=64, temperature=0.0, chat=True)
-MIN_UNUSABLE = 4
-"""From this many unusable verdicts on, with none usable, the cause is systematic."""
+_FIRST_GRADE = re.compile(
+    r"\W*(?:(?:grade|score|rating|relevance)\W+|(?!1\.[*\s]))"
+    r"(?<![.-])(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*10)?"
+    r"[*\"')\]]*(?:[.:][*\"')\]]*\s|\s[–—-]\s|\s*\n)",
+    re.IGNORECASE,
+)
+"""A grade at the beginning of a reply, and the end of its clause. `1.` begins a list as well, of
+which thoughts may consist."""
 
 JudgeRequests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
@@ -113,43 +119,38 @@ def judge_in_words(
     llm: LLM, prompt: Prompt, requests: JudgeRequests, chat: bool, model: LanguageModel
 ) -> JudgedLists:
     """Judge each passage and its queries: (grade from 0 to 10, 0 tokens). A reply without a grade
-    counts as 0: it does not speak for the passage. One that failed, was cut off or is empty is no
-    verdict: its grade is nan.
+    counts as 0: it does not speak for the passage. One that failed, is empty, or was cut off before
+    it said a grade is no verdict: its grade is nan.
 
     Args:
         model: the settings of the LLM.
-
-    Raises:
-        UserError: if none of several replies is a verdict.
     """
     pairs = [(passage, query) for passage, queries in requests for query in queries]
     prompts = [prompt.render(passage=passage, query=query) for passage, query in pairs]
     sampling = _CHAT_SAMPLING if chat else _WORD_SAMPLING
     if model.verdict_tokens:
         sampling = replace(sampling, max_new_tokens=model.verdict_tokens)
-    grades = [_read_grade(reply) for reply in llm.generate(prompts, [0] * len(prompts), sampling)]
-    if len(grades) >= MIN_UNUSABLE and all(map(math.isnan, grades)):
-        raise explain_no_verdicts(model, len(grades))
-    left = iter(grades)
+    replies = llm.generate(prompts, [0] * len(prompts), sampling)
+    left = iter([_read_grade(reply) for reply in replies])
     return [[(next(left), 0) for _ in queries] for _, queries in requests]
 
 
 def _read_grade(reply: Completion) -> float:
     text = (strip_thoughts(reply.text) or "").strip()
-    if reply.fault or not reply.finished or not text:
+    if reply.fault or not text:
         return math.nan
+    if not reply.finished:
+        return _read_first_grade(text)
     return parse_grade(text, HIGHEST_WORD_GRADE) or 0.0
 
 
-def explain_no_verdicts(model: LanguageModel, replies: int) -> UserError:
-    """Make the error for an LLM that gave no verdict in words in any of so many replies."""
-    return UserError(
-        f"model {model.model!r}",
-        f"gave no verdict in any of {replies} replies: they failed, were cut off or are empty",
-        f"if it thinks before it answers, raise {model.name_key('verdict_tokens')} (such as 2000) "
-        f"or switch thinking off by {model.name_key('extra_body')}, such as "
-        '{"reasoning_effort": "none"}; otherwise let another model judge',
-    )
+def _read_first_grade(text: str) -> float:
+    """Read the grade at the beginning of a reply whose explanation was cut off ("8. The passage
+    explains"); nan where it begins otherwise, as thoughts do. A number that nothing follows may
+    lack its last digit."""
+    found = _FIRST_GRADE.match(text)
+    grade = float(found[1]) if found else math.nan
+    return grade if grade <= HIGHEST_WORD_GRADE else math.nan
 
 
 def parse_grade(text: str, highest: float = 10) -> float | None:

@@ -8,11 +8,12 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from distill.llm.judge import MIN_UNUSABLE, JudgedLists, JudgeRequests, explain_no_verdicts
+from distill.llm.judge import JudgedLists, JudgeRequests
 from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
+from distill.llm.usable import refuse_if_none_usable
 from distill.relabel.by_passage import (
     CandidateTexts,
     QueryPassagePair,
@@ -121,14 +122,20 @@ def _open_judge(
 
         def judge(requests: JudgeRequests) -> JudgedLists:
             most = rankers.llm.verdict_tokens
-            judged = judge_listwise(engine, prompt, requests, window, chat, counts, most)
-            if MIN_UNUSABLE <= counts["windows"] == counts["unreadable replies"]:
-                raise explain_no_verdicts(rankers.llm, counts["windows"])
-            return judged
+            return judge_listwise(engine, prompt, requests, window, chat, counts, most)
 
-        return _judge_shard(judge, counts, settings, window, lists, query_texts, cut, known)
+        shard = _judge_shard(judge, counts, settings, window, lists, query_texts, cut, known)
+        _refuse_if_none_sorted(lists, shard.rows, rankers)
+        return shard
 
     yield OpenWork(lambda numbers: [*map(judge_one, numbers)], lambda: engine.tokens)
+
+
+def _refuse_if_none_sorted(lists: list[list[Row]], judged: list[Row], of: RankerSettings) -> None:
+    """Refuse an LLM that sorted none of several lists; one of a single passage says nothing."""
+    sortable = {rows[0]["query_id"] for rows in lists if len(rows) > 1}
+    known = sortable & {row["query_id"] for row in judged}
+    refuse_if_none_usable("ranker listwise", len(known), len(sortable), of.llm, "lists")
 
 
 def _judge_shard(

@@ -6,16 +6,16 @@ any settings, are looked up and not judged again.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.errors import UserError
-from distill.llm.judge import MIN_UNUSABLE, JudgeRequests
+from distill.llm.judge import JudgeRequests
 from distill.llm.lazy import choose_needs
 from distill.llm.protocol import LLM
+from distill.llm.usable import refuse_if_none_usable
 from distill.recipe import Relabel
 from distill.relabel.by_passage import (
     CandidateLayout,
@@ -206,9 +206,10 @@ def _judge_shard(
             for (passage_id, query_ids), scores in zip(groups, judged, strict=True):
                 for query_id, score in zip(query_ids, scores, strict=True):
                     new[keys[ranker, QueryPassagePair(query_id, passage_id)]] = score
-        _refuse_if_all_unusable(ranking, new)
         new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
     scored = cached | new
+    named = f"ranker {' and '.join(ranking.rankers)}"
+    refuse_if_none_usable(named, len(scored), len(pairs), ranking.llm)
     rows = [
         make_judgement_row(pair, ranker, *scored[key])
         for (ranker, pair), key in keys.items()
@@ -225,16 +226,3 @@ def _judge_shard(
     if dropped:
         counts["without a usable score"] = len(dropped)
     return ShardResult(rows, counts, dropped, beside=new)
-
-
-def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:
-    """Refuse the model if all of several scores are unusable; a single one may be."""
-    if len(new) < MIN_UNUSABLE or any(math.isfinite(score) for score, _ in new.values()):
-        return
-    raise UserError(
-        f"ranker {' and '.join(ranking.rankers)}",
-        f"{_NO_SCORE}, for each of {len(new)} pairs",
-        "load the model in float32 or bfloat16 (the dtype of its section; float16 overflows), "
-        "lower relabel.max_passage_words for a model that reads few tokens, choose another engine, "
-        "or relabel.rankers without this one",
-    )

@@ -139,10 +139,37 @@ def test_reply_that_failed_or_was_cut_off_or_is_empty_is_no_grade():
     assert [math.isnan(score) for score in grades] == [True, True, True, True, False]
 
 
-def test_model_whose_replies_hold_no_verdict_is_refused_with_the_key_that_helps():
-    with pytest.raises(UserError, match="no verdict in any of 4 replies") as caught:
-        grade(NO_VERDICTS)
-    assert "llm.verdict_tokens" in caught.value.remedy
+@pytest.mark.parametrize(
+    ("beginning", "expected"),
+    [
+        ("8. The passage explains", 8),
+        ("7.5: it names the", 7.5),
+        ("**6**\n\nThe passage has 3", 6),
+        ("9/10 - it answers", 9),
+        ("10 out of 10. It", 10),
+        ("**Grade: 0**\n\nNothing in", 0),
+        ("1/10. It is about", 1),
+    ],
+)
+def test_grade_whose_explanation_was_cut_off_counts(beginning, expected):
+    assert grade([Completion(beginning, False)])[0] == [expected]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        "1. Analyze the query: it asks",
+        "1.  **Passage:** bees",
+        "8",
+        "2 of the 3 facts are",
+        "2024. That year the",
+        "-8. It is",
+        "The passage says 8. It",
+        "<think>8. So",
+    ],
+)
+def test_thoughts_that_were_cut_off_hold_no_grade(beginning):
+    assert math.isnan(grade([Completion(beginning, False)])[0][0])
 
 
 def test_longest_verdict_is_a_setting():

@@ -11,6 +11,7 @@ from helpers.tiny_models import TEXTS
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.llm.http.engine import HTTPEngine
+from distill.llm.protocol import Completion
 from distill.llm.score_checks import make_unusable_score
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
@@ -233,6 +234,39 @@ def test_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engin
         judge(tmp_path, rankers(llm_folder, shard_size=100), unsure)
 
 
+@pytest.mark.parametrize("name", ["ql", "fused"])
+def test_remade_judgements_with_as_many_unusable_scores_are_not_refused(
+    tmp_path, llm_folder, engine, name
+):
+    """Whatever can be judged is known by then: those without a score alone are asked for again."""
+    unsure = Unsure(engine, lambda prefix, text: TEXTS[3] in prefix)
+    before = judge(tmp_path, rankers(llm_folder, shard_size=100), unsure, name)
+    asked = []
+    watched = Unsure(engine, lambda prefix, text: asked.append(text) or TEXTS[3] in prefix)
+    again = judge(tmp_path, rankers(llm_folder, shard_size=90), watched, name)
+    assert again.manifest["counts"]["judged before"] == 8
+    assert len(asked) == 4
+    assert scores(again) == scores(before)
+
+
+def test_remade_lists_with_as_many_unreadable_replies_are_not_refused(tmp_path, llm_folder):
+    class Moderated(Unasked):
+        supports_schema = False
+
+        def generate(self, prompts, seeds, sampling):
+            refused = Completion("", False, "the server refuses it")
+            return [refused if "bees" in p else Completion("[2] > [1]", True) for p in prompts]
+
+    asked = [(f"why do bees dance {n}", "p3") for n in range(4)] + [("what moves the sea", "p6")]
+    found = [["p6", "p8"]] * 5
+    settings = [rankers(llm_folder, shard_size=100, listwise_window=size) for size in (10, 20)]
+    stages = [judge(tmp_path, of, Moderated(), "listwise", found, asked) for of in settings]
+    assert [scores(stage) for stage in stages] == [
+        {("listwise", "q4", "p6"): -2.0, ("listwise", "q4", "p8"): -1.0}
+    ] * 2
+    assert stages[1].manifest["counts"]["unreadable replies"] == 4
+
+
 def think(path, body):
     """As a model that thinks first, on a server without log-probabilities, in too few tokens."""
     reply = make_completion(path, [""], "length")
@@ -248,7 +282,7 @@ def test_model_that_only_thinks_ends_the_job_and_nothing_is_kept(tmp_path, name)
         rule = {"rankers": [name], "shard_size": 100}
         recipe = Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
         engine = HTTPEngine(recipe.llm, tmp_path / "requests.sqlite")
-        with pytest.raises(UserError, match="no verdict in any of") as caught:
+        with pytest.raises(UserError, match="no usable score for any of") as caught:
             judge(tmp_path, RankerSettings.select(recipe), engine, name)
         engine.close()
     assert "llm.verdict_tokens" in caught.value.remedy

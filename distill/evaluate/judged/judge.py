@@ -22,6 +22,7 @@ from distill.llm.load import identify_llm, uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
+from distill.llm.usable import refuse_if_none_usable
 from distill.recipe import JudgedPool, LanguageModel
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
@@ -124,6 +125,10 @@ def judge_pairs(
     Args:
         stage: what they are judged for; its workers open the LLM, and this process alone keeps
             what they say.
+
+    Raises:
+        UserError: as soon as no pair of several has a usable score, whenever it was judged: the
+            others would cost as much in vain.
     """
     texts = [sanitize_for_prompt(pair.passage, judge.max_passage_words) for pair in pairs]
     mark = {"task": "judged", **judge.identity}
@@ -143,6 +148,7 @@ def judge_pairs(
         file, name = stage.metadata_dir / "manifest.json", f"stage {stage.name}"
         notes = ExecutionNotes(file, name, stage.folder, stage.workers)
         done = len(pairs) - sum(map(len, blocks))
+        named, judged_now = f"model {judge.settings.model!r}", 0
         with (
             stage.workers.begin(job) as team,
             Interrupt() as interrupt,
@@ -155,6 +161,8 @@ def judge_pairs(
                 new = {key: score for key, score in new.items() if math.isfinite(score[0])}
                 known.keep(new)
                 stored |= new
+                judged_now += len(block)
+                refuse_if_none_usable(named, len(stored), judged_now, judge.settings)
                 bar.advance(len(block))
             notes.add(team.describe())
             interrupt.stop_if_requested()

@@ -47,11 +47,12 @@ class RankerSettings(NamedTuple):
 @dataclass(frozen=True)
 class RankingPass:
     """A pass ready to judge. `judge` returns one `JudgedLists` for each of `rankers`; `fingerprint`
-    changes whenever scores would."""
+    changes whenever scores would; `llm` holds the settings of the LLM that judges, if one does."""
 
     rankers: tuple[Judge, ...]
     fingerprint: dict[str, object]
     judge: Callable[[JudgeRequests], list[JudgedLists]]
+    llm: LanguageModel | None = None
 
 
 def list_passes(rule: Relabel, judges: list[Judge]) -> list[RankerName]:
@@ -99,6 +100,7 @@ def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], L
     """
     mark = {"pass": name, **identify_pass(name, settings)}
     engine, prompt = llm(), _load_pass_prompt(name, settings.rule, settings.folder)
+    model = settings.llm
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
             settings.llm.model,
@@ -108,15 +110,20 @@ def open_ranking(name: RankerName, settings: RankerSettings, llm: Callable[[], L
         )
     if name == "fused":
         return RankingPass(
-            ("ql", "rc"), mark, lambda requests: [*judge_fused(engine, prompt, requests)]
+            ("ql", "rc"), mark, lambda requests: [*judge_fused(engine, prompt, requests)], model
         )
     if name == "ql":
-        return RankingPass(("ql",), mark, lambda requests: [judge_ql(engine, prompt, requests)])
+        return RankingPass(
+            ("ql",), mark, lambda requests: [judge_ql(engine, prompt, requests)], model
+        )
     judge: Judge = "rc" if name == "rc" else "graded"
     if engine.can_compare_verdicts:
         by_logprobs = judge_rc if judge == "rc" else judge_graded
-        return RankingPass((judge,), mark, lambda requests: [by_logprobs(engine, prompt, requests)])
-    return RankingPass((judge,), {**mark, "by": "words"}, _make_word_judge(judge, settings, engine))
+        return RankingPass(
+            (judge,), mark, lambda requests: [by_logprobs(engine, prompt, requests)], model
+        )
+    by_words = _make_word_judge(judge, settings, engine)
+    return RankingPass((judge,), {**mark, "by": "words"}, by_words, model)
 
 
 def _make_word_judge(

@@ -8,6 +8,7 @@ from helpers.overlap_llm import OverlapLLM
 from helpers.tiny_models import TEXTS
 
 from distill.api.objects import Models, put_models
+from distill.errors import UserError
 from distill.evaluate.judged.judge import (
     JudgedPair,
     judge_pairs,
@@ -88,6 +89,42 @@ def test_pairs_of_a_query_are_not_judged_one_after_the_other(tmp_path):
     judge(Watches(), tmp_path / "judged.sqlite")
     assert len(seen) == len(PAIRS)
     assert len(set(seen[: len(TEXTS)])) > 4
+
+
+class Moderated(OverlapLLM):
+    """Grades in words, but for what a server's moderation refuses, and can be stopped."""
+
+    can_compare_verdicts = can_score = False
+
+    def __init__(self, refuses: str, calls: int = 99) -> None:
+        super().__init__()
+        self.refuses, self.calls, self.graded = refuses, calls, 0
+
+    def generate(self, prompts, seeds, sampling):
+        if not self.calls:
+            raise ConnectionError
+        self.calls -= 1
+        self.graded += len(prompts)
+        refused = Completion("", False, "the server refuses it")
+        return [refused if self.refuses in p else Completion("7", True) for p in prompts]
+
+
+def test_resumed_judging_with_many_unusable_replies_ends_as_undisturbed(tmp_path):
+    """A resumed pool, and one that is made again, ask for nothing but what was refused."""
+    whole = judge(Moderated("Bees"), tmp_path / "whole.sqlite")
+    assert sum(map(math.isnan, whole)) >= 4
+    with pytest.raises(ConnectionError):
+        judge(Moderated("Bees", calls=1), tmp_path / "stopped.sqlite")
+    for cache in ("stopped.sqlite", "stopped.sqlite", "whole.sqlite"):
+        assert judge(Moderated("Bees"), tmp_path / cache) == pytest.approx(whole, nan_ok=True)
+
+
+def test_judge_without_any_usable_reply_is_refused_early_with_the_key_that_helps(tmp_path):
+    llm = Moderated("")
+    with pytest.raises(UserError, match="no usable score for any of 64 pairs") as caught:
+        judge(llm, tmp_path / "judged.sqlite")
+    assert "llm.verdict_tokens" in caught.value.remedy
+    assert llm.graded == 64 < len(PAIRS)
 
 
 def test_pair_without_a_usable_score_has_none(tmp_path):
