@@ -53,8 +53,11 @@ def interpolate_weights(model: nn.Module, start: nn.Module, share: float) -> Non
         start: of the same shape, with the weights before training.
         share: of the model's own weights, from 0 to 1.
     """
-    before = start.state_dict()
-    for name, weight in model.state_dict().items():
+    before, after = start.state_dict(), model.state_dict()
+    # Tied weights, such as the token vectors of T5, have several names: each is mixed once.
+    distinct = {weight.data_ptr(): name for name, weight in after.items()}
+    for name in distinct.values():
+        weight = after[name]
         if weight.is_floating_point():
             old, own = (of.cpu().double() for of in (before[name], weight))  # MPS has no float64
             weight.copy_((1 - share) * old + share * own)

@@ -50,6 +50,30 @@ def test_interpolation_goes_from_the_start_to_the_trained_weights(share, weight)
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=1e-8)
 
 
+def test_tied_weights_are_interpolated_once():
+    """Token vectors that a model also reads by another name, as those of T5."""
+    models = [model_of(weight) for weight in (0.4, 0.1)]
+    for model in models:
+        model.shared = nn.Linear(2, 2)
+        model.shared.weight = model.weight
+    trained, start = models
+    assert {"weight", "shared.weight"} < set(trained.state_dict())
+    interpolate_weights(trained, start, 0.5)
+    torch.testing.assert_close(trained.weight, torch.full((2, 2), 0.25))
+
+
+def test_tied_weights_are_averaged_once(tmp_path):
+    kept = WeightAverager(tmp_path, "last", 2)
+    for step in (10, 20):
+        model = model_of(step)
+        model.shared = nn.Linear(2, 2, bias=False)
+        model.shared.weight = model.weight
+        kept.add(model, step, None)
+    kept.average(model)
+    torch.testing.assert_close(model.shared.weight, torch.full((2, 2), 15.0))
+    assert model.shared.weight is model.weight
+
+
 def test_average_of_one_is_kept_to_the_bit(tmp_path):
     model, other = nn.Linear(7, 5), nn.Linear(7, 5)
     kept = WeightAverager(tmp_path, "best", 1)
