@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch import nn
+from transformers import MODEL_MAPPING
 
 from distill.export.graph import OUTPUT
 from distill.export.query_side.sides import (
@@ -26,11 +28,20 @@ _PASSAGES = [
     "Bees dance to tell other bees where the flowers are.",
     "A glacier is a slow river of ice that carves valleys as it moves.",
 ]
+_MEAN = "(tokens * mask).sum(1) / mask.sum(1)"
 _POOLING_CODE = {
-    "mean": "(tokens * mask).sum(1) / mask.sum(1)",
-    "cls": "tokens[:, 0]",
-    "lasttoken": "tokens[torch.arange(len(texts)), mask.squeeze(2).sum(1).long() - 1]",
+    "right": {
+        "mean": _MEAN,
+        "cls": "tokens[:, 0]",
+        "lasttoken": "tokens[torch.arange(len(texts)), mask.squeeze(2).sum(1).long() - 1]",
+    },
+    "left": {
+        "mean": _MEAN,
+        "cls": "tokens[torch.arange(len(texts)), -mask.squeeze(2).sum(1).long()]",
+        "lasttoken": "tokens[:, -1]",
+    },
 }
+"""By the side on which the tokenizer pads, and by pooling mode."""
 
 
 def write_sentence_transformers_snippet(model: SentenceTransformer, name: str) -> str:
@@ -61,20 +72,20 @@ def write_transformers_snippet(model: SentenceTransformer, name: str, on_hub: bo
     first, *rest = model
     poolings = [m for m in rest if isinstance(m, Pooling)]
     denses = [m for m in rest if isinstance(m, Dense)]
-    plain = (
-        isinstance(first, Transformer) and len(poolings) == 1 and all(map(_is_expressible, rest))
-    )
+    loader = _find_class(first)
+    plain = loader is not None and len(poolings) == 1 and all(map(_is_expressible, rest))
     if not plain or not (poolings[0].include_prompt or not any(model.prompts.values())):
         return None
+    pooling = _POOLING_CODE[model.tokenizer.padding_side][str(poolings[0].pooling_mode)]
     paths = [f"{number}_Dense" for number, m in enumerate(model) if isinstance(m, Dense)]
     return (
         "import torch\n"
         + _write_hub_import(on_hub)
         + ("from safetensors.torch import load_file\n" if denses else "")
-        + "from transformers import AutoModel, AutoTokenizer\n\n"
+        + f"from transformers import {', '.join(sorted(['AutoTokenizer', str(loader)]))}\n\n"
         + _write_folder_line(name, on_hub)
         + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-        "model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()\n"
+        f"model = {loader}.from_pretrained(folder, dtype=torch.float32).eval()\n"
         + "".join(f'dense_{p[0]} = load_file(f"{{folder}}/{p}/model.safetensors")\n' for p in paths)
         + "\n\ndef encode(texts, prompt):\n"
         "    texts = [prompt + text for text in texts]\n"
@@ -83,7 +94,7 @@ def write_transformers_snippet(model: SentenceTransformer, name: str, on_hub: bo
         "    with torch.inference_mode():\n"
         "        tokens = model(**batch).last_hidden_state\n"
         '    mask = batch["attention_mask"].unsqueeze(2).float()\n'
-        f"    vectors = {_POOLING_CODE[str(poolings[0].pooling_mode)]}\n"
+        f"    vectors = {pooling}\n"
         + "".join(map(_write_dense_line, denses, paths))
         + f"    return torch.nn.functional.normalize(vectors{_write_slice(model)}, dim=1)\n\n\n"
         + _write_encode_calls(model)
@@ -157,9 +168,22 @@ def get_max_tokens(model: SentenceTransformer) -> int:
     return int(truncation.get("max_length", ALL_TOKENS))
 
 
+def _find_class(module: nn.Module) -> str | None:
+    """Find the class by which transformers opens a model's transformer again: of an encoder such
+    as T5's, AutoModel would make the decoder too. None where transformers has no such class."""
+    if not isinstance(module, Transformer):
+        return None
+    model: Any = module.auto_model
+    opened = MODEL_MAPPING.get(type(model.config), ())
+    if type(model) in (opened if isinstance(opened, tuple) else (opened,)):
+        return "AutoModel"
+    name = type(model).__name__
+    return name if hasattr(transformers, name) else None
+
+
 def _is_expressible(module: nn.Module) -> bool:
     if isinstance(module, Pooling):
-        return module.pooling_mode in _POOLING_CODE
+        return module.pooling_mode in _POOLING_CODE["right"]
     if isinstance(module, Dense):
         activation = isinstance(module.activation_function, (nn.Identity, nn.Tanh))
         between = {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
