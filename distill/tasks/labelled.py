@@ -113,8 +113,8 @@ def read_labelled(
     """Read a labelled set as a retrieval task, and a revision that changes when the task does.
 
     A table with a column of passages is searched over its own passages; one of document ids over
-    the corpus, whose documents stay whole. Of both kinds of columns, neither of them named, ids go
-    first where the corpus has a document that they name.
+    the corpus, whose documents stay whole. Of both kinds of columns, neither of them named,
+    `settle_answers` keeps one.
 
     Args:
         columns: which columns hold what; those that are not named are found by their usual names.
