@@ -54,7 +54,7 @@ def load_sentence_model(
     """
     refuse_pickles(folder)
     model_kwargs = {"use_safetensors": True, **options.pop("model_kwargs", {})}
-    with _find_moved_base(folder) as whole:
+    with find_moved_base(folder, folder.resolve().parent / "base") as whole:
         model = SentenceTransformer._load_with_module_classes(
             str(whole),
             _OWN_MODULES,
@@ -69,13 +69,12 @@ def load_sentence_model(
 
 
 @contextmanager
-def _find_moved_base(folder: Path) -> Iterator[Path]:
+def find_moved_base(folder: Path, base: Path) -> Iterator[Path]:
     """Give a folder that loads as this one. An adapter names its base by the path that this had in
-    training; where a run was moved, its base is the folder `base` beside the adapter's, and the
-    files are read from a copy of links that says so."""
+    training; where that is gone, as in a run that was moved, the files are read from a copy of
+    links that names `base`, if it is there."""
     settings = read_settings(folder, ADAPTER)
     named = Path(str(settings.get("base_model_name_or_path", "")))
-    base = folder.resolve().parent / "base"
     if not named.is_absolute() or named.exists() or not base.is_dir():
         yield folder
         return

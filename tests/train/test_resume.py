@@ -9,11 +9,8 @@ import pytest
 import torch
 from helpers.fresh_process import run_function
 from helpers.killed_training import arrange_death, train_and_die
-from helpers.training_by_hand import (
-    ALIGNED,
-    make_recipe,
-    train_in,
-)
+from helpers.tiny_architectures import make_tiny_decoder
+from helpers.training_by_hand import ALIGNED, make_recipe, train_in
 from helpers.written_files import read_files
 
 from distill.errors import UserError
@@ -79,6 +76,17 @@ def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
 ):
     train_and_die(tmp_path / "run", resumable, when, step)
     assert read_files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+def test_lora_goes_on_in_a_run_that_was_moved(tmp_path):
+    """A checkpoint's adapter names its base by the path that this had before."""
+    make_tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    student = {"lora": {"rank": 4}}
+    recipe = make_recipe(tmp_path / "decoder", student=student, train={"checkpoint_steps": 1})
+    whole = read_files(train_in(tmp_path / "whole", recipe).folder)
+    train_and_die(tmp_path / "run", recipe, "step", 3)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert read_files(train_in(tmp_path / "moved", recipe).folder) == whole
 
 
 def test_checkpoint_has_no_model_card(tmp_path, resumable):

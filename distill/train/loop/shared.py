@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import torch
 from sentence_transformers.base.modules import Module
 from sentence_transformers.util import fullname
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from distill.files.atomic import name_full_disk
+from distill.models.sentence_transformer import find_moved_base
 from distill.train.loop.callbacks import LOGGING_STEPS
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -32,17 +33,26 @@ class CheckpointingTrainer(Trainer):
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
         """Load a checkpoint's weights by way of the CPU: sentence-transformers' own method puts a
-        second whole model on the default device. Where the model is spread, transformers names it,
-        and reads its parts."""
+        second whole model on the default device. An adapter's base is that of the model itself,
+        wherever the run was when the checkpoint was written. Where the model is spread,
+        transformers names it, and reads its parts."""
         if model is not None:
             Trainer._load_from_checkpoint(self, checkpoint_path, model)
             return
         trained: Any = self.model
         classes = {fullname(of): type(of) for of in trained.modules() if isinstance(of, Module)}
-        loaded = type(trained)._load_with_module_classes(
-            checkpoint_path, classes, device="cpu", trust_remote_code=False
-        )
+        with find_moved_base(Path(checkpoint_path), _find_base(trained)) as whole:
+            loaded = type(trained)._load_with_module_classes(
+                str(whole), classes, device="cpu", trust_remote_code=False
+            )
         trained.load_state_dict(loaded.state_dict())
+
+
+def _find_base(model: torch.nn.Module) -> Path:
+    """Return the folder that the model's transformer was read from. A model without one has no
+    adapter, and so no base."""
+    transformers = (of for of in model.modules() if isinstance(of, PreTrainedModel))
+    return Path(next((str(of.name_or_path) for of in transformers), "")).resolve()
 
 
 @contextmanager
