@@ -1,13 +1,13 @@
 """Read the metadata at the head of a model card (README.md), and the licence that files state."""
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
 from distill.files.read import parse_path, read_text
 from distill.files.read_yaml import parse_yaml
+from distill.models.gguf_head import read_gguf_text
 from distill.models.sources.wheel import find_in_cache, parse_wheel
 
 _HEAD = re.compile(r"\A\s*---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -47,13 +47,4 @@ def find_licence(reference: str) -> str | None:
         path = find_in_cache(parse_wheel(reference))
     if path is None or not path.exists():
         return None
-    return read_licence(path) if path.is_dir() else _read_gguf_licence(path)
-
-
-@lru_cache(maxsize=32)
-def _read_gguf_licence(path: Path) -> str | None:
-    """Read it once: the library parses the file's whole vocabulary, which takes seconds."""
-    from gguf import GGUFReader  # takes a second to import
-
-    field = GGUFReader(path).fields.get("general.license")
-    return str(field.contents()) if field else None
+    return read_licence(path) if path.is_dir() else read_gguf_text(path, "general.license")

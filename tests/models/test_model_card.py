@@ -1,8 +1,12 @@
-"""The head of a model's card, which may hold anything."""
+"""The head of a model's card, which may hold anything, and that of a GGUF file."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from gguf import GGUFReader, GGUFWriter
 
-from distill.models.model_card import read_card
+from distill.models.model_card import find_licence, read_card
 
 
 def card(folder, data):
@@ -36,3 +40,38 @@ def test_head_is_read(tmp_path):
 )
 def test_card_that_cannot_be_read_says_nothing(tmp_path, data):
     assert card(tmp_path, data) == {}
+
+
+def write_gguf(path: Path, licence: str | None) -> Path:
+    """A GGUF file with a vocabulary before the licence."""
+    writer = GGUFWriter(str(path), "llama")
+    writer.add_token_list([f"token {number}" for number in range(300)])
+    writer.add_token_scores([0.5] * 300)
+    writer.add_context_length(64)
+    if licence is not None:
+        writer.add_license(licence)
+    writer.add_tensor("output.weight", np.ones((4, 4), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_licence_of_a_gguf_file_is_read_behind_its_vocabulary(tmp_path):
+    file = write_gguf(tmp_path / "m.gguf", "apache-2.0")
+    assert str(GGUFReader(file).fields["general.license"].contents()) == "apache-2.0"
+    assert find_licence(str(file)) == "apache-2.0"
+    assert find_licence(str(write_gguf(tmp_path / "other.gguf", None))) is None
+
+
+@pytest.mark.bad_input("damage", "a GGUF file that ends or lies", "states no licence, at once")
+def test_damaged_gguf_file_states_no_licence(tmp_path):
+    whole = write_gguf(tmp_path / "m.gguf", "apache-2.0").read_bytes()
+    file = tmp_path / "damaged.gguf"
+    for length in (0, 3, 8, 20, 40, 400):
+        file.write_bytes(whole[:length])
+        assert find_licence(str(file)) is None
+    for place in (8, 16, 24, 32, 80, 100):
+        file.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+        assert find_licence(str(file)) in (None, "apache-2.0")
