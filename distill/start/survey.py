@@ -260,9 +260,9 @@ def _find_language(texts: Sequence[str]) -> str | None:
 
 def count_languages(texts: Sequence[str]) -> Counter[str]:
     """Count the characters of a sample of texts, at least one, by their language (ISO 639-1)."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    from distill.generate.filters.language import open_identifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier = open_identifier()
     characters = Counter[str]()
     for text in texts[:: max(1, len(texts) // _LANGUAGE_SAMPLE)]:
         beginning = text[:_LANGUAGE_CHARACTERS]

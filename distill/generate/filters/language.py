@@ -19,14 +19,15 @@ _NO_LANGUAGE = "zxx"
 
 
 @cache
-def _open_identifier() -> LanguageIdentifier:
+def open_identifier() -> LanguageIdentifier:
+    """Open the detector, once: its file is compressed, and takes a second."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def is_foreign(text: str, allowed: Sequence[str]) -> bool:
     """Return whether a text is certainly in none of the languages `allowed` (ISO 639-1). One that
     the detector does not know cannot be ruled out."""
-    ranked = _open_identifier().rank(text)
+    ranked = open_identifier().rank(text)
     (best, probability), chances = ranked[0], dict(ranked)
     if best in allowed or best == _NO_LANGUAGE or not chances.keys() >= set(allowed):
         return False
@@ -36,7 +37,7 @@ def is_foreign(text: str, allowed: Sequence[str]) -> bool:
 def detect_language(text: str) -> str | None:
     """Detect the language of a text (ISO 639-1); None where it is in none, or that is not
     certain."""
-    best, probability = _open_identifier().classify(text)
+    best, probability = open_identifier().classify(text)
     return str(best) if best != _NO_LANGUAGE and probability >= _CERTAIN else None
 
 
@@ -47,12 +48,12 @@ def make_language_filter(allowed: Sequence[str] | None) -> Filter:
     Raises:
         UserError: if `allowed` names a language that cannot be detected.
     """
-    unknown = sorted(set(allowed) - set(_open_identifier().labels)) if allowed else []
+    unknown = sorted(set(allowed) - set(open_identifier().labels)) if allowed else []
     if unknown:
         raise UserError(
             "generate.filters.languages",
             f"{', '.join(unknown)}: cannot be detected",
-            f"known are {' '.join(sorted(_open_identifier().labels))}",
+            f"known are {' '.join(sorted(open_identifier().labels))}",
         )
 
     def find_reason(draw: GeneratedQuery) -> str | None:
