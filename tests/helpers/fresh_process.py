@@ -33,7 +33,12 @@ CONTEXT.set_forkserver_preload(
         "transformers.models.bert.modeling_bert",
         "transformers.models.llama.modeling_llama",
         "mteb",
+        "helpers.first_uses",
     ]
+)
+_HERE = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [os.environ.get("PYTHONPATH"), _HERE])  # where the server finds the last one
 )
 
 
