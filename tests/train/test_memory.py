@@ -14,7 +14,7 @@ from distill.train.settings import TrainingSettings
 from distill.train.stage import train_student
 
 ROWS_A_SHARD = 8
-TEXT_BYTES = 32_000
+TEXT_BYTES = 8_000
 FEW, MANY = 8, 400
 
 TITLED = {"document_template": "title: {title} | text: {text}"}
