@@ -94,8 +94,12 @@ def test_recipe_that_distils_a_judge(tmp_path):
         "train.align.sentences": 120,
         "judge.queries": 12,
         "judge.epochs": 1,
+        "judge.max_tokens": 48,
         "judge.depth": 10,
         "relabel.check.queries": 30,
+        "relabel.max_passage_words": 24,
+        "relabel.negative_count": 1,
+        "student.max_tokens": 48,
         "evaluate.speed_texts": 0,
     }
     summary = run("judge-tiny.yaml", tmp_path / "run", **sets)
