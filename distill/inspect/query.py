@@ -52,7 +52,7 @@ def build_candidates_table(view: QueryView) -> RichTable:
 
 def describe_orders(view: QueryView) -> Iterator[str]:
     """Describe a line for each ranker: the candidates that it has ranked, best first."""
-    if "rrf" in view.candidates[0]:
+    if view.candidates[0].get("rrf"):
         yield f"order by RRF: {_join_ids(view.candidates, view)}"
     *judges, _ = list_rankers(view)
     for judge in judges:

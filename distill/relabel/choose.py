@@ -17,8 +17,13 @@ from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateTexts, count_shards_a_block, read_shard_queries
-from distill.relabel.fuse import group_by_query
-from distill.relabel.negatives import draw_negatives, select_negative_pool, select_relevant
+from distill.relabel.fuse import are_ranked, group_by_query
+from distill.relabel.negatives import (
+    draw_negatives,
+    get_relevance_column,
+    select_negative_pool,
+    select_relevant,
+)
 from distill.relabel.statistics import (
     WITHOUT_SEED,
     RelabelledQuery,
@@ -35,6 +40,8 @@ from distill.workers.protocol import OpenWork, WorkerNeeds
 CHANGES_FILE = "changes.json"
 """In the stage's metadata folder: some changes of positive, for the report."""
 UNANSWERED = "no candidate answers it"
+UNJUDGED = "no ranker gave a verdict on it"
+SEED_KEPT = "seeds kept as no ranker gave a verdict"
 NOT_RETRIEVED = "nothing was retrieved for it"
 CHANGED = "positive changed"
 
@@ -144,7 +151,9 @@ def choose_examples(
 ) -> ChosenExamples | None:
     """Choose one query's positives and negatives; None where no candidate answers it. Without a
     seed passage the positive is the first by fusion, whatever `relabel.positive` says. Where
-    `relabel.min_relevance` is set, it is the first of those that reach it.
+    `relabel.min_relevance` is set, it is the first of those that reach it. Where no ranker has
+    ranked the candidates, only the seed passage can be the positive, and negatives are in the
+    retriever's order.
 
     Args:
         labels: the query's label rows.
@@ -153,12 +162,12 @@ def choose_examples(
         rng: decides sampled negatives.
     """
     ordered = sort_by_fusion(labels, rule.rankers[0])
-    best = ordered
-    if rule.min_relevance is not None:
-        best = select_relevant(ordered, rule, rule.min_relevance)
-        if not best:
-            return None
     seed = next(row for row in ordered if row["passage_id"] == seed_id) if seed_id else None
+    best = ordered if are_ranked(ordered) else [row for row in [seed] if row]
+    if rule.min_relevance is not None:
+        best = select_relevant(best, rule, rule.min_relevance)
+    if not best:
+        return None
     positives = [_choose_positive(best[0], seed, rule)]
     further = select_relevant(ordered, rule, rule.more_positives)
     positives += [row for row in further if row is not positives[0]]
@@ -230,19 +239,25 @@ def _make_shard(
         rng = random.Random(f"{seed}|{query['query_id']}")
         choice = choose_examples(label_rows, query["seed_id"], texts, rule, rng)
         if choice is None:
-            _drop(query, UNANSWERED, shard)
+            _drop(query, _explain_drop(label_rows, rule), shard)
             continue
         counts = {
             "kept": 1,
             "additional positives": len(choice.positives) - 1,
             CHANGED: int(_is_relabelled(query, choice.positives[0])),
             WITHOUT_SEED: int(not query["seed_id"]),
+            SEED_KEPT: int(not are_ranked(label_rows)),
             "fewer negatives than asked": int(len(choice.negatives) < rule.negative_count),
         }
         shard.counts += Counter(counts) + choice.counts
         for number, positive in enumerate(choice.positives, start=1):
             shard.rows.append(_make_example(query, number, positive, choice.negatives, texts))
     return shard
+
+
+def _explain_drop(labels: list[Row], rule: Relabel) -> str:
+    relevance = get_relevance_column(rule)
+    return UNJUDGED if all(row[relevance] is None for row in labels) else UNANSWERED
 
 
 def _drop(query: Row, reason: str, shard: ShardResult) -> None:

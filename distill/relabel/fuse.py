@@ -31,6 +31,8 @@ from distill.store.tables import (
 from distill.workers.protocol import OpenWork, WorkerNeeds
 
 _log = logging.getLogger(__name__)
+WITHOUT_VERDICT = "queries without a verdict of "
+"""Beginning of the count of queries of which a ranker, which is named then, judged nothing."""
 PairScores = dict[tuple[str, str], float]
 """(query id, passage id) -> score."""
 _WHOLE_QUERY_SUFFIXES = ("-listwise", "-bm25")
@@ -90,10 +92,13 @@ def _open_fusion(
 
     def fuse(number: int) -> ShardResult:
         scores = _read_scores(readers, number)
-        rows: list[Row] = []
+        shard = ShardResult([])
         for query_candidates in group_by_query(read_shard(CANDIDATES, paths[number])):
-            rows += make_label_rows(query_candidates, scores, rule)
-        return ShardResult(rows)
+            rows = make_label_rows(query_candidates, scores, rule)
+            silent = [judge for judge in rule.judges if all(row[judge] is None for row in rows)]
+            shard.counts.update(f"{WITHOUT_VERDICT}{judge}" for judge in silent)
+            shard.rows += rows
+        return shard
 
     yield OpenWork(lambda numbers: [*map(fuse, numbers)])
 
@@ -224,7 +229,9 @@ def make_label_rows(
     A seed passage that retrieval missed ranks behind all retrieved ones. Equal scores rank in the
     retriever's order. A candidate that a cascade left unjudged ranks behind all judged ones, in the
     order of the first fusion, and has neither score nor rank of the later rankers; the same holds
-    for one that a ranker could not judge.
+    for one that a ranker could not judge. A ranker that judged none of them has no part in the
+    query's fusion; where none is left that weighs anything, all fused scores are 0 (see
+    `are_ranked`).
     """
     pairs = [(row["query_id"], row["passage_id"]) for row in candidates]
     retrieved = sum(row["rank"] is not None for row in candidates)
@@ -232,15 +239,16 @@ def make_label_rows(
     judges = dict.fromkeys((*scores, *(ranker for ranker in rule.rankers if ranker in JUDGES)))
     values = {ranker: [scores.get(ranker, {}).get(pair) for pair in pairs] for ranker in judges}
     ranks = {judge: _rank_scores(scored, by_retriever) for judge, scored in values.items()}
+    judged = {judge: ranked for judge, ranked in ranks.items() if any(ranked)}
     retriever = {"retriever": by_retriever}
     complete = retriever | {
-        judge: rank_missing_last(ranked, by_retriever) for judge, ranked in ranks.items()
+        judge: rank_missing_last(ranked, by_retriever) for judge, ranked in judged.items()
     }
     if rule.cascade.by:
         first = _rank_scores(fuse_ranks(complete, rule.cascade.by, rule), by_retriever)
         order = rank_missing_last(first, by_retriever)
         complete = retriever | {
-            judge: rank_missing_last(ranked, order) for judge, ranked in ranks.items()
+            judge: rank_missing_last(ranked, order) for judge, ranked in judged.items()
         }
     final = fuse_ranks(complete, rule.rankers, rule)
     none: list[None] = [None] * len(candidates)
@@ -259,10 +267,17 @@ def make_label_rows(
 def fuse_ranks(
     ranks: Mapping[str, Sequence[int]], rankers: Sequence[Ranker], rule: Relabel
 ) -> list[float]:
-    """Fuse the ranks of these rankers, which have ranked all candidates."""
-    weights = [(rule.get_weight(ranker), ranks[ranker]) for ranker in rankers]
+    """Fuse the ranks of these rankers, each of which has ranked all candidates or, where it is not
+    among the ranks, none; the retriever's are always there."""
+    weights = [(rule.get_weight(ranker), ranks[ranker]) for ranker in rankers if ranker in ranks]
     parts = [[weight / (rule.rrf_k + rank) for rank in of] for weight, of in weights]
-    return [sum(shares) for shares in zip(*parts, strict=True)]
+    return [sum((part[i] for part in parts), 0.0) for i in range(len(ranks["retriever"]))]
+
+
+def are_ranked(labels: Sequence[Row]) -> bool:
+    """Return whether any ranker that weighs something has ranked a query's candidates: fused scores
+    are above 0 then."""
+    return any(row["rrf"] for row in labels)
 
 
 def group_by_query(rows: Sequence[Row]) -> list[list[Row]]:

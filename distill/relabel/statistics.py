@@ -84,6 +84,8 @@ class RunningStatistics:
         """Add the score differences of the fusion's first and last candidate (p_1 and p_N). After a
         cascade the last one lacks the scores of some rankers."""
         first, last = ordered[0], ordered[-1]
+        if not first["rrf"]:
+            return
         for ranker in ["rrf", *(r for r in self._rankers if r != "retriever")]:
             if first[ranker] is not None and last[ranker] is not None:
                 self._means.add(f"{ranker}_first_minus_last", first[ranker] - last[ranker])
@@ -198,10 +200,12 @@ def compute_bin_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
 def find_ranks(
     one: RelabelledQuery, passage_id: str, rankers: Sequence[str]
 ) -> dict[str, int | None]:
-    """Find a candidate's rank by each ranker, None where it was not judged, and by the fusion."""
+    """Find a candidate's rank by each ranker, None where it was not judged, and by the fusion, None
+    where no ranker had ranked the query's candidates."""
     place = next(i for i, row in enumerate(one.ordered) if row["passage_id"] == passage_id)
     row = one.ordered[place]
-    return {**{ranker: row[f"{ranker}_rank"] for ranker in rankers}, FUSION: place + 1}
+    ranks = {ranker: row[f"{ranker}_rank"] for ranker in rankers}
+    return {**ranks, FUSION: place + 1 if row["rrf"] else None}
 
 
 def compute_kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -84,9 +84,24 @@ def test_rrf_ranks_what_a_ranker_could_not_judge_behind_what_it_judged():
     rows = labels([1, 2, 3], scores(ql=[None, -3.0, -2.0]), rankers=["ql"])
     assert [row["ql_rank"] for row in rows] == [None, 2, 1]
     assert sorted(range(3), key=lambda i: -rows[i]["rrf"]) == [2, 1, 0]
-    none_judged = labels([1, 2], {}, rankers=["ql"])
-    assert [row["ql"] for row in none_judged] == [None, None]
-    assert none_judged[0]["rrf"] > none_judged[1]["rrf"]
+
+
+def test_rrf_leaves_out_a_ranker_that_judged_none_of_a_querys_candidates():
+    rule = {"rankers": ["listwise", "rc"], "weights": {"listwise": 3.0}}
+    rows = labels([1, 2, 3], scores(rc=[0.1, 0.9, 0.2]), **rule)
+    assert [row["listwise_rank"] for row in rows] == [None] * 3
+    assert [row["rrf"] for row in rows] == pytest.approx([1 / 3, 1, 1 / 2])
+    assert [row["rrf"] for row in labels([1, 2], {}, rankers=["ql", "rc"])] == [0.0, 0.0]
+    by_retriever = labels([2, 1], {}, rankers=["ql", "retriever"])
+    assert [row["rrf"] for row in by_retriever] == pytest.approx([1 / 2, 1])
+    weighed = {"rankers": ["ql", "retriever"], "weights": {"retriever": 0.0}}
+    assert [row["rrf"] for row in labels([2, 1], {}, **weighed)] == [0.0, 0.0]
+
+
+def test_rrf_after_a_cascade_leaves_out_a_later_ranker_that_judged_no_survivor():
+    cascade = {"rankers": ["ql", "rc"], "cascade": {"by": ["rc"], "keep": 2}}
+    rows = labels([1, 2, 3], scores(rc=[0.1, 0.9, 0.2]), **cascade)
+    assert [row["rrf"] for row in rows] == pytest.approx([1 / 3, 1, 1 / 2])
 
 
 def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are_wide(tmp_path):
@@ -122,6 +137,30 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
     narrow = made(tmp_path / "narrow", wide=False)
     assert narrow == made(tmp_path / "wide", wide=True)
     assert [row["ql"] for row in narrow] == [-float(n) for n in range(24)]
+
+
+def test_queries_without_a_verdict_are_counted_by_ranker(tmp_path):
+    rule = Relabel(rankers=["ql", "retriever"], shard_size=2, block=2)
+    counts = []
+    for silent in ({"q1", "q2"}, set()):
+        with Run(tmp_path / str(len(silent))) as run:
+            texts, found = {"p0": "text 0", "p1": "text 1"}, [["p0", "p1"]] * 3
+            _, queries, candidates = prepare_candidates(run, texts, [("why", "p0")] * 3, found)
+            judgements = run.open_stage("judgements-ql", {}, [candidates])
+            shards = [
+                [
+                    {"query_id": q, "passage_id": p, "ranker": "ql", "score": -1.0, "tokens": 1}
+                    for q in of
+                    if q not in silent
+                ]
+                for of, p in ((("q0", "q1"), "p0"), (("q0", "q1"), "p1"), (("q2",), "p0"))
+            ]
+            judgements.map_shards(JUDGEMENTS, shards, ShardResult)
+            judgements.finish()
+            stages = {"ql": (judgements, candidates)}
+            made = make_labels(run, rule, queries, candidates, stages)
+            counts.append(made.manifest["counts"])
+    assert counts == [{"queries without a verdict of ql": 2}, {}]
 
 
 TOKENS = {"q0": 2, "q1": 10, "q2": 4, "q3": 5}

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from distill.evaluate.judge_summary import describe_judge
 from distill.files.atomic import read_json
 from distill.relabel.choose import CHANGES_FILE
+from distill.relabel.fuse import WITHOUT_VERDICT
 from distill.relabel.statistics import FUSION
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
@@ -91,7 +92,13 @@ def _list_notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:
         for name, count in counts.items()
         if name not in ("kept", "positive changed") and not name.startswith("dropped")
     ]
-    measured = stages.get("labels", {}).get("figures", {}).get("seed_margin", {})
+    labels = stages.get("labels", {})
+    notes += [
+        (name, numbers.format_whole(count))
+        for name, count in labels.get("counts", {}).items()
+        if name.startswith(WITHOUT_VERDICT)
+    ]
+    measured = labels.get("figures", {}).get("seed_margin", {})
     for ranker, margin in measured.items():
         notes.append(
             (

@@ -64,5 +64,7 @@ def _read_scores(
         return [float(label["passage_id"] == seed_id) for label in labels]
     if name == "teacher":
         return [teacher.get(label["passage_id"], math.nan) for label in labels]
+    if name == "rrf" and not any(label["rrf"] for label in labels):  # no ranker ranked them
+        return [math.nan] * len(labels)
     scores = [label[_COLUMNS.get(name, name)] for label in labels]
     return [math.nan if score is None else score for score in scores]

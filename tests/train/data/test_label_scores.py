@@ -51,6 +51,12 @@ def test_every_ranker_teaches_and_alone_in_a_mixture_it_teaches_the_same(name):
     )
 
 
+def test_fused_score_of_a_query_that_no_ranker_ranked_is_unknown():
+    rows = [label(n, similarity=n / 7, rrf=0.0) for n in range(3)]
+    for choice in ("rrf", {"rrf": 1.0, "retriever": 1.0}):
+        assert all(map(math.isnan, score(rows, choice)))
+
+
 def test_mixture_does_not_heed_the_scale_and_offset_of_its_parts():
     other = [row | {"ql": 40 * row["ql"] + 7, "rc": row["rc"] / 9 - 1} for row in ALL]
     mixture = {"ql": 0.7, "rc": 0.3}
