@@ -101,7 +101,7 @@ class Encoder:
             return self.encode_prompted(prompted, side)
         ends = [len(whole) - len(text) for whole, text in zip(prompted, texts, strict=True)]
         split = [(whole[:end], whole[end:]) for whole, end in zip(prompted, ends, strict=True)]
-        return self._encode_split(split, side)
+        return self._normalize(embed_split(self.embedder, split, side))
 
     def encode_prompted(self, texts: Sequence[str], side: Side) -> Vectors:
         """Return the same vectors of whole texts, as `wording.write` makes them.
@@ -122,22 +122,24 @@ class Encoder:
                 "{task} and {query}; a student must have been trained with it as "
                 "student.query_template",
             )
-        return self._encode_split([self.wording.split(text, side) for text in texts], side)
-
-    def _encode_split(self, split: Sequence[tuple[str, str]], side: Side) -> Vectors:
-        """Encode pairs of a prompt and the text behind it. The model leaves its prompt's tokens
-        out, and counts them for a batch of one prompt."""
-        by_prompt: dict[str, list[int]] = defaultdict(list)
-        for number, (prompt, _) in enumerate(split):
-            by_prompt[prompt].append(number)
-        vectors = np.empty((len(split), self.dimensions), np.float32)
-        for prompt, numbers in by_prompt.items():
-            vectors[numbers] = self.embedder.embed([split[i][1] for i in numbers], prompt, side)
-        return self._normalize(vectors)
+        split = [self.wording.split(text, side) for text in texts]
+        return self._normalize(embed_split(self.embedder, split, side))
 
     def _normalize(self, vectors: Vectors) -> Vectors:
         # Dividing a second time would change last digits.
         return vectors if self.embedder.normalizes else normalize_rows(vectors)
+
+
+def embed_split(embedder: Embedder, split: Sequence[tuple[str, str]], side: Side) -> Vectors:
+    """Embed pairs of a prompt and the text behind it, (pairs, dimensions), by a model that leaves
+    its prompt's tokens out, and counts them for a batch of one prompt."""
+    by_prompt: dict[str, list[int]] = defaultdict(list)
+    for number, (prompt, _) in enumerate(split):
+        by_prompt[prompt].append(number)
+    vectors = np.empty((len(split), embedder.dimensions), np.float32)
+    for prompt, numbers in by_prompt.items():
+        vectors[numbers] = embedder.embed([split[i][1] for i in numbers], prompt, side)
+    return vectors
 
 
 def normalize_rows(vectors: Vectors) -> Vectors:

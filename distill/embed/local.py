@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import PreTrainedTokenizerBase
 
 from distill.embed.batches import batch_by_length, get_default_batch_tokens
 from distill.embed.encoder import Vectors
 from distill.embed.open_model import OpenModel, find_max_tokens
 from distill.errors import UserError
+from distill.models.sentence_transformer import are_prompts_pooled
 from distill.runtime.devices import raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.runtime.progress import count_requests
@@ -42,9 +42,8 @@ class LocalEmbedder:
         self._departures = opened.departures
         self.dimensions = int(self.model.get_embedding_dimension() or 0)
         self._batch_tokens = batch_tokens or get_default_batch_tokens(self.model.device.type)
-        modules = list(self.model.modules())
-        self._routed = any(isinstance(module, Router) for module in modules)
-        self.pools_prompts = all(m.include_prompt for m in modules if isinstance(m, Pooling))
+        self._routed = any(isinstance(module, Router) for module in self.model.modules())
+        self.pools_prompts = are_prompts_pooled(self.model)
 
     def describe_identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
         """Return what changes a text's vector: prompt, length, dtype, settings (see `Embedder`)."""

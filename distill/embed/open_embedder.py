@@ -10,17 +10,22 @@ from distill.embed.described import open_described
 from distill.embed.document_route import find_document_encoder
 from distill.embed.encoder import Encoder
 from distill.embed.local import LocalEmbedder
-from distill.embed.open_model import choose_dtype, open_model
+from distill.embed.open_model import UNTITLED_MARK, choose_dtype, open_model
 from distill.embed.published import look_up_published
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.models.attention_check import CODE, find_remote_class
 from distill.models.reference import identify_revision, resolve
-from distill.models.sentence_transformer import read_settings
+from distill.models.sentence_transformer import (
+    are_prompts_left_out,
+    read_prompts,
+    read_settings,
+)
 from distill.models.sources.in_memory import find_object, identify_object, is_object
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.runtime.devices import has_device
 from distill.store.local_name import name_model
+from distill.text.format import DOCUMENT_TEMPLATE
 from distill.workers.local import LOCAL
 from distill.workers.protocol import WorkerNeeds, Workers
 
@@ -209,4 +214,6 @@ def _list_adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]
         identity["add_eos_token"] = True
     if published.mark:
         identity["published"] = published.mark
+    if DOCUMENT_TEMPLATE in read_prompts(folder) and not settings.document_prompt:
+        identity |= UNTITLED_MARK if are_prompts_left_out(folder) else {}
     return identity

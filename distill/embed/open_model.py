@@ -15,6 +15,7 @@ from distill.models.attention_check import set_attention
 from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
 from distill.models.reference import identify_revision, resolve
 from distill.models.sentence_transformer import (
+    are_prompts_pooled,
     find_text_transformer,
     open_sentence_model,
     read_settings,
@@ -22,6 +23,10 @@ from distill.models.sentence_transformer import (
 from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
 from distill.runtime.devices import DTYPES, check_device, choose_device, get_torch_dtype
 from distill.store.local_name import name_model
+
+UNTITLED_MARK = {"untitled_prompt": "left out"}
+"""Part of the identity of a model that leaves its prompts out and writes titles: earlier versions
+left less out of documents without one, and their vectors are not to be found."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,15 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     ):
         max_tokens = settings.max_tokens
         _shorten(model, max_tokens)
+    wording = choose_prompts(settings, reference, list_carried_prompts(model), published)
+    if wording.titled is not None and not are_prompts_pooled(model):
+        departures |= UNTITLED_MARK
     return OpenModel(
         reference,
         identify_revision(reference),
         folder,
         model,
-        choose_prompts(settings, reference, list_carried_prompts(model), published),
+        wording,
         published,
         departures,
         all_tokens,

@@ -61,7 +61,7 @@ class EmbedderPrompts:
 
     @property
     def before_documents(self) -> str:
-        """The text before every document."""
+        """The text before every document, up to the place of a title."""
         return (
             self.document if self.titled is None else self.titled.write_document("", "title").prompt
         )
@@ -86,9 +86,14 @@ class EmbedderPrompts:
         ]
 
     def split(self, text: str, side: Side) -> tuple[str, str]:
-        """Split a whole text into its prompt and what follows it."""
+        """Split a whole text into its prompt and what follows it. The prompt of a document without
+        a title goes on to the text, as in training: what stands in the title's place is no word of
+        the document."""
         if side == "document":
-            return self.before_documents, text[len(self.before_documents) :]
+            prompt = self.before_documents
+            if self.titled is not None and text.startswith(self.titled.document_prompt):
+                prompt = self.titled.document_prompt
+            return prompt, text[len(prompt) :]
         # No task of one line holds it, where it shows.
         end = self._before_query
         start = text.index(end) + len(end) if end and end in text else 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM, OWN_TASKS
+from distill.embed.open_model import UNTITLED_MARK
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.compare import compare, make_student_variants
@@ -170,6 +171,7 @@ def fingerprint(
         # Added after there were runs: absent where they are the same as for those.
         **_fingerprint_comparison(evaluate, None if finds_by_words else recipe.retriever.bm25),
         **(_fingerprint_overlap(recipe.generate.filters) if is_overlap_counted else {}),
+        **_mark_untitled(recipe.student),
     }
 
 
@@ -186,6 +188,12 @@ def _fingerprint_comparison(evaluate: Evaluate, bm25: BM25 | None) -> dict[str, 
     if evaluate.baselines and bm25 is not None and bm25 != BM25():
         settings["bm25"] = bm25.model_dump()
     return settings
+
+
+def _mark_untitled(student: Student) -> dict[str, str]:
+    """Mark a student whose documents without a title were embedded otherwise by earlier
+    versions."""
+    return UNTITLED_MARK if student.text_format.has_title and not student.pool_prompt else {}
 
 
 def _fingerprint_overlap(filters: Filters) -> dict[str, Any]:

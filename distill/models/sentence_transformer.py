@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import batch_to_device
 from transformers import PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import (
@@ -139,6 +139,11 @@ def find_text_transformer(model: SentenceTransformer) -> Transformer | None:
     return next((module for module in model.modules() if isinstance(module, Transformer)), None)
 
 
+def are_prompts_pooled(model: SentenceTransformer) -> bool:
+    """Return whether a model's prompts are part of its vectors as any other words are."""
+    return all(m.include_prompt for m in model.modules() if isinstance(m, Pooling))
+
+
 def get_query_modules(model: SentenceTransformer) -> torch.nn.Module:
     """Return the modules that embed queries: the query route of a Router, else the whole model."""
     first = model[0]
@@ -158,6 +163,12 @@ def read_prompts(folder: Path) -> dict[str, str]:
         return {str(name): str(prompt) for name, prompt in prompts.items() if prompt}
     except (LookupError, TypeError, AttributeError):
         return {}
+
+
+def are_prompts_left_out(folder: Path) -> bool:
+    """Return whether a model's files say that its vectors leave its prompts out."""
+    settings = (_read_any(path) for path in folder.rglob("config.json"))
+    return any(isinstance(of, dict) and of.get("include_prompt") is False for of in settings)
 
 
 def find_transformer_folder(folder: Path) -> Path:

@@ -40,6 +40,8 @@ def test_documents_may_be_written_with_their_titles():
     assert wording.write_document("dance", "Bees") == "title: Bees | text: dance"
     assert wording.write(["dance"], "document") == ["title: none | text: dance"]
     assert wording.split("title: Bees | text: dance", "document")[0] == "title: "
+    untitled = wording.write_document("dance", "")
+    assert wording.split(untitled, "document") == ("title: none | text: ", "dance")
 
 
 def test_students_own_template_is_taken_by_its_names_alone():

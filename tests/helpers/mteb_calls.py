@@ -4,13 +4,14 @@ import datasets
 from torch.utils.data import DataLoader
 
 
-def encode_as_mteb(model, texts, task="SciFact", side=None):
-    """As mteb asks."""
+def encode_as_mteb(model, texts, task="SciFact", side=None, titles=None):
+    """As mteb asks; of documents with their titles, where they have some."""
     import mteb
     from mteb.types import PromptType
 
+    columns = {"text": texts} | ({"body": texts, "title": titles} if titles else {})
     return model.encode(
-        DataLoader(datasets.Dataset.from_dict({"text": texts}), batch_size=5),
+        DataLoader(datasets.Dataset.from_dict(columns), batch_size=5),
         task_metadata=mteb.get_task(task).metadata,
         hf_split="test",
         hf_subset="default",

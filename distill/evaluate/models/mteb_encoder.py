@@ -9,7 +9,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from distill.embed.encoder import Vectors
+from distill.embed.encoder import Vectors, embed_split
 from distill.embed.vectors.vector_cache import Digests, VectorCache, hash_texts
 from distill.embed.vectors.vector_store import CHUNK
 from distill.errors import need
@@ -39,8 +39,7 @@ class CachedEmbeddings:
     def embed(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
         """Return the texts' vectors in their order, (texts, dimensions)."""
         if self._folder is None:
-            embed = self.model.embedder.embed
-            parts = [embed(block, prompt, side) for block in _split_into_blocks(batches)]
+            parts = [self._embed(block, prompt, side) for block in _split_into_blocks(batches)]
             empty = np.empty((0, self.model.embedder.dimensions), np.float32)
             return np.concatenate([empty, *parts])
         cache = self._open_cache(self._folder, prompt, side)
@@ -60,14 +59,23 @@ class CachedEmbeddings:
         """Return vectors of texts that are not in the cache; what is known is not embedded."""
         embedder, known = self.model.embedder, self.model.known
         if known is None:
-            return embedder.embed(texts, prompt, side)
+            return self._embed(texts, prompt, side)
         places, vectors = known.find(digests, prompt, side)
         others = np.setdiff1d(np.arange(len(texts)), places)
         computed = np.empty((len(texts), embedder.dimensions), np.float32)
         computed[places] = vectors
         if len(others):
-            computed[others] = embedder.embed([texts[i] for i in others], prompt, side)
+            computed[others] = self._embed([texts[i] for i in others], prompt, side)
         return computed
+
+    def _embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
+        """Embed texts behind a prompt. A model that leaves prompts out has a longer one before a
+        document without a title."""
+        embedder, prompts = self.model.embedder, self.model.prompts
+        if side != "document" or embedder.pools_prompts or not prompts.writes_titles:
+            return embedder.embed(texts, prompt, side)
+        split = [prompts.wording.split(prompt + text, side) for text in texts]
+        return embed_split(embedder, split, side)
 
     def _open_cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
         if (prompt, side) not in self._caches:
