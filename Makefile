@@ -74,7 +74,7 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks/*.py
+	$(BIN)/mypy benchmarks/*.py benchmarks/engines/*.py
 	$(BIN)/lint-imports --no-cache
 
 test: check

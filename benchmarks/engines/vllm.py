@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from distill.llm import Sampling, ScoreRequest
+from distill.llm.score_tokens import tokenize_request
 from distill.llm.vllm.engine import VLLMEngine, _make_vllm_options
 from distill.models.causal_lm import make_model_folder
 from distill.recipe import LanguageModel
@@ -84,9 +85,9 @@ def _plain(settings: LanguageModel) -> Any:
     from vllm import LLM
 
     options = _make_vllm_options(settings, str(make_model_folder(settings.model, torch.float32)))
-    names = ("model", "dtype", "max_model_len", "enforce_eager", "kv_cache_memory_bytes")
+    names = ["model", "dtype", "max_model_len", "enforce_eager", "kv_cache_memory_bytes"]
     if settings.device != "cpu":
-        names += ("gpu_memory_utilization",)
+        names.append("gpu_memory_utilization")
     return LLM(**{name: options[name] for name in names if name in options})
 
 
@@ -102,11 +103,8 @@ def _write_plainly(llm: Any, texts: Sequence[str]) -> list[str]:
 def _score_plainly(llm: Any, ours: VLLMEngine, requests: Sequence[ScoreRequest]) -> list[float]:
     from vllm import SamplingParams, TokensPrompt
 
-    pairs = [
-        (prefix, continuation)
-        for prefix, several in map(ours.make_scoring_job, requests)
-        for continuation in several
-    ]
+    tokens = [tokenize_request(ours.prompt_tokenizer, request) for request in requests]
+    pairs = [(one.prefix, continuation) for one in tokens for continuation in one.continuations]
     outputs = llm.generate(
         [TokensPrompt(prompt_token_ids=prefix + continuation) for prefix, continuation in pairs],
         SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0),
