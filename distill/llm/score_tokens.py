@@ -1,6 +1,6 @@
 """Score requests in tokens, for the engines that tokenize by themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from distill.errors import UserError
@@ -15,6 +15,7 @@ class ScoreTokens(NamedTuple):
     prefix: list[int]
     continuations: list[list[int]]
     endings: list[list[int]]
+    endings_only: bool = False
 
     def list_fitting(self, most: int) -> list[int]:
         """List the numbers of the continuations that a model of `most` tokens can read behind the
@@ -37,6 +38,28 @@ class ScoreTokens(NamedTuple):
         return [known.get(number, unusable) for number in range(len(self.continuations))]
 
 
+def score_fitting(
+    tokens: Sequence[ScoreTokens],
+    most: int,
+    score: Callable[[list[ScoreTokens]], list[list[Score]]],
+) -> list[list[Score]]:
+    """Score the continuations that a model of `most` tokens can read; the others get a score with a
+    fault.
+
+    Args:
+        score: called once, with the requests of which anything fits, and that of them which does;
+            returns a score for each continuation.
+    """
+    fitting = [one.list_fitting(most) for one in tokens]
+    kept = [number for number, places in enumerate(fitting) if places]
+    computed = score([tokens[n].select(fitting[n]) for n in kept])
+    scores = dict(zip(kept, computed, strict=True))
+    return [
+        one.fill_unusable(places, scores.get(number, []), most)
+        for number, (one, places) in enumerate(zip(tokens, fitting, strict=True))
+    ]
+
+
 def tokenize_request(tokenizer: PromptTokenizer, request: ScoreRequest) -> ScoreTokens:
     """Tokenize a request.
 
@@ -49,6 +72,7 @@ def tokenize_request(tokenizer: PromptTokenizer, request: ScoreRequest) -> Score
         [tokenize(request.prefix, text) for text in request.continuations],
         # All continuations end alike, in the text before the verdict.
         [tokenize(request.continuations[0], text) for text in request.endings],
+        request.endings_only and bool(request.endings),
     )
     if not all(tokens.continuations) or not all(tokens.endings):
         raise UserError(

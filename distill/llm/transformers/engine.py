@@ -16,7 +16,7 @@ from llguidance import LLTokenizer
 
 from distill.errors import UserError
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
-from distill.llm.score_tokens import ScoreTokens, tokenize_request
+from distill.llm.score_tokens import ScoreTokens, score_fitting, tokenize_request
 from distill.llm.thoughts import cut_at_stop
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.transformers.continuous_batching import ContinuousBatcher, GenerationRow
@@ -224,23 +224,12 @@ class TransformersEngine:
             UserError: if a continuation or an ending is empty.
         """
         tokens = [tokenize_request(self.prompt_tokenizer, request) for request in requests]
-        most = self._max_tokens
-        fitting = [one.list_fitting(most) for one in tokens]
-        kept = [number for number, places in enumerate(fitting) if places]
-        only = [requests[n].endings_only and bool(requests[n].endings) for n in kept]
-        computed = self._score_tokens([tokens[n].select(fitting[n]) for n in kept], only)
-        scores = dict(zip(kept, computed, strict=True))
-        return [
-            one.fill_unusable(places, scores.get(number, []), most)
-            for number, (one, places) in enumerate(zip(tokens, fitting, strict=True))
-        ]
+        return score_fitting(tokens, self._max_tokens, self._score_tokens)
 
-    def _score_tokens(
-        self, tokens: Sequence[ScoreTokens], endings_only: Sequence[bool]
-    ) -> list[list[Score]]:
+    def _score_tokens(self, tokens: Sequence[ScoreTokens]) -> list[list[Score]]:
         if not tokens:
             return []
-        prefixes, continuations, endings = map(list, zip(*tokens, strict=True))
+        prefixes, continuations, endings, endings_only = map(list, zip(*tokens, strict=True))
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         with raise_device_faults(f"model {self.name!r}"):
             header, layers = self._compute_shared_header(prefixes)

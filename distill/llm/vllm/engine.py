@@ -12,7 +12,7 @@ import torch
 
 from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
-from distill.llm.score_tokens import ScoreTokens, tokenize_request
+from distill.llm.score_tokens import ScoreTokens, score_fitting, tokenize_request
 from distill.llm.thoughts import cut_at_stop, is_cut_in_thoughts
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm.process import ModelProcess, list_visible_gpus, stop_all
@@ -125,14 +125,7 @@ class VLLMEngine:
         """
         tokens = [self._tokenize_request(request) for request in requests]
         most = self._max_tokens - 1  # vLLM writes a token behind what it scores
-        fitting = [one.list_fitting(most) for one in tokens]
-        kept = [number for number, places in enumerate(fitting) if places]
-        computed = self._score_tokens([tokens[n].select(fitting[n]) for n in kept])
-        scores = dict(zip(kept, computed, strict=True))
-        return [
-            one.fill_unusable(places, scores.get(number, []), most)
-            for number, (one, places) in enumerate(zip(tokens, fitting, strict=True))
-        ]
+        return score_fitting(tokens, most, self._score_tokens)
 
     def _score_tokens(self, tokens: Sequence[ScoreTokens]) -> list[list[Score]]:
         jobs = [_make_scoring_job(one) for one in tokens]
