@@ -139,15 +139,18 @@ def _read_grade(reply: Completion) -> float:
     text = (strip_thoughts(reply.text) or "").strip()
     if reply.fault or not text:
         return math.nan
+    first = _read_first_grade(text)
     if not reply.finished:
-        return _read_first_grade(text)
-    return parse_grade(text, HIGHEST_WORD_GRADE) or 0.0
+        return first
+    # An explanation behind the grade may hold other numbers.
+    grade = parse_grade(text, HIGHEST_WORD_GRADE)
+    return grade if grade is not None else (0.0 if math.isnan(first) else first)
 
 
 def _read_first_grade(text: str) -> float:
-    """Read the grade at the beginning of a reply whose explanation was cut off ("8. The passage
-    explains"); nan where it begins otherwise, as thoughts do. A number that nothing follows may
-    lack its last digit."""
+    """Read the grade at the beginning of a reply that explains it ("8. The passage explains"); nan
+    where it begins otherwise, as thoughts do. A number that nothing follows may lack its last
+    digit."""
     found = _FIRST_GRADE.match(text)
     grade = float(found[1]) if found else math.nan
     return grade if grade <= HIGHEST_WORD_GRADE else math.nan

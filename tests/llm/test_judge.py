@@ -155,6 +155,11 @@ def test_grade_whose_explanation_was_cut_off_counts(beginning, expected):
     assert grade([Completion(beginning, False)])[0] == [expected]
 
 
+def test_grade_before_an_explanation_with_numbers_counts():
+    said = ["8. It names 3 parts", "**6**\n\n2 of the 4 facts are there", "There are 2 of 3 facts"]
+    assert grade(said)[0] == [8, 6, 0]
+
+
 @pytest.mark.parametrize(
     "beginning",
     [
