@@ -80,6 +80,8 @@ def compare(
             it is the teacher's.
         published: results of others (`read_published`).
         speed_texts: documents of the first task on which texts a second are measured; 0: none are.
+            A query encoder over another model's documents is timed on queries alone, and has that
+            model's texts a second, none where a server embeds them.
         evaluated: where mteb's results and the vectors are kept, and not computed again where they
             are there; by default `out`.
         baselines: settings of BM25, which then is measured on retrieval tasks, alone and fused with
@@ -109,7 +111,8 @@ def compare(
         for role, model in own.items()
         if model.model is not None and role not in variants
     }
-    speed = measure_speed(encoders, texts, rounds) if speed_texts else {}
+    alone = [role for role in encoders if own[role].documents is not None]
+    speed = measure_speed(encoders, texts, rounds, alone) if speed_texts else {}
     items = _collect_items(scores)
     write_json(out / "items.json", items)
     summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
@@ -248,13 +251,15 @@ def _summarize(
         for role, model in own.items()
     }
     for role in variants:
-        # Documents are what many are embedded of; a query is one.
-        documents = "student" if own[role].documents is None else "teacher"
         models[role]["variant_of"] = "student"
-        models[role]["texts_per_second"] = models[documents]["texts_per_second"]
         models[role]["latency_ms"] = models["student"]["latency_ms"]
-        models[role]["speed_rounds"] = models[documents].get("speed_rounds", [])
         models[role]["latency_quartiles"] = models["student"].get("latency_quartiles", [])
+    for role, model in own.items():
+        if role in variants or model.documents is not None:
+            # Documents are what many are embedded of; a query is one.
+            documents = models["student" if model.documents is None else "teacher"]
+            models[role]["texts_per_second"] = documents["texts_per_second"]
+            models[role]["speed_rounds"] = documents.get("speed_rounds", [])
     baselines = [role for role in scores if role not in own]
     for role in baselines:
         models[role] = _describe_scores(format_role(role), averaged, scores[role])
@@ -286,6 +291,7 @@ def _describe_model(
     scores: Sequence[TaskScore],
     speed: Speed | None,
 ) -> ModelFigures:
+    rate = speed.texts_per_second if speed else None
     return {
         **_describe_scores(model.name, averaged, scores),
         "revision": model.revision,
@@ -293,7 +299,7 @@ def _describe_model(
         "parameters": model.parameters,
         "bytes": model.bytes_on_disk,
         "dimensions": model.dimensions,
-        "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
+        "texts_per_second": None if rate is None else round(rate, 2),
         "latency_ms": round(speed.latency_ms, 3) if speed else None,
         "index_bytes_per_million": INDEXED_VECTORS * model.bytes_per_vector,
         "speed_rounds": [round(rate, 2) for rate in speed.rounds] if speed else [],

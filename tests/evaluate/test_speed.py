@@ -40,3 +40,13 @@ def test_real_model_has_a_rate_and_a_size(tmp_path):
     (eval_model.folder / ".stage").mkdir()
     (eval_model.folder / ".stage" / "manifest.json").write_text("{}")
     assert eval_model.bytes_on_disk == before
+
+
+def test_model_of_queries_alone_has_the_time_of_one_text_and_no_rate():
+    sides = []
+    models = {"queries": lambda texts, side: sides.append(side), "both": lambda texts, side: None}
+    speeds = measure_speed(models, TEXTS[:4], queries_alone=["queries"])
+    assert set(sides) == {"query"}
+    assert speeds["queries"].texts_per_second is None
+    assert speeds["queries"].latency_ms > 0
+    assert speeds["both"].texts_per_second > 0

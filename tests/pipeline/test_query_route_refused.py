@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
+from distill.files.atomic import read_json
 from distill.pipeline.job import Job
 from distill.store.run import Run
 from distill.train.query_route import join_routes
@@ -78,7 +79,7 @@ def test_teacher_behind_a_server_leaves_the_query_side_alone(tmp_path, recipe_fi
             f"retriever={{{served}, sources: [dense, bm25], merge: union}}",
         )
         with Run(tmp_path / "run") as run:
-            Job(run, recipe).train_student()
+            Job(run, recipe).evaluate()
     folder = tmp_path / "run" / "student"
     student = SentenceTransformer(str(folder))
     assert student.encode_query(TEXTS).shape == (2, 32)
@@ -86,6 +87,12 @@ def test_teacher_behind_a_server_leaves_the_query_side_alone(tmp_path, recipe_fi
         student.encode_document(TEXTS)
     readme = (folder / "README.md").read_text()
     assert f"`{MODEL}`, which is behind a server and not in this folder: `encode" in readme
+    # The server embeds the documents: the time of one query alone is measured.
+    for role in ("student", "base"):
+        figures = read_json(tmp_path / "run" / "summary.json")["models"][role]
+        assert figures["score"] > 0
+        assert figures["latency_ms"] > 0
+        assert (figures["texts_per_second"], figures["speed_rounds"]) == (None, [])
 
 
 @pytest.mark.bad_input("model", "a query encoder alone, asked to embed documents", "named")

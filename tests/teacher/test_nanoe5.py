@@ -125,7 +125,7 @@ def test_recipe_adapts_a_student_in_two_languages(address, german, tmp_path):
 
 def test_local_query_encoder_searches_the_servers_documents(address, german, tmp_path):
     recipe = RECIPE.with_name("query-side-multilingual.yaml")
-    run, speed = tmp_path / "run", {"evaluate__speed_texts": 0}
+    run, speed = tmp_path / "run", {"evaluate__speed_texts": 8}
     scores = run_recipe(recipe, address, german, run, **speed)
     assert scores["student"]["score"] > 0
     # The server embeds the documents: the folder has a query route alone, and says so.
