@@ -22,12 +22,14 @@ from distill.corpus.readers.rows import (
 from distill.corpus.readers.tables import detect_form
 from distill.corpus.sections.formats import (
     ENDINGS,
+    can_hold_html,
     check_readers,
     is_binary,
     list_missing_readers,
     read_sections,
 )
 from distill.corpus.sections.man_page import ENDING, is_man_page
+from distill.corpus.sections.markup import has_parts_of_lines
 from distill.errors import UserError
 
 D = TypeVar("D")
@@ -126,6 +128,8 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> TextSo
         "texts": {make_relative_name(file, folder): _identify(file, skips) for file in files},
         "version": _VERSION,
     }
+    if any(_has_parts_of_lines(file, folder) for file in files):
+        identity["cells"] = "apart"  # other corpora, and runs on them, stay as they are
     if skips and (missing := list_missing_readers(map(get_ending, files))):
         identity["unread for lack of"] = missing  # once it is installed there are more documents
 
@@ -144,6 +148,13 @@ def _identify(file: Path, skips: bool) -> str:
         if skips:
             return ""
         raise
+
+
+def _has_parts_of_lines(file: Path, folder: Path) -> bool:
+    if not can_hold_html(get_ending(file)):
+        return False
+    content = load_file(file, folder).content
+    return isinstance(content, bytes) and has_parts_of_lines(content)
 
 
 def load_file(file: Path, folder: Path) -> TextFile:

@@ -39,6 +39,11 @@ def is_binary(ending: str) -> bool:
     return ending in _DOCUMENTS
 
 
+def can_hold_html(ending: str) -> bool:
+    """Return whether files with this ending are HTML, or Markdown, which may hold some."""
+    return _TEXTS.get(ending) in (read_html, read_markdown)
+
+
 def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
     """Read the sections of a file.
 

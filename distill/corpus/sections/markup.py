@@ -13,8 +13,12 @@ from distill.corpus.sections.outline import Outline, TextSection
 _NAVIGATION = {"script", "style", "nav", "header", "footer", "aside", "noscript", "template", "svg"}
 _BLOCK = re.compile(
     "p|div|section|article|main|ul|ol|li|dl|dt|dd|table|tr|pre|blockquote|figure|figcaption|caption|"
-    "form|fieldset|details|summary|address|hr|br"
+    "form|fieldset|legend|details|summary|address|hr|br"
 )
+_PART = "td|th|option|optgroup|button|label"
+"""Parts of a line: a space is between them."""
+_PARTS = re.compile(_PART)
+_PART_TAG = re.compile(rf"<(?:{_PART}|legend)[\s>]".encode(), re.IGNORECASE)
 _HEADING = re.compile(r"h([1-6])")
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.DOTALL)
 _FRONT_KEY = re.compile(r"^[^\s#-].*?:(?:\s|$)", re.MULTILINE)
@@ -74,6 +78,12 @@ def _join_inline(tokens: list[Any]) -> str:
     return "".join(parts)
 
 
+def has_parts_of_lines(page: bytes) -> bool:
+    """Return whether a page or Markdown text in UTF-8 has tags such as those of a table's cells,
+    which earlier versions did not heed: `Bob` and `42` were read as `Bob42`."""
+    return _PART_TAG.search(page) is not None
+
+
 def read_html(text: str) -> list[TextSection]:
     """Read the sections of an HTML page: of its main part where it names one, else of its body."""
     from bs4 import BeautifulSoup
@@ -128,6 +138,9 @@ def _walk(root: Any) -> Iterator[tuple[str, str]]:
                 if _BLOCK.fullmatch(node.name):
                     yield "block", ""
                     waiting.append(None)
+                elif _PARTS.fullmatch(node.name):
+                    yield "text", " "
+                    waiting.append(NavigableString(" "))
                 waiting.extend(reversed(node.contents))
 
 

@@ -68,6 +68,25 @@ def test_html_of_a_page_with_a_main_part_is_that_part():
     assert read_html(page) == [TextSection(("Bees",), "a  b\n c")]
 
 
+def test_html_cells_and_controls_are_words_of_their_own():
+    page = """<table><tr><th>Name</th><th>Age</th></tr><tr><td>Bob</td><td>42</td></tr></table>
+    <select><option>red</option><option>blue</option></select>
+    <fieldset><legend>Size</legend><label>Small</label><button>Buy</button></fieldset>"""
+    lines = ["Name Age", "Bob 42", "red blue", "Size", "Small Buy"]
+    assert read_html(page) == [TextSection((), "\n\n".join(lines))]
+    (section,) = read_markdown("<table><tr><td>Bob</td><td>42</td></tr></table>\n")
+    assert section.text == "Bob 42"
+
+
+@pytest.mark.parametrize("name", ["bees.html", "bees.md"])
+def test_corpus_with_cells_is_another_one_than_before(tmp_path, name):
+    file = tmp_path / name
+    file.write_text("<p>Bees dance.</p>\n")
+    assert "cells" not in open_auto(file, Columns()).identity
+    file.write_text("<table><tr><td>Bob</td><td>42</td></tr></table>\n")
+    assert open_auto(file, Columns()).identity["cells"] == "apart"
+
+
 def test_html_nested_deep_is_read():
     assert read_html("<div>" * 300 + "deep" + "</div>" * 300)[0].text == "deep"
 
