@@ -162,11 +162,16 @@ def _describe_difference(summary: Summary, gap: Difference) -> str:
         without = [task for task, of in averaged if of["items"] is None]
         because = f" (no values of single items on {', '.join(without)})" if without else ""
         return f"{gap['difference']:+.4f}, no interval{because}"
-    chance = ", which may be chance" if gap["p"] > _SURE else ""
-    return (
+    told = (
         f"{gap['difference']:+.4f}, 95 % interval {gap['low']:+.4f} to {gap['high']:+.4f}, "
-        f"{gap['items']:,} {_name_items(summary)}, {format_p_value(gap['p'])}{chance}"
+        f"{gap['items']:,} {_name_items(summary)}"
     )
+    p_value = format_p_value(gap["p"])
+    if gap["p"] <= _SURE:
+        return f"{told}, {p_value}"
+    if gap["low"] > 0 or gap["high"] < 0:  # the interval decides, as in the verdict
+        return f"{told} (the permutation test is less sure: {p_value})"
+    return f"{told}, {p_value}, which may be chance"
 
 
 def _say_what_to_do(summary: Summary) -> str:
