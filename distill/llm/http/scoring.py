@@ -57,7 +57,10 @@ class LogprobScorer:
             {name: self._make_body(prefix + continuation, name) for name in _PROMPT_METHODS},
             lambda reply: has_prompt_logprobs(reply, continuation),
         )
-        _log.info("%s: log-probabilities of prompts by %s", self._client.server.url, method)
+        if method is None:
+            _log.info("%s: gives no log-probabilities of prompts", self._client.server.url)
+        else:
+            _log.info("%s: log-probabilities of prompts by %s", self._client.server.url, method)
         return method
 
     def _make_body(self, text: str, method: str) -> RequestBody:

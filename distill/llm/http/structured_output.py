@@ -52,7 +52,7 @@ class StructuredOutput:
         method = self._probe_constraint(
             _make_regex_fields(_REGEX), lambda text: bool(re.fullmatch(_REGEX, text))
         )
-        _log.info("%s: regular expressions are enforced by %s", self._client.server.url, method)
+        self._say("regular expressions", method)
         return method
 
     @cached_property
@@ -61,8 +61,15 @@ class StructuredOutput:
         method = self._probe_constraint(
             {"response_format": make_schema_field(_SCHEMA)}, make_schema_check(_SCHEMA)
         )
-        _log.info("%s: JSON schemas are enforced by %s", self._client.server.url, method)
+        self._say("JSON schemas", method)
         return method is not None
+
+    def _say(self, constraints: str, method: str | None) -> None:
+        url = self._client.server.url
+        if method is None:
+            _log.info("%s: enforces no %s; replies are parsed as they come", url, constraints)
+        else:
+            _log.info("%s: %s are enforced by %s", url, constraints, method)
 
     def make_fields(self, sampling: Sampling) -> RequestBody:
         """Make the request fields for the constraint of `sampling`; none where the server has no

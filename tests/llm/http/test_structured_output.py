@@ -35,9 +35,11 @@ def test_structured_output_schema_is_sent_and_its_violations_are_counted(make, s
     assert engine.tokens["malformed"] == len(PROMPTS)
 
 
-def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, server):
+def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, server, caplog):
+    caplog.set_level("INFO")
     engine = make(server.url)
     assert not engine.supports_regex
+    assert "enforces no regular expressions; replies are parsed as they come" in caplog.text
     assert not engine.supports_schema
     server.seen.clear()
     engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
