@@ -6,7 +6,7 @@ from distill.corpus.docstrings.held_out import make_held_out
 from distill.corpus.held_out import JUDGED
 from distill.corpus.passages import make_split_passages
 from distill.errors import UserError
-from distill.estimate.amounts import Estimate
+from distill.estimate.amounts import Estimate, StageEstimate
 from distill.estimate.context import EstimateContext
 from distill.estimate.measure import (
     EmbeddingSpeed,
@@ -105,7 +105,7 @@ def estimate(
     lines += pool[len(written) :]
     lines += estimate_evaluation(context)
     return Estimate(
-        recipe.name, lines, _describe_basis(context), prices.currency if prices else None
+        recipe.name, lines, _describe_basis(context, lines), prices.currency if prices else None
     )
 
 
@@ -128,22 +128,23 @@ def _describe_disk() -> str:
     )
 
 
-def _describe_basis(context: EstimateContext) -> list[str]:
+def _describe_basis(context: EstimateContext, stages: list[StageEstimate]) -> list[str]:
     """Say what the figures rest on, so that readers can judge them."""
     lines = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",
         "Time is not counted of: parsing, filtering, search and files.",
         _describe_disk(),
     ]
-    if context.sample:
-        lines.append(
-            f"The LLM's tokens and time: measured on {context.sample} prompts asked at once. Most "
-            "engines are faster with more at once (--sample)."
-        )
-    else:
+    has_prompts = any(stage.prompt_tokens is not None for stage in stages)
+    if not context.sample:
         lines.append(
             "Nothing was measured (--sample 0): a word or punctuation mark counts as 4/3 tokens, "
             "a written query as half of max_new_tokens."
+        )
+    elif has_prompts:
+        lines.append(
+            f"The LLM's tokens and time: measured on {context.sample} prompts asked at once. Most "
+            "engines are faster with more at once (--sample)."
         )
     if context.embedding.texts:
         count = len(context.embedding.texts)

@@ -187,6 +187,17 @@ def test_brainstormed_and_labelled_examples_are_bounded(recipe_file, tmp_path):
     assert not [line for line in found.lines if line.stage in ("generations", "candidates")]
 
 
+def test_recipe_without_prompts_is_told_of_no_llm(recipe_file, tmp_path):
+    sets = [
+        "generate.methods=[labelled]",
+        "generate.labelled=[{path: a.tsv, task: t, examples: 7}]",
+        "relabel.rankers=[retriever]",
+    ]
+    with Run(tmp_path) as run:
+        found = estimate(run, load_recipe(recipe_file, sets), none_loaded, sample=2)
+    assert not [line for line in found.basis if "LLM's tokens" in line]
+
+
 @pytest.mark.bad_input("command line", "a negative sample", "refused")
 def test_negative_sample_is_refused(recipe_file, tmp_path):
     with pytest.raises(UserError, match="--sample"):
