@@ -15,7 +15,7 @@ from distill.generate.log.stage import SPARE, LogSettings, make_held_out_log_que
 from distill.generate.passages.generations import fingerprint as fingerprint_writing
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
-from distill.generate.passages.parsed import make_parsed
+from distill.generate.passages.parsed import make_parsed, name_counts
 from distill.generate.settings import WritingSettings
 from distill.llm.protocol import LLM
 from distill.recipe import Filters, JudgedPool
@@ -79,7 +79,7 @@ def make_held_out_queries(
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
-            f"no held-out query is left ({dict(stage.manifest['counts'])})",
+            f"no held-out query is left ({name_counts(stage.manifest['counts'])})",
             f"read `distill inspect RUN {NAME}/dropped`; then raise corpus.held_out, or change "
             "evaluate.judged.prompt or evaluate.judged.llm; of a log, give a longer one",
         )

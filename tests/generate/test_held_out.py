@@ -115,5 +115,7 @@ def test_llm_that_writes_refusals_only(tmp_path):
         def generate(self, prompts, seeds, sampling):
             return [Completion(" I'm sorry, I cannot help with that.", True) for _ in prompts]
 
-    with pytest.raises(UserError, match="no held-out query is left"):
+    with pytest.raises(
+        UserError, match=r"no held-out query is left \(dropped: refusal or [a-z]+ \d+\)"
+    ):
         ask(tmp_path / "run", Refuses())

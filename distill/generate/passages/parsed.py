@@ -1,7 +1,7 @@
 """The stage `parsed`: what could be read from the generations, each left-out row counted by its
 reason and kept in the side table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,10 +62,15 @@ def _explain_nothing_read(stage: Stage, generations: Stage) -> UserError:
     )
     return UserError(
         str(stage.folder),
-        f"no generated query was well formed: {counts}{first}",
-        f"read `distill inspect RUN generations`; then {raised if unfinished else ''}change "
-        "llm.model or generate.prompt",
+        f"no generated query was well formed ({name_counts(counts)}){first}",
+        f"read `distill inspect RUN {stage.name}/dropped`; then {raised if unfinished else ''}"
+        "change llm.model or generate.prompt",
     )
+
+
+def name_counts(counts: Mapping[str, int]) -> str:
+    """Name what a stage counted: `dropped: malformed 12, kept 3`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
 
 
 def fingerprint(generate: Generate, method: QueryMethod) -> dict[str, object]:

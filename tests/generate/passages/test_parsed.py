@@ -125,5 +125,6 @@ def test_unreadable_replies_alone_are_an_error_each_time(writing, tmp_path):
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, writing(), make_numbered_passages(run), Mute)
         for _ in range(2):
-            with pytest.raises(UserError, match="no generated query was well formed"):
+            with pytest.raises(UserError, match=r"well formed \(dropped: malformed 10\)") as fault:
                 make_parsed(run, writing(), generations)
+            assert "`distill inspect RUN parsed/dropped`" in fault.value.remedy
