@@ -3,13 +3,14 @@ meant."""
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from distill.errors import UserError
 from distill.files.read_yaml import find_in_yaml
 from distill.recipe.renamed_keys import RENAMED_KEYS
 
@@ -23,12 +24,21 @@ _LEAST_LIKE = 0.6
 
 @dataclass
 class RecipeText:
-    """The text that values come from: `where` in errors, the YAML text, and for each key that
-    `--set` has replaced what was written there."""
+    """The text that values come from: `where` in errors, the YAML text, for each key that `--set`
+    has replaced what was written there, and what loads the text without those."""
 
     where: str
     text: str
     sets: dict[str, str] = field(default_factory=dict)
+    load_alone: Callable[[], object] | None = None
+
+    @property
+    def is_valid_alone(self) -> bool:
+        """Whether the text is valid without what `--set` replaced."""
+        try:
+            return self.load_alone is not None and self.load_alone() is not None
+        except UserError:
+            return False
 
 
 def explain_faults(
@@ -44,29 +54,33 @@ def explain_faults(
     located = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]
     if len(errors) == 1:
         (place, only) = located[0]
-        return place.describe_within(written.where), _explain(only, place.source, known)
-    words = [f"{place.before}{_explain(error, place.source, known)}" for place, error in located]
+        return place.describe_within(written.where), _explain(only, place, known)
+    words = [f"{place.before}{_explain(error, place, known)}" for place, error in located]
     more = len(errors) - len(located)
     return written.where, "; ".join(words) + (f"; and {more} more" if more else "")
 
 
 class _FaultLocation(NamedTuple):
     row: int | None = None
-    item: str | None = None
-    """The `--set`."""
+    sets: str | None = None
+    """The `--set`, or several, without secrets."""
     source: str | None = None
     """The scalar as it is written there."""
 
     @property
     def before(self) -> str:
-        if self.item is not None:
-            return f"{_hide_secret(self.item)}: "
+        if self.sets is not None:
+            return f"{self.sets}: "
         return "" if self.row is None else f"row {self.row}: "
 
     def describe_within(self, where: str) -> str:
-        if self.item is not None:
-            return _hide_secret(self.item)
+        if self.sets is not None:
+            return self.sets
         return where if self.row is None else f"{where}, row {self.row}"
+
+
+def _name_sets(items: Iterable[str]) -> str:
+    return ", ".join(map(_hide_secret, items))
 
 
 def _hide_secret(item: str) -> str:
@@ -74,10 +88,13 @@ def _hide_secret(item: str) -> str:
     return f"--set {re.sub('://.*', '://...', item, flags=re.DOTALL)[:_LONGEST]}"
 
 
-def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str]) -> str:
+def _explain(error: Mapping[str, Any], place: _FaultLocation, known: Sequence[str]) -> str:
     path = ".".join(str(part) for part in error["loc"])[:_LONGEST]
     if error["type"] != "extra_forbidden":
-        return f"{path or 'the file'}: {_write_message(error, source)}"
+        message = _write_message(error, place.source)
+        if not path and place.sets is not None:
+            return message
+        return f"{path or 'the file'}: {message}"
     bare = re.sub(r"\.\d+(?=\.)", "", path)
     if bare in RENAMED_KEYS:
         return f"the key {bare} is now called {RENAMED_KEYS[bare]}"
@@ -98,8 +115,11 @@ def _find_place(path: Sequence[str | int], written: RecipeText) -> _FaultLocatio
     dotted = ".".join(str(part) for part in path)
     for key, item in written.sets.items():
         if dotted == key or dotted.startswith(f"{key}."):
-            return _FaultLocation(item=item)
+            return _FaultLocation(sets=_name_sets([item]))
+    inner = [item for key, item in written.sets.items() if not path or key.startswith(f"{dotted}.")]
     node = find_in_yaml(written.text, path) if path else None
+    if inner and ((path and node is None) or written.is_valid_alone):
+        return _FaultLocation(sets=_name_sets(inner))
     return _FaultLocation(node.row, None, node.text) if node else _FaultLocation()
 
 

@@ -305,7 +305,9 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
-    written = RecipeText(str(file) if file else "--set", _read(file) if file else "")
+    text = read_text(file, "give the path of a recipe, a .yaml file") if file else ""
+    where = str(file) if file else "--set"
+    written = RecipeText(where, text, load_alone=lambda: load_recipe(file))
     values = _read_mapping(written) if file else {}
     if file and file.suffix not in (".yaml", ".yml"):
         _refuse_data(file, values)
@@ -361,10 +363,6 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """Return every key with its value, as YAML that `load_recipe` reads back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read(file: Path) -> str:
-    return read_text(file, "give the path of a recipe, a .yaml file")
 
 
 def _read_mapping(written: RecipeText) -> dict[str, Any]:

@@ -181,6 +181,31 @@ def test_fault_in_a_value_of_set_is_not_looked_for_in_the_file(tmp_path):
     assert fault.value.where == "--set seed=-1"
 
 
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("trian.epochs=1", "unknown key 'trian'"),
+        ("train.kl.scores=ql", "ql"),
+        ("train.objective={corpus_softmax: 1}", "no ranker gives such scores"),
+    ],
+)
+def test_setting_that_spoils_a_valid_file_is_named_in_its_place(tmp_path, item, says):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\ntrain: {objective: {kl: 1.0}}\n")
+    with pytest.raises(UserError, match=says) as fault:
+        load_recipe(file, [item])
+    assert fault.value.where == f"--set {item}"
+    assert "the file" not in fault.value.what
+
+
+def test_fault_of_the_file_is_not_blamed_on_settings(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\ntrian: {epochs: 2}\n")
+    with pytest.raises(UserError, match="unknown key 'trian'") as fault:
+        load_recipe(file, ["seed=5", "trian.epochs=1"])
+    assert fault.value.where == f"{file}, row 2"
+
+
 @pytest.mark.bad_input(
     "environment", "a path in a variable that is no UTF-8", "refused: half a surrogate pair"
 )
