@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from distill.tasks.answer_columns import settle_answers
 from distill.tasks.layout import LOCAL
 
 _log = logging.getLogger(__name__)
+_log_once = cache(_log.info)
 _USUAL = LabelledColumns(
     question="question query q query_text question_text anchor utterance",
     passage="passage context positive answer document text paragraph abstract content pos",
@@ -251,7 +253,7 @@ def _find_columns(
     if chosen["passage"] is not None and named["passage"] is None:
         resolved = settle_answers(file, resolved, corpus)
     used = ", ".join(f"{part}={name}" for part, name in resolved if name is not None)
-    _log.info("%s: columns %s", file, used)
+    _log_once("%s: columns %s", file, used)
     return resolved
 
 

@@ -95,6 +95,15 @@ def test_table_of_questions_and_passages_is_a_task(tmp_path, name):
     assert read_labelled(file, USUAL, None)[0] == EXPECTED
 
 
+def test_columns_of_a_file_are_said_once(tmp_path, caplog):
+    caplog.set_level("INFO")
+    file = tmp_path / "questions.csv"
+    file.write_text("question,passage\nwho dances,Bees dance.\nwho flies,Swifts fly.\n")
+    for _ in range(2):
+        read_labelled(file, USUAL, None)
+    assert caplog.text.count("columns question=question, passage=passage") == 1
+
+
 def test_columns_are_named_and_a_row_may_have_several_passages(tmp_path):
     file = tmp_path / "pairs.jsonl"
     rows = [{"q": "Who moves?", "pos": ["They dance.", "Slow rivers."], "grade": "2.0"}]
