@@ -187,6 +187,9 @@ def test_search_of_a_run_without_student_or_corpus_names_the_remedy(run, tmp_pat
     with pytest.raises(UserError, match="has no corpus"):
         search_run(tmp_path, QUERY)
     shutil.copytree(run / "passages", tmp_path / "passages")
+    with pytest.raises(UserError, match=r"has passages alone(.|\n)*distill init PATH"):
+        search_run(tmp_path, QUERY)
+    shutil.copytree(run / "queries", tmp_path / "queries")
     with pytest.raises(UserError, match=r"has no student yet(.|\n)*distill train-student --run"):
         search_run(tmp_path, QUERY)
     with pytest.raises(UserError, match="is empty"):
