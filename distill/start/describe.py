@@ -11,10 +11,9 @@ from distill.start.init import Proposal
 def describe_proposal(proposal: Proposal) -> Iterator[str]:
     """Describe the corpus, the machine, the models, and roughly what the run takes."""
     corpus, available = proposal.corpus, proposal.available
-    about = "" if corpus.is_whole else "about "
     yield (
-        f"corpus:  {corpus.form}: {about}{corpus.documents:,} documents, {corpus.passages:,} "
-        f"passages, {corpus.tokens:,} tokens; language: {corpus.language or 'several'}"
+        f"corpus:  {corpus.form}: {corpus.size}, {corpus.tokens:,} tokens; "
+        f"language: {corpus.language or 'several'}"
     )
     if corpus.left_out:
         looked_at = "" if corpus.is_whole else "of what was looked at, "

@@ -66,6 +66,15 @@ class CorpusSurvey:
     """ISO 639-1, such as en; None where the texts are in several languages."""
     is_whole: bool
 
+    @property
+    def size(self) -> str:
+        """The numbers of documents (files of texts with their sections, where they have several),
+        and of passages."""
+        parts = f"{self.documents:,} documents"
+        if self.whole_documents < self.documents:
+            parts = f"{self.whole_documents:,} files, {self.documents:,} sections"
+        return f"{'' if self.is_whole else 'about '}{parts}, {self.passages:,} passages"
+
 
 @show_activity("looking at the corpus")
 def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:

@@ -35,10 +35,9 @@ def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey, guess: RunG
 
 
 def _write_header(corpus: CorpusSurvey, guess: RunGuess) -> Iterator[str]:
-    about = "" if corpus.is_whole else "about "
     language = corpus.language or "several languages"
-    yield f"# A first recipe for {about}{corpus.documents:,} documents, of {corpus.passages:,}"
-    yield f"# passages and {corpus.tokens:,} tokens; language: {language}."
+    yield f"# A first recipe for {corpus.size},"
+    yield f"# {corpus.tokens:,} tokens; language: {language}."
     takes = f"It takes: {describe_guess(guess)}; `distill estimate` measures it."
     yield from textwrap.wrap(takes, _WIDEST, initial_indent="# ", subsequent_indent="# ")
     yield "# Every other key has its default: `distill explain` lists them."

@@ -18,6 +18,7 @@ from distill.errors import UserError
 from distill.recipe import load_recipe
 from distill.start import survey
 from distill.start.available import ServedName
+from distill.start.describe import describe_proposal
 from distill.start.guess import RunGuess, describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
 from distill.start.survey import guess_columns, survey_corpus
@@ -49,6 +50,17 @@ def test_files_that_are_read_are_counted_packed_or_not(tmp_path, monkeypatch):
     assert surveyed.documents == pytest.approx(20, abs=1)
     assert not surveyed.is_whole
     assert surveyed.may_be_unreadable
+
+
+def test_files_with_several_sections_are_told_apart_from_their_sections(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text(
+            f"# {name}\nBees of {name}.\n## Food\nNectar of {name}.\n"
+        )
+    proposal = propose_recipe(tmp_path)
+    said = "2 files, 4 sections, 4 passages, "
+    assert said in next(describe_proposal(proposal))
+    assert proposal.text.startswith(f"# A first recipe for {said.strip()}")
 
 
 def test_files_that_cannot_be_read_are_left_out_by_the_recipe(notes):
