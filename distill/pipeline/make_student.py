@@ -33,6 +33,8 @@ def make_student(
     static = train_static(run, recipe, passages, examples, labels)
     free_memory()
     settings = TrainingSettings.select(recipe)
+    if recipe.train.interpolation < 1:
+        repeated = None  # no round interpolates: it ends as the last training would before that
     inputs = TrainingInputs(run, passages, examples, labels, scores)
     if recipe.train.launcher == "ray" and (repeated is None or static is not None):
         train_on_ray(recipe.execution, settings, inputs, base, earlier, static)

@@ -1,5 +1,6 @@
 """A query encoder over several rounds of retrieval, its safeguard and its interpolated weights."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.models.reference import identify_revision
 from distill.pipeline.job import Job
-from distill.recipe import Recipe
+from distill.pipeline.make_student import make_student
+from distill.recipe import Recipe, override
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import open_stage
@@ -180,6 +182,22 @@ def test_interpolated_weights_are_the_starts_at_0_and_the_trained_at_1(
     for name, weight in weights[0.5].items():
         mean = (weights[0][name] + weights[1][name]) / 2
         np.testing.assert_allclose(weight, mean, atol=1e-6)
+
+
+def test_last_training_that_repeats_a_round_is_interpolated_too(tmp_path, recipe, run_folder):
+    """Rounds that end early leave their last student, which no round interpolates."""
+    shutil.copytree(run_folder, tmp_path / "run", symlinks=True)
+    shutil.rmtree(tmp_path / "run" / "student")
+    mean = override(recipe, {"train.interpolation": 0.0})
+    with Run(tmp_path / "run") as run:
+        passages, examples, labels, before = (
+            open_stage(run.folder / name)
+            for name in ("passages", "examples", "labels", "round-1/student")
+        )
+        _, student = make_student(run, mean, passages, [examples], labels, before, before)
+        found, untrained = encode_queries(student.folder), encode_untrained(run.folder)
+    np.testing.assert_array_equal(found, untrained)
+    assert np.abs(encode_queries(before.folder) - untrained).max() > 1e-3
 
 
 def test_interpolated_weights_that_do_not_help_leave_the_start(
