@@ -230,16 +230,7 @@ class Recipe(Section):
             return
         if self.relabel.rounds == 1:
             raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
-        for train in self.train.list_stages().values():
-            for term in SCORED_TERMS:
-                if not getattr(train.objective, term):
-                    continue
-                scores = getattr(train, term).scores
-                if list_needed_rankers(scores) or "rrf" in list_score_names(scores):
-                    raise ValueError(
-                        f"relabel.first_round seed judges nothing, and train.objective.{term} "
-                        "learns what was judged"
-                    )
+        self.train.check_first_round_of_seeds(self.generate.example_stages)
 
     def _check_soft_labels(self) -> None:
         for train in self.train.list_stages().values():

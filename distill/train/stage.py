@@ -377,6 +377,8 @@ def fingerprint(
         identity["teacher"] = identify_teacher(teacher, teacher.model)
     if settings.has_more_positives:
         identity["queries"] = "each once"  # before, once for each positive
+    if settings.learns_cascaded_lists:
+        identity["candidates"] = "judged ones"  # before, all of the list
     if earlier is not None:
         identity["earlier"] = identify_revision(str(earlier.folder))
     return identity

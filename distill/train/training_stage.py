@@ -32,6 +32,7 @@ from distill.store.passages import PassageReader
 from distill.teacher.vectors import TeacherRows, embed_with_teacher, uses_tasks
 from distill.train.checks import describe_unrelated_spaces
 from distill.train.checks_after import check_loss_curve
+from distill.train.checks_of_lists import check_lists
 from distill.train.data.candidate_pools import (
     CandidatePools,
     QueryExamples,
@@ -140,6 +141,7 @@ class TrainingStage:
         rows = self._read_rows()
         queries = self._make_query_examples(rows) if train.objective.trains_queries_alone else None
         mixture = self._make_mixture(rows) if queries is None else queries.mixture
+        check_lists(self.name, train, mixture.columns)
         teacher = self._open_teacher(mixture)
         self.inputs.run.workers.dismiss_all()  # who embedded its texts, perhaps on this GPU
         with processes.let_main_go_first():

@@ -7,12 +7,15 @@ from pydantic import Field, ValidationError, model_validator
 from distill.recipe.renamed_keys import RENAMED_KEYS
 from distill.recipe.sections.objective import (
     KL,
+    SCORED_TERMS,
     Align,
     CorpusSoftmax,
     InfoNCE,
     MarginMSE,
     MultiPositive,
     Objective,
+    list_needed_rankers,
+    list_score_names,
 )
 from distill.recipe.sections.section import Device, Section, Seed, Width
 from distill.recipe.sections.student import AddedStatic
@@ -242,6 +245,34 @@ class Train(Section):
         if not self.stages:
             return {"train": self}
         return {str(stage.get("name")): self._apply_stage(stage) for stage in self.stages}
+
+    def check_first_round_of_seeds(self, example_stages: list[str]) -> None:
+        """Check whether a round of seed passages, which judges nothing and chooses no hard
+        negatives, has what this training learns.
+
+        Args:
+            example_stages: others than `examples` may bring hard negatives of their own.
+
+        Raises:
+            ValueError: naming the term.
+        """
+        for stage in self.list_stages().values():
+            for term in (term for term in SCORED_TERMS if getattr(stage.objective, term)):
+                scores = getattr(stage, term).scores
+                if list_needed_rankers(scores) or "rrf" in list_score_names(scores):
+                    raise ValueError(
+                        f"relabel.first_round seed judges nothing, and train.objective.{term} "
+                        "learns what was judged"
+                    )
+                of_chosen = term == "margin_mse" or (
+                    term == "kl" and stage.kl.candidates == "chosen"
+                )
+                if of_chosen and example_stages == ["examples"]:
+                    raise ValueError(
+                        "relabel.first_round seed chooses no hard negatives, and train.objective."
+                        f"{term} learns how they differ from the positive: leave first_round out"
+                        + (", or set train.kl.candidates: all" if term == "kl" else "")
+                    )
 
     def make_static(self, added: AddedStatic) -> "Train":
         """Return how the static encoder of `student.add_static` is trained: as in the last training

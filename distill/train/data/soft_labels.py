@@ -168,6 +168,7 @@ def _choose_others(
     if train.objective.multi_positive:
         most = train.multi_positive.max_candidates
     elif train.objective.kl and train.kl.candidates == "all":
+        scores = {id_: score for id_, score in scores.items() if not math.isnan(score)}
         most = train.kl.max_candidates
     else:
         return ()

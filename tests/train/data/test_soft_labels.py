@@ -18,6 +18,7 @@ from distill.train.data.soft_labels import (
     read_scored_examples,
     score_source,
 )
+from distill.train.settings import TrainingSettings
 
 
 def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
@@ -144,9 +145,8 @@ def test_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
         rows = [label("q1", passage, score) for passage, score in scores.items()]
         labels = write(run, LABELS, "labels", [rows])
         (found,) = read_scored_examples(examples, train, labels, None)
-    assert found.others == ("p1", "p8")
-    assert found.scores[:3] == [-2.0, -3.0, -1.0]
-    assert math.isnan(found.scores[3])
+    assert found.others == ("p1",)  # nothing is learnt of p8, and it is not encoded
+    assert found.scores == [-2.0, -3.0, -1.0]
 
 
 def learn_from(tmp_path, kl: dict, row: Row, rows: list[Row], teacher: Stage | None = None):
@@ -361,6 +361,32 @@ def test_names_of_soft_labels_have_the_fingerprint_that_they_had():
         "temperature": 0.05,
         "student_temperature": 0.05,
     }
+
+
+@pytest.mark.bad_input(
+    "recipe", "soft labels of hard negatives in a round of seeds", "refused, naming the term"
+)
+@pytest.mark.parametrize(("term", "scores"), [("kl", "retriever"), ("margin_mse", "teacher")])
+def test_first_round_without_hard_negatives_has_no_list_to_learn(term, scores):
+    train = {"objective": {"infonce": 1.0, term: 1.0}, term: {"scores": scores}}
+    rule = {"rounds": 2, "first_round": "seed"}
+    with pytest.raises(ValidationError, match=f"no hard negatives, and train.objective.{term}"):
+        make_recipe("x", relabel=rule, train=train)
+    labelled = {"methods": ["fret", "brainstorm"]}  # which bring hard negatives of their own
+    make_recipe("x", relabel=rule, train=train, generate=labelled)
+
+
+def test_lists_of_a_cascade_have_a_fingerprint_of_their_own():
+    rule = {"rankers": ["rc", "bm25"], "cascade": {"by": ["bm25"]}}
+
+    def is_marked(scores: str, relabel: dict) -> bool:
+        kl = {"scores": scores, "candidates": "all"}
+        recipe = make_recipe("x", relabel=relabel, train={"objective": {"kl": 1.0}, "kl": kl})
+        return TrainingSettings.select(recipe).learns_cascaded_lists
+
+    assert is_marked("rc", rule)
+    assert not is_marked("bm25", rule)
+    assert not is_marked("rc", {"rankers": ["rc"]})
 
 
 def test_first_round_without_a_judge_may_learn_the_seed_and_the_retriever():
