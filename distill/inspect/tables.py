@@ -51,11 +51,21 @@ def list_tables(run: Path) -> dict[str, Table]:
     return tables
 
 
-def show_run(run: Path, console: Console) -> None:
-    """Show what stages a run has, how far each is, and which tables can be looked at."""
-    manifests = sorted(run.glob("*/.stage/manifest.json"), key=lambda p: p.stat().st_mtime)
+def _list_manifests(run: Path) -> list[Path]:
+    """List the manifests of a run's stages, by the stages' names.
+
+    Raises:
+        UserError: if the folder is no run.
+    """
+    manifests = sorted(run.glob("*/.stage/manifest.json"))
     if not manifests:
         raise UserError(str(run), "is not a run", "name a folder that `distill run` has written")
+    return manifests
+
+
+def show_run(run: Path, console: Console) -> None:
+    """Show what stages a run has, how far each is, and which tables can be looked at."""
+    manifests = sorted(_list_manifests(run), key=lambda p: p.stat().st_mtime)
     grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
         manifest, name = read_manifest(path), path.parent.parent.name
@@ -92,7 +102,12 @@ def _describe_execution(execution: Mapping[str, Any]) -> str:
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:
-    """Show some rows of one table, field by field."""
+    """Show some rows of one table, field by field.
+
+    Raises:
+        UserError: if the folder is no run, or has no such table or stage.
+    """
+    _list_manifests(run)
     tables = list_tables(run)
     folder = run / name
     if name == "dropped" or name.endswith("/dropped"):
@@ -184,8 +199,17 @@ def _is_example_of(example_id: str, query_id: str) -> bool:
 
 
 def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console) -> None:
-    pattern = "*/.stage/manifest.json" if stage == "dropped" else f"{stage}/.stage/manifest.json"
-    stages = [open_stage(path.parent.parent) for path in sorted(run.glob(pattern))]
+    """Show some of the rows that a stage dropped; those of all stages where it is `dropped`."""
+    folders = {path.parent.parent.name: path.parent.parent for path in _list_manifests(run)}
+    if stage != "dropped" and stage not in folders:
+        raise UserError(
+            str(run / stage), "is not a stage of this run", f"this run has: {', '.join(folders)}"
+        )
+    chosen = [*folders.values()] if stage == "dropped" else [folders[stage]]
+    stages = [open_stage(folder) for folder in chosen]
+    if not any(of.list_dropped() for of in stages):
+        console.print(f"{'this run' if stage == 'dropped' else stage} dropped nothing")
+        return
     dropped = (
         (of.name, row)
         for of in stages

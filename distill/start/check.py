@@ -8,7 +8,12 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import show_activity
-from distill.start.checks.data import check_corpus, check_labelled, list_task_checks
+from distill.start.checks.data import (
+    check_corpus,
+    check_document_vectors,
+    check_labelled,
+    list_task_checks,
+)
 from distill.start.checks.likelihoods import check_likelihoods
 from distill.start.checks.machine import check_disk, check_languages, check_store, list_extra_checks
 from distill.start.checks.models import check_llm_size, list_model_checks
@@ -71,6 +76,7 @@ def raise_faults(recipe: Recipe, faults: list[UserError]) -> None:
 def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeCheck]:
     yield lambda: check_corpus(recipe)
     yield lambda: check_labelled(recipe)
+    yield lambda: check_document_vectors(recipe)
     yield from list_task_checks(recipe)
     yield from list_extra_checks(recipe)
     yield lambda: check_languages(recipe)

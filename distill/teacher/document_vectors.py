@@ -15,7 +15,7 @@ from distill.embed.open_embedder import identify_embedder
 from distill.embed.vectors.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
-from distill.files.read import parse_path
+from distill.files.read import describe_search, parse_path
 from distill.recipe import Retriever, Teacher
 from distill.store.passages import PassageIds, PassageReader, PassageTexts
 from distill.store.run import Run
@@ -147,12 +147,51 @@ def _digest_source(path: Path) -> str:
     return " ".join(digest_file(file) for file in files)
 
 
+def check_vector_files(path: Path) -> None:
+    """Check that a file of vectors is there, with its ids, and a .parquet file's columns.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    if not path.is_file():
+        raise UserError(
+            str(path),
+            f"there is no such file{describe_search(path)}",
+            "fix teacher.document_vectors, or take it out, so that the corpus is embedded",
+        )
+    if path.suffix == ".parquet":
+        _check_columns(path)
+        return
+    ids = path.with_suffix(".txt")
+    if not ids.is_file():
+        raise UserError(
+            str(path),
+            f"has no {ids.name} with its ids",
+            f"write {ids}: the id of each vector's passage on a line of its own, in their order",
+        )
+
+
+def _check_columns(path: Path) -> None:
+    try:
+        columns = pq.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        return  # `read_vectors` says what is wrong with the file
+    missing = [name for name in ("id", "vector") if name not in columns]
+    if missing:
+        raise UserError(
+            str(path),
+            f"has no column {' and no column '.join(missing)}; it has: {', '.join(columns)}",
+            "name the column of the passages' ids id, and that of their vectors vector",
+        )
+
+
 def read_vectors(path: Path) -> StoredVectors:
     """Read vectors and their ids from .parquet, .npy or a FAISS index; .npy is memory-mapped.
 
     Raises:
-        UserError: if that cannot be read, or holds anything but numbers.
+        UserError: if a file or column is missing, cannot be read, or holds anything but numbers.
     """
+    check_vector_files(path)
     try:
         if path.suffix == ".parquet":
             table = pq.read_table(path, columns=["id", "vector"])

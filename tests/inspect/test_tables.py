@@ -209,3 +209,19 @@ def test_run_with_a_damaged_manifest_names_it(tmp_path):
     (book / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be read as the manifest of a stage"):
         show_run(tmp_path, Console(file=StringIO()))
+
+
+@pytest.mark.bad_input("command line", "inspect of a run or stage that is not there", "refused")
+def test_absent_runs_and_stages_are_named(run, tmp_path):
+    console = Console(file=StringIO())
+    for table in ("queries", "dropped", "queries/dropped"):
+        with pytest.raises(UserError, match="is not a run"):
+            show_rows(tmp_path / "nope", table, 1, 0, console)
+    with pytest.raises(UserError, match="nope: is not a stage of this run"):
+        show_rows(run, "nope/dropped", 1, 0, console)
+
+
+def test_stage_that_dropped_nothing_says_so(run):
+    out = StringIO()
+    show_rows(run, "candidates/dropped", 1, 0, Console(file=out, width=120))
+    assert out.getvalue() == "candidates dropped nothing\n"

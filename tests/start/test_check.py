@@ -101,6 +101,7 @@ BAD = [
         {"evaluate__tasks": ["judged"], "evaluate__judged": {"judge_prompt": "no-such.jinja"}},
         "no-such.jinja: no such prompt",
     ),
+    ("file of vectors", {"teacher__document_vectors": "no.npy"}, "no.npy: there is no such file"),
     ("language", {"generate__filters": {"languages": ["xx"]}}, "xx"),
 ]
 

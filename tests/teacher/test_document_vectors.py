@@ -209,10 +209,20 @@ def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same
 
 
 @pytest.mark.bad_input("vectors", "a file of vectors that is none", "named, with the two forms")
-@pytest.mark.parametrize("name", ["none.npy", "none.parquet", "pickled.npy", "columns.parquet"])
-def test_file_that_holds_no_vectors_is_refused(tmp_path, settings, name):
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none.npy", "none.npy: there is no such file"),
+        ("none.parquet", "none.parquet: there is no such file"),
+        ("alone.npy", "alone.npy: has no alone.txt with its ids"),
+        ("pickled.npy", "cannot be read as vectors"),
+        ("columns.parquet", "has no column vector; it has: id, embedding"),
+    ],
+)
+def test_file_that_holds_no_vectors_is_refused(tmp_path, settings, name, says):
     (tmp_path / "pickled.txt").write_text("p0\n")
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object))
+    np.save(tmp_path / "alone.npy", np.ones((1, 2)))
     pq.write_table(pa.table({"id": ["p0"], "embedding": [[1.0]]}), tmp_path / "columns.parquet")
-    with Run(tmp_path / "run") as run, pytest.raises(UserError, match="cannot be read as vectors"):
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match=says):
         import_in(run, settings, tmp_path / name)

@@ -161,6 +161,19 @@ def check_labelled(recipe: Recipe) -> list[str]:
     return []
 
 
+def check_document_vectors(recipe: Recipe) -> list[str]:
+    """Look whether the file of `teacher.document_vectors` is there, with its ids.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    if recipe.teacher.document_vectors is not None:
+        from distill.teacher.document_vectors import check_vector_files  # with it comes torch
+
+        check_vector_files(parse_path(recipe.teacher.document_vectors))
+    return []
+
+
 def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """List a check for each evaluation task that is a folder, and one for all others together."""
     evaluate = recipe.evaluate
