@@ -12,6 +12,7 @@ from distill.files.read import parse_path
 from distill.object_store.address import is_store_address
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
+from distill.store.run import Overwrite
 
 if TYPE_CHECKING:
     from distill.start.check import CheckResult
@@ -167,6 +168,12 @@ def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:
     for notice in result.notices:
         _logger.warning("%s", notice)
     raise_faults(recipe, result.faults)
+
+
+def choose_overwrite(recipe: Recipe, folder: Path, overwrite: Overwrite) -> Overwrite:
+    """Let a run that has spent nothing read its corpus anew after a change of settings or files, as
+    between `distill estimate` and the first `distill run`. What stood is kept in `superseded/`."""
+    return "stale" if overwrite == "never" and not _has_begun(recipe, folder) else overwrite
 
 
 def _has_begun(recipe: Recipe, folder: Path) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.api.before import check_first
+from distill.api.before import check_first, choose_overwrite
 from distill.api.devices import Step, check_devices
 from distill.api.objects import Models, put_models
 from distill.api.run_folder import RunFolder, open_run
@@ -53,7 +53,8 @@ def run(
     Args:
         folder: the run's folder; by default `artifacts/NAME`.
         overwrite: what to do with a stage that other settings have written: refuse (`never`), redo
-            it and what depends on it (`stale`), or redo all (`always`).
+            it and what depends on it (`stale`), or redo all (`always`). Passages alone, of which
+            nothing is made yet, are read anew without asking.
         llm: an object that replaces `llm.model`.
         retriever: an object that replaces `retriever.model`.
         teacher: an object that replaces `teacher.model`.
@@ -69,7 +70,7 @@ def run(
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
     check_first(recipe, place)
-    with open_job(recipe, place, overwrite) as job:
+    with open_job(recipe, place, choose_overwrite(recipe, place, overwrite)) as job:
         with show_whole_run(job):
             if recipe.evaluate.names_tasks:
                 job.evaluate()

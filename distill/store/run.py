@@ -116,7 +116,7 @@ class Run:
         if self.workers.reads_only and current is None:
             raise SharesPause(describe_unopened(name))
         if current is not None:
-            if replaces and self._first:
+            if (replaces or self.overwrite == "stale") and self._first:
                 changes = _describe(stage, settings, input_fingerprints)
                 _logger.info("%s is made again; changed: %s", stage.folder, changes)
             elif self.overwrite == "never":

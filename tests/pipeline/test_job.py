@@ -113,6 +113,19 @@ def test_run_with_other_settings_is_refused_with_the_remedy(run, recipe_file):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
+def test_run_that_has_passages_alone_reads_them_anew(recipe_file, tmp_path):
+    folder = tmp_path / "run"
+    words = (str(recipe_file), "--run", str(folder))
+    assert run_distill("estimate", *words, "--sample", "0").returncode == 0
+    done = run_distill("run", *words, "--set", "corpus.max_tokens=48")
+    assert done.returncode == 0, done.stderr
+    assert "passages is made again; changed: corpus.max_tokens" in " ".join(done.stderr.split())
+    assert [path.name.partition("-")[0] for path in (folder / "superseded").iterdir()] == [
+        "passages"
+    ]
+
+
 def test_inspect_shows_the_run_a_table_and_a_query(run):
     assert "judgements-ql" in run_distill("inspect", str(run)).stdout
     rows = run_distill("inspect", str(run), "examples", "--rows", "2").stdout
