@@ -18,6 +18,7 @@ from distill.start.checks.likelihoods import check_likelihoods
 from distill.start.checks.machine import check_disk, check_languages, check_store, list_extra_checks
 from distill.start.checks.models import check_llm_size, list_model_checks
 from distill.start.checks.prompts import list_prompt_checks
+from distill.start.checks.soft_labels import check_soft_labels
 
 RecipeCheck = Callable[[], Iterable[str]]
 """One check: it returns notices, and raises a UserError for a fault."""
@@ -83,6 +84,7 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
     if models:
         yield from list_model_checks(recipe)
     yield lambda: check_llm_size(recipe)
+    yield lambda: check_soft_labels(recipe)
     yield from list_prompt_checks(recipe)
     yield lambda: check_store(recipe)
     yield lambda: check_disk(recipe, folder)
