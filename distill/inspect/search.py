@@ -128,13 +128,13 @@ def _load_searched_recipe(folder: Path) -> Recipe:
         raise UserError(
             str(folder), "has no corpus to search", "give the recipe one, with `corpus.path`"
         )
-    if {file.parent.parent.name for file in folder.glob("*/.stage/manifest.json")} == {"passages"}:
-        raise UserError(
-            str(folder),
-            "has passages alone, and no student that could search them",
-            "write a recipe with `distill init PATH`, PATH being the corpus, then `distill run`",
-        )
     if not (folder / "student" / "modules.json").is_file():
+        if {of.parent.parent.name for of in folder.glob("*/.stage/manifest.json")} == {"passages"}:
+            raise UserError(
+                str(folder),
+                "has passages alone, and no student that could search them",
+                "write a recipe with `distill init PATH` of the corpus, then `distill run`",
+            )
         raise UserError(
             str(folder), "has no student yet", f"train it: distill train-student --run {folder}"
         )

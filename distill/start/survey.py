@@ -269,7 +269,7 @@ def _find_language(texts: Sequence[str]) -> str | None:
 
 def count_languages(texts: Sequence[str]) -> Counter[str]:
     """Count the characters of a sample of texts, at least one, by their language (ISO 639-1)."""
-    from distill.generate.filters.language import open_identifier
+    from distill.text.languages import open_identifier  # a second for its tables
 
     identifier = open_identifier()
     characters = Counter[str]()

@@ -6,8 +6,8 @@ None of it starts a thread, which a forked process would lack.
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-from distill.generate.filters.language import open_identifier
 from distill.report.plots.curves import draw_curves
+from distill.text.languages import open_identifier
 
 open_identifier()  # unpacks its tables
 get_checkpoint_conversion_mapping("bert")  # compiles the names of all models' weights

@@ -3,12 +3,12 @@
 from collections import Counter
 
 from distill.errors import UserError
-from distill.generate.filters.language import detect_language
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.run_data import RunData
 from distill.store.passages import PassageReader
 from distill.store.tables import join_passage
+from distill.text.languages import detect_language
 
 _EXAMINED = 500
 """Passages, evenly over the corpus."""

@@ -54,8 +54,9 @@ def interpolate_weights(model: nn.Module, start: nn.Module, share: float) -> Non
         share: of the model's own weights, from 0 to 1.
     """
     before, after = start.state_dict(), model.state_dict()
-    # Tied weights, such as the token vectors of T5, have several names: each is mixed once.
-    distinct = {weight.data_ptr(): name for name, weight in after.items()}
+    # Tied weights, such as the token vectors of T5, are one parameter of several names: each is
+    # mixed once.
+    distinct = {id(weight): name for name, weight in model.state_dict(keep_vars=True).items()}
     for name in distinct.values():
         weight = after[name]
         if weight.is_floating_point():
