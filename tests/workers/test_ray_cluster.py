@@ -337,6 +337,7 @@ def test_ctrl_c_commits_what_is_in_flight_and_a_second_one_does_not_wait(
     marks.mkdir(exist_ok=True)
     driver = FreshProcess(tmp_path / "driver", _live_until_stopped, cluster.address, run, marks)
     wait_until(lambda: len(list(marks.glob("begun-waits*"))) == 2)
+    wait_until(lambda: len(list((run / "words").glob("*.parquet"))) == 3)  # all that need no wait
     workers = [int(path.name.removeprefix("worker-")) for path in marks.glob("worker-*")]
     assert len(workers) == 2
     driver.send_signal(signal.SIGINT)
