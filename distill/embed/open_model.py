@@ -21,7 +21,13 @@ from distill.models.sentence_transformer import (
     read_settings,
 )
 from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
-from distill.runtime.devices import DTYPES, check_device, choose_device, get_torch_dtype
+from distill.runtime.devices import (
+    DTYPES,
+    check_device,
+    choose_device,
+    free_gpu_memory,
+    get_torch_dtype,
+)
 from distill.store.local_name import name_model
 
 UNTITLED_MARK = {"untitled_prompt": "left out"}
@@ -71,6 +77,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
         folder = convert_nv_embed(reference, folder)
     published = look_up_published(reference, settings)
     dtype = choose_dtype(settings.dtype, settings.device)
+    free_gpu_memory()  # of models of earlier stages
     model = open_sentence_model(
         reference, folder, settings.device, model_kwargs={"dtype": DTYPES[dtype]}
     )

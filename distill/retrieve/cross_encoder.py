@@ -12,7 +12,7 @@ from distill.errors import UserError, quote_fault
 from distill.models.reference import identify_revision, resolve
 from distill.models.remote_code import find_needed_code
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
-from distill.runtime.devices import raise_device_faults
+from distill.runtime.devices import free_gpu_memory, raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.store.local_name import name_model
 
@@ -85,6 +85,7 @@ class CrossEncoderJudge:
 
 def _load_model(reference: str, device: str | None) -> CrossEncoder:
     folder = resolve(reference)
+    free_gpu_memory()  # of models of earlier stages
     try:
         refuse_pickles(folder)
         # In half precision a score would depend on the batch that its pair is in.

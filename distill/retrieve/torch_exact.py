@@ -5,6 +5,7 @@ import torch
 
 from distill.embed.encoder import Vectors
 from distill.retrieve.exact import RowNumbers, find_exact_top_k, iterate_query_groups
+from distill.runtime.devices import compute_in_float32
 
 _ROWS_AT_ONCE = 65_536
 """Rows in one product: with 1,024 queries their scores take 256 MiB."""
@@ -51,6 +52,7 @@ class TorchExactIndex:
         return torch.from_numpy(block).to(self._device)
 
     @torch.inference_mode()
+    @compute_in_float32()
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         query_tensor = torch.from_numpy(np.ascontiguousarray(queries, np.float32)).to(self._device)
         groups = [query_tensor[group] for group in iterate_query_groups(len(query_tensor))]

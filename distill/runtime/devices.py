@@ -96,6 +96,36 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def free_gpu_memory() -> None:
+    """Free the memory of unused models where a GPU is in use. sentence-transformers' models are in
+    a cycle with their model cards: one that nobody holds any more stays until Python looks for
+    cycles, which may be hours, and on a GPU the next model is then loaded beside it."""
+    if torch.cuda.is_initialized():
+        free_memory()
+
+
+@contextmanager
+def compute_in_float32() -> Iterator[None]:
+    """Have products of float32 tensors computed in float32, whatever the environment says: TF32
+    keeps 10 bits of a number. NVIDIA's containers switch it on (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE).
+    """
+    matmul = torch.backends.cuda.matmul
+    # Since 2.9 there are two interfaces, and reading one of them fails where only the other was
+    # set.
+    newer = getattr(matmul, "fp32_precision", None)
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        before = "highest"
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        if newer is not None:
+            matmul.fp32_precision = newer
+
+
 def get_torch_dtype(name: str, device: str) -> torch.dtype:
     """Return torch's dtype. `auto` is bfloat16 if the device computes it natively: elsewhere it is
     slower than float32."""

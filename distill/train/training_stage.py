@@ -27,6 +27,7 @@ from distill.files.checksums import (
 )
 from distill.recipe import Train
 from distill.runtime import processes
+from distill.runtime.devices import free_gpu_memory
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
 from distill.teacher.vectors import TeacherRows, embed_with_teacher, uses_tasks
@@ -144,6 +145,7 @@ class TrainingStage:
         check_lists(self.name, train, mixture.columns)
         teacher = self._open_teacher(mixture)
         self.inputs.run.workers.dismiss_all()  # who embedded its texts, perhaps on this GPU
+        free_gpu_memory()  # of the teacher, where it was opened here
         with processes.let_main_go_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
         corpus_softmax = (

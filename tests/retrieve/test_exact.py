@@ -3,6 +3,7 @@ parts and precision."""
 
 import numpy as np
 import pytest
+import torch
 from helpers.vectors import (
     draw_tied_vectors,
     draw_unit_vectors,
@@ -12,6 +13,7 @@ from helpers.vectors import (
 
 from distill.recipe import Retriever
 from distill.retrieve import exact as search
+from distill.retrieve import torch_exact
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.faiss_index import FaissFlatGpuIndex
 from distill.retrieve.index import make_index
@@ -98,3 +100,22 @@ def test_corpus_is_gone_through_once_for_all_queries(settings, monkeypatch, tmp_
     _, rows = index.search(queries, 9)
     assert CountingVectors.read == len(vectors)
     assert np.array_equal(rows, search_by_brute_force(queries, vectors, 9))
+
+
+def test_search_on_a_gpu_computes_in_float32_where_tf32_is_switched_on(monkeypatch):
+    """As NVIDIA's containers have it: rounded to 10 bits, near rows would change their places."""
+    precisions = []
+    select = torch_exact._select_top
+
+    def watch(scores, count):
+        precisions.append(torch.backends.cuda.matmul.fp32_precision)
+        return select(scores, count)
+
+    monkeypatch.setattr(torch_exact, "_select_top", watch)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        TorchExactIndex(draw_unit_vectors(50, 8, 1), "cpu").search(draw_unit_vectors(3, 8, 2), 5)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set(precisions) == {"ieee"}

@@ -6,7 +6,7 @@ import torch
 from distill.api.devices import check_devices
 from distill.errors import UserError
 from distill.recipe import load_recipe
-from distill.runtime.devices import check_device
+from distill.runtime.devices import check_device, compute_in_float32
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,18 @@ def test_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
     asked = load_recipe(None, ["name=x", *judged, "evaluate.tasks=[judged]"])
     with pytest.raises(UserError, match=r"evaluate\.judged\.llm\.device cuda: is not on this"):
         check_devices(asked, "generate")
+
+
+@pytest.mark.parametrize("switch", ["nothing", "allow_tf32", "fp32_precision"])
+def test_products_are_of_float32_for_a_while_whoever_has_switched_tf32_on(switch):
+    matmul = torch.backends.cuda.matmul
+    if switch != "nothing":
+        setattr(matmul, switch, True if switch == "allow_tf32" else "tf32")
+    before = matmul.fp32_precision
+    try:
+        with compute_in_float32():
+            assert (matmul.fp32_precision, matmul.allow_tf32) == ("ieee", False)
+        assert matmul.fp32_precision == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        matmul.fp32_precision = "none"
