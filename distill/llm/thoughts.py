@@ -23,6 +23,9 @@ _WRAPPING = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 
+NO_ANSWER = "and wrote no answer"
+"""In the fault of a reply that a server gives as thoughts alone."""
+
 
 def find_end_of_thoughts(text: str) -> int | None:
     """Find where the reply begins after its thoughts: 0 where there are none, None while they have

@@ -1,5 +1,6 @@
 """Recipes: defaults < file < flags, and what is wrong is said."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,19 @@ def test_resolved_recipe_reads_back_as_itself(tmp_path):
 @pytest.mark.parametrize("file", sorted(get_packaged_folder().glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_that_comes_with_distill_is_valid(file):
     assert load_recipe(file).name == file.stem
+
+
+_OF_OWN_CODE = re.compile(
+    r"gte-(base|large)-en-v1\.5|gte-multilingual-base|nomic-embed|jina-embeddings-v[23]|stella_en"
+    r"|arctic-embed-m-(long|v2)|llm2vec|gritlm",
+    re.IGNORECASE,
+)
+"""Names of published embedders that load with code of their repositories alone."""
+
+
+@pytest.mark.parametrize("file", sorted(get_packaged_folder().glob("*.yaml")), ids=lambda p: p.stem)
+def test_no_recipe_that_comes_with_distill_names_a_model_of_own_code(file):
+    """Such code is never run: the recipe would end where it opens the model."""
+    recipe = load_recipe(file)
+    names = [recipe.retriever.model, recipe.teacher.model or "", recipe.student.encoder]
+    assert not [name for name in names if _OF_OWN_CODE.search(name)]

@@ -17,6 +17,7 @@ from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
+from distill.llm.usable import refuse_if_only_thoughts
 from distill.recipe import Brainstorm, Group
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
@@ -112,7 +113,7 @@ def _open_writer(
     chat = uses_chat_template(writing.llm, engine)
 
     def write_shards(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
-        return [_write(item, writing.seed, prompts, samplings, chat, engine) for item in some]
+        return [_write(item, writing, prompts, samplings, chat, engine) for item in some]
 
     yield OpenWork(write_shards, lambda: engine.tokens)
 
@@ -127,7 +128,7 @@ def _split_requests(requests: Sequence[PromptRequest], size: int) -> list[list[P
 
 def _write(
     item: list[PromptRequest],
-    seed: int,
+    writing: WritingSettings,
     prompts: Mapping[Group, Prompt],
     samplings: Mapping[Group, Sampling],
     chat: bool,
@@ -138,8 +139,9 @@ def _write(
     if not chat and not (engine.supports_schema and sampling.json_schema):
         sampling = replace(sampling, stop=_STOP)
     texts = [render_request(request, prompts[group], chat) for request in item]
-    seeds = [_make_seed(seed, request.item_id) for request in item]
+    seeds = [_make_seed(writing.seed, request.item_id) for request in item]
     written = engine.generate(texts, seeds, sampling)
+    refuse_if_only_thoughts(written, writing.llm, "generate.brainstorm.max_new_tokens")
     rows: list[Row] = [
         {
             "item_id": request.item_id,

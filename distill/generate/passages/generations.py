@@ -13,6 +13,7 @@ from distill.generate.settings import WritingSettings
 from distill.llm.lazy import choose_needs
 from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
 from distill.llm.protocol import LLM, Completion, Sampling
+from distill.llm.usable import refuse_if_only_thoughts
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, Row
@@ -69,7 +70,7 @@ def _open_writer(
 
     def write_shards(some: Sequence[range]) -> list[ShardResult]:
         requests = [[*plan.list_requests(places)] for places in some]
-        return _write(requests, settings.best_of, writing.seed, method, engine, sampling)
+        return _write(requests, writing, method, engine, sampling)
 
     yield OpenWork(write_shards, lambda: engine.tokens)
 
@@ -89,18 +90,20 @@ def fingerprint(writing: WritingSettings, method: QueryMethod) -> dict[str, obje
 
 def _write(
     shards: list[list[QueryRequest]],
-    best_of: int,
-    seed: int,
+    writing: WritingSettings,
     method: QueryMethod,
     llm: LLM,
     sampling: Sampling,
 ) -> list[ShardResult]:
     """Write some shards in one call of the engine."""
+    best_of = writing.generate.best_of
     draws = [[(one, draw) for one in requests for draw in range(best_of)] for requests in shards]
     every = [one for of_shard in draws for one in of_shard]
     prompts = [method.render_prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
-    seeds = [derive_llm_seed(seed, one, draw) for one, draw in every]
-    written = iter(llm.generate(prompts, seeds, sampling))
+    seeds = [derive_llm_seed(writing.seed, one, draw) for one, draw in every]
+    replies = llm.generate(prompts, seeds, sampling)
+    refuse_if_only_thoughts(replies, writing.llm, "generate.max_new_tokens")
+    written = iter(replies)
     return [
         _make_shard([_make_row(one, draw, next(written), llm.name) for one, draw in of_shard])
         for of_shard in draws

@@ -6,6 +6,8 @@ the answer or, where the tokens ran out, in its place.
 
 from typing import Any, NamedTuple
 
+from distill.llm.thoughts import NO_ANSWER
+
 NULL = "the server returned null instead of a text"
 """A fault that may pass, unlike those of what the model wrote."""
 _TEXT_TYPES = ("text", "output_text")
@@ -39,7 +41,7 @@ def read_content(choice: dict[str, Any]) -> ReplyContent:
     if any(message.get(field) for field in _THOUGHT_FIELDS):
         cut = choice.get("finish_reason") == "length"
         how = "used up its tokens on thoughts" if cut else "only thought"
-        return ReplyContent("", f"the model {how} and wrote no answer: {_THINKING_REMEDY}")
+        return ReplyContent("", f"the model {how} {NO_ANSWER}: {_THINKING_REMEDY}")
     if message.get("tool_calls"):
         return ReplyContent("", "the model called a tool and wrote no answer")
     return ReplyContent("") if choice.get("finish_reason") == "content_filter" else content
@@ -74,5 +76,5 @@ def _join_chunks(content: Any) -> ReplyContent:
             name = f"a chunk of type {str(kind)[:40]!r}" if kind else "a chunk without a type"
             return ReplyContent("", f"the server's content holds {name}, which is not text")
     if chunks and not texts:
-        return ReplyContent("", f"the model only thought and wrote no answer: {_THINKING_REMEDY}")
+        return ReplyContent("", f"the model only thought {NO_ANSWER}: {_THINKING_REMEDY}")
     return ReplyContent("".join(texts))

@@ -94,7 +94,7 @@ class StructuredOutput:
         return self._client.probe(
             choose_path(self._chat),
             {name: self._client.make_body(**fields, **field) for name, field in methods.items()},
-            lambda reply: fits(read_choice(reply, 0)["text"]),
+            lambda reply: fits(read_choice(reply, 0).get("text", "")),
         )
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from helpers.fake_server import (
     answer_always,
+    make_completion,
     reply_with_error,
     serve,
 )
@@ -86,3 +87,13 @@ def test_structured_output_that_a_server_does_not_support_leaves_its_stop_string
         server.seen.clear()
         engine.generate(["a"], [1], method.make_sampling(False, method.can_be_constrained(engine)))
         assert "\n\n" in server.seen[-1].body["stop"]
+
+
+@pytest.mark.parametrize("end", ["error", "stop"])
+def test_structured_output_is_not_supported_by_a_server_that_gives_no_text(make, end):
+    def answer(path, body):
+        return make_completion(path, [None], end=end)
+
+    with serve(answer) as server:
+        assert not make(server.url).supports_regex
+        assert not make(server.url).supports_schema
