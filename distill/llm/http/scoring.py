@@ -72,6 +72,8 @@ class LogprobScorer:
         Where the server gives no log-probabilities of prompts, an ending's score is that of its
         first token given all before it (see `fetch_first_tokens`), and a continuation has none.
         Such scores serve to compare endings, as relevance classification does, and nothing else.
+        Where endings alone are wanted, theirs are likewise comparable with one another alone: a
+        server scores each text as a whole, and the continuation by itself would be one text more.
 
         A text that the server refuses, or whose log-probabilities are invalid, has a score with a
         fault.
@@ -88,7 +90,7 @@ class LogprobScorer:
             (r.prefix, c + ending)
             for r in requests
             for c in r.continuations
-            for ending in ("", *r.endings)
+            for ending in _list_scored_endings(r)
         ]
         stored = self._client.fetch(
             COMPLETION,
@@ -245,10 +247,19 @@ def _sum_after_prefix(logprobs: Sequence[Any], prefix: int | None) -> Score:
     return make_unusable_score(fault) if fault else Score(sum(rest), len(rest))
 
 
+def _list_scored_endings(request: ScoreRequest) -> tuple[str, ...]:
+    """List what each continuation is scored with: nothing, for its own score, and each ending."""
+    alone = request.endings_only and bool(request.endings)
+    return request.endings if alone else ("", *request.endings)
+
+
 def _combine_endings(scores: Iterator[Score], request: ScoreRequest) -> Score:
     """Combine a continuation's next score with those of its text plus each ending."""
-    alone, *behind = [next(scores) for _ in ("", *request.endings)]
-    fault = next((score.fault for score in (alone, *behind) if score.fault), None)
+    several = [next(scores) for _ in _list_scored_endings(request)]
+    fault = next((score.fault for score in several if score.fault), None)
     if fault:
-        return make_unusable_score(fault, len(behind))
+        return make_unusable_score(fault, len(request.endings))
+    if len(several) == len(request.endings):
+        return Score(math.nan, 0, tuple(one.logprob for one in several))
+    alone, *behind = several
     return Score(alone.logprob, alone.tokens, tuple(b.logprob - alone.logprob for b in behind))

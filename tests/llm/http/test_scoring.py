@@ -2,6 +2,7 @@
 gives nothing to score by."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from helpers.fake_server import (
@@ -23,7 +24,7 @@ from distill.llm.http.logprobs import (
     sum_word_logprob,
 )
 from distill.llm.http.scoring import fetch_first_tokens, probe_first_tokens
-from distill.llm.judge import parse_grade
+from distill.llm.judge import compute_log_odds, parse_grade
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import LanguageModel
 
@@ -147,6 +148,18 @@ def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
 
 
 @pytest.mark.bad_input("server", "scores of a server without echo", "refused")
+def test_endings_alone_take_a_request_each(make, model, local):
+    with serve(model) as server:
+        engine = make(server.url)
+        assert engine.can_score
+        server.seen.clear()
+        [ours] = engine.score([replace(VERDICTS, endings_only=True)])
+        assert len(server.seen) == 4
+        [theirs] = local.score([VERDICTS])
+        odds = [*map(compute_log_odds, theirs)]
+    assert [*map(compute_log_odds, ours)] == pytest.approx(odds, abs=1e-3)
+
+
 def test_server_that_ignores_echo_cannot_score(make, llm_folder):
     with serve(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
