@@ -21,6 +21,9 @@ _SECONDS_TO_STOP = 20.0
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 """Unless set otherwise, vLLM sends no usage statistics and logs warnings only."""
 
+_LAUNCHERS = ("TORCHELASTIC_", "GROUP_", "ROLE_", "LOCAL_")
+_OF_A_LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
 
 class ModelProcess:
     """Sends calls to a copy of the model and receives their results: `send`, then `receive`.
@@ -31,13 +34,10 @@ class ModelProcess:
     def __init__(self, name: str, options: dict[str, Any], gpus: Sequence[str] | None) -> None:
         self._name = name
         self._connection, theirs = Pipe()
-        environment = _ENVIRONMENT | os.environ
-        if gpus is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "distill.llm.vllm.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=make_environment(gpus),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -95,6 +95,23 @@ def stop_all(copies: Sequence[ModelProcess]) -> None:
     """End all copies."""
     for copy in copies:
         copy.stop()
+
+
+def make_environment(gpus: Sequence[str] | None) -> dict[str, str]:
+    """Make the environment of a copy.
+
+    What accelerate or torchrun tell a process of its training is left out. With it vLLM's own
+    processes would look for their store at that launcher, where there is none, until they give up.
+
+    Args:
+        gpus: as CUDA names them; None on a CPU.
+    """
+    known = {
+        name: value
+        for name, value in (_ENVIRONMENT | os.environ).items()
+        if name not in _OF_A_LAUNCHER and not name.startswith(_LAUNCHERS)
+    }
+    return known if gpus is None else known | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
 
 
 def list_visible_gpus() -> list[str]:

@@ -9,6 +9,7 @@ from distill.llm.load import load_llm
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm import engine as vllm_engine
 from distill.llm.vllm.engine import VLLMEngine, _assign_gpus, _make_vllm_options, _split_evenly
+from distill.llm.vllm.process import make_environment
 from distill.models.causal_lm import make_model_folder
 from distill.recipe import LanguageModel
 
@@ -46,6 +47,19 @@ def test_copies_have_gpus_of_their_own(monkeypatch):
         ["5", "6"],
         ["7", "1"],
     ]
+
+
+def test_copy_knows_nothing_of_the_launcher_that_began_the_training(monkeypatch):
+    """With TORCHELASTIC_USE_AGENT_STORE torch joins the launcher's store in place of its own."""
+    of_launcher = ["TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RUN_ID", "LOCAL_RANK"]
+    of_launcher += ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ROLE_NAME", "GROUP_RANK"]
+    for name in of_launcher:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HF_HOME", "models")
+    environment = make_environment(["2", "3"])
+    assert not environment.keys() & {*of_launcher}
+    assert (environment["HF_HOME"], environment["CUDA_VISIBLE_DEVICES"]) == ("models", "2,3")
+    assert environment["VLLM_NO_USAGE_STATS"] == "1"
 
 
 @pytest.mark.bad_input("device", "more GPUs than there are", "refused before anything is loaded")
