@@ -15,6 +15,10 @@ from distill.train.objectives.inputs import check_shape
 
 _CHUNK = 65_536
 """Documents whose logits are in memory at a time."""
+_MEMORY_SHARE = 0.25
+"""Share of a GPU's free memory that the documents may take, to stay there from step to step: the
+student and its optimiser need the rest. Elsewhere a step copies all of them twice, there and back.
+"""
 
 
 class BatchPools(NamedTuple):
@@ -29,6 +33,8 @@ class BatchPools(NamedTuple):
 class CorpusSoftmaxLoss:
     """The loss of a batch of queries against documents whose vectors do not change.
 
+    The documents stay on a GPU where they fit, and on any device if they are one chunk.
+
     Args:
         documents: (documents, dimensions) unit vectors, maybe memory-mapped.
         pools: example numbers (n,) to the queries' candidates and target distributions.
@@ -41,6 +47,7 @@ class CorpusSoftmaxLoss:
         self._pools = pools
         self._settings = settings
         self._whole: Tensor | None = None
+        self._looked_at: torch.device | None = None
 
     def __call__(self, queries: Tensor, numbers: Tensor) -> Tensor:
         """Compute the loss over the batch's queries.
@@ -59,8 +66,9 @@ class CorpusSoftmaxLoss:
         pools = self._pools(numbers)
         target = pools.target.to(queries.device)
         total = len(self._documents)
-        if total <= min(_CHUNK, self._settings.documents):
-            documents = self._load_whole(queries.device)
+        self._settle(queries.device)
+        if self._whole is not None and total <= min(_CHUNK, self._settings.documents):
+            documents = self._whole
             logits = queries @ documents.T / self._settings.student_temperature
             own, normalizer = logits.gather(1, pools.rows.to(queries.device)), logits.logsumexp(1)
         else:
@@ -73,12 +81,26 @@ class CorpusSoftmaxLoss:
             )
         return (normalizer - (target * own).sum(1)).mean()
 
-    def _load_whole(self, device: torch.device) -> Tensor:
-        """Load all vectors of a corpus of one chunk, which are read and copied to the device once:
-        (documents, dimensions) float32."""
-        if self._whole is None or self._whole.device != device:
-            self._whole = torch.from_numpy(np.array(self._documents, np.float32)).to(device)
-        return self._whole
+    def _settle(self, device: torch.device) -> None:
+        """Copy all vectors to the device, once, where they are to stay there: (documents,
+        dimensions) float32."""
+        if self._looked_at == device:
+            return
+        self._looked_at, self._whole = device, None
+        total, width = self._documents.shape
+        if total > _CHUNK and 4 * total * width > _MEMORY_SHARE * _measure_room(device):
+            return
+        chunks = [slice(start, start + _CHUNK) for start in range(0, total, _CHUNK)]
+        if len(chunks) == 1:
+            self._whole = self._read(chunks[0]).to(device)
+            return
+        self._whole = torch.empty((total, width), dtype=torch.float32, device=device)
+        for rows in chunks:
+            self._whole[rows] = self._read(rows).to(device)
+
+    def _read(self, rows: slice) -> Tensor:
+        """Read the vectors of some rows in a row, (n, dimensions) float32 on the CPU."""
+        return torch.from_numpy(np.array(self._documents[rows], np.float32))
 
     def _score_candidates(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Score the candidates: (batch, candidates) logits."""
@@ -96,7 +118,7 @@ class CorpusSoftmaxLoss:
         back."""
 
         def compute_log_sum(batch: Tensor) -> Tensor:
-            vectors = torch.from_numpy(np.array(self._documents[rows], np.float32))
+            vectors = self._read(rows) if self._whole is None else self._whole[rows]
             logits = batch @ vectors.to(batch.device).T / self._settings.student_temperature
             return logits.logsumexp(1)
 
@@ -118,7 +140,14 @@ class CorpusSoftmaxLoss:
 
     def _take(self, rows: Tensor) -> Tensor:
         """Read documents' vectors: (n, dimensions) float32."""
+        if self._whole is not None:
+            return self._whole[rows.to(self._whole.device)]
         return torch.from_numpy(np.asarray(self._documents[rows.numpy()], np.float32))
+
+
+def _measure_room(device: torch.device) -> int:
+    """Measure the free memory of a GPU, in bytes; 0 of any other device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def draw_others(total: int, pool: Tensor, count: int, seed: int) -> Tensor:

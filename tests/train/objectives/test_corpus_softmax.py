@@ -59,6 +59,38 @@ def test_corpus_softmax_is_the_cross_entropy_over_all_documents(
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
+class Watched(np.ndarray):
+    """Vectors of which it is counted how many rows were read."""
+
+    read = 0
+
+    def __getitem__(self, rows):
+        found = super().__getitem__(rows)
+        Watched.read += len(found)
+        return np.asarray(found)
+
+
+@pytest.mark.parametrize("settings", [{}, {"documents": 10, "sample": 12}])
+def test_corpus_that_fits_beside_the_student_is_read_once(
+    documents, queries, pools, settings, monkeypatch
+):
+    """On a GPU: from step to step, there and back, what is learnt stays what it was."""
+    monkeypatch.setattr(corpus_softmax, "_CHUNK", 7)
+    before = loss_of(documents, pools, **settings)(queries, torch.arange(BATCH))
+    room = documents.nbytes / corpus_softmax._MEMORY_SHARE
+    monkeypatch.setattr(corpus_softmax, "_measure_room", lambda device: room)
+    monkeypatch.setattr(Watched, "read", 0)
+    held = loss_of(documents.view(Watched), pools, **settings)
+    for _ in range(3):
+        after = held(queries, torch.arange(BATCH))
+        gradients = [
+            torch.autograd.grad(loss, queries, retain_graph=True)[0] for loss in (before, after)
+        ]
+        assert torch.equal(after, before)
+        assert torch.equal(*gradients)
+    assert Watched.read == DOCUMENTS
+
+
 @pytest.mark.parametrize("sample", [DOCUMENTS, 200_000])
 def test_sample_of_everything_is_the_whole_corpus(documents, queries, pools, sample):
     sampled = loss_of(documents, pools, documents=10, sample=sample)(queries, torch.arange(BATCH))
