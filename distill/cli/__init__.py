@@ -120,11 +120,7 @@ def main() -> None:
     except UserError as fault:
         _end(fault)
     except EngineFailure as fault:
-        if Verbosity.verbose:
-            traceback.print_exc()
-        message = f"Stopped: {fault}\nFinished work is kept: the same command continues."
-        Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
-        sys.exit(3)
+        _stop(fault)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nStopped. Finished work is kept: the same command continues.", err=True)
         sys.exit(130)
@@ -132,6 +128,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as fault:
+        if (failure := _explain_memory(fault)) is not None:
+            _stop(failure)
         explained = explain_full_disk(fault)
         if explained is None and isinstance(fault, OSError) and fault.filename:
             explained = explain_os_error(fault)
@@ -145,6 +143,22 @@ def _end(fault: UserError) -> NoReturn:
         traceback.print_exc()
     Console(stderr=True, soft_wrap=True).print(f"Error: {fault}", markup=False, highlight=False)
     sys.exit(2)
+
+
+def _stop(failure: EngineFailure) -> NoReturn:
+    if Verbosity.verbose:
+        traceback.print_exc()
+    message = f"Stopped: {failure}\nFinished work is kept: the same command continues."
+    Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
+    sys.exit(3)
+
+
+def _explain_memory(fault: Exception) -> EngineFailure | None:
+    if "torch" not in sys.modules:
+        return None
+    from distill.runtime.out_of_memory import explain_memory  # imports torch
+
+    return explain_memory(fault)
 
 
 def _escape_unencodable() -> None:

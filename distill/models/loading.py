@@ -15,6 +15,7 @@ from transformers import (
 
 from distill.errors import UserError, quote_fault
 from distill.models.remote_code import find_needed_code
+from distill.runtime.out_of_memory import is_out_of_memory, name_too_large
 
 _MOST_NAMES = 5
 
@@ -31,7 +32,8 @@ def load_causal_lm(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     module: torch.nn.Module = model.eval()
-    module.to(device)
+    with name_too_large(f"model {str(folder)!r}"):
+        module.to(device)
     return model, tokenizer
 
 
@@ -88,7 +90,7 @@ def _load(
             **of_model,
         )
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as fault:
-        if isinstance(fault, torch.OutOfMemoryError):
+        if is_out_of_memory(fault):
             raise
         raise UserError(
             str(path),

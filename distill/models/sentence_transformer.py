@@ -24,6 +24,7 @@ from distill.models.latent_attention import LatentAttention
 from distill.models.missing_weights import list_missing_weights
 from distill.models.nv_embed.pooling import NvEmbedPooling
 from distill.models.remote_code import find_needed_code
+from distill.runtime.out_of_memory import is_out_of_memory, name_too_large
 
 _OWN_MODULES = {
     f"{module.__module__}.{module.__qualname__}": module
@@ -98,7 +99,8 @@ def open_sentence_model(
     where = f"model {reference!r}"
     _check_kind(where, folder)
     try:
-        model = load_sentence_model(folder, device, **options)
+        with name_too_large(where):
+            model = load_sentence_model(folder, device, **options)
         model.eval()
         transformer = find_text_transformer(model)
         tokenizer = None if transformer is None else transformer.tokenizer
@@ -107,9 +109,9 @@ def open_sentence_model(
         if transformer is not None:
             refuse_missing_weights(transformer, folder)
         vector = _embed_one(model)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as fault:  # libraries raise anything for a damaged file
+        if is_out_of_memory(fault):
+            raise
         raise _explain_no_model(where, folder, fault) from fault
     if not torch.isfinite(vector).all():
         raise UserError(

@@ -13,7 +13,11 @@ from distill.models.reference import identify_revision, resolve
 from distill.models.remote_code import find_needed_code
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
 from distill.runtime.devices import free_gpu_memory, raise_device_faults
-from distill.runtime.out_of_memory import halve_on_out_of_memory
+from distill.runtime.out_of_memory import (
+    halve_on_out_of_memory,
+    is_out_of_memory,
+    name_too_large,
+)
 from distill.store.local_name import name_model
 
 TextPair = tuple[str, str]
@@ -89,16 +93,17 @@ def _load_model(reference: str, device: str | None) -> CrossEncoder:
     try:
         refuse_pickles(folder)
         # In half precision a score would depend on the batch that its pair is in.
-        return CrossEncoder(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-    except torch.OutOfMemoryError:
-        raise
+        with name_too_large(f"model {reference!r}"):
+            return CrossEncoder(
+                str(folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
     except Exception as fault:  # libraries raise anything for a damaged file
+        if is_out_of_memory(fault):
+            raise
         code = find_needed_code(folder, fault)
         raise UserError(
             f"model {reference!r}",

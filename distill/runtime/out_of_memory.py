@@ -1,14 +1,15 @@
 """Compute a batch in halves if memory does not suffice; warn once, with the key that makes batches
-smaller."""
+smaller. Say in words that a model does not fit at all."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
 import torch
 
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 from distill.runtime.devices import free_memory
 
 _SAYINGS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
@@ -79,4 +80,33 @@ def explain_too_large(where: str, key: str) -> UserError:
         "does not fit into memory with a single text",
         f"lower {key}, or the number of words or tokens that a text is cut to; or choose a "
         "smaller model, a dtype of two bytes, or a larger device",
+    )
+
+
+@contextmanager
+def name_too_large(where: str) -> Iterator[None]:
+    """Note on a fault of memory while a model is loaded, which is raised as it is, whose it is.
+
+    Args:
+        where: the model, in words.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if is_out_of_memory(fault):
+            fault.add_note(where)
+        raise
+
+
+def explain_memory(fault: BaseException) -> EngineFailure | None:
+    """Explain a fault of memory that nothing smaller helps against; None for any other fault."""
+    if not is_out_of_memory(fault):
+        return None
+    said = " ".join(str(fault).split())[:300]
+    where = next(iter(getattr(fault, "__notes__", ())), "a computation")
+    return EngineFailure(
+        where,
+        f"does not fit into memory ({said})",
+        "end what else holds that memory (nvidia-smi shows a GPU's), or name in the recipe another "
+        "device, a dtype of two bytes or a smaller model",
     )
