@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from distill.train.data.sources import TrainingInputs
 from distill.train.ray_progress import (
     SECONDS_BETWEEN_READINGS,
     RemoteProgress,
+    look_until_done,
     read_progress,
     report_progress,
     start_progress_actor,
@@ -181,9 +182,9 @@ def _try_once(
                 run_config=running,
             )
             fitted = _fit(trainer)
-            while not fitted.done():
-                wait([fitted], timeout=SECONDS_BETWEEN_READINGS)
-                work_there.show(read_progress(actor, interrupt.is_requested))
+            look_until_done(
+                fitted, lambda: work_there.show(read_progress(actor, interrupt.is_requested))
+            )
             fitted.result()
             interrupt.stop_if_requested()
     except TrainingFailedError as fault:

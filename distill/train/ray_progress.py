@@ -3,7 +3,8 @@ training is, and that it is to stop."""
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -57,6 +58,15 @@ def read_progress(actor: Any, stop: bool) -> WorkState | None:
         _log.warning("the training could not be asked how far it is: %s", fault)
         return None
     return state
+
+
+def look_until_done(training: Future[None], look: Callable[[], None]) -> None:
+    """Look at a training now and then, and once more when it is done: what it did last may have
+    come after the look before."""
+    done = False
+    while not done:
+        done = bool(wait([training], timeout=SECONDS_BETWEEN_READINGS).done)
+        look()
 
 
 @contextmanager

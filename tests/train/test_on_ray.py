@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+from concurrent.futures import Future
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from helpers.fresh_process import FreshProcess
 from helpers.launched_training import train_in_processes
 from helpers.ray_work import SmallCluster, wait_until
-from helpers.stopped_step import STEP, train_to_the_stop
+from helpers.stopped_step import STEP, train_past_the_kill, train_to_the_stop
 from helpers.training_by_hand import make_example_rows, make_recipe, write_inputs
 
 from distill.errors import UserError
@@ -23,6 +24,7 @@ from distill.store.run import Run
 from distill.student.build import build_base
 from distill.train import on_ray
 from distill.train.data.sources import TrainingInputs
+from distill.train.ray_progress import look_until_done
 from distill.train.settings import TrainingSettings
 
 WRITTEN = ("model.safetensors", "training.json")
@@ -129,20 +131,34 @@ def test_training_of_a_cluster_that_was_stopped_continues_to_the_same_bytes(
 @pytest.mark.slow
 def test_process_that_a_person_started_shows_the_steps_of_a_cluster(undisturbed):
     lines = [line for line in undisturbed.printed.splitlines() if line.startswith("training:")]
-    assert [line.partition(",")[0] for line in lines] == ["training: 6 of 6 steps"]
-    assert "loss " in lines[0]
+    # The last line; before it others where ten seconds have passed.
+    assert lines[-1].startswith("training: 6 of 6 steps, in ")
+    assert "loss " in lines[-1]
+
+
+def test_steps_of_a_training_that_ends_while_it_is_looked_at_are_looked_at_again():
+    training, looks = Future[None](), []
+
+    def look() -> None:
+        looks.append(training.done())
+        if len(looks) == 1:
+            training.set_result(None)
+
+    look_until_done(training, look)
+    assert looks == [False, True]
 
 
 @pytest.fixture
 def kills_at_a_checkpoint(cluster, tmp_path, monkeypatch):
-    """Kills a node when the run has a checkpoint. Another comes when that was noticed."""
+    """Kills a node when the run has a checkpoint, behind which it waits. Another comes when that
+    was noticed."""
     killed, tries, run = threading.Event(), [], on_ray._try_once
 
     def wait_and_kill() -> None:
-        training = tmp_path / "ray" / "student" / ".stage" / "training"
-        wait_until(lambda: any(training.glob("*/checkpoint-*/complete")))
+        wait_until(lambda: (tmp_path / "ray" / "waits").exists())
         cluster.kill_node()
         killed.set()
+        (tmp_path / "ray" / "goes-on").touch()
 
     def run_and_mend(*arguments):
         tries.append(run(*arguments))
@@ -151,6 +167,7 @@ def kills_at_a_checkpoint(cluster, tmp_path, monkeypatch):
         return tries[-1]
 
     monkeypatch.setattr(on_ray, "_try_once", run_and_mend)
+    monkeypatch.setattr(on_ray, "train_student", train_past_the_kill)
     thread = threading.Thread(target=wait_and_kill)
     thread.start()
     yield killed
@@ -162,7 +179,7 @@ def test_two_processes_of_a_cluster_train_what_torchrun_trains_though_a_node_is_
     cluster, encoder_folder, tmp_path, kills_at_a_checkpoint
 ):
     """Dropout is on: each process has the random numbers that it has with torchrun."""
-    recipe = make_recipe(encoder_folder, train=TRAIN | {"epochs": 60})
+    recipe = make_recipe(encoder_folder, train=TRAIN)
     train_in_processes(tmp_path / "torchrun", recipe, 2)
     train_on(tmp_path / "ray", put_on(cluster, recipe))
     assert kills_at_a_checkpoint.is_set()
