@@ -101,26 +101,35 @@ def _serve(listening: socket.socket, environment: dict[str, str], folder: Path) 
             if key.fileobj is listening:
                 asks, _ = listening.accept()
                 child = _start_worker(asks, folder, listening)
-                ends.register(os.pidfd_open(child), selectors.EVENT_READ, (child, asks))
+                if child is not None:
+                    ends.register(os.pidfd_open(child), selectors.EVENT_READ, (child, asks))
             else:
                 ends.unregister(key.fd)
                 os.close(key.fd)
                 _end(*key.data)
 
 
-def _start_worker(asks: socket.socket, folder: Path, listening: socket.socket) -> int:
+def _start_worker(asks: socket.socket, folder: Path, listening: socket.socket) -> int | None:
+    """Start a worker; None where the one that asks was killed before it had said all."""
     message, files, _, _ = socket.recv_fds(asks, 1 << 20, 3)
     while more := asks.recv(1 << 20):
         message += more
-    job = json.loads(message)
+    try:
+        job = json.loads(message)
+    except ValueError:
+        for file in files:
+            os.close(file)
+        asks.close()
+        return None
     child = os.fork()
     if child:
-        (folder / str(child)).write_text(str(job["node"]))
         for file in files:
             os.close(file)
         return child
     listening.close()
     asks.close()
+    # Before anybody can know this process, and ask for its node.
+    (folder / str(os.getpid())).write_text(str(job["node"]))
     code = 1
     try:
         code = _run_worker(job, files)

@@ -28,6 +28,8 @@ def can_mount() -> bool:
     return tried.returncode == 0
 
 
+PATIENCE = 600.0
+"""Seconds after which a wait in a test has failed: also on a machine that is busy with others."""
 STORE = 80 << 20
 """Bytes of a node's object store: containers have little shared memory, and Ray takes no less."""
 
@@ -45,7 +47,8 @@ class SmallCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._forked = ForkedWorkers()
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster: Any = Cluster()
+        self._wait_for_node(self._cluster.add_node(wait=False, **head))
         self.nodes: list[Any] = []
         for _ in range(nodes):
             self.add_node()
@@ -59,9 +62,16 @@ class SmallCluster:
                 num_gpus=gpus,
                 object_store_memory=STORE,
                 env_vars=environment or None,
+                wait=False,
             )
         self.nodes.append(node)
-        self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
+        self._wait_for_node(node)
+
+    def _wait_for_node(self, node: Any) -> None:
+        """Wait for a node, for longer than the 30 seconds that Ray would; and until a killed one
+        does not count any more, which takes some seconds."""
+        self._cluster._wait_for_node(node, timeout=PATIENCE)
+        self._cluster.wait_for_nodes(timeout=PATIENCE)
 
     @contextmanager
     def add_node_without(self, folder: Path, instead: Path, **environment: str) -> Iterator[None]:
@@ -130,6 +140,8 @@ def _do(item: str, folder: Path) -> ShardResult:
     before = folder / f"begun-{item}"
     times = len(before.read_text()) if before.exists() else 0
     before.write_text("x" * (times + 1))
+    if "waits" in item:
+        wait_for(folder / "go-on")
     if item.startswith("poison") or (item.startswith("dies once") and not times):
         os._exit(1)
     if item.startswith("killed once") and not times:
@@ -140,8 +152,6 @@ def _do(item: str, folder: Path) -> ShardResult:
         _fail_on_the_first(item, folder)
     if item.startswith("engine") and not times:
         raise EngineFailure("the engine", "has lost its GPU", "run again")
-    if item.startswith("waits"):
-        wait_for(folder / "go-on")
     if item.startswith("frees"):
         (folder / "go-on").touch()
     if item.startswith("bad"):
@@ -162,14 +172,13 @@ def _fail_on_the_first(item: str, folder: Path) -> None:
 
 @contextmanager
 def open_one_and_then_wait(folder: Path) -> Iterator[OpenWork[str, ShardResult]]:
-    """Work that the first worker opens at once, and that takes any other one a minute, as a large
-    model does. The first one stops after two items until `go-on` is there."""
+    """Work that the first worker opens at once, and any other one when `go-on` is there, as where
+    it loads a large model. The first one stops after two items until then."""
     try:
         (folder / "first").touch(exist_ok=False)
     except FileExistsError:
         (folder / f"opening-{os.getpid()}").touch()
-        if not (folder / "go-on").exists():
-            time.sleep(60)
+        wait_for(folder / "go-on")
 
     def work(batch: Sequence[str]) -> list[ShardResult]:
         if len(list(folder.glob("begun-*"))) >= 2:
@@ -184,11 +193,11 @@ def wait_for(path: Path) -> None:
     wait_until(path.exists)
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE
     while not is_so():
-        assert time.monotonic() < until, f"{is_so} is not so after {seconds} s"
+        assert time.monotonic() < until, f"{is_so} is not so after {PATIENCE} s"
         time.sleep(0.05)
 
 

@@ -81,7 +81,7 @@ def test_driver_killed_in_each_stage_continues_to_the_bytes_of_one_process(
         assert driver.exitcode == -signal.SIGKILL, stage
         workers = json.loads((tmp_path / "workers").read_text())
         assert workers
-        wait_until(lambda pids=workers: not any(map(psutil.pid_exists, pids)), seconds=10)
+        wait_until(lambda pids=workers: not any(map(psutil.pid_exists, pids)))
     with Run(tmp_path / "ray") as run:
         Job(run, on_cluster).relabel()
     assert read_tables(tmp_path / "ray") == read_tables(tmp_path / "here")

@@ -30,7 +30,7 @@ def processes(gpu_cluster, tmp_path):
     def do_stages(*stages: WorkerNeeds) -> list[set[str]]:
         found = []
         with Run(tmp_path / "run") as run:
-            run.use_workers(gpu_cluster.make_workers(run.folder, patience=30))
+            run.use_workers(gpu_cluster.make_workers(run.folder))
             for number, needs in enumerate(stages):
                 stage = run.open_stage(f"stage-{number}", {})
                 stage.map_on_workers(DROPPED, range(4), open_pids, needs)

@@ -1,6 +1,7 @@
 """A recipe on a Ray cluster of two nodes ends with the bytes of this process: nodes are killed in
 its stages, a person stops it, and what was paid for before is not asked or judged again."""
 
+import os
 import random
 import re
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.fake_server import MODEL, Body, make_completion, read_prompt, serve
 from helpers.fresh_process import FreshProcess, run_command
-from helpers.ray_work import SmallCluster, wait_until
+from helpers.ray_work import SmallCluster
 from helpers.tiny_models import TEXTS
 from helpers.written_files import read_tables
 
@@ -266,8 +267,19 @@ def test_workers_are_gone_with_their_models_when_this_process_trains(
     assert left == [0]
 
 
-def _run_as_a_person_does(*words: str) -> None:
+def _run_as_a_person_does(stopped: bool, *words: str) -> None:
+    """`stopped`: with Ctrl-C when the first judgements are there."""
+    commit = Stage.commit_shard
+
+    def commit_and_stop(stage, *rest) -> None:
+        commit(stage, *rest)
+        if stage.name == "judgements-ql":
+            Stage.commit_shard = commit
+            os.kill(os.getpid(), signal.SIGINT)
+
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
+    if stopped:
+        Stage.commit_shard = commit_and_stop
     run_command("run", *words)
 
 
@@ -278,16 +290,13 @@ def test_whole_recipe_that_is_stopped_on_a_cluster_continues_to_the_bytes_of_thi
     settings = ["execution.mode=ray", f"execution.address={cluster.address}"]
     words = [str(recipe_file), "--run", str(run)]
     words += [word for setting in settings for word in ("--set", setting)]
-    driver = FreshProcess(tmp_path / "driver", _run_as_a_person_does, *words)
-    wait_until(lambda: any((run / "judgements-ql").glob("part-*.parquet")), seconds=300)
-    driver.send_signal(signal.SIGINT)
-    done = driver.wait()
+    done = FreshProcess(tmp_path / "driver", _run_as_a_person_does, True, *words).wait()
     assert done.returncode == 130
     assert "the same command continues" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(run.rglob("*.part"))
     assert not (run / "examples").exists()
-    again = FreshProcess(tmp_path / "again", _run_as_a_person_does, *words).wait()
+    again = FreshProcess(tmp_path / "again", _run_as_a_person_does, False, *words).wait()
     assert again.returncode == 0, again.stderr
     assert list_differences(read_tables(whole_run), read_tables(run)) == []
     model = Path("student") / "model.safetensors"

@@ -55,15 +55,10 @@ def test_shards_that_come_in_another_order_end_with_the_same_bytes(
     assert read_files(there.folder) == read_files(here.folder)
 
 
-def count_opened(marks: Path) -> int:
-    """Count the workers that have opened their work."""
-    return len(list(marks.glob("worker-*")))
-
-
 def let_go_on(marks: Path, workers: int) -> None:
-    """Let items go on when so many workers have opened their work: the one whose processor is
-    another comes last."""
-    wait_until(lambda: count_opened(marks) >= workers)
+    """Let items go on when so many workers have begun one: the one whose processor is another comes
+    last."""
+    wait_until(lambda: len(list(marks.glob("begun-waits*"))) == workers)
     (marks / "go-on").touch()
 
 
@@ -72,10 +67,11 @@ def test_nodes_of_two_kinds_are_refused_unless_the_recipe_allows_them(cluster, m
     items = [f"waits {number}" for number in range(6)]
 
     def fill(folder, **settings) -> Stage:
+        (marks / folder).mkdir()
         with Run(tmp_path / folder) as run:
             run.use_workers(cluster.make_workers(run.folder, **settings))
             stage = run.open_stage("words", {})
-            stage.map_on_workers(DROPPED, items, partial(open_lengths, marks), ENCODER)
+            stage.map_on_workers(DROPPED, items, partial(open_lengths, marks / folder), ENCODER)
             stage.finish()
         return stage
 
@@ -83,8 +79,7 @@ def test_nodes_of_two_kinds_are_refused_unless_the_recipe_allows_them(cluster, m
     try:
         with pytest.raises(UserError) as refused:
             fill("refused")
-        opened = count_opened(marks)
-        all_three = Thread(target=let_go_on, args=(marks, opened + 3))
+        all_three = Thread(target=let_go_on, args=(marks / "mixed", 3))
         all_three.start()
         devices = fill("mixed", mixed_devices=True).manifest["execution"]["devices"]
         all_three.join()
