@@ -210,9 +210,7 @@ def run(words: list[str], tiny: TinyModels, settings: Mapping[str, object]) -> s
 
 
 def run_script(name: str) -> str:
-    done = subprocess.run(
-        [sys.executable, name], capture_output=True, text=True, check=False, timeout=300
-    )
+    done = subprocess.run([sys.executable, name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

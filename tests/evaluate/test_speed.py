@@ -1,7 +1,12 @@
 """Texts a second, and the time of one text."""
 
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
 from helpers.tiny_models import TEXTS, make_tiny_encoder
 
+from distill.evaluate import speed
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.speed import measure_speed
 
@@ -23,16 +28,32 @@ def test_models_take_turns_on_the_same_texts():
     assert calls == [*warm, *together, *singly]
 
 
+def test_rate_and_time_of_one_text_are_medians(monkeypatch):
+    """By a clock on which a call takes 10 ms, a text 1 ms more, and the second round twice that."""
+    now, calls = [0.0], count(1)
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def encode(texts, side):
+        number = next(calls)
+        seconds = 0.010 + 0.001 * len(texts)
+        now[0] += 2 * seconds if number == 4 else seconds  # after two calls that do not count
+
+    measured = measure_speed({"m": encode}, TEXTS)["m"]
+    together = len(TEXTS) / (0.010 + 0.001 * len(TEXTS))
+    assert measured.texts_per_second == pytest.approx(together)
+    assert measured.rounds == pytest.approx([together, together / 2, together])
+    assert measured.latency_ms == pytest.approx(11.0)
+    assert measured.latency_quartiles == pytest.approx([11.0, 11.0])
+
+
 def test_real_model_has_a_rate_and_a_size(tmp_path):
     eval_model = load_eval_model(make_tiny_encoder(tmp_path / "m"))
-    speed = measure_speed({"m": eval_model.encode}, TEXTS)["m"]
-    assert speed.texts_per_second > 0
-    # One text takes longer than its share of a batch.
-    assert speed.latency_ms > 1000 / speed.texts_per_second
-    assert len(speed.rounds) == 3
-    assert min(speed.rounds) <= speed.texts_per_second <= max(speed.rounds)
-    first, third = speed.latency_quartiles
-    assert 0 < first <= speed.latency_ms <= third
+    measured = measure_speed({"m": eval_model.encode}, TEXTS)["m"]
+    assert measured.texts_per_second > 0
+    assert len(measured.rounds) == 3
+    assert min(measured.rounds) <= measured.texts_per_second <= max(measured.rounds)
+    first, third = measured.latency_quartiles
+    assert 0 < first <= measured.latency_ms <= third
     assert eval_model.dimensions == 32
     weights = next(eval_model.folder.rglob("model.safetensors")).stat().st_size
     assert 4 * eval_model.parameters <= weights < eval_model.bytes_on_disk

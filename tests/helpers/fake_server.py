@@ -279,6 +279,24 @@ def trickle_body(seconds: float) -> Fault:
     return fault
 
 
+def trickle_without_end(handler: Handler, body: Body) -> None:
+    """The body comes a byte at a time for as long as the client waits."""
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(10**9))
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.02)
+
+
+def give_no_reply(handler: Handler, body: Body) -> None:
+    """Nothing comes for as long as the client waits."""
+    handler.close_connection = True
+    handler.connection.recv(1)
+
+
 def reply_packed(content: bytes, encoding: str = "gzip") -> Fault:
     """A reply of status 200, packed in a way that a client may take or not."""
     return lambda handler, body: handler.reply(200, content, {"Content-Encoding": encoding})

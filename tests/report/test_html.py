@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers.fresh_process import CONTEXT
+from helpers.ray_work import PATIENCE
 from helpers.report_runs import DECONTAMINATION, HOSTILE, make_summary, write_run
 
 import distill
@@ -274,7 +275,7 @@ def test_verdict_on_another_student_is_not_reported(tmp_path):
 def _hold(folder, held, release) -> None:
     with Run(folder):
         held.set()
-        release.wait(120)
+        release.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -284,7 +285,7 @@ def written_run(tmp_path):
     held, release = CONTEXT.Event(), CONTEXT.Event()
     process = CONTEXT.Process(target=_hold, args=(folder, held, release))
     process.start()
-    assert held.wait(120)
+    assert held.wait(PATIENCE)
     yield folder
     release.set()
     process.join()
@@ -319,7 +320,7 @@ def test_command_says_where_the_page_is(run_folder, tmp_path):
     out = tmp_path / "page.html"
     result = CliRunner().invoke(report, [str(run_folder), "--out", str(out)])
     assert result.exit_code == 0
-    assert result.output == f"report: {out}\n"
+    assert result.stdout == f"report: {out}\n"
     assert out.is_file()
 
 

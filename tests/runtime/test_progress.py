@@ -2,11 +2,12 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
-import time
 
 import pytest
+from helpers.ray_work import wait_until
 
 from distill.runtime import progress
 from distill.runtime.live_line import format_duration
@@ -27,6 +28,8 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
+    # The thread that prints now and then does so by the time that really passes.
+    monkeypatch.setattr(Progress, "_print_regularly", lambda self: None)
     return clock
 
 
@@ -90,9 +93,14 @@ def test_progress_within_a_shard_counts_answered_requests(clock):
 def test_log_has_lines_while_nothing_ends(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.02)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)
+    said = []
+
+    def has_two_lines() -> bool:
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("writing queries: 0 of 100 prompts") >= 2
+
     with Progress("generations", 100, "prompts"):
-        time.sleep(0.4)
-        assert capsys.readouterr().err.count("writing queries: 0 of 100 prompts") >= 2
+        wait_until(has_two_lines)
 
 
 def test_activity_of_a_few_seconds_leaves_no_line(clock, capsys):
@@ -296,27 +304,45 @@ def test_durations_are_for_people(seconds, said):
 
 
 CHILD = """
-import sys, time
 from distill.runtime.progress import Progress, show_activity
 with show_activity("loading the LLM"):
-    time.sleep(0.3)
+    input()
     with Progress("generations", 10, "prompts", tokens=lambda: {"new": 5}) as bar:
         bar.advance(4)
-        time.sleep(0.3)
+        input()
         bar.advance(6)
-    time.sleep(0.3)
 """
+
+
+def read_until(terminal: int, text: str = "") -> str:
+    """Read what is shown until a text has come; without one, until nobody writes any more."""
+    shown = b""
+    while not text or text.encode() not in shown:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:  # the last one that wrote has closed it
+            break
+    return shown.decode(errors="replace")
 
 
 def test_terminal_shows_one_live_line_and_keeps_the_finished_ones():
     ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
-    subprocess.run([sys.executable, "-c", CHILD], stderr=theirs, env=environment, check=True)
-    os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
-    assert "loading the LLM" in shown
-    assert "4 of 10 prompts" in shown
-    assert "writing queries: 10 of 10 prompts, in 0 s, " in shown
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD],
+        stdin=subprocess.PIPE,
+        stderr=theirs,
+        env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
+    ) as child:
+        os.close(theirs)
+        shown = ""
+        for text in ("loading the LLM", "4 of 10 prompts"):
+            shown += read_until(ours, text)
+            assert text in shown
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+        shown += read_until(ours)
+        os.close(ours)
+    assert child.returncode == 0
+    assert re.search(r"writing queries: 10 of 10 prompts, in \d+ s, ", shown)
     # The last thing drawn is nothing: the live line leaves with the work.
     assert shown.rstrip().endswith("\x1b[?25h") or shown.rstrip().endswith("\x1b[2K")

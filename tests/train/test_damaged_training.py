@@ -39,8 +39,13 @@ def killed(tmp_path_factory, recipe) -> Path:
 
 
 class Evil:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/distill-test-was-unpickled",)
+        return os.system, (f"touch '{self.mark}'",)
 
 
 def unlink(path: Path) -> None:
@@ -62,12 +67,12 @@ def write_garbage(path: Path) -> None:
 
 
 def write_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps(Evil()))
+    path.write_bytes(pickle.dumps(Evil(path.with_name("unpickled"))))
     mark_complete(path.parent)  # with a checksum that is right
 
 
 def write_zipped_pickle(path: Path) -> None:
-    torch.save(Evil(), path)
+    torch.save(Evil(path.with_name("unpickled")), path)
     mark_complete(path.parent)
 
 
@@ -96,7 +101,7 @@ def test_pickle_in_a_checkpoint_is_not_run(tmp_path, killed, name, write):
     shutil.copytree(next(killed.rglob("checkpoint-6")), checkpoint)
     write(checkpoint / name)
     assert f"{name} cannot be read (UnpicklingError)" in (find_fault(checkpoint) or "")
-    assert not Path("/tmp/distill-test-was-unpickled").exists()
+    assert not (checkpoint / "unpickled").exists()
 
 
 @pytest.mark.parametrize("steps", [[6], [3, 6]], ids=["the newest", "both"])

@@ -18,6 +18,7 @@ from helpers.fake_server import (
     serve,
     truncate_body,
 )
+from helpers.ray_work import wait_until
 
 from distill.embed.endpoint import client, embedder
 from distill.embed.vectors.vector_store import embed
@@ -78,8 +79,13 @@ def test_vectors_are_the_texts_own_normalised_and_in_order(server):
 
 
 def test_batches_keep_to_their_tokens_and_requests_to_their_number(server):
-    server.answer = lambda path, body: time.sleep(0.01) or embeds(path, body)
     encoder = open_encoder(retriever(server, batch_tokens=20, max_tokens=10, concurrency=3))
+
+    def embed_together(path, body):
+        wait_until(lambda: server.most_at_once > 1)
+        return embeds(path, body)
+
+    server.answer = embed_together
     encoder.encode([*TEXTS, "long " * 50], "query")
     sent = [seen.body["input"] for seen in server.seen[1:]]
     assert all(len(batch) == 1 or sum(map(len, batch)) <= 80 for batch in sent)
@@ -110,11 +116,15 @@ def test_misbehaviour_that_passes_leaves_no_trace(server):
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_honoured(server, as_date):
     encoder = open_encoder(retriever(server))
-    until = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    server.faults.append(reply_with_error(429, retry_after=until if as_date else "0.6"))
+    until = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
+    named = format_datetime(until, usegmt=True) if as_date else "0.6"
+    server.faults.append(reply_with_error(429, retry_after=named))
     begun = time.monotonic()
     encoder.encode(["one"], "query")
-    assert time.monotonic() - begun >= 0.5
+    if as_date:
+        assert datetime.now(UTC) >= until
+    else:
+        assert time.monotonic() - begun >= 0.6
 
 
 @pytest.mark.bad_input("server", "an embeddings server that asks for an hour", "the job ends")

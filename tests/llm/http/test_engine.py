@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from helpers.fake_server import (
     trickle_body,
 )
 from helpers.http_engine import KEY, PROMPTS, SAMPLED, SEEDS, TEXTS
+from helpers.ray_work import wait_until
 
 from distill.errors import UserError
 from distill.llm import Completion, Sampling
@@ -105,7 +105,11 @@ def test_greedy_text_is_asked_for_once(make, server):
 
 
 def test_requests_at_once_are_never_more_than_allowed(make):
-    with serve(fake_server.answer_by_prompt(seconds=0.02)) as server:
+    def answer(path, body):
+        wait_until(lambda: server.most_at_once >= 3)
+        return fake_server.answer_by_prompt()(path, body)
+
+    with serve(answer) as server:
         make(server.url, concurrency=3).generate(PROMPTS, SEEDS, SAMPLED)
         assert server.most_at_once == 3
 
@@ -221,16 +225,13 @@ def started(server: fake_server.Server, cache: Path, requests: int) -> subproces
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, server.url, str(cache)], stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 60
-    while len(server.seen) < requests and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(server.seen) >= requests or process.poll() is not None)
     return process
 
 
 def test_killed_run_pays_only_for_what_had_not_arrived(make, server, tmp_path):
     server.faults.extend([None] * 5)
-    server.rule = lambda body: trickle_body(30)
+    server.rule = lambda body: fake_server.trickle_without_end
     process = started(server, tmp_path / "requests.sqlite", requests=7)
     process.kill()
     process.communicate()
@@ -244,15 +245,14 @@ def test_ctrl_c_keeps_what_is_in_flight(make, tmp_path):
     asked = threading.Event()
 
     def answer(path, body):
-        assert asked.wait(60)
+        asked.wait()
         return fake_server.answer_by_prompt()(path, body)
 
     with serve(answer) as server:
         process = started(server, tmp_path / "requests.sqlite", requests=2)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
         asked.set()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
         assert b"KeyboardInterrupt" in said
         assert sorted(seen.body["prompt"] for seen in server.seen) == sorted(PROMPTS[:2])
         assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS

@@ -1,6 +1,7 @@
 """How long a client waits before it sends a request again: each time twice as long, as it says
 itself where it does, and never by all at the same moment."""
 
+import asyncio
 import random
 import threading
 import time
@@ -93,7 +94,20 @@ def test_requests_that_failed_together_are_not_repeated_together(make, server, w
 # --- Retry-After ----------------------------------------------------------------------------------
 
 
-def asks_to_be_left_alone(server, seconds, workers):
+@pytest.fixture
+def waiting(monkeypatch) -> threading.Event:
+    """Set when the client waits."""
+    waits, sleep = threading.Event(), ServerClient._sleep
+
+    async def note_and_sleep(client, seconds):
+        waits.set()
+        await sleep(client, seconds)
+
+    monkeypatch.setattr(ServerClient, "_sleep", note_and_sleep)
+    return waits
+
+
+def asks_to_be_left_alone(server, waiting, seconds, workers):
     """One of the first requests, which arrive together, meets a 429 with Retry-After, and while
     that is waited for the others are answered.
 
@@ -101,13 +115,13 @@ def asks_to_be_left_alone(server, seconds, workers):
     together, told, later = threading.Barrier(workers), [], []
 
     def refuses(handler, body):
-        together.wait(10)
+        together.wait()
         told.append(time.monotonic())
         reply_with_error(429, retry_after=f"{seconds}")(handler, body)
 
     def answers(handler, body):
-        together.wait(10)
-        time.sleep(seconds / 4)
+        together.wait()
+        waiting.wait()
         handler.reply(200, handler.server.answer(handler.path, body))
 
     server.faults.extend([refuses, *[answers] * (workers - 1)])
@@ -115,8 +129,8 @@ def asks_to_be_left_alone(server, seconds, workers):
     return told, later
 
 
-def test_retry_after_is_waited_for_by_all(make, server):
-    told, later = asks_to_be_left_alone(server, 0.4, workers=4)
+def test_retry_after_is_waited_for_by_all(make, server, waiting):
+    told, later = asks_to_be_left_alone(server, waiting, 0.4, workers=4)
     assert make(server.url, concurrency=4).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
     assert len(later) == len(PROMPTS) - 4 + 1
     assert min(later) - told[0] >= 0.4
@@ -125,28 +139,37 @@ def test_retry_after_is_waited_for_by_all(make, server):
 def test_requests_that_waited_for_retry_after_do_not_all_come_back_at_once(
     make, server, monkeypatch
 ):
-    """By the moments for which each of them means to wake."""
-    wakes, sleep, shares = [], ServerClient._sleep, count()
+    """By the moments for which each of them means to wake, on a clock that stands still until all
+    wait: the one that was refused, and those of the last four prompts."""
+    now, wakes, waiting, shares = [100.0], [], threading.Event(), count()
+    over = asyncio.Event()
 
-    async def noted(client, seconds):
-        wakes.append(time.monotonic() + seconds)
-        await sleep(client, seconds)
+    async def note_and_wait(client, seconds):
+        wakes.append(now[0] + seconds)
+        waiting.set()
+        if len(wakes) == 5:
+            now[0] += 100.0
+            over.set()
+        await over.wait()
 
-    monkeypatch.setattr(ServerClient, "_sleep", noted)
-    monkeypatch.setattr(
-        random, "uniform", lambda low, high: low + (high - low) * (next(shares) % 8) / 8
-    )
-    told, _ = asks_to_be_left_alone(server, 0.5, workers=8)
+    monkeypatch.setattr("distill.remote.client.monotonic", lambda: now[0])
+    monkeypatch.setattr(ServerClient, "_sleep", note_and_wait)
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + (high - low) * next(shares) / 8)
+    asks_to_be_left_alone(server, waiting, 0.5, workers=8)
     engine = make(server.url, first_wait=0.4, concurrency=8)
     assert engine.generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
-    opened = sorted(wake - told[0] for wake in wakes if wake - told[0] >= 0.5)
-    assert len(opened) > 2
+    opened = sorted(wakes[1:])
+    assert len(opened) == 4
+    assert opened[0] >= 100.5
     assert all(late - early > 0.02 for early, late in pairwise(opened))
 
 
 def test_retry_after_as_a_date():
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < parse_retry_after(soon) <= 90
+    before = datetime.now(UTC)
+    soon = (before + timedelta(seconds=90)).replace(microsecond=0)
+    left = parse_retry_after(format_datetime(soon, usegmt=True))
+    after = datetime.now(UTC)
+    assert (soon - after).total_seconds() <= left <= (soon - before).total_seconds()
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=90), usegmt=True)
     assert parse_retry_after(past) == 0
     assert [parse_retry_after(v) for v in ("12", "1.5", "-1", "soon", "nan", "", None)] == [

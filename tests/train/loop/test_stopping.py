@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -154,7 +155,8 @@ def test_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, mo
 
 
 def train_as_command(folder: Path, recipe_json: str, seconds: float, threads: int) -> None:
-    """In a process of its own: the eighth step ends, and its checkpoint, when there is a file."""
+    """In a process of its own: the eighth step ends, and its checkpoint, when there is a file. The
+    seconds after SIGTERM count from the checkpoint's begin, however slow the machine is."""
     from distill import cli
     from distill.runtime import interrupt
 
@@ -178,15 +180,21 @@ def train_as_command(folder: Path, recipe_json: str, seconds: float, threads: in
     def train_by_hand() -> None:
         train_in(folder / "run", Recipe.model_validate_json(recipe_json))
 
+    def sleep_in_the_save(seconds: float) -> None:
+        while not (folder / "began-save").exists():
+            time.sleep(0.01)
+        time.sleep(seconds)
+
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
     interrupt.SECONDS_AFTER_SIGTERM = seconds
+    interrupt.time = SimpleNamespace(sleep=sleep_in_the_save)
     pytest.MonkeyPatch().setattr("distill.train.loop.trainer.CheckpointCallback", Waiting)
     sys.argv = ["distill", "train-by-hand"]
     cli.main()
 
 
-def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> FreshProcess:
+def start_command(folder: Path, recipe: Recipe, seconds: float = 600.0) -> FreshProcess:
     arguments = (folder, recipe.model_dump_json(), seconds, torch.get_num_threads())
     command = FreshProcess(folder, train_as_command, *arguments)
     while not (folder / "began-step").exists():
