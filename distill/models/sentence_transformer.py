@@ -152,6 +152,15 @@ def get_query_modules(model: SentenceTransformer) -> torch.nn.Module:
     return first.sub_modules["query"] if isinstance(first, Router) else model
 
 
+def release_documents(model: SentenceTransformer | None) -> None:
+    """Free the weights of a Router's document route, where another model embeds the documents: its
+    teacher, which may be large, would be in memory twice. Of the route its settings are left."""
+    first = None if model is None else model[0]
+    if isinstance(first, Router) and "document" in first.sub_modules:
+        for weight in first.sub_modules["document"].parameters():
+            weight.data = weight.data.new_empty(0)  # not on the meta device, which it never leaves
+
+
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
     """Read a JSON file of the transformer in a model's folder; empty if it cannot be read."""
     settings = _read_any(find_transformer_folder(folder) / name)

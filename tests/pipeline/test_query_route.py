@@ -89,6 +89,18 @@ def test_evaluation_searches_the_teachers_documents_with_the_students_queries(ru
     assert models["student"]["parameters"] == models["teacher"]["parameters"]
 
 
+def test_teacher_is_in_memory_once_in_an_evaluation(run_folder):
+    """It is the document route of the saved student, too."""
+    settings = RunModelSettings.select(load_recipe(run_folder / "recipe.yaml"))
+    models = load_run_models(settings, {"student": run_folder / "student"})
+    held = {
+        role: sum(weight.numel() for weight in of.model.parameters()) for role, of in models.items()
+    }
+    assert held["student"] == models["student"].parameters
+    assert held["teacher"] == models["teacher"].parameters
+    assert models["student"].documents is models["teacher"]
+
+
 def test_narrow_student_scores_as_truncated_queries_over_truncated_documents(
     run_folder, recipe, tmp_path
 ):

@@ -11,6 +11,7 @@ from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_e
 from distill.evaluate.models.known_documents import KnownDocuments
 from distill.evaluate.models.prompts import read_student_settings
 from distill.evaluate.models.variants import make_asymmetric
+from distill.models.sentence_transformer import release_documents
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe, Teacher
 from distill.store.run import Run
 from distill.text.format import QUERY_TEMPLATE, Side
@@ -55,6 +56,8 @@ def load_run_models(
     }
     if "student" in models:
         models["student"] = check_prompts(models["student"], {})
+        if settings.route == "query" and teacher.model is not None:
+            release_documents(models["student"].model)
     if teacher.model is not None:
         models["teacher"] = load_any_model(teacher, teacher.model, instructions)
     if run is not None:

@@ -15,10 +15,9 @@ from distill.train.objectives.inputs import check_shape
 
 _CHUNK = 65_536
 """Documents whose logits are in memory at a time."""
-_MEMORY_SHARE = 0.25
-"""Share of a GPU's free memory that the documents may take, to stay there from step to step: the
-student and its optimiser need the rest. Elsewhere a step copies all of them twice, there and back.
-"""
+_MEMORY_SHARE = 0.5
+"""Share of a GPU's free memory that the documents may take, to stay there from step to step: a
+query encoder is small. Elsewhere a step copies all of them twice, there and back."""
 
 
 class BatchPools(NamedTuple):
