@@ -145,8 +145,9 @@ def build_verdict(
 
     Args:
         queries_alone: base and student embed queries alone, for the teacher's documents. The base
-            is then the teacher itself or a part of it, and no model for that index: who does not
-            ship the student lets the teacher embed the queries, and the teacher is advised.
+            is then the teacher itself, a part of it, or an encoder with a layer fitted to it, and
+            is not exported: who does not ship the student lets the teacher embed the queries, and
+            the teacher is advised.
         decides_bm25: whether the tasks tell BM25 and hybrids from models; otherwise nothing is said
             of them.
     """

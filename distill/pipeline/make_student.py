@@ -18,7 +18,8 @@ def make_student(
     earlier: Stage | None = None,
     repeated: Stage | None = None,
 ) -> tuple[Stage, Stage]:
-    """Make the base and the student, with the teacher's scores where training asks for them."""
+    """Make the base and the student, with the teacher's scores where training asks for them. Of a
+    student with a fitted layer the base is the untrained one with that layer."""
     from distill.pipeline.train_static import train_static
     from distill.runtime.devices import free_memory
     from distill.train.data.sources import TrainingInputs
@@ -43,6 +44,11 @@ def make_student(
     )
     if not run.workers.local:
         free_memory()  # in the next round workers open an LLM, perhaps on this GPU
+    if recipe.student.projection == "fitted":
+        from distill.train.fit_projection import make_fitted_base
+
+        device = recipe.train.device
+        base = make_fitted_base(recipe.student, recipe.teacher, inputs, base, device)
     return base, student
 
 

@@ -1,4 +1,8 @@
-"""Fits the linear layer of a query encoder to the teacher's vectors, in closed form."""
+"""Fits the linear layer of a query encoder to the teacher's vectors, in closed form: the student
+before training, to which the trained one is compared."""
+
+import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,15 +13,61 @@ from torch import nn
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
-from distill.recipe import Student
+from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe import Student, Teacher
+from distill.runtime import processes
 from distill.store.passages import PassageReader
+from distill.store.stage import Stage
 from distill.store.tables import join_passage
+from distill.student.saving import move_into_place, save_beside
+from distill.teacher.vectors import identify_teacher
 from distill.text.format import PromptedText
+from distill.train.data.sources import TrainingInputs
+from distill.train.query_route import read_document_vectors
 
+_log = logging.getLogger(__name__)
 _FITTED = 2000
 """Passages that the layer is fitted to, evenly spread."""
 _RIDGE = 0.01
 """Of the inputs' mean square: how strongly weights are drawn to zero."""
+
+
+def make_fitted_base(
+    student: Student, teacher: Teacher, inputs: TrainingInputs, base: Stage, device: str | None
+) -> Stage:
+    """Make the stage `fitted`: the untrained student with its linear layer fitted to the teacher's
+    vectors. Training begins with it, and the evaluation compares the student with it, for the layer
+    of the stage `base` is random and finds nothing. Every process calls this; the first writes.
+
+    Raises:
+        UserError: as `fit_projection`, and where the teacher's vectors cannot be read.
+    """
+    if inputs.passages is None:
+        raise ValueError("no corpus of vectors: a recipe that fits a layer to them is refused")
+    settings, made_of = fingerprint(teacher), [inputs.passages, base]
+    with processes.let_main_go_first():
+        # The student's own fingerprint holds all of this, and refuses what is stale.
+        stage = inputs.run.open_stage("fitted", settings, made_of, replaces=True)
+        complete = stage.complete
+    if complete:
+        return stage
+    vectors = read_document_vectors(student, teacher, inputs)  # the processes meet in it, too
+    assert vectors is not None, "a layer is fitted of a query encoder alone"
+    with processes.let_main_go_first():
+        if processes.is_main():
+            model = load_sentence_model(base.folder, device)
+            passages = PassageReader(inputs.passages.folder)
+            cosine = fit_to_passages(model, student, passages, vectors)
+            _log.info("training: the fitted layer has a cosine of %.3f with the teacher", cosine)
+            move_into_place(stage, save_beside(stage, model))
+            stage.finish(cosine_to_teacher=round(cosine, 4))
+    return stage
+
+
+def fingerprint(teacher: Teacher) -> dict[str, Any]:
+    """Collect what changes the fitted layer beside the base and the corpus, whose prompts and texts
+    are in their own fingerprints."""
+    return {"teacher": identify_teacher(teacher, str(teacher.model))}
 
 
 def fit_to_passages(

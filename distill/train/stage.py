@@ -16,7 +16,7 @@ from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Student, Teacher, Train
+from distill.recipe import Student, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import get_torch_dtype
@@ -43,7 +43,7 @@ from distill.train.checks import check_training
 from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
 from distill.train.data.sources import TrainingInputs, find_revisions
-from distill.train.fit_projection import fit_to_passages
+from distill.train.fit_projection import make_fitted_base
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import choose_train_device
 from distill.train.loop.weight_averaging import interpolate_weights
@@ -102,9 +102,10 @@ def train_student(
         begun = time.perf_counter()
         with processes.let_main_go_first():
             _check_process_count(work)
-        model = _open(student, train, settings.seed, base, earlier)
+        start = base
         if student.projection == "fitted" and earlier is None:
-            _fit_projection(student, settings.teacher, inputs, model)
+            start = make_fitted_base(student, settings.teacher, inputs, base, train.device)
+        model = _open(student, train, settings.seed, start, earlier)
         summaries, figures = _train(settings, inputs, model, stage, base, static)
         if processes.is_main():
             _write(stage, settings, model, summaries)
@@ -196,18 +197,6 @@ def _train(
         queries = ["".join(writer.write_query(row)) for row in sample]
         add_static(model, load_static(static.folder), student.add_static.weight, queries)
     return summaries, summarize_training(summaries, diagnostics.compute(model))
-
-
-def _fit_projection(
-    student: Student, teacher: Teacher, inputs: TrainingInputs, model: SentenceTransformer
-) -> None:
-    """Fit the model's linear layer to the teacher's vectors, in place."""
-    vectors = read_document_vectors(student, teacher, inputs)
-    if vectors is None or inputs.passages is None:
-        raise ValueError("no corpus of vectors: a recipe that fits a layer to them is refused")
-    passages = PassageReader(inputs.passages.folder)
-    cosine = fit_to_passages(model, student, passages, vectors)
-    _log.info("training: the fitted layer has a cosine of %.3f with the teacher", cosine)
 
 
 def _choose_searched(

@@ -25,6 +25,7 @@ from distill.export.search_index import export_index
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
+from distill.models.sentence_transformer import load_sentence_model
 from distill.pipeline.job import Job
 from distill.recipe import EmbedderConfig, Recipe, load_recipe, override
 from distill.store.run import Run
@@ -318,29 +319,49 @@ def test_encoder_of_another_width_is_projected_into_the_teachers_space(
     assert student.encode_query(TEXTS).shape == student.encode_document(TEXTS).shape == (2, 48)
 
 
-def test_fitted_layer_begins_near_the_teacher(
-    tmp_path, recipe_file, encoder_folder, teacher_folder
-):
-    """Another model's vectors of the passages, through the fitted layer, are like the teacher's."""
-    cosines = {}
-    for projection in ("random", "fitted"):
-        recipe = load_query_route(
-            recipe_file,
-            teacher_folder,
-            f"student.encoder={encoder_folder}",
-            "student.layers=[0, 2]",
-            "student.dimensions=48",
-            f"student.projection={projection}",
-            "train.learning_rate=1e-7",
-        )
-        with Run(tmp_path / projection) as run:
-            corpus, _, stage = Job(run, recipe).train_student()
-        student = SentenceTransformer(str(stage.folder))
-        texts = [join_passage(row) for row in corpus.passages.read_rows(PASSAGES)]
-        pairs = student.encode_query(texts) * student.encode_document(texts)
-        cosines[projection] = float(pairs.sum(axis=1).mean())
-    assert cosines["fitted"] > 0.9
-    assert cosines["fitted"] > cosines["random"] + 0.3
+@pytest.fixture(scope="module")
+def fitted_run(tmp_path_factory, recipe_file, encoder_folder, teacher_folder) -> Path:
+    """An evaluated run whose training hardly moves the weights behind the fitted layer."""
+    recipe = load_query_route(
+        recipe_file,
+        teacher_folder,
+        f"student.encoder={encoder_folder}",
+        "student.layers=[0, 2]",
+        "student.dimensions=48",
+        "student.projection=fitted",
+        "train.learning_rate=1e-7",
+    )
+    folder = tmp_path_factory.mktemp("fitted") / "run"
+    with Run(folder) as run:
+        Job(run, recipe).evaluate()
+    return folder
+
+
+def test_fitted_layer_begins_near_the_teacher(fitted_run):
+    """Another model's vectors of the passages, through the fitted layer, are like the teacher's;
+    through the random one they are not."""
+    student = SentenceTransformer(str(fitted_run / "student"))
+    rows = open_stage(fitted_run / "passages").read_rows(PASSAGES)
+    texts = [join_passage(row) for row in rows]
+    fitted = student.encode_query(texts)
+    teacher = student.encode_document(texts)
+    random = load_sentence_model(fitted_run / "base", "cpu").encode_query(texts)
+    cosine, at_random = (float((of * teacher).sum(axis=1).mean()) for of in (fitted, random))
+    assert cosine > 0.9
+    assert cosine > at_random + 0.3
+
+
+def test_fitted_layer_is_the_base_that_the_student_is_compared_with(fitted_run):
+    """A student that training hardly moved is level with its base. The layer of `RUN/base` is
+    random, and would be worse than anything."""
+    summary = read_json(fitted_run / "summary.json")
+    assert summary["models"]["base"]["model"].endswith("fitted")
+    assert summary["verdict"]["comparisons"]["base"]["difference"] == pytest.approx(0, abs=1e-3)
+    before, after = (
+        load_sentence_model(fitted_run / name, "cpu").encode_query(TEXTS)
+        for name in ("fitted", "student")
+    )
+    assert np.allclose(before, after, atol=1e-3)
 
 
 def test_queries_of_every_kind_are_in_the_table(run_folder):
