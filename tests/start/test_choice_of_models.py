@@ -182,6 +182,24 @@ def test_gpu_and_the_hub_give_larger_models(surveyed):
     chosen = choose_settings_for(surveyed, available)
     assert chosen["llm.model"] == "Qwen/Qwen2.5-7B-Instruct"
     assert chosen["teacher.model"] == "BAAI/bge-large-en-v1.5"
+    assert chosen["train.dtype"] == "auto"
+    assert "train.dtype" not in choose_settings_for(surveyed, LAPTOP)
+
+
+@pytest.mark.parametrize(
+    ("model", "server", "is_told"),
+    [
+        ("Qwen/Qwen3-8B", "vLLM", True),
+        ("Qwen2.5-7B-Instruct", "vLLM", False),
+        ("qwen3:8b", "Ollama", False),
+    ],
+)
+def test_served_model_that_thinks_is_told_not_to(surveyed, model, server, is_told):
+    served = ServedName(model, "http://localhost:8000/v1", server)
+    chosen = choose_settings_for(surveyed, replace(LAPTOP, served=[served]))
+    assert chosen["llm.model"] == model
+    off = {"chat_template_kwargs": {"enable_thinking": False}}
+    assert chosen.get("llm.extra_body") == (off if is_told else None)
 
 
 def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):

@@ -16,7 +16,11 @@ _LARGEST_EMBEDDER_ON_CPU = 700e6
 """Bytes of an embedding model with which a CPU embeds a corpus in minutes or hours."""
 _GPU_FOR_7B = 20 * 2**30
 _GIVES_LOGPROBS = ("vLLM", "SGLang")
-"""Servers that give the log-probabilities of a prompt's own tokens."""
+"""Servers that give the log-probabilities of a prompt's own tokens, and pass settings on to a
+model's chat template."""
+_THINKS = ("qwen3", "qwen-3")
+"""In the names of models that think before they answer, and leave it where their template is told
+to."""
 _PROMPTS = "E5, nomic and others want query_prompt and document_prompt, here and in retriever"
 
 
@@ -65,6 +69,9 @@ def choose_llm(available: Available) -> LLMChoice | None:
             Setting("llm.base_url", served.base_url, "the server's address"),
             Setting("llm.model", served.model, why),
         ]
+        if served.server in _GIVES_LOGPROBS and any(of in served.model.lower() for of in _THINKS):
+            off = {"chat_template_kwargs": {"enable_thinking": False}}
+            settings.append(Setting("llm.extra_body", off, "a reply is short: no tokens to think"))
         return LLMChoice(settings, True, served.server in _GIVES_LOGPROBS)
     on_gpu = available.gpu is not None
     for cached in available.llms:

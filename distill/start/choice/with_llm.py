@@ -62,6 +62,8 @@ def _choose_training(
     epochs = 1 if corpus.passages >= _MANY_PASSAGES else 3
     yield Setting("train.epochs", epochs, "a small corpus is learnt from several times")
     yield Setting("train.batch_size", 128 if on_gpu else 32, "what fits the machine")
+    if on_gpu:
+        yield Setting("train.dtype", "auto", "bfloat16, several times as fast as float32 on a GPU")
     if encoders.base_url is not None:
         yield from list_ranking_alone()
         return
