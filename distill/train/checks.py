@@ -5,6 +5,7 @@ import torch
 from distill.errors import UserError, need
 from distill.recipe import Student, Teacher, Train
 from distill.runtime import processes
+from distill.runtime.devices import choose_device, get_torch_dtype
 from distill.store.stage import Stage
 from distill.train.data.soft_labels import check_scores
 from distill.train.data.sources import TrainingInputs, check_titles
@@ -51,6 +52,21 @@ def describe_unrelated_spaces(cosine: float | None, has_projection: bool) -> str
         f"the student's vectors have nothing in common with the teacher's (mean cosine "
         f"{cosine:.2f}), and no linear layer is between them: objective.align has to move the "
         "whole space, and may make the student worse on a small corpus; infonce or kl keeps it"
+    )
+
+
+def describe_slow_products(train: Train, student: Student) -> str | None:
+    """Describe that a transformer is trained in float32 where bfloat16 is native; None where it is
+    not. Products of 16 bits are what such a GPU is made for."""
+    device = train.device or choose_device()
+    if train.dtype != "float32" or student.architecture == "static":
+        return None
+    if not device.startswith("cuda") or get_torch_dtype("auto", device) != torch.bfloat16:
+        return None
+    return (
+        "train.dtype is float32 on a GPU that computes bfloat16 natively: train.dtype: auto takes "
+        "a fraction of the time, and keeps the weights in float32. It makes another student, so "
+        "set it before this one is trained"
     )
 
 

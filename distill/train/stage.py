@@ -39,7 +39,7 @@ from distill.student.static.addition import add_static, load_static
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import identify_teacher
-from distill.train.checks import check_training
+from distill.train.checks import check_training, describe_slow_products
 from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
 from distill.train.data.sources import TrainingInputs, find_revisions
@@ -100,6 +100,9 @@ def train_student(
             _copy_student(stage, repeated)
     if not stage.complete:
         begun = time.perf_counter()
+        slow = describe_slow_products(train, student)
+        if slow is not None and processes.is_main():
+            _log.warning("training: %s", slow)
         with processes.let_main_go_first():
             _check_process_count(work)
         start = base
