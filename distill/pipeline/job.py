@@ -12,6 +12,7 @@ from distill.pipeline.inner_run import open_inner_run
 from distill.pipeline.make_student import is_start_best, make_student
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import LanguageModel, Recipe, Teacher
+from distill.recipe.needs import check_score_sources
 from distill.runtime import processes
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -125,13 +126,9 @@ class Job:
         if KNOWN_ITEM in self.recipe.evaluate.tasks and held_out_passages is not None:
             from distill.generate.known_item.stage import make_known_item_task
 
+            asked = recipe.evaluate.known_item
             known_item = make_known_item_task(
-                run,
-                recipe.evaluate.known_item,
-                recipe.corpus,
-                recipe.seed,
-                passages,
-                held_out_passages,
+                run, asked, recipe.corpus, recipe.seed, passages, held_out_passages
             )
         held_out = make_held_out(run, recipe.corpus, recipe.seed)
         return CorpusStages(passages, held_out, held_out_passages, known_item)
@@ -144,6 +141,7 @@ class Job:
         from distill.generate.settings import WritingSettings
         from distill.train.data.sources import check_sources
 
+        check_score_sources(self.recipe)
         run, recipe, corpus = self.run, self.recipe, self.make_corpus()
         check_sources(run.folder, recipe.train, recipe.generate, corpus.passages)
         queries, examples = None, []

@@ -67,8 +67,9 @@ def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list
 
 def _make_teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
     """Compute a teacher's scores, where training asks for them."""
+    from distill.recipe.needs import TEACHER
     from distill.teacher.scores import make_teacher_scores
-    from distill.train.data.soft_labels import TEACHER, list_score_sources
+    from distill.train.data.soft_labels import list_score_sources
 
     if TEACHER not in list_score_sources(recipe.train):
         return None

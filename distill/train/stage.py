@@ -17,6 +17,7 @@ from distill.files.atomic import read_json, write_json
 from distill.models.reference import identify_revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Student, Train
+from distill.recipe.needs import TEACHER
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import get_torch_dtype
@@ -41,7 +42,7 @@ from distill.student.writing import StudentTexts
 from distill.teacher.vectors import identify_teacher
 from distill.train.checks import check_training, describe_slow_products
 from distill.train.data.held_out import HeldOut, hold_out
-from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
+from distill.train.data.soft_labels import list_score_sources, needs_labels
 from distill.train.data.sources import TrainingInputs, find_revisions
 from distill.train.fit_projection import make_fitted_base
 from distill.train.loop.diagnostics import Diagnostics, draw_sample

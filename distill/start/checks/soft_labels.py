@@ -1,16 +1,22 @@
-"""Warns of soft labels that a cascade of rankers leaves unknown, before an LLM's judgements are
-paid for."""
+"""Checks soft labels before an LLM's judgements are paid for: that they can be had at all, and
+that a cascade of rankers does not leave them unknown."""
 
 from collections.abc import Iterator
 
 from distill.recipe import Recipe, Train
+from distill.recipe.needs import check_score_sources
 from distill.recipe.sections.objective import SoftScoreChoice, list_needed_rankers
 
 
 def check_soft_labels(recipe: Recipe) -> list[str]:
     """Return a notice for each term of the objective that learns from scores which the hard
     negatives lack: the lowest candidates are those that a cascade leaves unjudged. Queries with
-    few candidates may have such scores all the same."""
+    few candidates may have such scores all the same.
+
+    Raises:
+        UserError: for scores that nobody gives.
+    """
+    check_score_sources(recipe)
     rule = recipe.relabel
     lowest = rule.negatives == "lowest" and rule.negative_count <= rule.top_k - rule.cascade.keep
     if not recipe.generate.from_passages or not rule.cascade.by or not lowest:

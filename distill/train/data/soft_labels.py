@@ -5,7 +5,6 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +12,8 @@ from torch import Tensor
 
 from distill.errors import UserError
 from distill.recipe import MultiPositive, SoftScoreChoice, Train
-from distill.recipe.sections.objective import (
-    SCORED_TERMS,
-    list_needed_rankers,
-    list_score_names,
-)
+from distill.recipe.needs import OWN, TEACHER, score_source
+from distill.recipe.sections.objective import list_needed_rankers, list_score_names
 from distill.store.shards import list_shards
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
@@ -25,37 +21,8 @@ from distill.train.data.label_scores import score_candidates
 from distill.train.data.stratify import select_stratified
 from distill.train.rows.examples import ScoredExample
 
-OWN: Literal["own"] = "own"
-"""The scores that stand in the examples themselves, as STS pairs have them."""
-TEACHER = "teacher"
-"""Those that a table of the teacher's holds; all others are read from the labels."""
 _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
-
-
-def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
-    """Return whose scores an objective is trained on; None where it is on none.
-
-    Raises:
-        UserError: if two of its terms ask for different ones; CoSENT asks for the examples' own.
-    """
-    named: dict[str, SoftScoreChoice] = {
-        term: getattr(train, term).scores for term in SCORED_TERMS if getattr(train.objective, term)
-    }
-    chosen = [*named.values()]
-    if any(one != chosen[0] for one in chosen):
-        raise UserError(
-            ", ".join(f"train.{term}.scores" for term in named),
-            f"name different scores ({', '.join(map(str, chosen))})",
-            "name the same in each, or train on them in two of train.stages",
-        )
-    if train.objective.cosent and named:
-        raise UserError(
-            "train.objective.cosent",
-            f"learns the examples' own scores, and {', '.join(named)} those of somebody else",
-            "train on them in two of train.stages",
-        )
-    return OWN if train.objective.cosent else next(iter(chosen), None)
 
 
 def list_score_sources(train: Train) -> set[str]:

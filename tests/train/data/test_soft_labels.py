@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from distill.errors import UserError
 from distill.recipe import Train
+from distill.recipe.needs import score_source
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
@@ -16,7 +17,6 @@ from distill.train.data.soft_labels import (
     check_scores,
     list_score_sources,
     read_scored_examples,
-    score_source,
 )
 from distill.train.settings import TrainingSettings
 
