@@ -19,9 +19,12 @@ from distill.evaluate.samples.query_groups import (
 )
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
+from distill.evaluate.statistics.item_parts import AnswerGroups
 from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import (
+    GROUPS_FILE,
+    ITEMS_FILE,
     SCHEMA,
     Breakdown,
     ModelFigures,
@@ -74,7 +77,9 @@ def compare(
 
     Args:
         models: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
-        out: gets the values of single items, `items.json`, as {task: {item: {role: value}}}.
+        out: gets the values of single items, `items.json`, as {task: {item: {role: value}}}, and
+            `answer-groups.json`, the queries that ask for the same documents (`list_answer_groups`)
+            by task.
         variants: of the student, by the name of their row (`make_student_variants`). Their speed
             is the student's, whose vectors they are made of; for documents that the teacher embeds
             it is the teacher's.
@@ -113,11 +118,12 @@ def compare(
     }
     alone = [role for role in encoders if own[role].documents is not None]
     speed = measure_speed(encoders, texts, rounds, alone) if speed_texts else {}
-    items = _collect_items(scores)
-    write_json(out / "items.json", items)
+    items, groups = _collect_items(scores), _collect_groups(scores)
+    write_json(out / ITEMS_FILE, items)
+    write_json(out / GROUPS_FILE, groups)
     summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
-    summary["breakdowns"] = _group_scores(items, lengths, kinds or {})
-    summary["retention"] = estimate_retention(items, list_averaged_tasks(summary))
+    summary["breakdowns"] = _group_scores(items, lengths, kinds or {}, groups)
+    summary["retention"] = estimate_retention(items, list_averaged_tasks(summary), groups)
     queries_alone = models["student"].documents is not None
     summary["verdict"] = build_verdict(summary, margin, queries_alone)
     return summary
@@ -200,11 +206,14 @@ def _measure_lengths(task: "AbsTask") -> ItemLengths:
 
 
 def _group_scores(
-    items: Mapping[str, RoleValues], lengths: LengthsByTask, kinds: QueryKinds
+    items: Mapping[str, RoleValues],
+    lengths: LengthsByTask,
+    kinds: QueryKinds,
+    groups: Mapping[str, AnswerGroups],
 ) -> dict[str, list[Breakdown]]:
     """Group the scores of each task that ranks documents."""
     by_task = {
-        task: group_queries(items[task], of_task, kinds.get(task, {}))
+        task: group_queries(items[task], of_task, kinds.get(task, {}), groups.get(task, {}))
         for task, of_task in lengths.items()
         if task in items
     }
@@ -219,6 +228,12 @@ def _collect_items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]
             for item, value in score.by_item.items():
                 items.setdefault(item, {})[role] = value
     return by_task
+
+
+def _collect_groups(scores: ScoresByRole) -> dict[str, AnswerGroups]:
+    """Collect, by task, the queries that ask for the same documents."""
+    each = (score for of_role in scores.values() for score in of_role if score.groups)
+    return {score.task: score.groups for score in each}
 
 
 def _describe_tasks(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:

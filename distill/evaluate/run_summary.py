@@ -3,14 +3,18 @@ versions lack and the values of single items tell, and the verdict by where the 
 and by what a person has judged since the evaluation."""
 
 from pathlib import Path
+from typing import Any
 
 from distill.corpus.held_out import JUDGED, KNOWN_ITEM
 from distill.errors import UserError
 from distill.evaluate.judged.results import check_judge
 from distill.evaluate.models.prompts import read_student_settings
 from distill.evaluate.samples.known_items import read_known_item_counts
+from distill.evaluate.statistics.item_parts import AnswerGroups
 from distill.evaluate.statistics.retention import ItemValues, estimate_retention
 from distill.evaluate.summary import (
+    GROUPS_FILE,
+    ITEMS_FILE,
     Origin,
     Summary,
     list_averaged_tasks,
@@ -43,7 +47,8 @@ def complete_summary(summary: Summary, run_folder: Path) -> Summary:
     that the student keeps, what the verdict rests on, and what a person's verdicts make of it."""
     if "retention" not in summary:
         values = read_items(run_folder) or {}
-        summary["retention"] = estimate_retention(values, list_averaged_tasks(summary))
+        groups = read_answer_groups(run_folder)
+        summary["retention"] = estimate_retention(values, list_averaged_tasks(summary), groups)
     if _are_fused_by_ranks(run_folder):
         summary["fused_by_ranks"] = True
     if (check := check_judge(run_folder)) is not None:
@@ -97,9 +102,19 @@ def _are_fused_by_ranks(run_folder: Path) -> bool:
 def read_items(run_folder: Path) -> ItemValues | None:
     """Read the values of single items of a run's evaluation; None where it kept none, or they are
     damaged."""
-    path = run_folder / "evaluation" / "items.json"
+    return _read_evaluated(run_folder, ITEMS_FILE)
+
+
+def read_answer_groups(run_folder: Path) -> dict[str, AnswerGroups]:
+    """Read, by task, the queries of a run's evaluation that ask for the same documents; empty of
+    one by an earlier version."""
+    return _read_evaluated(run_folder, GROUPS_FILE) or {}
+
+
+def _read_evaluated(run_folder: Path, name: str) -> dict[str, Any] | None:
+    path = run_folder / "evaluation" / name
     try:
-        items = read_json(path) if path.is_file() else None
+        content = read_json(path) if path.is_file() else None
     except UserError:
         return None
-    return items if isinstance(items, dict) else None
+    return content if isinstance(content, dict) else None

@@ -15,6 +15,7 @@ from distill.errors import UserError, need
 from distill.evaluate.baselines.rankings import Rankings, has_rankings, write_rankings
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
+from distill.evaluate.samples.answer_groups import list_answer_groups
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import ranks_documents, record_queries
 from distill.evaluate.samples.labels import Labels
@@ -58,7 +59,8 @@ class TaskScore:
     in [0, 1], or in [-1, 1] where it is a correlation. `category` is mteb's word (`Retrieval`,
     `STS`). `by_item` (split/subset/id -> score of a query or text in the same metric) is empty
     where the score is no mean over items. `measures` are other scores of a task that ranks
-    documents, by mteb's names (`MEASURES`), and `details` (`DETAILS`) alike."""
+    documents, by mteb's names (`MEASURES`), and `details` (`DETAILS`) alike. `groups` names, of
+    queries that ask for the same documents, the first (`list_answer_groups`)."""
 
     task: str
     category: str
@@ -70,6 +72,7 @@ class TaskScore:
     resamples: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
     details: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
@@ -78,7 +81,7 @@ class TaskScore:
 
         It says how far the score may be from that on all queries of this kind. Two models are told
         apart by their paired difference (`compare`), which is known much better."""
-        return estimate_score_interval(self.task, self.by_item)
+        return estimate_score_interval(self.task, self.by_item, self.groups)
 
     @property
     def items(self) -> int | None:
@@ -169,7 +172,8 @@ def _evaluate_task(cache: Any, task: Any, search: MtebModel, ranked: bool) -> No
     # The last file written: its presence says that the others are whole.
     path = _get_path_beside(cache, task, meta, "queries")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, describe_task(task) | samples)
+    groups = list_answer_groups(task) if ranks_documents(task) else {}
+    write_json(path, describe_task(task) | samples | ({"groups": groups} if groups else {}))
 
 
 def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> TaskScore | None:
@@ -187,6 +191,9 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> 
     by_item, resamples = stored.pop("by_item", {}), stored.pop("resamples", {})
     pairs = {pair: (gold, predicted) for pair, (gold, predicted) in stored.pop("pairs", {}).items()}
     labels = {text: (gold, given) for text, (gold, given) in stored.pop("labels", {}).items()}
+    groups = stored.pop("groups", {})
+    if task.data_loaded and ranks_documents(task):
+        groups = list_answer_groups(task)  # results of earlier versions have none
     result = cache.load_task_result(task.metadata.name, meta)
     if stored != describe_task(task) or result is None:
         return None
@@ -195,7 +202,7 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> 
     name, measures = task.metadata.name, _read_measures(task, result, MEASURES)
     details = _read_measures(task, result, DETAILS)
     return TaskScore(
-        name, category, metric, score, by_item, pairs, labels, resamples, measures, details
+        name, category, metric, score, by_item, pairs, labels, resamples, measures, details, groups
     )
 
 

@@ -12,6 +12,10 @@ from distill.files.atomic import commit_bytes, read_json
 from distill.store.stage import open_stage
 
 SCHEMA = 2
+ITEMS_FILE = "items.json"
+"""Beside a comparison's summary: the values of single items, by task, item and role."""
+GROUPS_FILE = "answer-groups.json"
+"""The queries that ask for the same documents, by task."""
 
 
 class TaskFigures(TypedDict):

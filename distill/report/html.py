@@ -103,7 +103,9 @@ def _list_facts(run_data: RunData) -> list[Fact]:
 def _make_sections(run_data: RunData, may_write: bool) -> dict[str, Any]:
     """Return the sections by the name of their partial template, in the order of the tabs."""
     return {
-        "results": make_results(run_data.summary, run_data.items) if run_data.summary else None,
+        "results": make_results(run_data.summary, run_data.items, run_data.answer_groups)
+        if run_data.summary
+        else None,
         "losses": find_lost_queries(run_data, may_write),
         "training": make_training(run_data),
         "funnel": make_funnel(run_data.complete),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.evaluate.run_summary import read_items, read_run_summary
+from distill.evaluate.run_summary import read_answer_groups, read_items, read_run_summary
+from distill.evaluate.statistics.item_parts import AnswerGroups
 from distill.evaluate.statistics.retention import ItemValues
 from distill.evaluate.summary import Summary
 from distill.files.read_yaml import parse_yaml
@@ -44,6 +45,11 @@ class RunData:
     def items(self) -> ItemValues | None:
         """The evaluation's values of single items; None where it kept none, or they are damaged."""
         return read_items(self.folder) if self.summary is not None else None
+
+    @property
+    def answer_groups(self) -> dict[str, AnswerGroups]:
+        """The evaluation's queries that ask for the same documents, by task."""
+        return read_answer_groups(self.folder) if self.summary is not None else {}
 
     @property
     def not_evaluated(self) -> str:

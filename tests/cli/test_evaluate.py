@@ -131,10 +131,10 @@ def test_compare_fails_on_request(encoder_folder, teacher_folder, task_data, tmp
     same = ("compare", encoder_folder, teacher_folder, encoder_folder, *words)
     assert call(*same, "--fail-if", "worse").startswith("Ship ")
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["verdict"]["kind"], summary["verdict"]["against"]) == ("level", "base")
+    assert (summary["verdict"]["kind"], summary["verdict"]["against"]) == ("unclear", "base")
     done = CliRunner().invoke(cli, [str(word) for word in (*same, "--fail-if", "not-better")])
     assert done.exit_code == 1
-    assert "The verdict is 'level'" in done.stderr
+    assert "The verdict is 'unclear'" in done.stderr
     assert "summary: " in done.stdout
 
 

@@ -18,6 +18,7 @@ from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.score import load_data, score_tasks
 from distill.models.reference import identify_revision, resolve
 from distill.tasks import iterate_query_texts, load_task
+from distill.tasks.beir_folder import write_beir_folder
 
 mteb = pytest.importorskip("mteb")
 mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
@@ -103,6 +104,24 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
     }
     by_task = {result.task_name: result for result in loaded.task_results}
     assert by_task["mine"].dataset_revision == tasks[1].metadata.revision
+
+
+def test_queries_that_ask_for_the_same_document_are_known(prompted_folder, tmp_path):
+    """Of stored scores too, and of those that an earlier version has stored."""
+    documents = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(TEXTS)]
+    queries = [{"_id": f"q{n}", "text": TEXTS[n // 2][:20]} for n in range(8)]
+    grades = {(f"q{n}", f"d{n // 2}"): 1 for n in range(7)} | {("q7", "d9"): 1}
+    write_beir_folder(tmp_path / "data" / "mine", documents, queries, grades)
+    model, out = load_eval_model(prompted_folder), tmp_path / "out"
+    known = {f"test/default/q{n}": f"test/default/q{n - n % 2}" for n in range(6)}
+    for _ in range(2):
+        (score,) = score_tasks(model, [load_task("mine", tmp_path / "data")], out)
+        assert score.groups == known
+    (file,) = (out / "queries").rglob("mine.json")
+    stored = json.loads(file.read_text())
+    assert stored.pop("groups") == known
+    file.write_text(json.dumps(stored))
+    assert score_tasks(model, [load_task("mine", tmp_path / "data")], out) == [score]
 
 
 def test_damaged_scores_of_single_queries_are_made_again(prompted_folder, tasks, tmp_path, caplog):

@@ -11,6 +11,7 @@ import numpy as np
 
 from distill.corpus.held_out import JUDGED, KNOWN_ITEM
 from distill.evaluate.judged.collection import read_json_lines
+from distill.evaluate.statistics.item_parts import NO_GROUPS, AnswerGroups, number_groups
 from distill.evaluate.statistics.resampling import draw_bootstrap
 from distill.evaluate.summary import Breakdown, GroupDifference, QueryGroup
 from distill.store.tables import QUERIES, read_rows
@@ -34,13 +35,17 @@ class ItemLengths(NamedTuple):
 
 
 def group_queries(
-    values: RoleValues, lengths: ItemLengths, kinds: Mapping[str, str]
+    values: RoleValues,
+    lengths: ItemLengths,
+    kinds: Mapping[str, str],
+    groups: AnswerGroups = NO_GROUPS,
 ) -> list[Breakdown]:
     """Average the values of each group of a task's queries: by thirds of their length and of their
     documents', and by kind; of a single group there is nothing to tell.
 
     Args:
         kinds: by query id.
+        groups: of queries that ask for the same documents.
     """
     by_kind: dict[str, list[str]] = {}
     for item in sorted(values):
@@ -51,9 +56,9 @@ def group_queries(
     )
     groupings = {"length": by_length, DOCUMENT_LENGTH: by_documents, "kind": by_kind}
     return [
-        {"by": by, "groups": [_average(name, items, values) for name, items in groups.items()]}
-        for by, groups in groupings.items()
-        if len(groups) > 1
+        {"by": by, "groups": [_average(name, items, values, groups) for name, items in of.items()]}
+        for by, of in groupings.items()
+        if len(of) > 1
     ]
 
 
@@ -79,20 +84,28 @@ def _write_range(lengths: Iterable[int]) -> str:
     return f"{low} words" if low == high else f"{low} to {high} words"
 
 
-def _average(name: str, items: list[str], values: RoleValues) -> QueryGroup:
+def _average(name: str, items: list[str], values: RoleValues, groups: AnswerGroups) -> QueryGroup:
     """Average over the items of a group, for each role that has a value of all."""
     roles = [role for role in values[items[0]] if all(role in values[item] for item in items)]
     scores = {role: round(mean(values[item][role] for item in items), 6) for role in roles}
     group: QueryGroup = {"group": name, "items": len(items), "scores": scores}
-    if {"student", "teacher"} <= set(roles) and len(items) > 1:
-        group["from_teacher"] = _compare_with_teacher(name, items, values)
+    if {"student", "teacher"} <= set(roles):
+        gaps = {item: values[item]["student"] - values[item]["teacher"] for item in items}
+        if (difference := _compare_with_teacher(name, gaps, groups)) is not None:
+            group["from_teacher"] = difference
     return group
 
 
-def _compare_with_teacher(name: str, items: list[str], values: RoleValues) -> GroupDifference:
-    """Compare over a group, with the interval of the paired percentile bootstrap."""
-    gaps = np.array([values[item]["student"] - values[item]["teacher"] for item in items])
-    drawn = draw_bootstrap(gaps, np.random.default_rng([0, zlib.crc32(name.encode())]))
+def _compare_with_teacher(
+    name: str, by_item: Mapping[str, float], groups: AnswerGroups
+) -> GroupDifference | None:
+    """Compare over a group, with the interval of the paired percentile bootstrap; None of a single
+    query, or of queries that all ask for the same."""
+    gaps = np.array([*by_item.values()])
+    numbers = number_groups([groups.get(item, item) for item in by_item])
+    if len(gaps) < 2 or (numbers is not None and not numbers.any()):
+        return None
+    drawn = draw_bootstrap(gaps, np.random.default_rng([0, zlib.crc32(name.encode())]), numbers)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {
         "difference": round(float(gaps.mean()), 6),

@@ -8,6 +8,7 @@ import numpy as np
 
 from distill.errors import need
 from distill.evaluate.statistics.f1 import Average, LabelPredictions, make_weighted_f1
+from distill.evaluate.statistics.item_parts import GroupNumbers
 from distill.evaluate.statistics.rank_metrics import Statistic, Values, WeightedStatistic
 
 BOOTSTRAP_RESAMPLES = 5000
@@ -22,6 +23,9 @@ _WEIGHTS_PER_BLOCK = 100_000
 _SMALL_SAMPLE = 50
 """Number of items below which percentile intervals are too narrow: with 20 nDCG-like differences
 they contain the true mean in 90 of 100 samples, widened ones in 92 to 93 (BCa in 88)."""
+_ALIKE = 1e-9
+"""Values nearer than this are alike: their last digits are of the machine."""
+_SURE = 0.05
 
 
 class ResampledDifference(NamedTuple):
@@ -48,23 +52,52 @@ def _average_by_position(drawn: Sequence[Values]) -> Values:
     return means
 
 
-def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
-    """Resample the mean of (n,) differences of single items; of few, draws are widened."""
-    bootstrap = draw_bootstrap(differences, rng)
+def resample_items(
+    differences: Values,
+    rng: np.random.Generator,
+    groups: GroupNumbers | None = None,
+    lowest: float = -1.0,
+) -> ResampledDifference:
+    """Resample the mean of (n,) differences of single items; of few, draws are widened.
+
+    Args:
+        groups: of items that hang together, which are drawn and swapped together.
+        lowest: as of `draw_bootstrap`.
+    """
+    bootstrap = draw_bootstrap(differences, rng, groups, lowest)
+    sums = differences if groups is None else np.bincount(groups, weights=differences)
     # Flips of the signs, as if the models had swapped the item's values; scipy.stats'
     # permutation_test does the same thirty times slower.
     permuted = np.empty(PERMUTATION_RESAMPLES)
     for start in range(0, PERMUTATION_RESAMPLES, 100):
         block = permuted[start : start + 100]
-        signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
-        block[:] = signs @ differences / len(differences)
+        signs = rng.integers(0, 2, (len(block), len(sums)), dtype=np.int8) * 2 - 1
+        block[:] = signs @ sums / len(differences)
     observed = float(differences.mean())
     return ResampledDifference(observed, bootstrap, permuted)
 
 
-def draw_bootstrap(differences: Values, rng: np.random.Generator) -> Values:
-    """Draw means of (n,) differences of single items, with replacement; of few, draws are
-    widened."""
+def draw_bootstrap(
+    differences: Values,
+    rng: np.random.Generator,
+    groups: GroupNumbers | None = None,
+    lowest: float = -1.0,
+) -> Values:
+    """Draw means of (n,) differences of single items, with replacement; of few, draws are widened,
+    and of ties alone they are what is possible for other items.
+
+    Args:
+        groups: of items that hang together, which are drawn together (a cluster bootstrap: Davison
+            and Hinkley 1997, 3.8).
+        lowest: what an item's value can be at least; at most it is 1.
+    """
+    observed = float(differences.mean())
+    count = len(differences) if groups is None else int(groups.max()) + 1
+    if _tell_nothing_of_others(differences, count, is_signed=lowest < 0):
+        return _draw_unseen(observed, count, lowest, rng)
+    if groups is not None:
+        means = draw_group_means(differences, groups, rng)
+        return widen_bootstrap(means, observed, count)
     stats = need("scipy.stats", "eval")
     drawn: Any = stats.bootstrap(
         (differences,),
@@ -74,8 +107,45 @@ def draw_bootstrap(differences: Values, rng: np.random.Generator) -> Values:
         method="percentile",
         rng=rng,
     )
-    observed = float(differences.mean())
-    return widen_bootstrap(drawn.bootstrap_distribution, observed, len(differences))
+    return widen_bootstrap(drawn.bootstrap_distribution, observed, count)
+
+
+def draw_group_means(values: Values, groups: GroupNumbers, rng: np.random.Generator) -> Values:
+    """Draw groups of items with replacement: the means over their items, (draws,), or (draws,
+    figures) of values (n, figures)."""
+    sizes = np.bincount(groups)
+    sums = np.zeros((len(sizes), *values.shape[1:]))
+    np.add.at(sums, groups, values)
+    means = np.empty((BOOTSTRAP_RESAMPLES, *values.shape[1:]))
+    for start in range(0, BOOTSTRAP_RESAMPLES, 100):
+        chosen = rng.integers(0, len(sizes), (100, len(sizes)))
+        drawn = sizes[chosen].sum(axis=1).reshape(-1, *[1] * (values.ndim - 1))
+        means[start : start + 100] = sums[chosen].sum(axis=1) / drawn
+    return means
+
+
+def _tell_nothing_of_others(values: Values, count: int, is_signed: bool) -> bool:
+    """Tell whether few items are all alike, so that a bootstrap sees no spread: scores, ties, or
+    differences so few that even their common sign may be chance (2 ** (1 - n) by swaps)."""
+    if count >= _SMALL_SAMPLE or np.ptp(values) >= _ALIKE:
+        return False
+    is_tie = abs(float(values[0])) < _ALIKE
+    return not is_signed or is_tie or 2.0 ** (1 - count) > _SURE
+
+
+def _draw_unseen(value: float, count: int, lowest: float, rng: np.random.Generator) -> Values:
+    """Draw what the mean may be where all of `count` items have the same value, in which a
+    bootstrap sees no spread. That says that other items are rare, not that there are none: up to a
+    share of 1 - 0.05 ** (1 / count) of them would stay unseen in one of twenty samples (the exact
+    "rule of three": Hanley and Lippman-Hand 1983), and their values may be any. The draws are
+    normal, so that their 95 % interval ends where such a share can take the mean."""
+    share = 1 - _SURE ** (1 / count)
+    normal = need("scipy.stats", "eval").norm
+    quantiles = np.linspace(0, 1, BOOTSTRAP_RESAMPLES).clip(1e-4, 1 - 1e-4)
+    spread = rng.permutation(normal.ppf(quantiles)) / normal.ppf(0.975)
+    reach = np.where(spread < 0, max(0.0, value - lowest), max(0.0, 1 - value))
+    drawn: Values = value + share * reach * spread
+    return drawn
 
 
 def widen_bootstrap(bootstrap: Values, observed: Values | float, count: int) -> Values:

@@ -12,7 +12,8 @@ from distill.evaluate.samples.labels import get_f1_average
 from distill.evaluate.samples.pairs import get_pair_statistic, group_pairs_by_subset
 from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.rank_metrics import STATISTICS, Values
+from distill.evaluate.statistics.item_parts import ItemPart, SharedDraws, split_parts
+from distill.evaluate.statistics.rank_metrics import STATISTICS
 from distill.evaluate.statistics.resampling import ResampledDifference
 from distill.evaluate.statistics.seed_interval import compute_seed_interval
 from distill.evaluate.summary import Difference, Differences
@@ -32,12 +33,13 @@ def compare_scores(
     over the `shared` ones alone, which both have; the `unaveraged` ones are no part of it.
 
     Items (queries, texts, pairs of texts) are paired, and drawn within their task, split and
-    language. `low` and `high` are the 95 % interval of the percentile bootstrap; `p` is two-sided,
-    from random swaps of what the models made of an item (9,999, and 1,999 of pairs: no smaller than
-    0.0001 or 0.0005), and `p_holm` is corrected over the tasks (Holm 1979). Of clustering mteb has
-    drawn ten samples itself: both are of a t distribution there. A task of which nothing single is
-    kept has the difference alone, and so has the overall mean that it is part of; without their
-    score on some task there is neither.
+    language; queries that ask for the same documents are drawn together, and so is a query that
+    several languages, or several tasks, have under the same id. `low` and `high` are the 95 %
+    interval of the percentile bootstrap; `p` is two-sided, from random swaps of what the models
+    made of an item (9,999, and 1,999 of pairs: no smaller than 0.0001 or 0.0005), and `p_holm` is
+    corrected over the tasks (Holm 1979). Of clustering mteb has drawn ten samples itself: both are
+    of a t distribution there. A task of which nothing single is kept has the difference alone, and
+    so has the overall mean that it is part of; without their score on some task there is neither.
     """
     other = {score.task: score for score in theirs}
     pairs = [(mine, other[mine.task]) for mine in ours if mine.task in other]
@@ -47,7 +49,8 @@ def compare_scores(
     corrected = correct_holm({task: of["p"] for task, of in tasks.items() if of["p"] is not None})
     for task, p in corrected.items():
         tasks[task]["p_holm"] = p
-    draws = {task: drawn for task, drawn in by_task.items() if task not in unaveraged}
+    draws = _draw_together(pairs, by_task, seed)
+    draws = {task: drawn for task, drawn in draws.items() if task not in unaveraged}
     averaged = {
         task: of
         for task, of in tasks.items()
@@ -73,7 +76,10 @@ def compare_seeds(
         for n in range(count)
     ]
     by_seed = [mean(of.score - other[of.task].score for of in mine) for mine, other in pairs]
-    draws = [_resample(of, other[of.task], seed) for mine, other in pairs for of in mine]
+    names = _name_draws(ours[0])
+    draws = [
+        _resample(of, other[of.task], seed, names[of.task]) for mine, other in pairs for of in mine
+    ]
     known = [draw for draw in draws if draw is not None]
     if len(known) < len(draws):
         return _build_difference(mean(by_seed), None)
@@ -110,41 +116,80 @@ def correct_holm(p: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def _pair_items(ours: Mapping[str, float], theirs: Mapping[str, float], task: str) -> list[Values]:
-    """Compute the differences of the items, an array for each split and language, each of which
-    counts the same in a task's score. Empty without values of single items on either side."""
+def _pair_items(mine: TaskScore, their: TaskScore) -> list[ItemPart]:
+    """Compute the differences of the items by split and language, each of which counts the same in
+    a task's score. Empty without values of single items on either side."""
+    ours, theirs = mine.by_item or mine.resamples, their.by_item or their.resamples
     if not ours or not theirs:
         return []
     if ours.keys() != theirs.keys():
-        raise ValueError(f"not the same items of {task}")
-    parts: dict[tuple[str, ...], list[float]] = {}
-    for item in sorted(ours):
-        parts.setdefault(tuple(item.split("/", 2)[:2]), []).append(ours[item] - theirs[item])
-    return [np.array(part) for part in parts.values()]
+        raise ValueError(f"not the same items of {mine.task}")
+    differences = {item: value - theirs[item] for item, value in ours.items()}
+    return split_parts(differences, mine.groups or their.groups)
 
 
-def _resample(mine: TaskScore, their: TaskScore, seed: int) -> ResampledDifference | None:
+def _name_draws(scores: Sequence[TaskScore]) -> dict[str, str]:
+    """Name the draws of each task: by the first task that has items of the same ids, which may be
+    the same queries in another language."""
+    first: dict[tuple[str, ...], str] = {}
+    names = {}
+    for score in scores:
+        ids = tuple(sorted(score.by_item)) or (score.task,)
+        names[score.task] = first.setdefault(ids, score.task)
+    return names
+
+
+def _draw_together(
+    pairs: Sequence[tuple[TaskScore, TaskScore]],
+    by_task: Mapping[str, ResampledDifference | None],
+    seed: int,
+) -> dict[str, ResampledDifference | None]:
+    """Resample for a mean over tasks those that share their items with an earlier one as that one
+    was: what they have in common stays in the spread of the mean. A task's own figures do not
+    depend on which other tasks there are."""
+    names = _name_draws([mine for mine, _ in pairs])
+    return {
+        mine.task: by_task[mine.task]
+        if names[mine.task] == mine.task
+        else _resample(mine, their, seed, names[mine.task])
+        for mine, their in pairs
+    }
+
+
+def _resample(
+    mine: TaskScore, their: TaskScore, seed: int, name: str | None = None
+) -> ResampledDifference | None:
+    """Resample a task's difference; None where too little is kept of single items.
+
+    Args:
+        name: which the draws depend on: the task's own, or that of one with the same items.
+    """
     # A task's figures do not depend on which other tasks there are.
-    rng = np.random.default_rng([seed, zlib.crc32(mine.task.encode())])
+    rng = np.random.default_rng([seed, zlib.crc32((name or mine.task).encode())])
+    draws = SharedDraws(rng)
     if mine.pairs and their.pairs:
-        return _resample_pairs(mine, their, rng)
+        return _resample_pairs(mine, their, draws)
     if mine.labels and their.labels:
-        return _resample_labels(mine, their, rng)
-    draw = (
-        resampling.resample_t_distribution
-        if mine.resamples and their.resamples
-        else resampling.resample_items
-    )
-    samples = _pair_items(
-        mine.by_item or mine.resamples, their.by_item or their.resamples, mine.task
-    )
-    if not samples or any(len(sample) < 2 for sample in samples):
+        return _resample_labels(mine, their, draws)
+    parts = _pair_items(mine, their)
+    if not parts or any(part.draws < 2 for part in parts):
         return None
-    return resampling.average_resamples([draw(sample, rng) for sample in samples])
+    if mine.resamples and their.resamples:
+        # Draws that are made up have nothing in common, whatever their numbers.
+        each = [resampling.resample_t_distribution(part.values, rng) for part in parts]
+        return resampling.average_resamples(each)
+    return resampling.average_resamples(
+        [
+            resampling.resample_items(
+                part.values, draws.choose_generator((part.ids, part.grouping)), part.groups
+            )
+            for part in parts
+        ]
+    )
 
 
 def _resample_pairs(
-    mine: TaskScore, their: TaskScore, rng: np.random.Generator
+    mine: TaskScore, their: TaskScore, draws: SharedDraws
 ) -> ResampledDifference | None:
     name = get_pair_statistic(mine.category, mine.metric)
     ours, theirs = group_pairs_by_subset(mine.pairs), group_pairs_by_subset(their.pairs)
@@ -153,14 +198,16 @@ def _resample_pairs(
     if name is None or any(len(gold) < 2 for gold, _ in ours.values()):
         return None
     each = [
-        resampling.resample_pairs(STATISTICS[name], gold, predicted, theirs[part][1], rng)
+        resampling.resample_pairs(
+            STATISTICS[name], gold, predicted, theirs[part][1], draws.choose_generator(len(gold))
+        )
         for part, (gold, predicted) in ours.items()
     ]
     return resampling.average_resamples(each)
 
 
 def _resample_labels(
-    mine: TaskScore, their: TaskScore, rng: np.random.Generator
+    mine: TaskScore, their: TaskScore, draws: SharedDraws
 ) -> ResampledDifference | None:
     average = get_f1_average(mine.category, mine.metric)
     ours, theirs = (
@@ -175,7 +222,9 @@ def _resample_labels(
         return None
     return resampling.average_resamples(
         [
-            resampling.resample_labels(average, predictions, theirs[part], rng)
+            resampling.resample_labels(
+                average, predictions, theirs[part], draws.choose_generator(len(predictions.gold))
+            )
             for part, predictions in ours.items()
         ]
     )
@@ -186,8 +235,8 @@ def _summarize_task(
 ) -> Difference:
     difference = _build_difference(mine.score - their.score, of)
     difference["items"] = None if of is None else mine.items
-    if samples := _pair_items(mine.by_item, their.by_item, mine.task):
-        values = np.concatenate(samples)
+    if mine.by_item and their.by_item:
+        values = np.concatenate([part.values for part in _pair_items(mine, their)])
         wins, losses = int((values > _TIE_TOLERANCE).sum()), int((values < -_TIE_TOLERANCE).sum())
         difference["wins"], difference["losses"] = wins, losses
         difference["ties"] = len(values) - wins - losses

@@ -1,10 +1,11 @@
 """The verdict: models side by side, task by task, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from distill.evaluate.statistics.item_parts import NO_GROUPS_OF_TASKS, AnswerGroups
 from distill.evaluate.statistics.retention import ItemValues
 from distill.evaluate.statistics.score_interval import estimate_average_interval
 from distill.evaluate.summary import (
@@ -69,17 +70,22 @@ class ResultsSection:
     method: str
 
 
-def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSection:
+def make_results(
+    summary: Summary,
+    items: ItemValues | None = None,
+    groups: Mapping[str, AnswerGroups] = NO_GROUPS_OF_TASKS,
+) -> ResultsSection:
     """Return the section. Variants and published scores have tables beside those of the run's
     models.
 
     Args:
         items: the values of single items, where they were kept.
+        groups: of queries that ask for the same documents, by task.
     """
     models, quality = summary["models"], describe_metric(summary)
     more = any(_is_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
-        headline=_list_headline_figures(summary, items or {}),
+        headline=_list_headline_figures(summary, items or {}, groups),
         models=_tabulate_models(summary, quality, list_measures(summary)),
         categories=_tabulate_categories(summary),
         tasks=_tabulate_tasks(summary),
@@ -142,14 +148,16 @@ def _tabulate_baselines(summary: Summary) -> Grid | None:
     return Grid(write_baselines_title(summary), list(BASELINES), rows, numeric=[]) if rows else None
 
 
-def _list_headline_figures(summary: Summary, items: ItemValues) -> list[tuple[str, str, str]]:
+def _list_headline_figures(
+    summary: Summary, items: ItemValues, groups: Mapping[str, AnswerGroups]
+) -> list[tuple[str, str, str]]:
     models, retention = summary["models"], summary.get("retention")
     student, teacher = models["student"], models.get("teacher")
     tiles = [
         (
             numbers.format_score(student["score"]),
             f"student's {describe_metric(summary)}",
-            _describe_score_interval(summary, items),
+            _describe_score_interval(summary, items, groups),
         )
     ]
     if teacher is not None:
@@ -169,7 +177,9 @@ def _list_headline_figures(summary: Summary, items: ItemValues) -> list[tuple[st
     return [tile for tile in tiles if tile[0] != numbers.NONE]
 
 
-def _describe_score_interval(summary: Summary, items: ItemValues) -> str:
+def _describe_score_interval(
+    summary: Summary, items: ItemValues, groups: Mapping[str, AnswerGroups]
+) -> str:
     """Describe how far the student's score may be from that on all queries of this kind; empty
     where the scores of single queries are not known."""
     tasks = list_averaged_tasks(summary)
@@ -177,7 +187,7 @@ def _describe_score_interval(summary: Summary, items: ItemValues) -> str:
         task: {item: of["student"] for item, of in items.get(task, {}).items() if "student" in of}
         for task in tasks
     }
-    interval = estimate_average_interval(by_task)
+    interval = estimate_average_interval(by_task, groups)
     if interval is None:
         return ""
     low, high = map(numbers.format_score, interval)

@@ -14,6 +14,7 @@ from distill.evaluate.statistics.resampling import (
     resample_pairs,
     resample_t_distribution,
 )
+from distill.evaluate.verdict import judge_difference
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -126,3 +127,38 @@ def test_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
         held_by_percentiles += low <= truth <= high
     assert held / rounds > 0.89
     assert held - held_by_percentiles > 0.01 * rounds
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [(0.0, 2), (0.0, 10), (0.1, 2), (-0.13, 3), (1.0, 3), (0.2, 5), (0.0, 49)]
+)
+def test_few_items_that_are_all_alike_do_not_settle_what_others_are(value, count):
+    """No spread was seen, which says that a share of 1 - 0.05 ** (1 / n) of other items at most is
+    unlike these. The interval was of no width, and two queries were "level", or "better"."""
+    found = resample_items(np.full(count, value), np.random.default_rng(0))
+    low, high = np.percentile(found.bootstrap, [2.5, 97.5])
+    share = 1 - 0.05 ** (1 / count)
+    assert low == pytest.approx(value - share * (value + 1), abs=1e-3)
+    assert high == pytest.approx(value + share * (1 - value), abs=1e-3)
+    kind = judge_difference(
+        {"difference": value, "low": low, "high": high, "items": count}, margin=0.01
+    )["kind"]
+    assert kind == "unclear"
+
+
+def test_interval_of_items_that_are_all_alike_holds_the_truth():
+    """One query in twelve is lost: of ten, none is in four of ten samples."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(200):
+        lost = -(rng.random(10) < 1 / 12).astype(float)
+        low, high = np.percentile(resample_items(lost, rng).bootstrap, [2.5, 97.5])
+        held += low <= -1 / 12 <= high
+    assert held >= 190
+
+
+def test_six_items_that_are_all_better_are_better():
+    """By swaps that has a chance of 1 in 32: the interval leaves 0 out, as p does."""
+    low, high = np.percentile(
+        resample_items(np.full(6, 0.1), np.random.default_rng(0)).bootstrap, [2.5, 97.5]
+    )
+    assert (low, high) == pytest.approx((0.1, 0.1))

@@ -1,5 +1,7 @@
 """The interval of a single score."""
 
+import pytest
+
 from distill.evaluate.score import TaskScore
 
 
@@ -29,3 +31,8 @@ def test_score_interval_of_negative_correlations_holds_the_score():
 
 def test_score_interval_of_correlations_ends_at_minus_1():
     assert make_score([-1.0] * 18 + [0.0, -0.4]).interval[0] == -1
+
+
+def test_score_interval_of_few_items_that_are_all_alike_has_a_width():
+    low, high = make_score([1.0] * 5).interval
+    assert (low, high) == (pytest.approx(0.05**0.2, abs=1e-3), 1)
