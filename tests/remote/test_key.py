@@ -3,7 +3,6 @@
 import base64
 import html
 import json
-import time
 from urllib.parse import quote
 
 import pytest
@@ -60,12 +59,12 @@ def test_redaction_leaves_text_that_is_no_key():
     assert ApiKey("about").redact_written("about bees") == "about bees"
 
 
-def test_long_text_is_searched_fast_enough():
-
+def test_long_text_is_searched_for_the_keys_beginning_alone():
+    """The spellings of the whole key are looked for only where its beginning stands."""
     text = "".join(f'{{"token": " word{n}", "logprob": -{n}.{n}}}, ' for n in range(20_000))
-    begun = time.perf_counter()
-    assert ApiKey(SECRET).redact_written(text) == text
-    assert time.perf_counter() - begun < 5
+    key = ApiKey(SECRET)
+    assert key.redact_written(text) == text
+    assert "_pattern" not in vars(key)
 
 
 def test_key_goes_into_the_header_that_is_named(monkeypatch):
@@ -94,9 +93,8 @@ def test_key_in_the_place_of_a_name_is_not_shown(name):
 def test_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_is_not(monkeypatch):
     token = base64.urlsafe_b64encode(bytes(range(256)) * 5).decode()
     key = ApiKey(token)
-    begun = time.perf_counter()
     assert key.redact("the server says nothing of it") == "the server says nothing of it"
-    assert time.perf_counter() - begun < 0.5
+    assert "_pattern" not in vars(key)  # which takes seconds to compile
     assert key.redact(f"<{token}>") == "<[key]>"
 
 
