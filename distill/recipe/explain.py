@@ -25,20 +25,41 @@ _LEAST_LIKE = 0.6
 @dataclass
 class RecipeText:
     """The text that values come from: `where` in errors, the YAML text, for each key that `--set`
-    has replaced what was written there, and what loads the text without those."""
+    has replaced what was written there, and what validates the text with some of those."""
 
     where: str
     text: str
     sets: dict[str, str] = field(default_factory=dict)
-    load_alone: Callable[[], object] | None = None
+    validate: Callable[[Sequence[str]], object] | None = None
 
-    @property
-    def is_valid_alone(self) -> bool:
-        """Whether the text is valid without what `--set` replaced."""
+    def list_blamed(self, items: Sequence[str], error: Mapping[str, Any]) -> list[str]:
+        """List those of some `--set` that bring a fault: one after the other is left out, and stays
+        out where the fault is still there. What remains is one of them, or several that are wrong
+        together; nothing where the text has the fault by itself. One that only hides the fault when
+        it is missing, such as the name, is not listed."""
+        fault = (error["loc"], error["msg"])
+        kept, freeing = list(items), []
+        for item in items:
+            rest = [one for one in kept if one != item]
+            found = self._list_faults(
+                [s for s in self.sets.values() if s not in items or s in rest]
+            )
+            if fault in found:
+                kept = rest
+            elif not found:
+                freeing.append(item)
+        return freeing or kept
+
+    def _list_faults(self, sets: Sequence[str]) -> list[tuple[Any, str]]:
+        """List place and message of each fault of the text with some `--set`."""
         try:
-            return self.load_alone is not None and self.load_alone() is not None
-        except UserError:
-            return False
+            if self.validate is not None:
+                self.validate(sets)
+        except ValidationError as fault:
+            return [(one["loc"], one["msg"]) for one in fault.errors()]
+        except UserError as fault:
+            return [((), str(fault))]
+        return []
 
 
 def explain_faults(
@@ -51,7 +72,7 @@ def explain_faults(
         known: every key, to name the nearest one instead of one that is unknown.
     """
     errors = fault.errors()
-    located = [(_find_place(error["loc"], written), error) for error in errors[:_MOST]]
+    located = [(_find_place(error, written), error) for error in errors[:_MOST]]
     if len(errors) == 1:
         (place, only) = located[0]
         return place.describe_within(written.where), _explain(only, place, known)
@@ -111,15 +132,16 @@ def find_nearest_key(key: str, known: Sequence[str], least: float = 0.0) -> str 
     return next(iter([*same, *longer, *alike]), None)
 
 
-def _find_place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:
+def _find_place(error: Mapping[str, Any], written: RecipeText) -> _FaultLocation:
+    path: Sequence[str | int] = error["loc"]
     dotted = ".".join(str(part) for part in path)
     for key, item in written.sets.items():
         if dotted == key or dotted.startswith(f"{key}."):
             return _FaultLocation(sets=_name_sets([item]))
     inner = [item for key, item in written.sets.items() if not path or key.startswith(f"{dotted}.")]
     node = find_in_yaml(written.text, path) if path else None
-    if inner and ((path and node is None) or written.is_valid_alone):
-        return _FaultLocation(sets=_name_sets(inner))
+    if blamed := written.list_blamed(inner, error) or (inner if path and node is None else []):
+        return _FaultLocation(sets=_name_sets(blamed))
     return _FaultLocation(node.row, None, node.text) if node else _FaultLocation()
 
 

@@ -298,17 +298,26 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     """
     text = read_text(file, "give the path of a recipe, a .yaml file") if file else ""
     where = str(file) if file else "--set"
-    written = RecipeText(where, text, load_alone=lambda: load_recipe(file))
+    written = RecipeText(
+        where, text, validate=lambda some: Recipe.model_validate(_read_values(file, written, some))
+    )
+    values = _read_values(file, written, sets)
+    written.sets |= {item.partition("=")[0]: item for item in sets}
+    return _validate(values, written, file.parent if file else Path("."))
+
+
+def _read_values(file: Path | None, written: RecipeText, sets: Sequence[str]) -> dict[str, Any]:
+    """Read the values of a recipe's text with some `--set`, and those of the environment."""
     values = _read_mapping(written) if file else {}
     if file and file.suffix not in (".yaml", ".yml"):
         _refuse_data(file, values)
     if file and _is_copy_in_run(file):
         rename_old_keys(values)
     for item in sets:
-        written.sets[_set(values, item)] = item
+        _set(values, item)
     values = read_environment(values, written.where)
     check_value(values, written.where, "correct the key, or the environment variable that it names")
-    return _validate(values, written, file.parent if file else Path("."))
+    return values
 
 
 def _refuse_data(file: Path, values: Mapping[str, Any]) -> None:
@@ -367,14 +376,13 @@ def _read_mapping(written: RecipeText) -> dict[str, Any]:
     return values
 
 
-def _set(values: dict[str, Any], item: str) -> str:
-    """Put a `--set` into the values; its key."""
+def _set(values: dict[str, Any], item: str) -> None:
+    """Put a `--set` into the values."""
     key, sign, text = item.partition("=")
     where = f"--set {item[:100]}"
     if not sign or not all(key.split(".")):
         raise UserError(where, "is not of the form a.b=value", "--set generate.samples=2")
     _put(values, key, parse_yaml(text, where, "quote the value"), where)
-    return key
 
 
 def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -198,6 +198,32 @@ def test_setting_that_spoils_a_valid_file_is_named_in_its_place(tmp_path, item, 
     assert "the file" not in fault.value.what
 
 
+@pytest.mark.bad_input("recipe", "one of several `--set` that is wrong", "it alone is named")
+@pytest.mark.parametrize("file", ["r.yaml", None])
+@pytest.mark.parametrize(
+    ("wrong", "others"),
+    [
+        (["evaluate.tasks=[judged]"], ["seed=4", "relabel.top_k=9"]),
+        (["relabel.first_round=seed"], ["seed=4", "relabel.rounds=1"]),
+        (
+            ["train.objective={kl: 1.0}", "train.kl={scores: rc}", "relabel.rankers=[ql]"],
+            ["seed=4", "relabel.top_k=9"],
+        ),
+        (["seed=-1", "relabel.top_k=0"], ["train.epochs=2"]),  # two faults, each named
+    ],
+)
+def test_settings_that_bring_a_fault_are_named_without_the_others(tmp_path, file, wrong, others):
+    place = tmp_path / file if file else None
+    if place is not None:
+        place.write_text("name: mine\n")
+    sets = ["name=mine", *others[:1], *wrong, *others[1:]]
+    with pytest.raises(UserError) as refusal:
+        load_recipe(place, sets)
+    said = str(refusal.value)
+    assert all(f"--set {item}" in said for item in wrong), said
+    assert not any(f"--set {item}" in said for item in [*others, "name=mine"]), said
+
+
 def test_fault_of_the_file_is_not_blamed_on_settings(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("name: mine\ntrian: {epochs: 2}\n")
