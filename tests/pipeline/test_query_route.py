@@ -28,6 +28,8 @@ from distill.llm.lazy import LazyLLM
 from distill.models.sentence_transformer import load_sentence_model
 from distill.pipeline.job import Job
 from distill.recipe import EmbedderConfig, Recipe, load_recipe, override
+from distill.retrieve.dense.dense_search import open_dense_search
+from distill.retrieve.dense.search_cache import RetrieverQueries
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, join_passage
@@ -100,6 +102,22 @@ def test_teacher_is_in_memory_once_in_an_evaluation(run_folder):
     assert held["student"] == models["student"].parameters
     assert held["teacher"] == models["teacher"].parameters
     assert models["student"].documents is models["teacher"]
+
+
+def test_teacher_is_in_memory_once_in_a_later_round(run_folder, tmp_path):
+    """Whose retriever is the query encoder of the round before."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    recipe = load_recipe(run_folder / "recipe.yaml")
+    settings = {"model": str(run_folder / "student"), "query_template": "{query}"}
+    retriever = recipe.retriever.model_copy(update=settings)
+    with Run(tmp_path / "run") as run:
+        passages = open_stage(run.folder / "passages")
+        search = open_dense_search(run, retriever, passages, recipe.teacher)
+        route = search._encoders.searching.embedder.model[0].sub_modules
+        assert sum(weight.numel() for weight in route["query"].parameters())
+        assert not sum(weight.numel() for weight in route["document"].parameters())
+        [found] = search.search([RetrieverQueries(["a queue of threads"], ["x"])], 3)
+        assert (np.diff(found.scores) <= 0).all()
 
 
 def test_narrow_student_scores_as_truncated_queries_over_truncated_documents(

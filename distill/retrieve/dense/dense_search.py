@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.embed.encoder import Encoder, EncoderIdentity, Vectors
+from distill.embed.local import LocalEmbedder
 from distill.embed.on_workers import open_on_worker
 from distill.embed.open_embedder import LocalSource, choose_needs, open_embedder, place_here
 from distill.embed.vectors.vector_store import VectorStore, open_vectors
+from distill.models.sentence_transformer import release_documents
 from distill.recipe import Retriever, Teacher
 from distill.retrieve.corpus_index import open_dense_index, open_encoder
 from distill.retrieve.dense.by_parts import (
@@ -204,6 +206,8 @@ def open_dense_search(
     """
     here = place_here(retriever, run.workers)
     queries = open_encoder(retriever, run.workers)
+    if teacher is not None and isinstance(queries.embedder, LocalEmbedder):
+        release_documents(queries.embedder.model)
     documents = (
         queries if teacher is None else open_embedder(teacher, str(teacher.model), run.workers)
     )
