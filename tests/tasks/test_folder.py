@@ -12,6 +12,7 @@ from distill.tasks import (
     iterate_query_texts,
     load_task,
 )
+from distill.tasks.beir_folder import write_beir_folder
 
 mteb = pytest.importorskip("mteb")
 
@@ -208,3 +209,20 @@ def test_reranking_ids_are_those_of_mtebs_own_conversion(every_kind):
 def _repeat(file, times):
     header, *rows = file.read_text().splitlines()
     file.write_text("\n".join([header, *rows * times]) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("own_text", "own_grade", "is_warned"), [(True, 0, True), (True, 1, False), (False, 0, False)]
+)
+def test_queries_that_are_documents_of_the_corpus_are_warned_of(
+    own_text, own_grade, is_warned, tmp_path, caplog
+):
+    documents = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(TEXTS)]
+    queries = [
+        {"_id": "d0", "text": TEXTS[0] if own_text else "how?"},
+        {"_id": "q", "text": "why?"},
+    ]
+    grades = {("d0", "d1"): 1, ("d0", "d0"): own_grade, ("q", "d2"): 1}
+    write_beir_folder(tmp_path / "mine", documents, queries, grades)
+    load_task("mine", tmp_path)
+    assert ("1 of 2 queries are documents of the corpus" in caplog.text) == is_warned

@@ -1,5 +1,7 @@
 """Retrieval: a BEIR folder (Thakur et al. 2021)."""
 
+import logging
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,35 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
+_warn_once = cache(logging.getLogger(__name__).warning)
+
+
 def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
-    return {split: make_dataset(read_beir(folder, split)) for split in task.eval_splits}
+    by_split = {split: read_beir(folder, split) for split in task.eval_splits}
+    if not getattr(task, "ignore_identical_ids", False):
+        for beir in by_split.values():
+            _warn_of_queries_that_are_documents(folder, beir)
+    return {split: make_dataset(beir) for split, beir in by_split.items()}
+
+
+def _warn_of_queries_that_are_documents(folder: Path, beir: BeirDataset) -> None:
+    """Warn of queries that stand in the corpus under their own id and are no answer to themselves,
+    as where documents like one another are looked for."""
+    count = sum(
+        id_ in beir.corpus
+        and beir.corpus[id_]["text"].strip() == text.strip()
+        and beir.qrels[id_].get(id_, 0) <= 0
+        for id_, text in beir.queries.items()
+    )
+    if count:
+        _warn_once(
+            "%s: %d of %d queries are documents of the corpus, with the same id and text. Each "
+            "finds itself first, which counts as wrong for every model, and lowers all scores: "
+            "leave those out of corpus.jsonl that answer no other query",
+            folder,
+            count,
+            len(beir.queries),
+        )
 
 
 def make_dataset(beir: BeirDataset) -> Any:
