@@ -65,7 +65,8 @@ def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
     kept: list[Ranker] = [ranker for ranker in rule.rankers if not checked[ranker]["left_out"]]
     for ranker in rule.rankers:
         if ranker not in kept:
-            _warn_of_worse_ranker(ranker, checked[ranker], stage.manifest["rows"])
+            count = checked[ranker].get("queries", stage.manifest["rows"])  # of earlier versions
+            _warn_of_worse_ranker(ranker, checked[ranker], count)
     if not kept:
         _log.warning("relabel.weights auto: no ranker is left, and the retriever's order is taken")
         kept = ["retriever"]
@@ -93,6 +94,9 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
             labels, _ = label_candidates(inner, checked, corpus, queries, llm, judged)
     place = labels.folder.relative_to(run.folder).as_posix()
     settings = fingerprint(recipe.relabel, recipe.seed)
+    known = [] if labels is queries else list_known(labels.read_rows(LABELS), query_rows)
+    if any(row[f"{ranker}_rank"] is None for row in known for ranker in recipe.relabel.rankers):
+        settings["without a verdict"] = "not compared"  # before, not first
     stage = run.open_stage(STAGE, settings, [dataclasses.replace(labels, name=place)])
     if stage.complete:
         return stage
@@ -108,6 +112,7 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         }
     else:
         figures = compare_rankers(labels.read_rows(LABELS), query_rows, recipe)
+        _warn_of_missing_verdicts(figures, len(known))
     stage.finish(rows=len(query_rows), counts=queries.manifest["counts"], rankers=figures)
     return stage
 
@@ -121,29 +126,39 @@ def fingerprint(rule: Relabel, seed: int) -> dict[str, Any]:
 def compare_rankers(
     labels: Sequence[Row], queries: Sequence[Row], recipe: Recipe
 ) -> dict[str, dict[str, Any]]:
-    """Compare the rankers; by ranker: `accuracy`, the share of queries whose known passage it puts
-    first; the paired `difference` from the retriever with its 95 % interval (`low`, `high`); its
-    `weight`; and whether it is `left_out`, since that interval lies below zero."""
-    seeds = {row["query_id"]: row["seed_id"] for row in queries}
+    """Compare the rankers; by ranker: the number of `queries` on whose known passage it has a
+    verdict; `accuracy`, the share of these whose known passage it puts first; the paired
+    `difference` from the retriever on these with its 95 % interval (`low`, `high`); its `weight`;
+    and whether it is `left_out`, since that interval lies below zero. Of fewer queries than make a
+    check there is no interval, and no ranker is left out."""
     lists = group_by_query(labels)
-    known = [
-        next(row for row in of if row["passage_id"] == seeds[of[0]["query_id"]]) for of in lists
-    ]
+    known = list_known(labels, queries)
     chance = float(np.mean([1 / len(of) for of in lists]))
     retriever = np.array([float(row["retriever_rank"] == 1) for row in known])
     by_ranker: dict[str, dict[str, Any]] = {}
     for ranker in dict.fromkeys([*recipe.relabel.rankers, "retriever"]):
-        first = np.array([float(row[f"{ranker}_rank"] == 1) for row in known])
-        low, high = _compute_interval(first - retriever, recipe.seed)
-        by_ranker[ranker] = {
+        ranks = [row[f"{ranker}_rank"] for row in known]
+        judged = np.array([rank is not None for rank in ranks])
+        first = np.array([float(rank == 1) for rank in ranks])[judged]
+        by_ranker[ranker] = {"queries": len(first), **_describe_unchecked()}
+        if not len(first):
+            continue
+        gaps = first - retriever[judged]
+        by_ranker[ranker] |= {
             "accuracy": round(float(first.mean()), 4),
-            "difference": round(float((first - retriever).mean()), 4),
-            "low": low,
-            "high": high,
-            "left_out": high < 0,
+            "difference": round(float(gaps.mean()), 4),
         }
-    _add_weights(by_ranker, chance, len(known))
+        if len(first) >= min(LEAST_ITEMS, len(known)):
+            low, high = _compute_interval(gaps, recipe.seed)
+            by_ranker[ranker] |= {"low": low, "high": high, "left_out": high < 0}
+    _add_weights(by_ranker, chance)
     return by_ranker
+
+
+def list_known(labels: Sequence[Row], queries: Sequence[Row]) -> list[Row]:
+    """List the label of each query's known passage."""
+    seeds = {row["query_id"]: row["seed_id"] for row in queries}
+    return [row for row in labels if row["passage_id"] == seeds[row["query_id"]]]
 
 
 def _compute_interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
@@ -154,13 +169,16 @@ def _compute_interval(differences: np.ndarray[Any, Any], seed: int) -> tuple[flo
     return round(float(low), 4), round(float(high), 4)
 
 
-def _add_weights(by_ranker: Mapping[str, dict[str, Any]], chance: float, count: int) -> None:
+def _add_weights(by_ranker: Mapping[str, dict[str, Any]], chance: float) -> None:
     """Weigh each ranker by the log-odds of its accuracy above those of chance, as votes of judges
     of known accuracy are (Nitzan and Paroush 1982); the best weighs 1. Accuracies are shrunk by
-    half a query, so that one that is always right does not decide alone."""
-    odds = {}
+    half a query, so that one that is always right does not decide alone; a ranker without any
+    verdict is taken for one that guesses."""
+    odds = dict.fromkeys(by_ranker, 0.0)
     for ranker, of in by_ranker.items():
-        share = (of["accuracy"] * count + 0.5) / (count + 1)
+        if not of["queries"]:
+            continue
+        share = (of["accuracy"] * of["queries"] + 0.5) / (of["queries"] + 1)
         odds[ranker] = max(0.0, math.log(share / (1 - share)) - math.log(chance / (1 - chance)))
     best = max((odds[r] for r in by_ranker if not by_ranker[r]["left_out"]), default=0.0)
     for ranker, of in by_ranker.items():
@@ -183,6 +201,18 @@ def _needs_relevance(recipe: Recipe) -> bool:
     rule = recipe.relabel
     thresholds = rule.min_relevance is not None or rule.more_positives is not None
     return thresholds or rule.confirmed_exempt
+
+
+def _warn_of_missing_verdicts(by_ranker: Mapping[str, Mapping[str, Any]], queries: int) -> None:
+    for ranker, of in by_ranker.items():
+        if of["queries"] < queries:
+            _log.warning(
+                "ranker %s has a verdict on the known passage of %d of %d queries, and is compared "
+                "with the retriever on these",
+                ranker,
+                of["queries"],
+                queries,
+            )
 
 
 def _warn_of_worse_ranker(ranker: str, of: Mapping[str, Any], queries: int) -> None:

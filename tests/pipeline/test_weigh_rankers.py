@@ -139,12 +139,35 @@ def test_rankers_are_compared_query_by_query():
     labels = []
     for n in range(40):
         better = n < 20  # of half of the queries ql knows the passage, and the retriever of none
-        labels += [label(n, "known", 2, 1 if better else None), label(n, "other", 1, 2)]
+        labels += [label(n, "known", 2, 1 if better else 2), label(n, "other", 1, 2)]
     found = compare_rankers(labels, queries, recipe)
     assert found["ql"]["accuracy"] == found["ql"]["difference"] == 0.5
     assert 0.3 < found["ql"]["low"] < 0.5 < found["ql"]["high"] < 0.7
     assert found["retriever"]["difference"] == found["retriever"]["low"] == 0
     assert not found["ql"]["left_out"]
+
+
+def test_ranker_is_compared_on_the_queries_that_it_has_a_verdict_on():
+    """The retriever finds 40 of 50 known passages. ql finds as many of the 40 that it has judged;
+    the ten without a verdict, such as a reply that could not be read, say nothing against it."""
+    recipe = Recipe.model_validate({"name": "r", "relabel": {"rankers": ["ql", "rc", "graded"]}})
+    queries = [{"query_id": f"q{n}", "seed_id": "known"} for n in range(50)]
+    labels = []
+    for n in range(50):
+        found_by_retriever = 1 if n % 5 else 2
+        known = label(n, "known", found_by_retriever, found_by_retriever if n >= 10 else None)
+        few = {"rc_rank": 2 if n < 5 else None, "graded_rank": None}
+        labels += [known | few, label(n, "other", 3 - found_by_retriever, 1) | few]
+    found = compare_rankers(labels, queries, recipe)
+    assert found["retriever"]["queries"] == 50
+    assert found["retriever"]["accuracy"] == 0.8
+    assert (found["ql"]["queries"], found["ql"]["accuracy"]) == (40, 0.8)
+    assert (found["ql"]["difference"], found["ql"]["left_out"]) == (0, False)
+    assert found["ql"]["weight"] == pytest.approx(found["retriever"]["weight"], abs=0.03)
+    # Too few to say that it is worse; and one without any.
+    assert (found["rc"]["queries"], found["rc"]["low"], found["rc"]["left_out"]) == (5, None, False)
+    assert found["rc"]["weight"] == found["graded"]["weight"] == 0.05
+    assert (found["graded"]["queries"], found["graded"]["accuracy"]) == (0, None)
 
 
 @pytest.mark.bad_input("relabel", "weights auto of a corpus of a few short texts", "all weigh 1")

@@ -133,10 +133,19 @@ def _tabulate_check(manifest: Manifest | None) -> Grid | None:
     """Describe how the rankers did on queries whose passage is known."""
     if manifest is None:
         return None
-    header = ["ranker", "known passage first", "minus retriever", "95 % interval", "weight"]
+    header = [
+        "ranker",
+        "queries",
+        "known passage first",
+        "minus retriever",
+        "95 % interval",
+        "weight",
+    ]
     rows = [
         [
             Cell(_format_ranker(ranker)),
+            # Those with a verdict; earlier versions counted all.
+            Cell(f"{of.get('queries', manifest['rows']):,}"),
             Cell(numbers.format_share(of["accuracy"]), of["accuracy"]),
             Cell(
                 numbers.NONE if of["low"] is None else f"{of['difference']:+.3f}", of["difference"]
