@@ -142,12 +142,16 @@ def check(recipe: RecipeOrFile, folder: str | Path | None = None) -> "CheckResul
         UserError: if the recipe itself is not valid.
     """
     from distill.start.check import check_recipe
+    from distill.start.checks.data import NO_TASKS
 
     recipe, place = find_run(recipe, folder)
     test = settle_run_test(recipe, place, fetches=False)
     result = check_recipe(test.recipe, place)
-    said = [] if test.said is None else [test.said]
-    return result._replace(notices=[*said, *result.notices])
+    if test.said is None:
+        return result
+    # What was chosen, or why nothing was, says more than that the recipe names no task.
+    notices = [notice for notice in result.notices if notice != NO_TASKS]
+    return result._replace(notices=[test.said, *notices])
 
 
 def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:

@@ -155,6 +155,7 @@ def test_documents_that_are_too_few_are_not_held_out_and_that_is_said(few, tmp_p
     file.write_text(dump_recipe(few))
     said = CliRunner().invoke(cli, ["check", str(file), "--run", str(tmp_path / "run")]).output
     assert "too few to hold some out" in said
+    assert "no evaluation task" not in said  # the note before says it, and why
     done = CliRunner().invoke(cli, ["run", str(file), "--run", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "trained and not measured" in done.output

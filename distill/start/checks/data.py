@@ -33,7 +33,7 @@ _STAND_IN = (
     "favours BM25 and says little about questions of people; add labelled questions "
     "(questions.csv), or an LLM that judges (judged)"
 )
-_NO_TASKS = (
+NO_TASKS = (
     "no evaluation task: the run ends with a student that is not measured. With questions and "
     "answers of your own: evaluate.tasks: [questions.csv]; see `distill explain evaluate.tasks`"
 )
@@ -179,7 +179,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     evaluate = recipe.evaluate
     if not evaluate.names_tasks:
         is_open = recipe.corpus.held_out != 0 and is_elsewhere(recipe)
-        yield lambda: [] if is_open else [_NO_TASKS]
+        yield lambda: [] if is_open else [NO_TASKS]
         return
     data = None if evaluate.task_data is None else parse_path(evaluate.task_data)
     named = [name for name in evaluate.tasks if name not in OWN_TASKS]
