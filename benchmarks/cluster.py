@@ -81,11 +81,11 @@ class Nodes:
         os.environ["PYTHONPATH"] = os.pathsep.join(map(str, sources))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes = [
-            self._cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(count)
-        ]
-        self._cluster.wait_for_nodes()
+        self._cluster: Any = Cluster()
+        self._cluster.add_node(wait=False, **head)
+        node = {"num_cpus": 1, "object_store_memory": STORE}
+        self._nodes = [self._cluster.add_node(wait=False, **node) for _ in range(count)]
+        self._cluster.wait_for_nodes(timeout=600)  # for each Ray would wait 30 seconds
 
     def use(self, run: Run, workers: int) -> None:
         settings = ClusterSettings(address=self._cluster.address, workers={"cpu": workers})
