@@ -1,11 +1,10 @@
 """Send many requests to one server concurrently, and retry those whose fault may pass."""
 
 import asyncio
-import json
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, NoReturn
@@ -13,9 +12,8 @@ from typing import Any, NoReturn
 import httpx
 
 from distill.errors import DistillError, UserError
-from distill.remote.address import parse_address
-from distill.remote.connect import Connections
-from distill.remote.endings import explain_ending, explain_giving_up, find_tls_fault, list_names
+from distill.remote.endings import explain_ending, explain_giving_up
+from distill.remote.exchange import ServerExchange
 from distill.remote.faults import (
     NEW_NAMES,
     FatalFault,
@@ -23,29 +21,17 @@ from distill.remote.faults import (
     RefusedPrompt,
     TransientFault,
     UnknownField,
-    find_error_status,
-    make_refusal,
     select_known_fields,
 )
-from distill.remote.key import ApiKey, read_key
 from distill.remote.limit import AdaptiveLimit
-from distill.remote.reply import (
-    InvalidBody,
-    TruncatedBody,
-    decode_body,
-    parse_json,
-    read_body,
-    shorten_text,
-)
-from distill.remote.request import MOST_BYTES, ServerRequest
+from distill.remote.request import ServerRequest
 from distill.remote.settings import ServerSettings
 
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks for a longer pause (Retry-After) ends the job."""
-_MOST_OF_AN_ERROR = 100_000
-"""Characters of it that are looked at."""
 _LONGEST_BACK_OFF = 60.0
 _UNABLE = (404, 405, 501)
+_TRIES_APART = 2
 _MALFORMED_TRIES = {True: 2, False: 4}
 """Of a server that never answered well, by whether what it gave was whole in a form of its own."""
 _log = logging.getLogger(__name__)
@@ -55,14 +41,26 @@ class _Halted(DistillError):
     """The request was given up because the job has ended in the meantime."""
 
 
+class _FailedRequest(DistillError):
+    """A request failed at each try, by its prompt or by the server."""
+
+    def __init__(self, fault: TransientFault, tries: int) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+        self.tries = tries
+
+
 class ServerClient:
     """Requests to one OpenAI-compatible server. Safe to use from several threads, which take turns.
 
     At most `settings.concurrency` are in flight, fewer while the server is overloaded. What may
     pass (429, 5xx, time-outs, dropped connections) is asked again, after Retry-After or an
     exponential back-off with jitter, `settings.retries` times; a 429 counts only if the server
-    answered nobody else in between. An error 500 that outlasts them, while the same request with
-    another text is answered, is the text's own and counts as its refusal. A reply that is not what
+    answered nobody else in between. A request that fails at each of these tries (500, 502, 503,
+    504, no whole reply), while the same request with another text is answered, may have met the
+    faults of others, such as a prompt that ends the server's process each time. It is sent twice
+    more when all others are done, alone and each time after another text was answered: what fails
+    then is the text's own and counts as its refusal. A reply that is not what
     was asked for is asked for again as often only if the server has answered such an ask well
     before: else it is the server's way. An optional field that the server refuses is left out from
     then on. Redirects are not followed: the key would go with them.
@@ -76,18 +74,14 @@ class ServerClient:
     """
 
     def __init__(self, settings: ServerSettings, model: str, first_wait: float = 1.0) -> None:
-        address = parse_address(settings.base_url or "", settings.name_key)
-        self.url = address.base
+        self._exchange = ServerExchange(settings)
+        self.url = self._exchange.url
         self.model = model
         self.left_out: set[str] = set()
         self.failures = 0
         self.limit = AdaptiveLimit(settings.concurrency)
-        self._address = address
         self._settings = settings
         self._first_wait = first_wait
-        self._key: ApiKey = read_key(settings.api_key_variable, settings.api_key_header)
-        headers = {"Content-Type": "application/json", **self._key.header}
-        self._connections = Connections(address, headers)
         self._answered = 0
         self._well_formed: set[str] = set()
         self._open_at = 0.0
@@ -129,6 +123,7 @@ class ServerClient:
         self.limit.reset()
         self._halt = asyncio.Event()
         self._fault: UserError | None = None
+        self._failed: list[tuple[int, ServerRequest, _FailedRequest]] = []
         waiting = iter(enumerate(asks))
         most = len(asks) if isinstance(asks, Sequence) else self.limit.highest
         workers = min(at_once or most, self.limit.highest)
@@ -138,6 +133,9 @@ class ServerClient:
         ]
         try:
             await asyncio.wait(tasks)
+            if self._failed:
+                tasks.append(asyncio.create_task(self._send_apart(arrived, refused)))
+                await asyncio.wait(tasks)
         except asyncio.CancelledError:  # Ctrl-C: what is in flight is paid for
             self._halt.set()
             await asyncio.wait(tasks)
@@ -155,40 +153,73 @@ class ServerClient:
     ) -> None:
         """Send waiting requests, one after another, on one connection. A pool that all workers
         share would look through all its connections each time."""
-        async with self._connections.open() as http:
+        async with self._exchange.open() as http:
             for number, ask in waiting:
                 try:
-                    await self._settle(http, number, ask, arrived, refused)
-                except _Halted:
-                    pass
-                except UserError as fault:
-                    self._fault = self._fault or fault
-                    self._halt.set()
+                    await self._settle(number, self._request(http, ask), arrived, refused)
+                except _FailedRequest as failed:
+                    self._failed.append((number, ask, failed))
                 if self._halt.is_set():
                     return
 
+    async def _send_apart(
+        self,
+        arrived: Callable[[int, Any], None],
+        refused: Callable[[int, RefusedPrompt], None],
+    ) -> None:
+        """Send the requests that failed beside others once more, one at a time."""
+        async with self._exchange.open() as http:
+            for number, ask, failed in self._failed:
+                reply = self._request_apart(http, ask, failed)
+                await self._settle(number, reply, arrived, refused)
+
     async def _settle(
         self,
-        http: httpx.AsyncClient,
         number: int,
-        ask: ServerRequest,
+        request: Coroutine[Any, Any, Any],
         arrived: Callable[[int, Any], None],
         refused: Callable[[int, RefusedPrompt], None],
     ) -> None:
         try:
-            reply = await self._request(http, ask)
-        except RefusedPrompt as fault:
-            self.failures += 1
-            refused(number, fault)
-        else:
-            arrived(number, reply)
+            try:
+                reply = await request
+            except RefusedPrompt as fault:
+                self.failures += 1
+                refused(number, fault)
+            else:
+                arrived(number, reply)
+        except _Halted:
+            pass
+        except UserError as fault:
+            self._fault = self._fault or fault
+            self._halt.set()
 
-    async def _request(self, http: httpx.AsyncClient, ask: ServerRequest) -> Any:
+    async def _request_apart(
+        self, http: httpx.AsyncClient, ask: ServerRequest, failed: _FailedRequest
+    ) -> Any:
+        """Send a request that failed, while no other is in flight, each time after the server has
+        answered another text."""
+        fault = failed.fault
+        for _ in range(_TRIES_APART):
+            await self._check_others(http, ask, failed)
+            try:
+                return await self._request(http, ask, retries=0)
+            except _FailedRequest as again:
+                fault = again.fault
+            await self._back_off(fault, 0)
+        raise RefusedPrompt(f"{fault.reason} ({failed.tries + _TRIES_APART} tries)", fault.status)
+
+    async def _request(
+        self, http: httpx.AsyncClient, ask: ServerRequest, retries: int | None = None
+    ) -> Any:
         """Send a request until it has a reply or a final fault, and return what `read` takes of the
-        reply."""
+        reply.
+
+        Args:
+            retries: after a fault that may be the prompt's own; by default those of the settings.
+        """
         tries = 0
         answered = self._answered
-        answers_others = False
         while True:
             async with self.limit:
                 await self._wait_until_open()
@@ -197,7 +228,7 @@ class ServerClient:
                 body = select_known_fields(ask.body, self.left_out)
                 start = monotonic()
                 try:
-                    reply = await self._send(http, ask, body)
+                    reply = await self._exchange.send(http, ask, body)
                 except UnknownField as fault:
                     if ask.probe:
                         raise RefusedPrompt(fault.reason) from None
@@ -222,93 +253,35 @@ class ServerClient:
             if passing.status == 429 and self._answered > answered:
                 tries = 0
             answered = self._answered
+            own = passing.may_be_of_one_prompt and not ask.probe
+            if own and tries == retries:
+                raise _FailedRequest(passing, tries + 1)
             if tries >= self._choose_retries(passing, ask.form):
-                if ask.probe or not passing.may_be_of_one_prompt:
+                if not own:
                     self._give_up(passing, tries)
-                if answers_others:
-                    raise RefusedPrompt(f"{passing.reason} ({tries + 1} tries)", passing.status)
-                answers_others = await self._try_another_text(http, ask)
-                if not answers_others:  # else a last try: it may be well only since now
-                    self._give_up(passing, tries)
+                await self._check_others(http, ask, failed := _FailedRequest(passing, tries + 1))
+                raise failed
             await self._back_off(passing, tries)
             tries += 1
 
-    async def _try_another_text(self, http: httpx.AsyncClient, ask: ServerRequest) -> bool:
-        """Return whether the server, which fails at a request, answers it with another text."""
+    async def _check_others(
+        self, http: httpx.AsyncClient, ask: ServerRequest, failed: _FailedRequest
+    ) -> None:
+        """Check that the server answers a request that failed with another text; else the job ends.
+
+        Raises:
+            UserError: if it does not.
+        """
         try:
             await self._request(http, ask.replace_text())
         except RefusedPrompt:
-            return False
-        return True
+            self._give_up(failed.fault, failed.tries - 1)
 
     def _choose_retries(self, fault: TransientFault, form: str) -> int:
         most = self._settings.retries
         if isinstance(fault, MalformedReply) and form not in self._well_formed:
             return min(most, _MALFORMED_TRIES[fault.whole] - 1)
         return most
-
-    async def _send(self, http: httpx.AsyncClient, ask: ServerRequest, body: dict[str, Any]) -> Any:
-        """Send a request once.
-
-        Raises:
-            TransientFault, MalformedReply, RefusedPrompt, UnknownField, FatalFault: as the server
-                answers.
-        """
-        seconds = self._settings.timeout
-        try:
-            async with asyncio.timeout(seconds):
-                status, headers, text = await self._exchange(http, ask, json.dumps(body).encode())
-        except TimeoutError:
-            raise TransientFault(f"no answer within {seconds:g} s", overloaded=True) from None
-        except InvalidBody as fault:
-            raise MalformedReply(str(fault)) from None
-        except TruncatedBody as fault:
-            raise TransientFault(str(fault)) from None
-        except httpx.RequestError as fault:
-            self._raise_unreached(fault)
-        if 200 <= status < 300:  # some frameworks answer each POST with 201
-            return self._parse(ask, text, headers, body)
-        if 300 <= status < 400:
-            place = self._show(headers.get("location", "nowhere"))
-            raise FatalFault(status, f"{status}: it redirects to {place}")
-        raise self._make_refusal(status, headers, text, body)
-
-    def _make_refusal(
-        self, status: int, headers: Mapping[str, str], text: str, body: dict[str, Any]
-    ) -> Exception:
-        return make_refusal(status, headers, self._key.redact(text[:_MOST_OF_AN_ERROR]), body)
-
-    async def _exchange(
-        self, http: httpx.AsyncClient, ask: ServerRequest, content: bytes
-    ) -> tuple[int, Mapping[str, str], str]:
-        """Send one request and return the reply's status, headers and body."""
-        async with http.stream("POST", self._address.join(ask.path), content=content) as response:
-            body = await read_body(response, ask.most_bytes)
-            return response.status_code, response.headers, decode_body(body)
-
-    def _raise_unreached(self, fault: httpx.RequestError) -> NoReturn:
-        reason = self._show(f"{type(fault).__name__}: {fault}".rstrip(": "))
-        if proxy := self._connections.proxy:
-            reason = f"{reason}, through the proxy {proxy.shown} of {proxy.variable}"
-        raise find_tls_fault(reason) or TransientFault(reason) from None
-
-    def _parse(
-        self, ask: ServerRequest, text: str, headers: Mapping[str, str], body: dict[str, Any]
-    ) -> Any:
-        text = self._key.redact_written(text) if ask.keeps_words else text
-        try:
-            reply = parse_json(text)
-            if status := find_error_status(reply):
-                raise self._make_refusal(status, headers, text, body)
-            return ask.read(reply)
-        except InvalidBody as fault:
-            raise MalformedReply(f"{fault}: {self._show(text, 80)!r}") from None
-        except MalformedReply as fault:
-            raise MalformedReply(f"{fault.reason}: {self._show(text, 80)}", fault.whole) from None
-
-    def _show(self, text: str, longest: int = 300) -> str:
-        """Return the beginning of a server's text for people, without the key and escapes."""
-        return shorten_text(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
 
     def _leave_out(self, fault: UnknownField) -> None:
         """Leave a field out of all further requests. Several requests in flight may learn this at
@@ -357,20 +330,9 @@ class ServerClient:
         raise explain_giving_up(self.url, self.model, self._settings, fault, tries + 1, too_patient)
 
     async def _end(self, http: httpx.AsyncClient, fault: FatalFault) -> NoReturn:
-        served = await self._list_served(http) if fault.status == 404 else None
-        raise explain_ending(self.url, self.model, self._settings, fault, bool(self._key), served)
-
-    async def _list_served(self, http: httpx.AsyncClient) -> str | None:
-        """List the names of the server's models, if it says."""
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                async with http.stream("GET", self._address.join("/models")) as response:
-                    names = list_names(
-                        parse_json(decode_body(await read_body(response, MOST_BYTES)))
-                    )
-        except (TimeoutError, httpx.RequestError, InvalidBody, TruncatedBody):
-            return None
-        return self._show(names) if names else None
+        served = await self._exchange.list_served(http) if fault.status == 404 else None
+        has_key = self._exchange.has_key
+        raise explain_ending(self.url, self.model, self._settings, fault, has_key, served)
 
 
 def _run(job: Callable[..., Any], *arguments: Any) -> None:

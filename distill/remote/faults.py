@@ -29,7 +29,8 @@ OPTIONAL_FIELDS = (
 NEW_NAMES = {"max_tokens": "max_completion_tokens"}
 
 _PASSING = {408, 409, 425, 429}
-_OVERLOADED = {408, 429, 502, 503, 504, 529}
+_SITE_OVERLOADED = 529
+_OVERLOADED = {408, 429, 502, 503, 504, _SITE_OVERLOADED}
 _ABOUT_THE_PROMPT = {400, 413, 422}
 _NO_SUCH_FIELD = re.compile(
     r"un(known|recogni[sz]ed|expected|supported)"
@@ -81,9 +82,9 @@ class TransientFault(DistillError):
 
     @property
     def may_be_of_one_prompt(self) -> bool:
-        """Whether a prompt alone may cause it: what says that the server is overloaded or away is
-        no prompt's."""
-        return (self.status or 0) >= 500 and not self.overloaded
+        """Whether a prompt alone may cause it, such as by ending the server's process behind a
+        gateway; a limit on all requests (408, 429, 529) is no prompt's."""
+        return self.status not in (200, *_PASSING, _SITE_OVERLOADED)
 
 
 class MalformedReply(TransientFault):

@@ -1,8 +1,6 @@
 """A server's faults: those that pass are outlasted, one prompt's are its row's, and the others end
 the job at once with what to do."""
 
-import threading
-
 import pytest
 from helpers import fake_server
 from helpers.fake_server import (
@@ -15,37 +13,13 @@ from helpers.fake_server import (
     reply_with_error,
     serve,
 )
+from helpers.http_engine import KEY, PROMPTS, SAMPLED, SEEDS, TEXTS
 
 from distill.errors import UserError
 from distill.llm import Completion, Sampling
-from distill.llm.http.engine import HTTPEngine
-from distill.recipe import LanguageModel
 from distill.remote.faults import ErrorBody, find_unknown_field
 
-KEY = "sk-a-secret-that-nobody-may-read"
-PROMPTS = [f"Passage: number {i}" for i in range(12)]
-SEEDS = list(range(100, 112))
-SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Completion(derive_text(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 SCHEMA = '{"type": "object"}'
-
-
-@pytest.fixture
-def server():
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch):
-    """An engine whose back-off is short, and whose cache is that of the test."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-    def engine(url: str, **settings) -> HTTPEngine:
-        wanted = {"engine": "http", "model": MODEL, "base_url": url, "concurrency": 4, **settings}
-        return HTTPEngine(LanguageModel(**wanted), tmp_path / "requests.sqlite", first_wait=0.002)
-
-    return engine
 
 
 @pytest.mark.parametrize(
@@ -122,22 +96,24 @@ def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
 
 @pytest.mark.bad_input("server", "errors until retries end", "what arrived is kept")
 def test_replies_are_kept_when_retries_are_exhausted(make, server):
+    """The server goes down with the fourth prompt."""
+
     def rule(body):
-        return reply_with_error(503, "out of memory") if body["prompt"] == PROMPTS[3] else None
+        down = any(seen.body["prompt"] == PROMPTS[3] for seen in server.seen)
+        return reply_with_error(503, "out of memory") if down else None
 
     server.rule = rule
     with pytest.raises(UserError) as caught:
-        make(server.url, retries=2).generate(PROMPTS, SEEDS, SAMPLED)
+        make(server.url, retries=2, concurrency=1).generate(PROMPTS, SEEDS, SAMPLED)
     said = str(caught.value)
     assert server.url in said
     assert MODEL in said
     assert "in 3 tries (503: out of memory)" in said
     assert "same command continues" in said
-    answered = {s.body["prompt"] for s in server.seen} - {PROMPTS[3]}
     server.rule = lambda body: None
     before = len(server.seen)
     assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
-    assert {s.body["prompt"] for s in server.seen[before:]} == set(PROMPTS) - answered
+    assert {s.body["prompt"] for s in server.seen[before:]} == set(PROMPTS[3:])
 
 
 @pytest.mark.bad_input("server", "nobody listens", "refused with the address")
@@ -214,62 +190,6 @@ def test_refused_prompt_is_a_fault_of_its_row(make, server):
     assert texts[2] == Completion("", False, fault=f"400: {too_long}")
     assert texts[:2] + texts[3:] == TEXTS[:2] + TEXTS[3:]
     assert engine.tokens["failures"] == 1
-
-
-@pytest.mark.bad_input("server", "one prompt is an error 500 each time", "a fault of its row")
-@pytest.mark.parametrize("chat", [False, True])
-@pytest.mark.parametrize("number", [2, 11])
-def test_prompt_that_fails_at_each_try_while_another_is_answered_is_a_fault_of_its_row(
-    make, server, number, chat
-):
-    """Also where it is the last, and where a run goes on with it alone."""
-    server.rule = lambda body: (
-        reply_with_error(500, "the tokenizer failed")
-        if fake_server.read_prompt(body) == PROMPTS[number]
-        else None
-    )
-    sampling = Sampling(20, 0.7, 0.9, chat=chat)
-    for _ in range(2):
-        texts = make(server.url).generate(PROMPTS, SEEDS, sampling)
-        assert texts[number].fault == "500: the tokenizer failed (8 tries)"
-        assert texts[:number] + texts[number + 1 :] == TEXTS[:number] + TEXTS[number + 1 :]
-
-
-def test_prompt_is_tried_once_more_where_the_server_is_well_again(make, server):
-    """The server comes back between the prompt's last try and that of another text."""
-    server.rule = lambda body: (
-        reply_with_error(500) if all(s.body["prompt"] in PROMPTS for s in server.seen) else None
-    )
-    assert make(server.url, retries=2).generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
-
-
-@pytest.mark.bad_input("server", "an outage while a prompt is in flight", "the job ends")
-@pytest.mark.parametrize(
-    "fault", [drop_connection, *map(reply_with_error, (429, 500, 502, 503, 504, 529))]
-)
-def test_outage_is_no_prompts_fault_though_others_were_answered_meanwhile(make, server, fault):
-    """The first prompt is in flight until the others are answered; then the server is down."""
-    prompts, down = [f"Passage: number {i}" for i in range(30)], threading.Event()
-
-    def fail(handler, body):
-        down.wait()
-        fault(handler, body)
-
-    def answer(path, body):
-        answered.append(body["prompt"])
-        if len(answered) == len(prompts) - 1:
-            down.set()
-        return answer_by_prompt(path, body)
-
-    answered, answer_by_prompt = [], server.answer
-    server.answer = answer
-    server.rule = lambda body: fail if down.is_set() or body["prompt"] == prompts[0] else None
-    with pytest.raises(UserError, match=r"in 3 tries[\s\S]*same command continues"):
-        make(server.url, retries=2).generate(prompts, list(range(30)), SAMPLED)
-    server.rule = lambda body: None
-    before = len(server.seen)
-    assert not any(t.fault for t in make(server.url).generate(prompts, list(range(30)), SAMPLED))
-    assert [seen.body["prompt"] for seen in server.seen[before:]] == prompts[:1]
 
 
 @pytest.mark.parametrize(
