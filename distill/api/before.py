@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from distill.start.init import Proposal
 
 _logger = logging.getLogger(__name__)
-_READ_ALONE = {"passages", "passages-held-out", "held-out"}
-"""Stages that spend nothing: a run of these alone has not begun."""
 
 
 INIT_RECIPE = "init.yaml"
@@ -183,9 +181,11 @@ def choose_overwrite(recipe: Recipe, folder: Path, overwrite: Overwrite) -> Over
 def _has_begun(recipe: Recipe, folder: Path) -> bool:
     """Return whether the run has spent something, on this machine or on one that copied it to the
     store."""
+    from distill.start.checks.begun import READ_ALONE
+
     stages = {path.parent.parent.name for path in folder.glob("*/.stage/manifest.json")}
     if not stages and recipe.store is not None and find_spec("obstore") is not None:
         from distill.object_store.copy_in import list_stages
 
         stages = list_stages(recipe.store)
-    return bool(stages - _READ_ALONE)
+    return bool(stages - READ_ALONE)

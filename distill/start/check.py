@@ -8,6 +8,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.runtime.progress import show_activity
+from distill.start.checks.begun import check_begun
 from distill.start.checks.data import (
     check_corpus,
     check_document_vectors,
@@ -88,3 +89,4 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
     yield from list_prompt_checks(recipe)
     yield lambda: check_store(recipe)
     yield lambda: check_disk(recipe, folder)
+    yield lambda: check_begun(recipe, folder)
