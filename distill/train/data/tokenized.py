@@ -1,6 +1,8 @@
 """Texts as token numbers: each distinct text is tokenised once, before training, and lies on disk.
 The datasets hold the texts' numbers, and a batch is padded from here."""
 
+import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,18 @@ from distill.student.pooling import count_prompt_tokens
 from distill.text.format import PromptedText
 
 _AT_ONCE = 1024
+_COMPARED = 16
+"""Texts of a folder that are compared before it is used again."""
+_log = logging.getLogger(__name__)
 
 
 class TokenizedTexts:
     """The tokens of numbered texts, as a model's own tokenizer makes them.
 
     Args:
-        folder: where they lie, or will: computed again only if they are not there whole.
+        folder: where they lie, or will: computed again if they are not there whole, or are of other
+            texts, as far as their number and a few texts show. A changed recipe or corpus has a
+            folder of its own; another version of distill may number or write texts differently.
         texts: as the model reads them, a prompt and what follows it.
     """
 
@@ -31,6 +38,9 @@ class TokenizedTexts:
         self, folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]
     ) -> None:
         discard_if_damaged(folder)
+        if folder.exists() and not _has_texts(folder, model, texts):
+            _log.warning("%s has the tokens of other texts: it is made again", folder)
+            shutil.rmtree(folder)
         if not folder.exists():
             with open_atomic_folder(folder) as beside:
                 _write(beside, model, texts)
@@ -62,6 +72,22 @@ class TokenizedTexts:
             "prompt_length": torch.from_numpy(self.prompts[list(numbers)]),
             "modality": "text",
         }
+
+
+def _has_texts(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]) -> bool:
+    """Return whether a folder holds as many texts, and some of these as they are tokenized now."""
+    starts, prompts = np.load(folder / "starts.npy"), np.load(folder / "prompts.npy")
+    if len(starts) - 1 != len(texts):
+        return False
+    flat = np.memmap(folder / "tokens.int32", np.int32, "r")
+    numbers = np.unique(np.linspace(0, len(texts) - 1, min(_COMPARED, len(texts)), dtype=np.int64))
+    some = [texts[number] for number in numbers.tolist()]
+    tokens = _tokenize(model.tokenizer, [prompt + text for prompt, text in some])
+    return all(
+        flat[starts[number] : starts[number + 1]].tolist() == row
+        and prompts[number] == _count_prompt(model.tokenizer, text.prompt)
+        for number, text, row in zip(numbers.tolist(), some, tokens, strict=True)
+    )
 
 
 def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]) -> None:

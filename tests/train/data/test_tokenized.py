@@ -47,3 +47,20 @@ def test_texts_are_tokenised_once(tmp_path, model, monkeypatch):
         first["input_ids"],
         TokenizedTexts(tmp_path / "tokens", model, WRITTEN).collate([1, 2])["input_ids"],
     )
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        WRITTEN[::-1],
+        WRITTEN[:-1],
+        [PromptedText("query: " if text.prompt else "", text.text) for text in WRITTEN],
+    ],
+    ids=["other order", "fewer", "other prompt"],
+)
+def test_tokens_of_other_texts_are_made_again(tmp_path, model, others):
+    TokenizedTexts(tmp_path / "tokens", model, WRITTEN)
+    found = TokenizedTexts(tmp_path / "tokens", model, others)
+    expected = TokenizedTexts(tmp_path / "new", model, others)
+    assert found.flat.tolist() == expected.flat.tolist()
+    assert found.prompts.tolist() == expected.prompts.tolist()
