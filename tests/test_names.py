@@ -64,6 +64,7 @@ NAMED_ELSEWHERE = {
 ONE_IDEA_A_FILE = ("generate/filters/", "train/objectives/")
 """Folders in which a filter, or a loss, has a file of its own, however short: users name them."""
 SHORT_FILES = {
+    "__main__.py": "`python -m distill`",
     "cli/__main__.py": "`python -m distill.cli`",
     "corpus/input.py": "the corpus stage, `distill init` and commands before a run need it",
     "embed/batches.py": "encoders, cross-encoders and training make batches by it",

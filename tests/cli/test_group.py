@@ -1,5 +1,7 @@
 """The list of commands, and a command's name that is mistyped."""
 
+import runpy
+
 import pytest
 from click.testing import CliRunner
 
@@ -47,3 +49,13 @@ def test_mistyped_command_names_the_nearest_one(typed, meant):
 
 def test_word_that_is_like_no_command_names_none():
     assert "Did you mean" not in CliRunner().invoke(cli, ["xyzzy"]).output
+
+
+def test_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m distill` serves where the command's folder is not on the PATH."""
+    called: list[bool] = []
+    monkeypatch.setattr("distill.cli.main", lambda: called.append(True))
+
+    runpy.run_module("distill", run_name="__main__")
+
+    assert called == [True]
