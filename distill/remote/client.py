@@ -45,7 +45,7 @@ class _FailedRequest(DistillError):
     """A request failed at each try, by its prompt or by the server."""
 
     def __init__(self, fault: TransientFault, tries: int) -> None:
-        super().__init__(fault.reason)
+        super().__init__(str(fault))
         self.fault = fault
         self.tries = tries
 
