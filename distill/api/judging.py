@@ -29,8 +29,9 @@ def judge(
     pairs: int = PAIRS,
 ) -> "JudgedResults":
     """Take a person's verdicts on pairs of a run's judged pool, and return what they say of student
-    and teacher. The verdicts stay in the run; a pair that has one is not asked again. With ten of
-    them or more the run's verdict is theirs: its summary and reports are written anew.
+    and teacher. The verdicts stay in the run; a pair that has one is not asked again, nor is one
+    with the same texts as a pair of an earlier pool. With ten verdicts or more the run's verdict is
+    theirs: its summary and reports are written anew.
 
     >>> results = judge("runs/mine", csv="filled-in.csv")  # doctest: +SKIP
     >>> results.difference.low, results.difference.high  # doctest: +SKIP
@@ -62,17 +63,28 @@ def judge(
         elif file is not None:
             read_sheet(sheet, file)
         elif ask is not None:
-            for pair in sheet.list_open(pairs):
-                verdict = ask(sheet, pair)
-                if verdict is None:
-                    break
-                sheet.verdicts[pair.query_id, pair.passage_id] = verdict
-                sheet.save()
+            _ask_for_open(sheet, ask, pairs)
         if before or sheet.verdicts:
             _renew_results(folder)
         results = read_results(folder)
     assert results is not None
     return results
+
+
+def _ask_for_open(sheet: "JudgingSheet", ask: "AskPerson", count: int) -> None:
+    """Ask for the pairs without a verdict, in their order; one that has a verdict in an earlier
+    pool of the run takes that."""
+    recalled = 0
+    for pair in sheet.list_open(count):
+        known = sheet.recall((pair.query_id, pair.passage_id))
+        recalled += known is not None
+        verdict = known or ask(sheet, pair)
+        if verdict is None:
+            break
+        sheet.verdicts[pair.query_id, pair.passage_id] = verdict
+        sheet.save()
+    if recalled:
+        _log.info("%d pairs have the verdict that they had in an earlier pool", recalled)
 
 
 def _renew_results(folder: Path) -> None:

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_sheet(sheet: JudgingSheet, path: Path, count: int) -> int:
-    """Write the first `count` pairs with their verdicts so far, and return how many there are."""
+    """Write the first `count` pairs with their verdicts so far, and with those on the same pairs of
+    earlier pools, and return how many pairs there are."""
     pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs[:count]]
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(COLUMNS)
     for number, (query, passage) in enumerate(pairs, 1):
-        verdict = sheet.verdicts.get((query, passage), "")
+        verdict = sheet.verdicts.get((query, passage)) or sheet.recall((query, passage)) or ""
         told = (query, passage, sheet.queries[query], sheet.passages[passage])
         rows.writerow([_make_key(number, (query, passage)), *map(_quote_formula, told), verdict])
     # With a mark by which spreadsheets know UTF-8.
@@ -53,7 +54,8 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
 
     A cell that held a verdict when this file was last read or written, and is empty now, takes the
     verdict back. A cell that was empty all along says nothing: the pair may have been judged in the
-    terminal, or in another file.
+    terminal, or in another file. Verdicts on earlier pools that the file was written with count
+    as far as the person has come; see `JudgingSheet.recall`.
 
     Raises:
         UserError: naming the rows, for a pair that was not drawn or is there twice, or a verdict
@@ -87,6 +89,8 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
         else:
             cleared.add(pair)
     faults.raise_any()
+    come = pairs[: _count_seen(sheet, pairs, new)]
+    new = {pair: new[pair] for pair in come if pair in new}
     taken_back = cleared & _read_filled(sheet, path) & sheet.verdicts.keys()
     for pair in taken_back:
         del sheet.verdicts[pair]
@@ -96,6 +100,20 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
     if taken_back:
         _log.warning("%s: verdicts on %d pairs are taken back", path, len(taken_back))
     return len(new)
+
+
+def _count_seen(
+    sheet: JudgingSheet, pairs: Sequence[PairId], new: Mapping[PairId, PersonVerdict]
+) -> int:
+    """Count the pairs that the person has come to: up to the last verdict that is none of an
+    earlier pool, or up to the first empty cell."""
+    own = [
+        number
+        for number, pair in enumerate(pairs, 1)
+        if pair in new and (pair in sheet.verdicts or sheet.recall(pair) != new[pair])
+    ]
+    filled = next((n for n, pair in enumerate(pairs) if pair not in new), len(pairs))
+    return max([filled, *own])
 
 
 def _make_key(number: int, pair: PairId) -> str:

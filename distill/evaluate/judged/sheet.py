@@ -5,7 +5,7 @@ a pool that is set aside are kept."""
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -51,7 +51,7 @@ class JudgingSheet:
     """The pairs of a pool in the order in which a person sees them, their texts, the verdicts so
     far, and the names of the differences that the order was drawn for: of others these verdicts
     give no interval. `drawn_for` is None for an order of earlier versions, which is for the student
-    and its reference alone."""
+    and its reference alone. `earlier` are the verdicts on the run's other pools, by `hash_pair`."""
 
     folder: Path
     pairs: list[DrawnPair]
@@ -59,14 +59,32 @@ class JudgingSheet:
     passages: Mapping[str, str]
     verdicts: dict[PairId, PersonVerdict]
     drawn_for: list[str] | None = None
+    earlier: Mapping[str, PersonVerdict] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write the verdicts, so that nothing is lost when the command is stopped."""
         rows = [
-            {"query_id": query, "passage_id": passage, "verdict": verdict}
-            for (query, passage), verdict in self.verdicts.items()
+            {
+                "query_id": pair[0],
+                "passage_id": pair[1],
+                "verdict": verdict,
+                "texts": self._hash(pair),
+            }
+            for pair, verdict in self.verdicts.items()
         ]
         write_json_lines(self.folder / _VERDICTS_FILE, rows)
+
+    def recall(self, pair: PairId) -> PersonVerdict | None:
+        """Return the verdict on the same query and passage in another pool of the run; None where
+        there is none.
+
+        It stands for the person's answer when the order of this pool's own draw comes to the pair,
+        and not before: what a pair's chance to be judged is depends on this draw alone, and the
+        interval is the one that asking again would give."""
+        return self.earlier.get(self._hash(pair))
+
+    def _hash(self, pair: PairId) -> str:
+        return hash_pair(self.queries[pair[0]], self.passages[pair[1]])
 
     def list_open(self, count: int) -> list[DrawnPair]:
         """List the pairs among the first `count` that have no verdict."""
@@ -113,7 +131,25 @@ def open_sheet(run_folder: Path) -> JudgingSheet:
         drawn_for = [name_difference(*pair) for pair in list_pairs(rankings, ())]
         write_json(order.with_name(_DRAWN_FOR_FILE), drawn_for)
         write_json_lines(order, [pair._asdict() for pair in _draw_pairs(run_folder, pool)])
-    return _read_sheet(run_folder, pool)
+    sheet = _read_sheet(run_folder, pool)
+    return replace(sheet, earlier=_read_earlier(sheet.folder))
+
+
+def hash_pair(query: str, passage: str) -> str:
+    """Hash the texts of a pair: its ids may be another pair's in another pool."""
+    return hashlib.sha256(json.dumps([query, passage]).encode()).hexdigest()
+
+
+def _read_earlier(folder: Path) -> dict[str, PersonVerdict]:
+    """Read the verdicts on the run's other pools, of a pair the last one. Who skipped a pair is
+    asked again."""
+    files = (path for path in folder.parent.glob(f"*/{_VERDICTS_FILE}") if path.parent != folder)
+    earlier: dict[str, PersonVerdict] = {}
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+        for row in read_json_lines(path):
+            if "texts" in row and row["verdict"] != "skip":  # earlier versions kept no texts
+                earlier[row["texts"]] = row["verdict"]
+    return earlier
 
 
 def find_sheet(run_folder: Path, pool: Stage) -> JudgingSheet | None:
