@@ -119,16 +119,16 @@ def _explain(error: Mapping[str, Any], place: _FaultLocation, known: Sequence[st
     bare = re.sub(r"\.\d+(?=\.)", "", path)
     if bare in RENAMED_KEYS:
         return f"the key {bare} is now called {RENAMED_KEYS[bare]}"
-    near = find_nearest_key(bare, known, _LEAST_LIKE)
+    near = find_nearest_key(bare, known)
     return f"unknown key {path!r}" + (f"; the nearest known one is {near!r}" if near else "")
 
 
-def find_nearest_key(key: str, known: Sequence[str], least: float = 0.0) -> str | None:
+def find_nearest_key(key: str, known: Sequence[str]) -> str | None:
     """Find the known key that is meant: one of the same last part, one that goes on where this one
-    ends, or else the one spelt most like it, if it is at least so much like it (0 to 1)."""
+    ends, or else the one spelt most like it; None if none is much like it."""
     same = [one for one in known if one.rpartition(".")[2] == key]
     longer = [one for one in known if one.startswith(f"{key}_")]
-    alike = difflib.get_close_matches(key[:_LONGEST], known, n=1, cutoff=least)
+    alike = difflib.get_close_matches(key[:_LONGEST], known, n=1, cutoff=_LEAST_LIKE)
     return next(iter([*same, *longer, *alike]), None)
 
 

@@ -48,7 +48,7 @@ def explain_key(key: str) -> str:
     'train.epochs'
 
     Raises:
-        UserError: if the recipe has no such key; the nearest one is named.
+        UserError: if the recipe has no such key; one that is much like it is named.
     """
     schema = find_key(key)
     parts = [_describe(key, schema)] if key else []
@@ -104,7 +104,7 @@ def find_key(key: str) -> JsonSchema:
     """Find the schema of a key.
 
     Raises:
-        UserError: if the recipe has no such key; the nearest one is named.
+        UserError: if the recipe has no such key; one that is much like it is named.
     """
     schema = _make_recipe_schema()
     for name in key.split(".") if key else ():
@@ -113,7 +113,8 @@ def find_key(key: str) -> JsonSchema:
             nearest = find_nearest_key(key, list_known_keys(Recipe))
             raise UserError(
                 f"key {key[:100]}",
-                f"is not a key of the recipe; the nearest one is {nearest}",
+                "is not a key of the recipe"
+                + (f"; the nearest one is {nearest}" if nearest else ""),
                 "`distill explain` lists the sections, `distill explain SECTION` its keys",
             )
         schema = section["properties"][name]

@@ -110,6 +110,14 @@ def test_explain_an_unknown_key_names_the_nearest(key, nearest):
     assert not done.stdout
 
 
+@pytest.mark.parametrize("key", ["nosuch", "folder"])
+def test_explain_a_word_that_is_like_no_key_names_none(key):
+    done = run_distill("explain", key)
+    assert done.returncode == 2
+    assert "nearest" not in done.stderr
+    assert "`distill explain` lists the sections" in words(done.stderr)
+
+
 def test_recipes_lists_names_and_purposes():
     done = run_distill("recipes")
     assert done.returncode == 0, done.stderr
