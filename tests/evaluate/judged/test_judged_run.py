@@ -175,7 +175,7 @@ def test_person_judges_in_the_terminal_stops_and_goes_on(run):
     assert "95 % interval" in judge(run, "--pairs", "20")
 
 
-def test_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay(run):
+def test_pool_made_again_with_other_pairs_asks_for_those_alone_and_old_verdicts_stay(run):
     judge(run, keys="y\ny\nn\nq\n")
     (old,) = (run / "verdicts").glob("*/verdicts.jsonl")
     before = old.read_bytes()
@@ -185,7 +185,7 @@ def test_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay(r
     assert results.verdicts == 0
     judge(run, keys="y\nq\n")
     results = read_results(run)
-    assert results.verdicts == 1
+    assert results.verdicts == 4  # three pairs that were judged before, and a new one
     assert old.read_bytes() == before
 
 
